@@ -1,0 +1,1 @@
+"""Measured numbers: one module per evaluation, each on patients never trained on."""

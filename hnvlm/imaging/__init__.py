@@ -1,0 +1,1 @@
+"""DICOM and NIfTI to Volume and back: numpy, pydicom, SimpleITK. Never torch, never Streamlit."""

@@ -1,0 +1,1 @@
+"""Networks and in-process inference. Knows arrays and volumes, not patients; torch is imported on demand."""

@@ -1,0 +1,1 @@
+"""Staging, options, prescription, constraints and safety rules from cited tables; runs without torch."""

@@ -1,0 +1,1 @@
+"""The report grammar: findings to text and text to findings."""

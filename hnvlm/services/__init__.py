@@ -1,0 +1,1 @@
+"""Use cases: the only place where models, plan, report and store meet."""

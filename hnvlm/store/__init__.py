@@ -1,0 +1,1 @@
+"""SQLite records and content-hashed arrays of every case."""

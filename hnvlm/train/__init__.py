@@ -1,0 +1,1 @@
+"""Resumable trainers, one module per model."""
