@@ -1,0 +1,190 @@
+"""Arrays as files named by the SHA-256 of their bytes: ``arrays/ab/<sha>.npy`` and ``.masks``.
+
+A file is written under a temporary name, flushed to the disk and renamed, so a killed process leaves
+either the whole file or none of it. The same content is stored once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from hnvlm.errors import NotFoundError
+
+_MASKS_MAGIC = b"HNVLMMASK1\n"
+_CHUNK = 1 << 22
+
+
+def _fsync_dir(folder: Path) -> None:
+    """Make a rename durable. Windows cannot open folders; its file system journals renames itself."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class ArrayStore:
+    """Content-addressed array files below one folder.
+
+    Args:
+        root: Folder of the files; created when missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def put(self, array: np.ndarray) -> str:
+        """Store an array of any numeric or bool type; return its name (``<sha>.npy``).
+
+        The array is streamed to disk, never copied as a whole in memory.
+        """
+        contiguous = np.ascontiguousarray(array)
+        if contiguous.dtype.hasobject:
+            raise TypeError("only numeric or bool arrays can be stored")
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(contiguous))
+        return self._write([header.getvalue(), memoryview(contiguous).cast("B") if contiguous.size else b""], "npy")
+
+    def get(self, name: str, *, mmap: bool = True) -> np.ndarray:
+        """Return the array; with ``mmap`` as a read-only memory map (only the touched pages are read)."""
+        return np.load(self.path(name), mmap_mode="r" if mmap else None, allow_pickle=False)
+
+    def put_masks(self, masks: Mapping[str, np.ndarray]) -> str:
+        """Store bool masks (z, y, x) of one grid, packed to bits inside their bounding boxes and compressed."""
+        entries, blobs = [], []
+        shapes = {tuple(m.shape) for m in masks.values()}
+        if len(shapes) > 1:
+            raise ValueError(f"masks of one set have one grid, got shapes {sorted(shapes)}")
+        for name in sorted(masks):
+            mask = np.asarray(masks[name]).astype(bool, copy=False)
+            box = bounding_box(mask)
+            blob = b""
+            if box is not None:
+                z0, y0, x0, z1, y1, x1 = box
+                blob = zlib.compress(np.packbits(mask[z0:z1, y0:y1, x0:x1]).tobytes(), 6)
+            entries.append({"name": name, "box": box, "bytes": len(blob)})
+            blobs.append(blob)
+        head = json.dumps({"shape": list(shapes.pop()) if shapes else [0, 0, 0], "masks": entries}).encode()
+        return self._write([_MASKS_MAGIC, len(head).to_bytes(8, "little"), head, *blobs], "masks")
+
+    def get_masks(self, name: str, only: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """Return name -> bool mask (z, y, x); ``only`` limits which are unpacked."""
+        wanted = None if only is None else set(only)
+        out: dict[str, np.ndarray] = {}
+        with open(self.path(name), "rb") as f:
+            head, start = _read_masks_head(f)
+            for entry in head["masks"]:
+                blob_start, start = start, start + entry["bytes"]
+                if wanted is not None and entry["name"] not in wanted:
+                    continue
+                mask = np.zeros(head["shape"], bool)
+                if entry["box"] is not None:
+                    z0, y0, x0, z1, y1, x1 = entry["box"]
+                    f.seek(blob_start)
+                    bits = np.frombuffer(zlib.decompress(f.read(entry["bytes"])), np.uint8)
+                    shape = (z1 - z0, y1 - y0, x1 - x0)
+                    mask[z0:z1, y0:y1, x0:x1] = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
+                out[entry["name"]] = mask
+        return out
+
+    def mask_names(self, name: str) -> list[str]:
+        """Names of the masks in a file, without unpacking any."""
+        with open(self.path(name), "rb") as f:
+            return [entry["name"] for entry in _read_masks_head(f)[0]["masks"]]
+
+    def path(self, name: str) -> Path:
+        """Path of a stored file.
+
+        Raises:
+            NotFoundError: There is no such file (it was deleted behind the store's back).
+        """
+        path = self._place(name)
+        if not path.is_file():
+            raise NotFoundError(f"The array file {name} is missing from {self.root}. Restore the data folder's backup.")
+        return path
+
+    def intact(self, name: str) -> bool:
+        """Whether the file's bytes still have the hash in its name."""
+        h = hashlib.sha256()
+        with open(self.path(name), "rb") as f:
+            while chunk := f.read(_CHUNK):
+                h.update(chunk)
+        return h.hexdigest() == name.split(".")[0]
+
+    def names(self) -> set[str]:
+        """Names of all complete files."""
+        return {p.name for p in self.root.glob("??/*") if not p.name.startswith(".")}
+
+    def remove(self, names: Iterable[str], *, min_age_seconds: float = 3600.0) -> list[str]:
+        """Delete files that nobody names, and temporary files left by killed processes, when old enough.
+
+        The age limit protects a file that another process has just written and not yet named in a row.
+        """
+        removed = []
+        limit = time.time() - min_age_seconds
+        for path in [*(self._place(n) for n in names), *self.root.glob("??/.tmp-*")]:
+            if path.is_file() and path.stat().st_mtime <= limit:
+                path.unlink(missing_ok=True)
+                removed.append(path.name)
+        return removed
+
+    def _place(self, name: str) -> Path:
+        return self.root / name[:2] / name
+
+    def _write(self, parts: list, suffix: str) -> str:
+        """Hash and write ``parts`` one after the other; return the name."""
+        h = hashlib.sha256()
+        for part in parts:
+            h.update(part)
+        name = f"{h.hexdigest()}.{suffix}"
+        target = self._place(name)
+        if target.is_file() and target.stat().st_size == sum(len(p) for p in parts):
+            target.touch()  # an old orphan that is named again must not look old enough to be removed
+            return name
+        target.parent.mkdir(exist_ok=True)
+        fd, temp = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
+        try:
+            with os.fdopen(fd, "wb") as f:
+                for part in parts:
+                    f.write(part)
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(temp, target)
+        except BaseException:
+            Path(temp).unlink(missing_ok=True)
+            raise
+        _fsync_dir(target.parent)
+        return name
+
+
+def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int, int, int] | None:
+    """Return (z0, y0, x0, z1, y1, x1), end exclusive, of the true voxels of a (z, y, x) mask, or None if empty."""
+    ranges = []
+    for axis in range(3):
+        hits = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if hits.size == 0:
+            return None
+        ranges.append((int(hits[0]), int(hits[-1]) + 1))
+    return tuple(r[0] for r in ranges) + tuple(r[1] for r in ranges)  # type: ignore[return-value]
+
+
+def _read_masks_head(f: BinaryIO) -> tuple[dict, int]:
+    """Return the header and the offset of the first mask."""
+    if f.read(len(_MASKS_MAGIC)) != _MASKS_MAGIC:
+        raise ValueError("not a mask file")
+    size = int.from_bytes(f.read(8), "little")
+    return json.loads(f.read(size)), len(_MASKS_MAGIC) + 8 + size

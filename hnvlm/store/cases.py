@@ -1,0 +1,219 @@
+"""CaseStore: cases, versioned results, signatures and the audit trail, in SQLite plus array files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine, func, insert, or_, select, update
+
+from hnvlm.errors import UsageError
+from hnvlm.imaging.volume import Volume
+from hnvlm.store.arrays import ArrayStore
+from hnvlm.store.database import CASES, RESULTS, open_engine, reading, utc_now, writing
+from hnvlm.store.jsonable import dumps
+from hnvlm.store.migrations import migrate
+from hnvlm.store.records import CaseRecord, VerifyReport
+from hnvlm.store.results import ResultMethods
+from hnvlm.store.rows import case_of, load_case, write_event
+
+_SORTS = {"created": CASES.c.number, "id": CASES.c.number, "description": func.lower(CASES.c.description)}
+
+
+class CaseStore(ResultMethods):
+    """All that the app remembers. Safe to use from many threads and processes at once.
+
+    Args:
+        path: Data folder; holds ``hnvlm.sqlite`` and ``arrays/``. Created and migrated when needed.
+
+    Raises:
+        HnvlmError: The folder was written by a newer version of the program.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.arrays = ArrayStore(self.path / "arrays")
+        self.engine: Engine = open_engine(self.path / "hnvlm.sqlite")
+        migrate(self.engine)
+
+    def close(self) -> None:
+        """Close all database connections; the object cannot be used afterwards."""
+        self.engine.dispose()
+
+    # ---- cases -------------------------------------------------------------------------------
+
+    def add_case(
+        self,
+        volume: Volume,
+        *,
+        origin: str = "upload",
+        description: str = "",
+        demo: bool = False,
+        meta: Mapping[str, Any] | None = None,
+        who: str = "",
+    ) -> CaseRecord:
+        """Store a CT and give it the next id.
+
+        Args:
+            volume: De-identified HU; stored as int16 (HU are integers within -32768..32767).
+            origin: ``upload``, ``demo``, ``import``.
+            description: Shown in the worklist; must not identify the patient.
+            demo: Made by the app, not from a patient.
+            meta: JSON facts from intake.
+            who: User who did it, for the audit trail.
+
+        Returns:
+            The stored record, e.g. with id ``HN-0007``.
+        """
+        array = _as_int16(volume.array)
+        stored = volume.with_array(array)
+        sha = self.arrays.put(array)
+        geometry = {"shape": volume.shape, "spacing_mm": volume.spacing_mm, "origin_mm": volume.origin_mm}
+        content_hash = stored.content_hash()
+        with writing(self.engine) as conn:
+            number = (conn.execute(select(func.max(CASES.c.number))).scalar() or 0) + 1
+            case_id = f"HN-{number:04d}"
+            conn.execute(
+                insert(CASES).values(
+                    number=number, id=case_id, created=utc_now(), origin=origin, description=description,
+                    geometry=dumps(geometry), frame_uid=volume.frame_of_reference_uid, content_hash=content_hash,
+                    array_sha=sha, demo=int(demo), in_scope=None, scope_reason="", meta=dumps(meta or {}), deleted=None,
+                )
+            )  # fmt: skip
+            write_event(conn, who, "case added", case_id, details={"origin": origin, "content_hash": content_hash})
+            return load_case(conn, case_id)
+
+    def list_cases(
+        self,
+        *,
+        search: str = "",
+        sort: str = "created",
+        descending: bool = True,
+        include_deleted: bool = False,
+        demo: bool | None = None,
+        in_scope: bool | None = None,
+    ) -> list[CaseRecord]:
+        """Return the worklist.
+
+        Args:
+            search: Part of the id or description, upper or lower case.
+            sort: ``created``, ``id`` or ``description``.
+            descending: Newest first.
+            include_deleted: Also deleted cases (for the undo list).
+            demo: Only demo cases, or only others.
+            in_scope: Only cases with this scope verdict.
+
+        Raises:
+            UsageError: An unknown sort key.
+        """
+        if sort not in _SORTS:
+            raise UsageError(f"Cases cannot be sorted by '{sort}'; choose one of {', '.join(_SORTS)}.")
+        query = select(CASES)
+        if not include_deleted:
+            query = query.where(CASES.c.deleted.is_(None))
+        if search.strip():
+            pattern = "%" + search.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+            query = query.where(
+                or_(CASES.c.id.ilike(pattern, escape="\\"), CASES.c.description.ilike(pattern, escape="\\"))
+            )
+        if demo is not None:
+            query = query.where(CASES.c.demo == int(demo))
+        if in_scope is not None:
+            query = query.where(CASES.c.in_scope == int(in_scope))
+        key = _SORTS[sort]
+        query = query.order_by(key.desc() if descending else key.asc(), CASES.c.number)
+        with reading(self.engine) as conn:
+            return [case_of(row) for row in conn.execute(query).mappings()]
+
+    def get_case(self, case_id: str) -> CaseRecord:
+        """Return one case, deleted or not.
+
+        Raises:
+            NotFoundError: There is no such case.
+        """
+        with reading(self.engine) as conn:
+            return load_case(conn, case_id)
+
+    def find_by_content(self, content_hash: str) -> list[CaseRecord]:
+        """Return the cases (not deleted) that hold exactly this CT: an upload that is already there."""
+        query = select(CASES).where(CASES.c.content_hash == content_hash, CASES.c.deleted.is_(None))
+        with reading(self.engine) as conn:
+            return [case_of(row) for row in conn.execute(query.order_by(CASES.c.number)).mappings()]
+
+    def load_volume(self, case_id: str, *, mmap: bool = True) -> Volume:
+        """Return the CT of a case: int16 HU (z, y, x); by default a read-only memory map.
+
+        Raises:
+            NotFoundError: No such case, or its array file is gone.
+        """
+        case = self.get_case(case_id)
+        array = self.arrays.get(case.array_sha, mmap=mmap)
+        return Volume(array, case.spacing_mm, case.origin_mm, case.frame_uid)
+
+    def set_scope(self, case_id: str, in_scope: bool, reason: str, *, who: str = "") -> None:
+        """Remember whether the models accept this CT, and why (not)."""
+        with writing(self.engine) as conn:
+            load_case(conn, case_id)
+            conn.execute(update(CASES).where(CASES.c.id == case_id).values(in_scope=int(in_scope), scope_reason=reason))
+            write_event(conn, who, "scope", case_id, details={"in_scope": in_scope, "reason": reason})
+
+    def set_description(self, case_id: str, description: str, *, who: str = "") -> None:
+        """Change the words shown in the worklist; the audit trail keeps the old ones."""
+        with writing(self.engine) as conn:
+            old = load_case(conn, case_id).description
+            conn.execute(update(CASES).where(CASES.c.id == case_id).values(description=description))
+            write_event(conn, who, "description", case_id, details={"old": old, "new": description})
+
+    def delete_case(self, case_id: str, *, who: str = "") -> None:
+        """Hide a case from the worklist. Nothing is erased; ``restore_case`` undoes it."""
+        self._set_deleted(case_id, utc_now(), "case deleted", who)
+
+    def restore_case(self, case_id: str, *, who: str = "") -> None:
+        """Undo ``delete_case``."""
+        self._set_deleted(case_id, None, "case restored", who)
+
+    def _set_deleted(self, case_id: str, when: str | None, action: str, who: str) -> None:
+        with writing(self.engine) as conn:
+            load_case(conn, case_id)
+            conn.execute(update(CASES).where(CASES.c.id == case_id).values(deleted=when))
+            write_event(conn, who, action, case_id)
+
+    # ---- integrity ---------------------------------------------------------------------------
+
+    def verify(self) -> VerifyReport:
+        """Hash every array file again and every CT with its geometry; compare with what was saved."""
+        present = self.arrays.names()
+        with reading(self.engine) as conn:
+            cases = [case_of(row) for row in conn.execute(select(CASES)).mappings()]
+            names = {case.array_sha for case in cases}
+            for text in conn.execute(select(RESULTS.c.arrays)).scalars():
+                names.update(json.loads(text).values())
+        missing = sorted(names - present)
+        damaged = sorted(name for name in names & present if not self.arrays.intact(name))
+        bad = set(missing) | set(damaged)
+        wrong = []
+        for case in cases:
+            if case.array_sha not in bad and self.load_volume(case.id).content_hash() != case.content_hash:
+                wrong.append(case.id)
+        orphans = tuple(sorted(present - names))
+        return VerifyReport(len(names & present), tuple(missing), tuple(damaged), tuple(wrong), orphans)
+
+    def remove_orphans(self, *, min_age_seconds: float = 3600.0) -> list[str]:
+        """Delete array files that no row names (left by a process killed between file and row)."""
+        return self.arrays.remove(self.verify().orphans, min_age_seconds=min_age_seconds)
+
+
+def _as_int16(array: np.ndarray) -> np.ndarray:
+    """Round HU to int16; refuse what does not fit instead of wrapping around."""
+    if array.dtype == np.int16:
+        return array
+    if not np.isfinite(array).all():
+        raise UsageError("The volume holds values that are not numbers; a CT must be HU everywhere.")
+    rounded = np.rint(array)
+    if rounded.size and (rounded.min() < -32768 or rounded.max() > 32767):
+        raise UsageError("The volume holds values outside -32768..32767; these are not HU.")
+    return rounded.astype(np.int16)

@@ -1,0 +1,72 @@
+"""The SQLite engine and its tables as SQLAlchemy sees them (the schema itself is in migrations.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, create_engine, event
+
+_META = MetaData()
+
+
+def _table(name: str, integers: str, strings: str) -> Table:
+    columns = [Column(c, Integer, primary_key=c in ("id", "number")) for c in integers.split()]
+    columns += [Column(c, String, primary_key=name == "jobs" and c == "id") for c in strings.split()]
+    return Table(name, _META, *columns)
+
+
+CASES = _table(
+    "cases",
+    "number demo in_scope",
+    "id created origin description geometry frame_uid content_hash array_sha scope_reason meta deleted",
+)
+RESULTS = _table("results", "id version supersedes", "case_id kind slot payload arrays provenance created who")
+EVENTS = _table("events", "id result_id", "case_id created who action details")
+SIGNOFFS = _table("signoffs", "id result_id", "clinician created statement")
+JOBS = _table("jobs", "", "id case_id kind state owner who created started finished error result")
+
+
+def utc_now() -> str:
+    """Current time, UTC, ISO 8601 with microseconds (sorts as text)."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def open_engine(path: Path) -> Engine:
+    """Open (or create) the SQLite file with WAL, foreign keys and full flushing.
+
+    WAL lets readers work while one writes; ``synchronous=FULL`` flushes each commit to the disk, so
+    that what a user saw saved survives a power cut.
+    """
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30.0})
+
+    @event.listens_for(engine, "connect")
+    def _configure(dbapi_connection, _record) -> None:
+        dbapi_connection.isolation_level = None  # the driver's implicit BEGIN would defeat BEGIN IMMEDIATE
+        cursor = dbapi_connection.cursor()
+        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        # A transaction that reads first and writes later can fail as "locked"; take the write lock at once.
+        conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get("write") else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A write transaction: committed at the end, rolled back on any exception."""
+    with engine.connect().execution_options(write=True) as conn, conn.begin():
+        yield conn
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A read transaction: one consistent view."""
+    with engine.connect() as conn, conn.begin():
+        yield conn

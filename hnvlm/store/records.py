@@ -1,0 +1,144 @@
+"""Plain records the store hands out. Read-only values: to change something, save a new version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+RESULT_KINDS = (
+    "segmentation", "scope", "findings", "report", "plan", "form", "counterfactual", "zeroshot",
+    "structures", "dose", "embedding",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """One stored case: a de-identified CT and what is known about it.
+
+    Attributes:
+        id: Human-readable, e.g. ``HN-0007``; never given twice.
+        created: UTC, ISO 8601.
+        origin: Where it came from: ``upload``, ``demo``, ``import``; never a patient's name.
+        description: Free text (series description after de-identification, or the user's words).
+        shape: Voxels along (z, y, x).
+        spacing_mm: Along (z, y, x).
+        origin_mm: LPS position of voxel (0, 0, 0), order (z, y, x).
+        frame_uid: Frame of reference, "" when unknown.
+        content_hash: SHA-256 of HU and geometry (``Volume.content_hash``).
+        array_sha: Name of the array file.
+        demo: Made by the app, not from a patient.
+        in_scope: Whether the models accept the CT; None before anyone looked.
+        scope_reason: Why (not).
+        meta: What intake reported: warnings, series facts, mapped UIDs.
+        deleted: When the case was deleted (UTC), or None.
+    """
+
+    id: str
+    created: str
+    origin: str
+    description: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+    frame_uid: str
+    content_hash: str
+    array_sha: str
+    demo: bool
+    in_scope: bool | None
+    scope_reason: str
+    meta: dict[str, Any] = field(default_factory=dict)
+    deleted: str | None = None
+
+
+@dataclass(frozen=True)
+class SignOff:
+    """A clinician's signature under one version of a result."""
+
+    result_id: int
+    clinician: str
+    created: str
+    statement: str = ""
+
+
+@dataclass(frozen=True)
+class ResultRecord:
+    """One version of one result. A save makes a new version; nothing is overwritten.
+
+    Attributes:
+        kind: One of RESULT_KINDS.
+        slot: Separates chains of the same kind, e.g. the language of a report.
+        version: 1, 2, ... within (case, kind, slot).
+        payload: JSON content.
+        arrays: Name -> array file (masks, difference volumes); read with ``CaseStore.load_array``/``load_masks``.
+        provenance: What made it: model, version, weights hash, seed, settings; {} for a person's edit.
+        who: Who saved it.
+        supersedes: Id of the version before, or None.
+        signoffs: Signatures under exactly this version.
+    """
+
+    id: int
+    case_id: str
+    kind: str
+    slot: str
+    version: int
+    payload: dict[str, Any]
+    arrays: dict[str, str]
+    provenance: dict[str, Any]
+    created: str
+    who: str
+    supersedes: int | None
+    signoffs: tuple[SignOff, ...] = ()
+
+    @property
+    def signed(self) -> bool:
+        """Whether a clinician signed this version."""
+        return bool(self.signoffs)
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """Who did what, when."""
+
+    id: int
+    case_id: str | None
+    result_id: int | None
+    created: str
+    who: str
+    action: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What the store remembers about a background job after its thread is gone.
+
+    ``state`` is queued, running, done, failed, cancelled or interrupted (its server died).
+    """
+
+    id: str
+    case_id: str | None
+    kind: str
+    state: str
+    owner: str
+    who: str
+    created: str
+    started: str | None
+    finished: str | None
+    error: str
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """Outcome of ``CaseStore.verify``: empty lists mean that everything is as it was saved."""
+
+    checked_arrays: int
+    missing: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    wrong_content: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every array that a row names is there and unchanged (orphans are harmless)."""
+        return not (self.missing or self.damaged or self.wrong_content)
