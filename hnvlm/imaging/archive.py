@@ -1,0 +1,141 @@
+"""Uploads on disk: unpack a zip safely into a private folder and list the files of a folder."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from hnvlm.errors import UnreadableFileError
+
+MAX_UNPACKED_BYTES = 8 * 1024**3
+MAX_MEMBERS = 50_000
+# Slices of pure background compress a thousandfold, so the ratio is only looked at for the whole archive
+# and only where the unpacked size could hurt.
+MAX_RATIO = 300
+RATIO_MATTERS_ABOVE_BYTES = 1024**3
+_CHUNK = 1024 * 1024
+_IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
+_ENCRYPTED_FLAG = 0x1
+
+
+def private_dir(workdir: Path | None = None) -> Path:
+    """Make a folder only this user can read; without ``workdir`` it is removed when the process ends."""
+    if workdir is not None:
+        workdir.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="intake-", dir=workdir))
+    folder = Path(tempfile.mkdtemp(prefix="hnvlm-intake-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive, judged by its content."""
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
+def list_files(root: Path) -> Iterator[Path]:
+    """Yield every regular file under ``root`` in a stable order; links and hidden files are passed over."""
+    for folder, dirs, names in os.walk(root, followlinks=False):
+        dirs[:] = sorted(d for d in dirs if not d.startswith(".") and d != "__MACOSX")
+        for name in sorted(names):
+            path = Path(folder) / name
+            if name.startswith(".") or name.lower() in _IGNORED_NAMES or path.is_symlink():
+                continue
+            if path.is_file():
+                yield path
+
+
+def unpack_zip(path: Path, workdir: Path | None = None, *, max_bytes: int = MAX_UNPACKED_BYTES) -> Path:
+    """Unpack a zip into a new private folder, one chunk at a time.
+
+    Args:
+        path: The archive.
+        workdir: Where to make the folder; the caller removes it. None: a temporary folder.
+        max_bytes: Most bytes the unpacked files may take, counted while unpacking.
+
+    Returns:
+        The folder with the unpacked files.
+
+    Raises:
+        UnreadableFileError: The archive is damaged, encrypted, too large, or holds a member whose name
+            points outside the folder or that is a link; the message names the member.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir() and not _ignored(m.filename)]
+            _check_members(path, members, max_bytes)
+            target = private_dir(workdir)
+            try:
+                _extract(path, archive, members, target, max_bytes)
+            except BaseException:
+                shutil.rmtree(target, ignore_errors=True)
+                raise
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UnreadableFileError(f"{path.name}: the zip archive is damaged ({error}). Zip it again.") from error
+    return target
+
+
+def _ignored(name: str) -> bool:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return not parts or "__MACOSX" in parts or parts[-1].lower() in _IGNORED_NAMES or parts[-1] == ".DS_Store"
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo], max_bytes: int) -> None:
+    if not members:
+        raise UnreadableFileError(f"{path.name}: the zip archive is empty.")
+    if len(members) > MAX_MEMBERS:
+        raise UnreadableFileError(f"{path.name}: {len(members)} files in the zip; at most {MAX_MEMBERS} are unpacked.")
+    for member in members:
+        name = member.filename.replace("\\", "/")
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or (pure.parts and ":" in pure.parts[0]):
+            raise UnreadableFileError(
+                f"{path.name}: member '{member.filename}' points outside the archive; nothing was unpacked."
+            )
+        if member.flag_bits & _ENCRYPTED_FLAG:
+            raise UnreadableFileError(
+                f"{path.name}: member '{member.filename}' is encrypted. Unpack it with its password and upload the files."
+            )
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise UnreadableFileError(f"{path.name}: member '{member.filename}' is a link; nothing was unpacked.")
+    total = sum(m.file_size for m in members)
+    packed = max(1, sum(m.compress_size for m in members))
+    if total > max_bytes:
+        raise UnreadableFileError(_too_large(path, total, max_bytes))
+    if total > RATIO_MATTERS_ABOVE_BYTES and total / packed > MAX_RATIO:
+        raise UnreadableFileError(
+            f"{path.name}: {packed / 1e6:.1f} MB would unpack to {total / 1e9:.1f} GB; this looks like a zip bomb."
+        )
+
+
+def _too_large(path: Path, size: int, limit: int) -> str:
+    return (
+        f"{path.name}: unpacks to more than {limit / 1e6:.0f} MB ({size / 1e6:.0f} MB so far or declared). "
+        "Upload one study at a time."
+    )
+
+
+def _extract(path: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], target: Path, limit: int) -> None:
+    free = shutil.disk_usage(target).free
+    written = 0
+    for number, member in enumerate(members):
+        out = target / PurePosixPath(member.filename.replace("\\", "/"))
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if out.exists():  # the same name twice: keep both, the reader sorts out duplicates
+                out = out.with_name(f"{number}_{out.name}")
+            with archive.open(member) as source, out.open("wb") as sink:
+                while chunk := source.read(_CHUNK):
+                    written += len(chunk)
+                    if written > limit or written > free:
+                        raise UnreadableFileError(_too_large(path, written, min(limit, free)))
+                    sink.write(chunk)
+        except (NotImplementedError, RuntimeError, OSError) as error:
+            raise UnreadableFileError(f"{path.name}: member '{member.filename}' cannot be unpacked: {error}") from error

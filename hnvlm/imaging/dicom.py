@@ -1,0 +1,286 @@
+"""DICOM files: what is in the header, and pixels to HU. Geometry is judged in ``geometry``."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
+
+from hnvlm.errors import UnreadableFileError
+
+log = logging.getLogger(__name__)
+
+HU_MIN = -1024
+HU_MAX = np.iinfo(np.int16).max
+# A padding value is outside of what a CT measures; one inside (0 HU is water) is a wrong header.
+PADDING_BELOW_HU, PADDING_ABOVE_HU = -900, 4095
+
+_TAGS = [
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+    "FrameOfReferenceUID", "Modality", "SeriesDescription", "ImageType", "Rows", "Columns", "SamplesPerPixel",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "InstanceNumber", "AcquisitionNumber",
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "ContentTime", "AcquisitionTime", "RescaleSlope",
+    "RescaleIntercept", "RescaleType", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "NumberOfFrames", "GantryDetectorTilt",
+    "KVP", "SliceThickness", "WindowCenter", "WindowWidth", "ContrastBolusAgent", "BurnedInAnnotation",
+    "PatientPosition", "BodyPartExamined", "ImageComments", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "ReferencedFrameOfReferenceSequence",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SliceHeader:
+    """What the header of one slice (or one frame of a multi-frame file) says.
+
+    Positions are LPS millimetres in DICOM's own order (x, y, z). ``dataset`` holds only the tags read
+    for intake and never pixel data.
+    """
+
+    path: Path
+    frame: int | None
+    dataset: Dataset
+    transfer_syntax: UID
+    position: tuple[float, float, float] | None
+    orientation: tuple[float, ...] | None
+    pixel_spacing: tuple[float, float] | None
+    slope: float | None
+    intercept: float | None
+
+    def text(self, name: str) -> str:
+        """A tag as stripped text, "" when missing."""
+        value = self.dataset.get(name)
+        return "" if value is None else str(value).strip()
+
+    @property
+    def label(self) -> str:
+        """File name (and frame) for messages."""
+        return self.path.name if self.frame is None else f"{self.path.name} frame {self.frame + 1}"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns); (0, 0) when the file has no image."""
+        return int(self.dataset.get("Rows") or 0), int(self.dataset.get("Columns") or 0)
+
+    @property
+    def image_type(self) -> tuple[str, ...]:
+        """Values of Image Type, upper case."""
+        value = self.dataset.get("ImageType") or ()
+        return tuple(str(v).upper() for v in ([value] if isinstance(value, str) else value))
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file starts like DICOM: with the preamble, or without it in little or big endian."""
+    try:
+        with path.open("rb") as f:
+            head = f.read(132)
+    except OSError:
+        return False
+    if len(head) >= 132 and head[128:132] == b"DICM":
+        return True
+    if len(head) < 16:
+        return False
+    # No preamble: the first element belongs to group 0002 or 0008 and has a plausible element number.
+    little = int.from_bytes(head[0:2], "little"), int.from_bytes(head[2:4], "little")
+    big = int.from_bytes(head[0:2], "big"), int.from_bytes(head[2:4], "big")
+    return any(group in (0x0002, 0x0008) and element <= 0x0120 for group, element in (little, big))
+
+
+def read_headers(path: Path) -> list[SliceHeader]:
+    """Read the header of a DICOM file without its pixels.
+
+    Returns:
+        One entry a file, one a frame for multi-frame CT; an empty list for a DICOMDIR.
+
+    Raises:
+        UnreadableFileError: The file is damaged or no DICOM object.
+    """
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+        meta = dataset.file_meta
+        if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return []
+        if not dataset.get("SOPClassUID") and not dataset.get("Rows"):
+            raise UnreadableFileError(f"{path.name}: this is not a DICOM object (no SOP class, no image).")
+        syntax = UID(str(meta.get("TransferSyntaxUID") or _guess_syntax(dataset)))
+        if "SharedFunctionalGroupsSequence" in dataset and dataset.get("Modality") == "CT":
+            return _frame_headers(path, dataset, syntax)
+        return [_slice_header(path, dataset, syntax)]
+    except UnreadableFileError:
+        raise
+    except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError,
+            NotImplementedError, OverflowError, MemoryError, RecursionError) as error:  # fmt: skip
+        # pydicom converts values lazily, so a damaged header can fail in many ways; all mean the same here.
+        raise UnreadableFileError(f"{path.name}: damaged DICOM header ({error}).") from error
+
+
+def _guess_syntax(dataset: Dataset) -> str:
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
+
+
+def floats(value: Any, count: int) -> tuple[float, ...] | None:
+    """``count`` finite numbers, or None when the value is missing or anything else."""
+    try:
+        numbers = tuple(float(v) for v in value)
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and bool(np.all(np.isfinite(numbers))) else None
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    got = floats([value], 1)
+    return None if got is None else got[0]
+
+
+def _slice_header(path: Path, dataset: Dataset, syntax: UID) -> SliceHeader:
+    return SliceHeader(
+        path=path,
+        frame=None,
+        dataset=dataset,
+        transfer_syntax=syntax,
+        position=floats(dataset.get("ImagePositionPatient"), 3),  # type: ignore[arg-type]
+        orientation=floats(dataset.get("ImageOrientationPatient"), 6),
+        pixel_spacing=floats(dataset.get("PixelSpacing"), 2),  # type: ignore[arg-type]
+        slope=number(dataset.get("RescaleSlope")),
+        intercept=number(dataset.get("RescaleIntercept")),
+    )
+
+
+def _frame_headers(path: Path, dataset: Dataset, syntax: UID) -> list[SliceHeader]:
+    """One header a frame of an enhanced CT; a value is the frame's own, else the shared one."""
+    shared = dataset.SharedFunctionalGroupsSequence[0] if dataset.SharedFunctionalGroupsSequence else Dataset()
+    out = []
+    for index, own in enumerate(dataset.get("PerFrameFunctionalGroupsSequence") or []):
+
+        def group(sequence: str, tag: str, own: Dataset = own) -> Any:
+            for place in (own, shared):
+                items = place.get(sequence)
+                if items and tag in items[0]:
+                    return items[0].get(tag)
+            return None
+
+        out.append(
+            SliceHeader(
+                path=path,
+                frame=index,
+                dataset=dataset,
+                transfer_syntax=syntax,
+                position=floats(group("PlanePositionSequence", "ImagePositionPatient"), 3),  # type: ignore[arg-type]
+                orientation=floats(group("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+                pixel_spacing=floats(group("PixelMeasuresSequence", "PixelSpacing"), 2),  # type: ignore[arg-type]
+                slope=number(group("PixelValueTransformationSequence", "RescaleSlope")),
+                intercept=number(group("PixelValueTransformationSequence", "RescaleIntercept")),
+            )
+        )
+    return out
+
+
+def decoder_problem(syntax: UID) -> str | None:
+    """Why a transfer syntax cannot be decoded here, or None when it can."""
+    try:
+        if get_decoder(syntax).is_available:
+            return None
+    except NotImplementedError:
+        pass
+    return f"no decoder for transfer syntax {syntax.name} ({syntax})"
+
+
+class PixelReader:
+    """Decodes slices to HU; keeps the last multi-frame file open so that it is parsed once."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._dataset: Dataset | None = None
+
+    def read_hu(self, header: SliceHeader) -> np.ndarray:
+        """HU of one slice, int16 (rows, columns), clipped to [-1024, 32767], padding set to -1024.
+
+        Raises:
+            UnreadableFileError: Damaged pixel data or an undecodable syntax; names the file and the syntax.
+        """
+        problem = decoder_problem(header.transfer_syntax)
+        if problem:
+            raise UnreadableFileError(f"{header.path.name}: {problem}. Export the series uncompressed.")
+        try:
+            dataset = self._open(header)
+            raw = self._decode(dataset, header)
+        except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
+                NotImplementedError, MemoryError) as error:  # fmt: skip
+            # Codec plugins raise anything on broken streams; the file is what the user can act on.
+            raise UnreadableFileError(
+                f"{header.label}: pixel data cannot be decoded ({header.transfer_syntax.name}): {error}. "
+                "The file is damaged or incomplete; export it again."
+            ) from error
+        if raw.shape != header.size:
+            raise UnreadableFileError(f"{header.label}: decoded {raw.shape} pixels, header says {header.size}.")
+        return to_hu(raw, header)
+
+    def _open(self, header: SliceHeader) -> Dataset:
+        if header.frame is None:
+            return pydicom.dcmread(header.path, force=True)
+        if self._path != header.path:
+            self._path, self._dataset = header.path, pydicom.dcmread(header.path, force=True)
+        assert self._dataset is not None
+        return self._dataset
+
+    @staticmethod
+    def _decode(dataset: Dataset, header: SliceHeader) -> np.ndarray:
+        decoder = get_decoder(header.transfer_syntax)
+        # Neither the preamble nor the file meta group is guaranteed; the decoder itself needs neither.
+        array, _ = decoder.as_array(dataset, index=header.frame or 0, raw=True)
+        return array
+
+
+def to_hu(raw: np.ndarray, header: SliceHeader) -> np.ndarray:
+    """Apply the rescale (missing: 1 and 0) and the padding value to stored pixels."""
+    slope = 1.0 if header.slope is None else header.slope
+    intercept = 0.0 if header.intercept is None else header.intercept
+    if slope == 1.0 and intercept.is_integer():
+        hu = raw.astype(np.int32)
+        hu += int(intercept)
+    else:
+        hu = np.rint(raw * np.float64(slope) + intercept).astype(np.int64)
+    low_high = padding_range(header, raw.dtype)
+    if low_high is not None and not padding_problem(header):
+        hu[(raw >= low_high[0]) & (raw <= low_high[1])] = HU_MIN
+    return np.clip(hu, HU_MIN, HU_MAX).astype(np.int16)
+
+
+def padding_range(header: SliceHeader, dtype: np.dtype) -> tuple[int, int] | None:
+    """Stored values that mean "outside the scan", in the pixels' own signedness (PS3.3 C.7.5.1.1.2)."""
+    value = number(header.dataset.get("PixelPaddingValue"))
+    if value is None:
+        return None
+    limit = number(header.dataset.get("PixelPaddingRangeLimit"))
+    ends = [value, value if limit is None else limit]
+    info = np.iinfo(dtype)
+    # Writers mix up US and SS for this tag, so a value outside the type is taken modulo its size.
+    span = int(info.max) - int(info.min) + 1
+    wrapped = [(int(e) - int(info.min)) % span + int(info.min) for e in ends]
+    return min(wrapped), max(wrapped)
+
+
+def padding_problem(header: SliceHeader) -> str | None:
+    """Why the padding value must be ignored (it lies inside the range of tissue), or None."""
+    signed = int(header.dataset.get("PixelRepresentation") or 0) == 1
+    bits = int(header.dataset.get("BitsAllocated") or 16)
+    dtype = np.dtype(f"{'i' if signed else 'u'}{max(1, bits // 8)}")
+    low_high = padding_range(header, dtype)
+    if low_high is None:
+        return None
+    slope = 1.0 if header.slope is None else header.slope
+    hu = [v * slope + (header.intercept or 0.0) for v in low_high]
+    if max(hu) <= PADDING_BELOW_HU or min(hu) >= PADDING_ABOVE_HU:
+        return None
+    return f"padding value {low_high[0]} means {hu[0]:g} HU, which is tissue; it was not treated as padding"

@@ -1,0 +1,258 @@
+"""Intake: list the series of an upload, then read one as a HU volume on an LPS grid.
+
+``scan`` looks at headers only; ``read`` decodes pixels. File names appear in reasons and warnings so that a
+user can find the file; ``ReadResult.meta`` holds nothing that identifies a person.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
+from hnvlm.imaging import archive, dicom, facts, geometry, nifti, series
+from hnvlm.imaging.dicom import SliceHeader
+from hnvlm.imaging.geometry import StackPlan
+from hnvlm.imaging.volume import Volume
+
+Progress = Callable[[float, str], None]
+
+
+def _no_progress(fraction: float, message: str) -> None:
+    """Progress callback that ignores everything."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesInfo:
+    """One series of an upload, accepted or refused with reasons.
+
+    Attributes:
+        series_uid: Series Instance UID; ``<uid>#1``, ``<uid>#2`` for the phases of one series; a stable
+            synthetic UID for NIfTI.
+        modality: As in DICOM; ``CT`` for NIfTI.
+        description: The source's own words: for the screen, never stored (it may name a person).
+        shape, spacing_mm: Of the volume that ``read`` returns, order (z, y, x); None when refused.
+        orientation: axial, coronal, sagittal, or oblique with the nearest of them; "" when unknown.
+        reasons: Why the series is not accepted.
+        files: Every file of the series.
+        headers, plan: What ``read`` needs; not part of the JSON.
+    """
+
+    series_uid: str
+    modality: str
+    description: str = ""
+    n_slices: int = 0
+    shape: tuple[int, int, int] | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    orientation: str = ""
+    transfer_syntax: str = ""
+    accepted: bool = False
+    reasons: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    study_uid: str = ""
+    frame_of_reference_uid: str = ""
+    kind: str = "dicom"
+    headers: list[SliceHeader] = field(default_factory=list, repr=False)
+    plan: StackPlan | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Fields of ``series[]`` in the output of ``hnvlm inspect``."""
+        return {
+            "uid": self.series_uid,
+            "modality": self.modality,
+            "description": self.description,
+            "n_slices": self.n_slices,
+            "shape": list(self.shape) if self.shape else None,
+            "spacing_mm": [round(v, 4) for v in self.spacing_mm] if self.spacing_mm else None,
+            "orientation": self.orientation,
+            "transfer_syntax": self.transfer_syntax,
+            "accepted": self.accepted,
+            "reasons": list(self.reasons),
+            "warnings": list(self.warnings),
+            "study_uid": self.study_uid,
+            "frame_of_reference_uid": self.frame_of_reference_uid,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ReadResult:
+    """A CT volume with what was noticed on reading it.
+
+    Attributes:
+        volume: int16 HU on an LPS grid.
+        warnings: What was corrected or looks odd, in words for the user.
+        meta: De-identified facts (see ``facts.collect``).
+    """
+
+    volume: Volume
+    warnings: list[str]
+    meta: dict[str, Any]
+
+
+def scan(path: Path | str, workdir: Path | None = None) -> list[SeriesInfo]:
+    """List every series in a folder, file, DICOMDIR, zip or NIfTI file without decoding pixels.
+
+    Args:
+        path: What the user gave.
+        workdir: Where a zip is unpacked (the caller removes it); None: a temporary folder that lives as
+            long as the process.
+
+    Returns:
+        Series with accepted CT first, in a stable order; refused ones carry their reasons.
+
+    Raises:
+        UnreadableFileError: Nothing there can be read, or a zip is damaged, encrypted or dangerous.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UnreadableFileError(f"{path}: no such file or folder.")
+    root, paths = _candidates(path, workdir)
+    found: list[SeriesInfo] = []
+    groups: dict[str, list[SliceHeader]] = defaultdict(list)
+    damaged: list[str] = []
+    for file in paths:
+        try:
+            if nifti.is_nifti(file):
+                found.append(_nifti_info(file))
+            elif file.name.upper() != "DICOMDIR" and dicom.looks_like_dicom(file):
+                for header in dicom.read_headers(file):
+                    groups[series.group_key(header)].append(header)
+        except UnreadableFileError as error:
+            damaged.append(error.message)
+    for headers in groups.values():
+        found.extend(SeriesInfo(**fields) for fields in series.describe(headers))
+    if not found:
+        raise UnreadableFileError(_nothing_found(path, root, paths, damaged))
+    if damaged:
+        note = f"{len(damaged)} damaged file(s) were passed over: " + "; ".join(damaged[:3])
+        for info in found:
+            info.warnings.append(note)
+    return sorted(found, key=lambda s: (not s.accepted, s.modality != "CT", -s.n_slices, s.series_uid))
+
+
+def _candidates(path: Path, workdir: Path | None) -> tuple[Path, list[Path]]:
+    """Folder that was searched and the files in it."""
+    if path.is_dir():
+        return path, list(archive.list_files(path))
+    if path.name.upper() == "DICOMDIR":
+        return path.parent, list(archive.list_files(path.parent))
+    if not nifti.is_nifti(path) and archive.is_zip(path):
+        root = archive.unpack_zip(path, workdir)
+        return root, list(archive.list_files(root))
+    if path.suffix.lower() == ".zip":
+        raise UnreadableFileError(f"{path.name}: the zip archive is damaged. Zip it again.")
+    return path.parent, [path]
+
+
+def _nothing_found(path: Path, root: Path, paths: list[Path], damaged: list[str]) -> str:
+    if damaged:
+        return "; ".join(damaged[:3])
+    if any(archive.is_zip(p) for p in paths):
+        return f"{path.name}: holds another zip archive. Unpack it once and give that one."
+    if path.is_file() and root == path.parent and path.name.upper() != "DICOMDIR":
+        return f"{path.name}: neither DICOM nor NIfTI nor a zip of them."
+    return f"{path.name}: no DICOM or NIfTI image in it ({len(paths)} files looked at)."
+
+
+def _nifti_info(file: Path) -> SeriesInfo:
+    header = nifti.read_header(file)
+    grid = header.grid
+    return SeriesInfo(
+        series_uid=header.uid,
+        modality="CT",
+        description=file.name,
+        n_slices=grid.shape[0] if grid else 0,
+        shape=grid.shape if grid else None,
+        spacing_mm=grid.spacing_mm if grid else None,
+        orientation=header.orientation,
+        transfer_syntax="NIfTI",
+        accepted=not header.reasons,
+        reasons=list(header.reasons),
+        warnings=list(header.warnings),
+        files=[file],
+        kind="nifti",
+    )
+
+
+def read(info: SeriesInfo, progress: Progress = _no_progress) -> ReadResult:
+    """Decode one accepted series.
+
+    Args:
+        info: From ``scan``; its files must still be there.
+        progress: Called with (fraction, message); may raise CancelledError.
+
+    Returns:
+        int16 HU volume in LPS (z, y, x), warnings and de-identified facts.
+
+    Raises:
+        GeometryError: The series was refused because its slices do not form one volume.
+        InputRefusedError: It was refused for another reason (modality, decoder), or its values are no HU.
+        UnreadableFileError: A file is damaged; the message names it.
+    """
+    if not info.accepted:
+        error = GeometryError if info.modality == "CT" and info.headers else InputRefusedError
+        raise error(f"This series cannot be read: {'; '.join(info.reasons)}.")
+    warnings = list(info.warnings)
+    if info.kind == "nifti":
+        volume, extra = _read_nifti(info, progress)
+        meta = facts.collect_nifti(volume)
+    else:
+        volume, extra = _read_dicom(info, progress)
+        meta = facts.collect(info.headers, info.plan, volume)
+    warnings += extra + facts.hu_warnings(volume)
+    progress(1.0, "read")
+    return ReadResult(volume, warnings, meta)
+
+
+def _read_nifti(info: SeriesInfo, progress: Progress) -> tuple[Volume, list[str]]:
+    progress(0.0, "reading")
+    file = info.files[0]
+    header = nifti.read_header(file)
+    assert header.grid is not None
+    array = nifti.read_array(file)
+    extra = []
+    if array.dtype != np.int16 and not np.isfinite(array).all():
+        extra.append(f"{file.name} holds values that are not numbers; they were set to air")
+    hu, spacing, origin = header.grid.apply(nifti.to_int16_hu(array), dicom.HU_MIN)
+    return Volume(hu, spacing, origin), extra
+
+
+def _read_dicom(info: SeriesInfo, progress: Progress) -> tuple[Volume, list[str]]:
+    plan = info.plan
+    assert plan is not None and plan.grid is not None
+    rows, columns = info.headers[0].size
+    stack = np.empty((len(plan.order), rows, columns), np.int16)
+    reader = dicom.PixelReader()
+    for k, index in enumerate(plan.order):
+        if k % 8 == 0:
+            progress(0.9 * k / len(plan.order), f"reading slice {k + 1} of {len(plan.order)}")
+        stack[k] = reader.read_hu(info.headers[index])
+    progress(0.9, "turning to patient axes")
+    array, spacing, origin = geometry.to_lps(stack, plan)
+    return Volume(array, spacing, origin, info.frame_of_reference_uid), []
+
+
+def read_path(path: Path | str, workdir: Path | None = None, progress: Progress = _no_progress) -> ReadResult:
+    """Scan and read the only (or largest) accepted series of a path.
+
+    Raises:
+        InputRefusedError: No series is accepted; the message lists why.
+    """
+    found = scan(path, workdir)
+    accepted = [s for s in found if s.accepted]
+    if not accepted:
+        listed = "; ".join(f"{s.modality} series: {', '.join(s.reasons)}" for s in found[:5])
+        geometric = any(s.modality == "CT" for s in found)
+        raise (GeometryError if geometric else InputRefusedError)(f"No CT series can be read. {listed}.")
+    result = read(accepted[0], progress)
+    if len(accepted) > 1:
+        others = re.sub(r"\s+", " ", f"{len(accepted)} CT series found; the one with most slices was read")
+        result.warnings.append(others)
+    return result

@@ -1,0 +1,137 @@
+"""NIfTI through SimpleITK: header without pixels, and pixels to an LPS array."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from hnvlm.errors import GeometryError, UnreadableFileError
+from hnvlm.imaging.dicom import HU_MAX, HU_MIN
+from hnvlm.imaging.orient import GridMap, orientation_word
+from hnvlm.imaging.volume import Volume
+
+SUFFIXES = (".nii", ".nii.gz")
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether a file name says NIfTI."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What a NIfTI header says; ``grid`` is None when ``reasons`` refuses the file."""
+
+    uid: str
+    grid: GridMap | None
+    orientation: str
+    reasons: list[str]
+    warnings: list[str]
+
+
+def read_header(path: Path) -> NiftiHeader:
+    """Read and judge a NIfTI header; pixels are not read.
+
+    Raises:
+        UnreadableFileError: The file is no NIfTI or its header is damaged.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO("NiftiImageIO")
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise UnreadableFileError(f"{path.name}: not a readable NIfTI file ({_short(error)}).") from error
+    reasons, warnings = [], []
+    size = list(reader.GetSize())
+    if reader.GetNumberOfComponents() != 1:
+        reasons.append(f"{path.name} holds {reader.GetNumberOfComponents()} values a voxel (colour or vector), not HU")
+    if len([s for s in size[3:] if s > 1]) or len(size) < 3:
+        reasons.append(f"{path.name} has size {' x '.join(map(str, size))}; a 3-D volume is needed")
+    grid, orientation = None, ""
+    if not reasons:
+        dimension = len(size)
+        spacing = np.array(reader.GetSpacing()[:3])
+        direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
+        columns = direction * spacing
+        shape = (size[2], size[1], size[0])
+        try:
+            grid = GridMap.build(shape, columns[:, ::-1], np.array(reader.GetOrigin()[:3]))
+            orientation = orientation_word(direction[:, 2])
+        except GeometryError as error:
+            reasons.append(f"{path.name}: {error.message}")
+        if min(size[:3]) < 3:
+            reasons.append(f"{path.name} has size {' x '.join(map(str, size[:3]))}; a volume needs at least 3 slices")
+        warnings += _orientation_warnings(reader, path)
+        if grid is not None and not grid.aligned:
+            warnings.append(f"oblique grid ({grid.angle_deg:.1f} degrees) resampled to patient axes")
+    return NiftiHeader(_uid(path), grid, orientation, reasons, warnings)
+
+
+def _orientation_warnings(reader: sitk.ImageFileReader, path: Path) -> list[str]:
+    def code(key: str) -> int:
+        text = reader.GetMetaData(key) if reader.HasMetaDataKey(key) else "0"
+        try:
+            return int(text)
+        except ValueError:
+            # SimpleITK writes some codes as words; any word but the unknown one is a set code.
+            return 0 if "UNKNOWN" in text.upper() else 1
+
+    if code("qform_code") == 0 and code("sform_code") == 0:
+        return [
+            f"{path.name} states no orientation (qform and sform codes are 0); left and right are not certain. "
+            "Compare with the source images"
+        ]
+    return []
+
+
+def _uid(path: Path) -> str:
+    """A UID that is the same whenever the same content is read (PS3.5 B.2, the 2.25 root)."""
+    digest = hashlib.sha256(str(path.stat().st_size).encode())
+    with path.open("rb") as f:
+        digest.update(f.read(1 << 20))
+    return "2.25." + str(int.from_bytes(digest.digest()[:16], "big"))
+
+
+def _short(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else "unknown error"
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Pixels of a 3-D NIfTI as (slice, row, column) in the file's own type.
+
+    Raises:
+        UnreadableFileError: The file is damaged or cut off.
+    """
+    try:
+        image = sitk.ReadImage(str(path), imageIO="NiftiImageIO")
+    except RuntimeError as error:
+        raise UnreadableFileError(f"{path.name}: pixel data cannot be read ({_short(error)}).") from error
+    array = sitk.GetArrayFromImage(image)
+    return array.reshape(array.shape[-3:])
+
+
+def read_volume(path: Path, *, order: int = 1, fill: float = 0.0) -> Volume:
+    """Read any scalar 3-D NIfTI (mask, dose) as an LPS volume in its own number type.
+
+    Raises:
+        UnreadableFileError: Damaged, or colour, vector or 4-D.
+    """
+    header = read_header(path)
+    if header.grid is None:
+        raise UnreadableFileError("; ".join(header.reasons))
+    array, spacing, origin = header.grid.apply(read_array(path), fill, order)
+    return Volume(array, spacing, origin)
+
+
+def to_int16_hu(array: np.ndarray) -> np.ndarray:
+    """Round to whole HU and clip to int16; not-a-number becomes air."""
+    if array.dtype == np.int16:
+        return np.maximum(array, HU_MIN)
+    clean = np.nan_to_num(array.astype(np.float32, copy=False), nan=HU_MIN, posinf=HU_MAX, neginf=HU_MIN)
+    return np.clip(np.rint(clean), HU_MIN, HU_MAX).astype(np.int16)
