@@ -1,0 +1,209 @@
+"""Segment, judge the scope, find: what every draft starts from. Pure functions first, then the case store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hnvlm.errors import ScopeError
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.base import Models
+from hnvlm.services.context import App
+from hnvlm.services.jobs import JobContext
+from hnvlm.store import ResultRecord
+from hnvlm.types import Finding, Progress, Provenance, ScopeVerdict, Segmentation, no_progress
+
+NOTICE = "AI draft, research use only"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is known about a CT before anything is written about it.
+
+    Attributes:
+        segmentation: Structures on the CT's own grid.
+        scope: Whether the models accept the CT.
+        findings: Empty when the CT is out of scope.
+    """
+
+    segmentation: Segmentation
+    scope: ScopeVerdict
+    findings: list[Finding]
+
+    def require_scope(self) -> None:
+        """Refuse to draft on a CT that the models were not made for.
+
+        Raises:
+            ScopeError: With the reason; the viewer works all the same.
+        """
+        require_scope(self.scope)
+
+
+def require_scope(verdict: ScopeVerdict) -> None:
+    """Raise ScopeError, with the reason, when the models were not made for this CT."""
+    if not verdict.in_scope:
+        raise ScopeError(
+            f"The models will not draft on this CT: {verdict.reason.rstrip('.')}. They were made for head-and-neck "
+            "CT only. The viewer works; choose a head-and-neck series for drafts."
+        )
+
+
+def part(progress: Progress, start: float, end: float) -> Progress:
+    """Return a progress function that maps 0..1 of one step to ``start``..``end`` of the whole."""
+    return lambda fraction, message: progress(start + (end - start) * fraction, message)
+
+
+def analyse(
+    models: Models,
+    volume: Volume,
+    *,
+    segmentation: Segmentation | None = None,
+    progress: Progress = no_progress,
+) -> Analysis:
+    """Segment a CT, judge its scope and, if it is in scope, find.
+
+    Args:
+        volume: HU (z, y, x).
+        segmentation: When known already.
+
+    Raises:
+        CancelledError: The user pressed Stop.
+    """
+    if segmentation is None:
+        segmentation = models.segment(volume, progress=part(progress, 0.0, 0.6))
+    progress(0.6, "checking that this is a head-and-neck CT")
+    scope = models.scope(volume, segmentation)
+    findings: list[Finding] = []
+    if scope.in_scope:
+        findings = models.findings(volume, segmentation, progress=part(progress, 0.65, 1.0))
+    progress(1.0, "analysis done")
+    return Analysis(segmentation, scope, findings)
+
+
+def structure_rows(volume: Volume, segmentation: Segmentation) -> list[dict[str, Any]]:
+    """Return one row per structure: TG-263 name, volume in ml, uncertainty 0..1 (None if unknown)."""
+    return [
+        {
+            "name": name,
+            "volume_ml": round(float(np.count_nonzero(mask)) * volume.voxel_ml, 3),
+            "uncertainty": segmentation.uncertainty.get(name),
+        }
+        for name, mask in segmentation.masks.items()
+    ]
+
+
+# ---- the same for a stored case ---------------------------------------------------------------
+
+
+def load_segmentation(app: App, case_id: str) -> Segmentation | None:
+    """Return the stored structures of a case as the models made them, or None."""
+    result = app.store.latest_result(case_id, "segmentation")
+    if result is None:
+        return None
+    return Segmentation(
+        masks=app.store.load_masks(result),
+        uncertainty=result.payload["uncertainty"],
+        provenance=Provenance(**result.provenance),
+        seconds=result.payload["seconds"],
+    )
+
+
+def load_masks(app: App, case_id: str, only: list[str] | None = None) -> dict[str, np.ndarray]:
+    """Return the structures to draw, {} when there are none.
+
+    The models' structures, and those uploaded with the CT (their names prefixed ``uploaded: ``).
+    """
+    masks: dict[str, np.ndarray] = {}
+    for kind, prefix in (("segmentation", ""), ("structures", "uploaded: ")):
+        result = app.store.latest_result(case_id, kind)
+        if result is not None:
+            wanted = None if only is None else [n.removeprefix(prefix) for n in only if n.startswith(prefix)]
+            masks |= {prefix + name: mask for name, mask in app.store.load_masks(result, only=wanted).items()}
+    return masks
+
+
+def load_findings(app: App, case_id: str) -> list[Finding] | None:
+    """Return the stored findings of a case, or None when nobody looked yet."""
+    result = app.store.latest_result(case_id, "findings")
+    return None if result is None else [Finding.from_json(f) for f in result.payload["findings"]]
+
+
+def load_scope(app: App, case_id: str) -> ScopeVerdict | None:
+    """Return the stored scope verdict, or None when nobody looked yet."""
+    result = app.store.latest_result(case_id, "scope")
+    return None if result is None else ScopeVerdict(**result.payload)
+
+
+def save_segmentation(
+    app: App, case_id: str, volume: Volume, segmentation: Segmentation, who: str = ""
+) -> ResultRecord:
+    """Store structures; the payload has ``structures`` (name, volume_ml, uncertainty) and ``seconds``."""
+    payload = {
+        "structures": structure_rows(volume, segmentation),
+        "uncertainty": segmentation.uncertainty,
+        "seconds": segmentation.seconds,
+        "notice": NOTICE,
+    }
+    return app.store.save_result(
+        case_id, "segmentation", payload, arrays={"masks": segmentation.masks}, provenance=segmentation.provenance,
+        who=who,
+    )  # fmt: skip
+
+
+def analyse_case(
+    app: App, case_id: str, *, who: str = "", again: bool = False, progress: Progress = no_progress
+) -> Analysis:
+    """Return the analysis of a case: what is stored is loaded, what is missing is computed and stored.
+
+    Args:
+        again: Compute everything again, as new versions.
+
+    Raises:
+        NotFoundError: No such case.
+        CancelledError: The user pressed Stop; finished steps are stored.
+    """
+    volume = app.store.load_volume(case_id)
+    segmentation = None if again else load_segmentation(app, case_id)
+    if segmentation is None:
+        segmentation = app.models.segment(volume, progress=part(progress, 0.0, 0.6))
+        save_segmentation(app, case_id, volume, segmentation, who)
+    progress(0.6, "checking that this is a head-and-neck CT")
+    scope = None if again else load_scope(app, case_id)
+    if scope is None:
+        scope = app.models.scope(volume, segmentation)
+        app.store.save_result(case_id, "scope", vars(scope), provenance=segmentation.provenance, who=who)
+        app.store.set_scope(case_id, scope.in_scope, scope.reason, who=who)
+    if not scope.in_scope:
+        return Analysis(segmentation, scope, [])
+    findings = None if again else load_findings(app, case_id)
+    if findings is None:
+        findings = app.models.findings(volume, segmentation, progress=part(progress, 0.65, 1.0))
+        save_findings(app, case_id, findings, who=who)
+    progress(1.0, "analysis done")
+    return Analysis(segmentation, scope, findings)
+
+
+def save_findings(app: App, case_id: str, findings: list[Finding], *, who: str = "") -> ResultRecord:
+    """Store findings as a new version (also a clinician's corrections)."""
+    payload = {"findings": [f.to_json() for f in findings], "notice": NOTICE}
+    return app.store.save_result(case_id, "findings", payload, who=who)
+
+
+def correct_finding(app: App, case_id: str, index: int, finding: Finding, *, who: str) -> ResultRecord:
+    """Replace one finding by a clinician's; its source becomes ``clinician``."""
+    findings = load_findings(app, case_id) or []
+    findings[index] = replace(finding, source="clinician")
+    return save_findings(app, case_id, findings, who=who)
+
+
+def start_analysis(app: App, case_id: str, *, who: str = "", again: bool = False) -> str:
+    """Analyse a case in the background; return the job id. The job's result says whether it is in scope."""
+
+    def work(job: JobContext) -> dict[str, Any]:
+        job.progress(0.0, "loading the models" if not app.models_loaded else "segmenting")
+        analysis = analyse_case(app, case_id, who=who, again=again, progress=job.progress)
+        return {"in_scope": analysis.scope.in_scope, "reason": analysis.scope.reason}
+
+    return app.jobs.submit("analysis", work, case_id=case_id, who=who)

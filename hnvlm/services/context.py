@@ -1,0 +1,93 @@
+"""The app's services in one object: settings, case store, jobs and the models, loaded on first use."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from hnvlm.config import Settings, settings
+from hnvlm.errors import ModelPackError
+from hnvlm.models.base import Models
+from hnvlm.services.jobs import JobManager
+from hnvlm.store import CaseStore
+
+
+def load_model_pack() -> Models:
+    """Load the model pack that ships with the app (torch is imported here, not before).
+
+    Raises:
+        ModelPackError: A model folder is missing, incomplete or of another version.
+    """
+    try:
+        pack = importlib.import_module("hnvlm.models.pack")
+    except ModuleNotFoundError as exc:
+        raise ModelPackError(f"The models cannot be loaded: the Python module {exc.name} is missing.") from exc
+    return pack.load()
+
+
+class ModelSlot:
+    """Loads the models once, on first use, whoever comes first; a failed load is tried again next time."""
+
+    def __init__(self, loader: Callable[[], Models] = load_model_pack) -> None:
+        self._loader = loader
+        self._lock = threading.Lock()
+        self._models: Models | None = None
+
+    def get(self) -> Models:
+        """Return the models; blocks while another thread loads them."""
+        with self._lock:
+            if self._models is None:
+                self._models = self._loader()
+            return self._models
+
+    @property
+    def loaded(self) -> bool:
+        """Whether they are in memory already."""
+        return self._models is not None
+
+
+class App:
+    """Everything a use case needs. One per server process (``app()``); tests make their own.
+
+    Args:
+        config: Settings; default the process-wide ones.
+        models: Models or a function that loads them; default the model pack.
+    """
+
+    def __init__(self, config: Settings | None = None, models: Models | Callable[[], Models] | None = None) -> None:
+        self.settings = config or settings()
+        self.store = CaseStore(self.settings.data_dir)
+        self.jobs = JobManager(self.store)
+        loader = load_model_pack if models is None else models if callable(models) else (lambda: models)
+        self._slot = ModelSlot(loader)
+
+    @property
+    def models(self) -> Models:
+        """The models; the first use loads them (seconds)."""
+        return self._slot.get()
+
+    @property
+    def models_loaded(self) -> bool:
+        """Whether the models are in memory already."""
+        return self._slot.loaded
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Where uploads are spooled until they become cases."""
+        path = self.settings.data_dir / "uploads"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def close(self) -> None:
+        """Stop all jobs and close the store."""
+        self.jobs.close()
+        self.store.close()
+
+
+@lru_cache(maxsize=1)
+def app() -> App:
+    """Return the process-wide services (made on first call)."""
+    return App()

@@ -1,0 +1,142 @@
+"""Counterfactual CTs of stored cases: run, keep as a difference, show, export."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hnvlm.errors import UsageError
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.base import Models
+from hnvlm.services import export
+from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, part
+from hnvlm.services.context import App
+from hnvlm.services.jobs import JobContext
+from hnvlm.store import ResultRecord
+from hnvlm.types import Counterfactual, Progress, no_progress
+
+MAX_TEXT = 2000
+
+
+def require_text(text: str) -> str:
+    """Return the stripped request; UsageError when it is empty or absurdly long."""
+    text = text.strip()
+    if not text:
+        raise UsageError("Write what the CT should show, e.g. 'necrotic node in left level II, 22 mm'.")
+    if len(text) > MAX_TEXT:
+        raise UsageError(f"The request has {len(text)} characters; at most {MAX_TEXT} are read.")
+    return text
+
+
+def run(
+    models: Models, volume: Volume, text: str, analysis: Analysis, *, seed: int = 0, progress: Progress = no_progress
+) -> Counterfactual:
+    """Draw what the text says into the CT.
+
+    Raises:
+        ScopeError: The CT is not a head-and-neck CT.
+        UsageError: The text is empty.
+    """
+    text = require_text(text)
+    analysis.require_scope()
+    return models.counterfactual(volume, text, segmentation=analysis.segmentation, seed=seed, progress=progress)
+
+
+def describe(edit: Counterfactual, text: str) -> dict[str, Any]:
+    """Return the JSON facts of an edit (no arrays)."""
+    return {
+        "text": text, "asked": edit.asked, "edit_box_mm": edit.edit_box_mm, "identity": edit.identity,
+        "text_match": edit.text_match, "gflops": edit.gflops, "seconds": edit.seconds,
+        "seed": edit.provenance.seed, "model": edit.provenance.model, "notice": NOTICE + "; SYNTHETIC",
+    }  # fmt: skip
+
+
+# ---- stored cases -----------------------------------------------------------------------------
+
+
+def run_for_case(
+    app: App, case_id: str, text: str, *, seed: int = 0, who: str = "", progress: Progress = no_progress
+) -> ResultRecord:
+    """Make a counterfactual and store it as a difference to the original."""
+    text = require_text(text)
+    analysis = analyse_case(app, case_id, who=who, progress=part(progress, 0.0, 0.3))
+    volume = app.store.load_volume(case_id)
+    edit = run(app.models, volume, text, analysis, seed=seed, progress=part(progress, 0.3, 1.0))
+    arrays, box = _difference(volume.array, edit.volume.array, np.asarray(edit.edit_mask, bool))
+    return app.store.save_result(
+        case_id, "counterfactual", describe(edit, text) | {"box": box}, slot=uuid.uuid4().hex[:12], arrays=arrays,
+        provenance=edit.provenance, who=who or "model",
+    )  # fmt: skip
+
+
+def start(app: App, case_id: str, text: str, *, seed: int = 0, who: str = "") -> str:
+    """Run in the background; return the job id. Its result holds ``result_id``."""
+    text = require_text(text)
+
+    def work(job: JobContext) -> dict[str, Any]:
+        return {"result_id": run_for_case(app, case_id, text, seed=seed, who=who, progress=job.progress).id}
+
+    return app.jobs.submit("counterfactual", work, case_id=case_id, who=who)
+
+
+def list_for_case(app: App, case_id: str) -> list[ResultRecord]:
+    """Return the counterfactuals of a case, newest first."""
+    return app.store.history(case_id, "counterfactual")[::-1]
+
+
+def load_volume(app: App, result_id: int) -> Volume:
+    """Return the synthetic CT: the original plus the stored difference, int16 HU (z, y, x)."""
+    result = app.store.get_result(result_id)
+    original = app.store.load_volume(result.case_id)
+    array = np.array(original.array)
+    if result.payload["box"] is not None:
+        z0, y0, x0, z1, y1, x1 = result.payload["box"]
+        array[z0:z1, y0:y1, x0:x1] += app.store.load_array(result, "difference").astype(np.int16)
+    return original.with_array(array)
+
+
+def load_difference(app: App, result_id: int) -> Volume:
+    """Return synthetic minus original HU on the case's grid, int16; 0 outside the edit."""
+    result = app.store.get_result(result_id)
+    case = app.store.get_case(result.case_id)
+    array = np.zeros(case.shape, np.int16)
+    if result.payload["box"] is not None:
+        z0, y0, x0, z1, y1, x1 = result.payload["box"]
+        array[z0:z1, y0:y1, x0:x1] = app.store.load_array(result, "difference")
+    return Volume(array, case.spacing_mm, case.origin_mm, case.frame_uid)
+
+
+def load_edit_mask(app: App, result_id: int) -> np.ndarray:
+    """Return the region the edit was allowed to change, bool (z, y, x)."""
+    return app.store.load_masks(app.store.get_result(result_id), "edit_mask")["edit"]
+
+
+def export_result(app: App, result_id: int, out: Path, *, who: str = "") -> Mapping[str, Path]:
+    """Write NIfTI, DICOM (marked SYNTHETIC) and PNG; return key -> path."""
+    result = app.store.get_result(result_id)
+    original, edited = app.store.load_volume(result.case_id), load_volume(app, result_id)
+    files = export.write_counterfactual(
+        original, edited, load_edit_mask(app, result_id), out, text=result.payload["text"]
+    )
+    app.store.log(who, "counterfactual exported", result.case_id, {"result_id": result_id, "files": list(files)})
+    return files
+
+
+def _difference(
+    original: np.ndarray, edited: np.ndarray, edit_mask: np.ndarray
+) -> tuple[dict[str, Any], tuple[int, ...] | None]:
+    """Return the arrays to store and the voxel box (z0, y0, x0, z1, y1, x1) of the change, None if nothing changed."""
+    difference = np.rint(edited).astype(np.int32) - original.astype(np.int32)
+    arrays: dict[str, Any] = {"edit_mask": {"edit": edit_mask}}
+    where = np.argwhere(difference != 0)
+    if where.size == 0:
+        return arrays, None
+    low, high = where.min(0), where.max(0) + 1
+    crop = difference[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    # HU are int16, so a difference needs 17 bits at worst; wrap-around in int16 undoes itself on adding.
+    arrays["difference"] = crop.astype(np.int16)
+    return arrays, (*(int(v) for v in low), *(int(v) for v in high))

@@ -1,0 +1,312 @@
+"""From an upload to a case: spool to disk, list the series, read the picked one, store it without identity."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from hnvlm.errors import HnvlmError, InputRefusedError, NotFoundError, UsageError
+from hnvlm.imaging import intake as reader
+from hnvlm.imaging.intake import SeriesInfo
+from hnvlm.imaging.volume import Volume
+from hnvlm.services.analysis import part
+from hnvlm.services.context import App
+from hnvlm.services.jobs import JobContext
+from hnvlm.services.rt_objects import read_dose_of, read_structures_of
+from hnvlm.store import CaseRecord
+from hnvlm.types import Progress, no_progress
+
+_CHUNK = 1 << 20
+_UPLOAD_AGE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """Files a user handed in, on disk, with the series found in them.
+
+    Attributes:
+        id: Names the folder below the uploads folder; "" when the files are the user's own and stay.
+        source: File or folder that was scanned.
+        series: Accepted CT first; ``series_uid``, ``reasons``, ``warnings``, ``to_json()`` for the screen.
+    """
+
+    id: str
+    source: Path
+    workdir: Path | None
+    series: list[SeriesInfo] = field(default_factory=list)
+
+    @property
+    def accepted(self) -> list[SeriesInfo]:
+        """Series that can become a case."""
+        return [s for s in self.series if s.accepted]
+
+    def find(self, series_uid: str | None) -> SeriesInfo:
+        """Return one series; without a UID the first accepted one.
+
+        Raises:
+            NotFoundError: No series has this UID.
+            InputRefusedError: No series is accepted; the message lists why.
+        """
+        if series_uid is not None:
+            for series in self.series:
+                if series.series_uid == series_uid:
+                    return series
+            raise NotFoundError(f"No series {series_uid} in {self.source.name}.")
+        if not self.accepted:
+            listed = "; ".join(f"{s.modality} series: {', '.join(s.reasons)}" for s in self.series[:5])
+            raise InputRefusedError(f"{self.source.name}: no CT series can be read. {listed}.", code="no_ct_series")
+        return self.accepted[0]
+
+
+def spool(app: App, files: Iterable[tuple[str, BinaryIO]]) -> Path:
+    """Write uploaded files to disk in pieces; return the file (if one) or the folder.
+
+    Args:
+        files: (name, open binary file); a name may hold folders ("CT/1.dcm").
+
+    Raises:
+        UsageError: No file.
+    """
+    folder = app.uploads_dir / uuid.uuid4().hex / "files"
+    folder.mkdir(parents=True)
+    os.chmod(folder.parent, 0o700)  # identified data until the case is made
+    written: list[Path] = []
+    for number, (name, stream) in enumerate(files):
+        target = _inside(folder, name, number)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "wb") as f:
+            shutil.copyfileobj(stream, f, _CHUNK)
+        written.append(target)
+    if not written:
+        shutil.rmtree(folder.parent)
+        raise UsageError("No file was uploaded.")
+    return written[0] if len(written) == 1 else folder
+
+
+def _inside(folder: Path, name: str, number: int) -> Path:
+    """A path below ``folder`` for an uploaded name: no way out of it, nothing is overwritten."""
+    parts = [p for p in PurePosixPath(name.replace("\\", "/")).parts if p not in ("/", "..", ".", "")]
+    safe = [re.sub(r'[\x00-\x1f<>:"|?*]', "_", p)[-100:] for p in parts[-6:]] or [f"file{number}"]
+    target = folder.joinpath(*safe)
+    if target.exists() or any(p.is_file() for p in target.parents if folder in p.parents):
+        target = folder / f"{number}" / safe[-1]
+    return target
+
+
+def receive(app: App, files: Iterable[tuple[str, BinaryIO]]) -> Upload:
+    """Spool an upload and list its series.
+
+    Raises:
+        UnreadableFileError: Nothing in it can be read; the spooled files are removed.
+    """
+    sweep_uploads(app)
+    source = spool(app, files)
+    folder = _upload_folder(app, source)
+    try:
+        workdir = folder / "unpacked"
+        workdir.mkdir()
+        return Upload(folder.name, source, workdir, reader.scan(source, workdir))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def open_upload(app: App, upload_id: str) -> Upload:
+    """List the series of an upload that is still on disk (after a reload of the page).
+
+    Raises:
+        NotFoundError: It is gone; upload again.
+    """
+    folder = app.uploads_dir / upload_id
+    if not re.fullmatch(r"[0-9a-f]{32}", upload_id) or not (folder / "files").is_dir():
+        raise NotFoundError("This upload is no longer on the server. Upload the files again.")
+    files = folder / "files"
+    entries = list(files.iterdir())
+    source = entries[0] if len(entries) == 1 and entries[0].is_file() else files
+    workdir = folder / "unpacked"
+    shutil.rmtree(workdir, ignore_errors=True)
+    workdir.mkdir()
+    return Upload(upload_id, source, workdir, reader.scan(source, workdir))
+
+
+def open_path(path: Path, workdir: Path | None = None) -> Upload:
+    """List the series of the user's own files; nothing is copied or removed."""
+    return Upload("", path, workdir, reader.scan(path, workdir))
+
+
+def discard(app: App, upload: Upload) -> None:
+    """Remove the spooled files of an upload (they still hold the patient's identity)."""
+    if upload.id:
+        shutil.rmtree(app.uploads_dir / upload.id, ignore_errors=True)
+
+
+def sweep_uploads(app: App, max_age_seconds: float = _UPLOAD_AGE_S) -> int:
+    """Remove uploads that nobody turned into a case within a day; return how many."""
+    limit, removed = time.time() - max_age_seconds, 0
+    for folder in app.uploads_dir.iterdir():
+        if folder.is_dir() and folder.stat().st_mtime < limit:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def create_case(
+    app: App,
+    upload: Upload,
+    series_uid: str | None = None,
+    *,
+    description: str = "",
+    origin: str = "upload",
+    demo: bool = False,
+    who: str = "",
+    progress: Progress = no_progress,
+) -> CaseRecord:
+    """Read one series and store it as a case, with structures and dose of the same frame of reference.
+
+    Only HU, geometry, numbers and defined terms are stored: no names, dates, free text or file names
+    of the source, and UIDs only as keyed hashes (equal UIDs stay equal within this store).
+
+    Args:
+        series_uid: Which series; default the first accepted one.
+        description: The user's words for the worklist; must not identify the patient.
+
+    Raises:
+        InputRefusedError: The series cannot be read; the message says why.
+        CancelledError: The user pressed Stop; nothing is stored.
+    """
+    series = upload.find(series_uid)
+    result = reader.read(series, part(progress, 0.0, 0.8))
+    raw_uid = result.volume.frame_of_reference_uid
+    volume = Volume(result.volume.array, result.volume.spacing_mm, result.volume.origin_mm, map_uid(app, raw_uid))
+    progress(0.8, "reading structures and dose")
+    extras, notes = _rt_objects(upload, series, result.volume)
+    warnings = [without_names(w, upload) for w in [*result.warnings, *notes]]
+    progress(0.9, "storing")
+    meta = {
+        **result.meta,
+        "warnings": warnings,
+        "study_uid": map_uid(app, series.study_uid),
+        "series_uid": map_uid(app, series.series_uid),
+    }
+    case = app.store.add_case(
+        volume, origin=origin, description=description.strip() or default_description(volume), demo=demo, meta=meta,
+        who=who,
+    )  # fmt: skip
+    _save_extras(app, case.id, volume, extras, who)
+    progress(1.0, f"stored as {case.id}")
+    return case
+
+
+def _save_extras(app: App, case_id: str, volume: Volume, extras: dict[str, Any], who: str) -> None:
+    """Store what came with the CT."""
+    if "structures" in extras:
+        masks = extras["structures"]
+        rows = [{"name": n, "volume_ml": round(float(m.sum()) * volume.voxel_ml, 3)} for n, m in masks.items()]
+        payload = {"structures": rows, "source": "upload"}
+        app.store.save_result(case_id, "structures", payload, arrays={"masks": masks}, who=who)
+    if "dose" in extras:
+        dose: Volume = extras["dose"]
+        payload = {"source": "upload", "unit": "Gy", "max_gy": float(dose.array.max())}
+        app.store.save_result(case_id, "dose", payload, arrays={"dose": dose.array}, who=who)
+
+
+def start_intake(
+    app: App, upload: Upload, series_uid: str | None = None, *, description: str = "", who: str = ""
+) -> str:
+    """Make the case in the background and remove the upload; return the job id. Result: ``case_id``."""
+
+    def work(job: JobContext) -> dict[str, Any]:
+        case = create_case(app, upload, series_uid, description=description, who=who, progress=job.progress)
+        discard(app, upload)
+        return {"case_id": case.id}
+
+    return app.jobs.submit("intake", work, who=who, needs_models=False)
+
+
+def already_stored(app: App, case: CaseRecord) -> list[CaseRecord]:
+    """Return other cases that hold exactly the same CT, so that the page can point at them."""
+    return [c for c in app.store.find_by_content(case.content_hash) if c.id != case.id]
+
+
+def default_description(volume: Volume) -> str:
+    """Words for the worklist that identify nobody."""
+    z, y, x = volume.shape
+    return f"CT {x}×{y}×{z}, {volume.spacing_mm[2]:.2f}×{volume.spacing_mm[1]:.2f}×{volume.spacing_mm[0]:.2f} mm"
+
+
+def map_uid(app: App, uid: str) -> str:
+    """Replace a DICOM UID by a keyed hash in the 2.25 root (PS3.5 B.2); "" stays "".
+
+    The key never leaves the data folder, so that nobody can test a guessed UID against the store.
+    """
+    if not uid:
+        return ""
+    digest = hmac.new(_secret(app), uid.encode(), hashlib.sha256).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def without_names(text: str, upload: Upload) -> str:
+    """Remove the names of the upload's files and folders from a message: they often name the patient."""
+    names = {part for s in upload.series for f in s.files for part in (f.name, f.stem)}
+    names |= {upload.source.name, str(upload.source), upload.source.stem}
+    for name in sorted((n for n in names if len(n) > 2), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(file)", text)
+    return text
+
+
+def _secret(app: App) -> bytes:
+    path = app.settings.data_dir / "uid.key"
+    with contextlib.suppress(FileExistsError):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as f:
+            f.write(secrets.token_bytes(32))
+            f.flush()
+            os.fsync(f.fileno())
+    for _ in range(50):
+        key = path.read_bytes()
+        if len(key) == 32:
+            return key
+        time.sleep(0.02)  # another thread has created the file and is about to fill it
+    raise HnvlmError(f"{path} is damaged; restore it from a backup, or remove it to start with a new key.")
+
+
+def _upload_folder(app: App, source: Path) -> Path:
+    return app.uploads_dir / source.relative_to(app.uploads_dir).parts[0]
+
+
+def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dict[str, Any], list[str]]:
+    """Structures and dose of the same frame of reference; what cannot be used is said, never dropped silently."""
+    extras: dict[str, Any] = {}
+    notes: list[str] = []
+    for other in upload.series:
+        if other.modality not in ("RTSTRUCT", "SEG", "RTDOSE"):
+            continue
+        what = "dose" if other.modality == "RTDOSE" else "structures"
+        if not other.frame_of_reference_uid or other.frame_of_reference_uid != volume.frame_of_reference_uid:
+            notes.append(f"{other.modality} left out: it belongs to another frame of reference than the CT")
+            continue
+        if what in extras:
+            notes.append(f"a second {other.modality} of the same frame of reference was left out")
+            continue
+        try:
+            if what == "dose":
+                extras[what] = read_dose_of(other.files, volume)
+            else:
+                masks, said = read_structures_of(other.files[0], volume)
+                notes += said
+                if masks:
+                    extras[what] = masks
+        except HnvlmError as error:
+            notes.append(f"{other.modality} left out: {error.message}")
+    return extras, notes

@@ -1,0 +1,328 @@
+"""Long work off the page thread: progress, message, time left, Stop; the result goes into the store.
+
+A page starts a job and keeps its id; any later rerun, tab or user asks for the status by that id.
+Jobs that need models wait in one line, because two networks at once on two cores make both slow.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hnvlm.errors import CancelledError, HnvlmError, NotFoundError
+from hnvlm.store import CaseStore, JobRecord, JobStore
+
+log = logging.getLogger(__name__)
+
+FINAL_STATES = ("done", "failed", "cancelled", "interrupted")
+UNEXPECTED = (
+    "Something went wrong that the program does not know ({kind}). Nothing stored was changed. Try again; if it "
+    "happens again, tell whoever maintains this installation and give them the job number {job}."
+)
+OUT_OF_MEMORY = "There was not enough memory for this. Close other programs, or use a CT with fewer slices."
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """What a page shows about a job.
+
+    Attributes:
+        state: queued, running, done, failed, cancelled or interrupted.
+        fraction: 0 to 1.
+        message: What is happening now, in words for the user.
+        eta_seconds: Estimated time left, or None while too little is known.
+        text: Text streamed so far (reports).
+        error: Why it failed or was interrupted, in words for the user.
+        error_code: ``HnvlmError.code`` of a failure.
+        result: JSON the job returned, usually ``{"result_id": ...}``.
+    """
+
+    id: str
+    kind: str
+    case_id: str | None
+    state: str
+    fraction: float = 0.0
+    message: str = ""
+    elapsed_seconds: float = 0.0
+    eta_seconds: float | None = None
+    text: str = ""
+    error: str = ""
+    error_code: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def active(self) -> bool:
+        """Whether it is waiting or running."""
+        return self.state not in FINAL_STATES
+
+
+class JobContext:
+    """Handed to the work function: report progress, stream text, notice Stop."""
+
+    def __init__(self, job: _Job) -> None:
+        self._job = job
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Report progress (``hnvlm.types.Progress``).
+
+        Raises:
+            CancelledError: The user pressed Stop.
+        """
+        self.check()
+        with self._job.lock:
+            # Never backwards: a bar that jumps back reads as a fault.
+            self._job.fraction = max(self._job.fraction, min(1.0, max(0.0, float(fraction))))
+            self._job.message = message
+
+    def on_text(self, piece: str) -> None:
+        """Append streamed text; raises CancelledError when the user pressed Stop."""
+        self.check()
+        with self._job.lock:
+            self._job.text += piece
+
+    def check(self) -> None:
+        """Raise CancelledError when the user pressed Stop."""
+        if self._job.stop.is_set():
+            raise CancelledError("Stopped.")
+
+
+Work = Callable[[JobContext], Mapping[str, Any] | None]
+
+
+class _Job:
+    """State of one job while its server lives."""
+
+    def __init__(self, job_id: str, kind: str, case_id: str | None) -> None:
+        self.id, self.kind, self.case_id = job_id, kind, case_id
+        self.lock = threading.Lock()
+        self.stop = threading.Event()
+        self.finished = threading.Event()
+        self.state, self.fraction, self.message, self.text = "queued", 0.0, "waiting", ""
+        self.error, self.error_code = "", ""
+        self.result: dict[str, Any] = {}
+        self.started: float | None = None
+        self.ended: float | None = None
+
+    def status(self) -> JobStatus:
+        with self.lock:
+            elapsed, eta = 0.0, None
+            if self.started is not None:
+                elapsed = (self.ended or time.monotonic()) - self.started
+                if self.state == "running" and self.fraction >= 0.03:
+                    eta = elapsed * (1.0 - self.fraction) / self.fraction
+            return JobStatus(
+                self.id, self.kind, self.case_id, self.state, self.fraction, self.message, elapsed, eta, self.text,
+                self.error, self.error_code, dict(self.result),
+            )  # fmt: skip
+
+
+class ModelQueue:
+    """A lock that serves in order of arrival and tells those who wait how many are before them."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._line: deque[object] = deque()
+
+    @contextmanager
+    def turn(self, waiting: Callable[[int], None] | None = None) -> Iterator[None]:
+        """Wait for the models; ``waiting(n)`` is called with the number before us and may raise to give up."""
+        ticket = object()
+        with self._condition:
+            self._line.append(ticket)
+        try:
+            while True:
+                with self._condition:
+                    before = self._line.index(ticket)
+                    if before == 0:
+                        break
+                if waiting is not None:
+                    waiting(before)
+                with self._condition:
+                    if self._line.index(ticket) != 0:
+                        self._condition.wait(0.2)
+            yield
+        finally:
+            with self._condition:
+                self._line.remove(ticket)
+                self._condition.notify_all()
+
+
+class JobManager:
+    """Starts jobs in threads and answers for them by id.
+
+    Args:
+        store: Where jobs and their results are remembered.
+        keep: How many finished jobs stay in memory; older ones are answered from the store.
+    """
+
+    def __init__(self, store: CaseStore, *, keep: int = 200) -> None:
+        self._rows = JobStore(store)
+        self._jobs: dict[str, _Job] = {}
+        self._lock = threading.Lock()
+        self._keep = keep
+        self.queue = ModelQueue()
+        # The operating system frees the lock when this process dies, however it dies. A process id
+        # would not do: it is given again.
+        self.owner = uuid.uuid4().hex
+        self._owners = store.path / "owners"
+        self._owners.mkdir(exist_ok=True)
+        self._owner_lock = FileLock(self._owners / f"{self.owner}.lock", thread_local=False)
+        self._owner_lock.acquire(timeout=5)
+        self._rows.interrupt_dead(self._alive)
+
+    def submit(
+        self, kind: str, work: Work, *, case_id: str | None = None, who: str = "", needs_models: bool = True
+    ) -> str:
+        """Start ``work(context)`` in the background; return the job id.
+
+        Args:
+            kind: What it is, for the user: ``segmentation``, ``report``, ``counterfactual`` ...
+            work: Does the work and saves its result into the store; returns a small JSON dict.
+            case_id: Case it belongs to.
+            who: User who started it.
+            needs_models: Wait in the line for the models.
+        """
+        job = _Job(uuid.uuid4().hex[:12], kind, case_id)
+        self._rows.add(job.id, kind, case_id=case_id, owner=self.owner, who=who)
+        with self._lock:
+            self._jobs[job.id] = job
+            self._forget_old()
+        threading.Thread(target=self._run, args=(job, work, needs_models), name=f"job-{job.id}", daemon=True).start()
+        return job.id
+
+    def status(self, job_id: str) -> JobStatus:
+        """Return where a job stands, also after a restart of the server.
+
+        Raises:
+            NotFoundError: No job has this id.
+        """
+        with self._lock:
+            job = self._jobs.get(job_id)
+        return job.status() if job is not None else self._from_row(self._rows.get(job_id))
+
+    def for_case(self, case_id: str, kind: str | None = None) -> list[JobStatus]:
+        """Return the jobs of a case, newest first."""
+        rows = [row for row in self._rows.list(case_id) if kind is None or row.kind == kind]
+        return [self.status(row.id) for row in rows]
+
+    def active(self, case_id: str | None = None, kind: str | None = None) -> list[JobStatus]:
+        """Return the jobs that wait or run here, newest first."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        found = [job.status() for job in reversed(jobs)]
+        return [
+            s for s in found if s.active and case_id in (None, s.case_id) and kind in (None, s.kind)
+        ]  # fmt: skip
+
+    def stop(self, job_id: str) -> None:
+        """Ask a job to stop; it ends at its next progress report. A finished job is left alone.
+
+        Raises:
+            NotFoundError: No job of this server has this id.
+        """
+        with self._lock:
+            job = self._jobs.get(job_id)
+        if job is None:
+            raise NotFoundError(f"Job {job_id} does not run on this server any more.")
+        job.stop.set()
+        with job.lock:
+            if job.state in ("queued", "running"):
+                job.message = "stopping"
+
+    def wait(self, job_id: str, timeout: float | None = None) -> JobStatus:
+        """Block until a job ends or ``timeout`` seconds pass; return its status."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+        if job is not None:
+            job.finished.wait(timeout)
+        return self.status(job_id)
+
+    def close(self) -> None:
+        """Stop all jobs and give up ownership (tests, orderly shutdown)."""
+        with self._lock:
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            job.stop.set()
+        for job in jobs:
+            job.finished.wait(5)
+        self._owner_lock.release()
+        (self._owners / f"{self.owner}.lock").unlink(missing_ok=True)
+
+    def _run(self, job: _Job, work: Work, needs_models: bool) -> None:
+        context = JobContext(job)
+        state, error, code = "failed", "", ""
+        result: dict[str, Any] = {}
+        try:
+            if needs_models:
+                with self.queue.turn(lambda before: context.progress(0.0, f"waiting: {before} before this one")):
+                    result = self._work(job, work, context)
+            else:
+                result = self._work(job, work, context)
+            state = "done"
+        except CancelledError:
+            state = "cancelled"
+        except HnvlmError as exc:
+            error, code = exc.message, exc.code
+        except MemoryError:
+            error, code = OUT_OF_MEMORY, "memory"
+        except Exception as exc:
+            log.exception("job %s (%s) failed", job.id, job.kind)
+            error, code = UNEXPECTED.format(kind=type(exc).__name__, job=job.id), "unexpected"
+        self._finish(job, state, error, code, result)
+
+    def _work(self, job: _Job, work: Work, context: JobContext) -> dict[str, Any]:
+        context.check()
+        with job.lock:
+            job.state, job.message, job.started = "running", "starting", time.monotonic()
+        self._rows.start(job.id)
+        return dict(work(context) or {})
+
+    def _finish(self, job: _Job, state: str, error: str, code: str, result: dict[str, Any]) -> None:
+        try:
+            self._rows.finish(job.id, state, error=error, result=result)
+        except Exception:
+            log.exception("the end of job %s could not be stored", job.id)
+        with job.lock:
+            job.state, job.error, job.error_code, job.result = state, error, code, result
+            job.ended = time.monotonic()
+            job.message = {"done": "done", "cancelled": "stopped"}.get(state, error)
+            if state == "done":
+                job.fraction = 1.0
+        job.finished.set()
+
+    def _forget_old(self) -> None:
+        finished = [job_id for job_id, job in self._jobs.items() if job.finished.is_set()]
+        for job_id in finished[: max(0, len(finished) - self._keep)]:
+            del self._jobs[job_id]
+
+    def _alive(self, owner: str) -> bool:
+        """Whether the server that owns a job still runs: it holds its lock file."""
+        if owner == self.owner:
+            return True
+        path = self._owners / f"{owner}.lock"
+        if not path.exists():
+            return False
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        path.unlink(missing_ok=True)
+        return False
+
+    @staticmethod
+    def _from_row(row: JobRecord) -> JobStatus:
+        return JobStatus(
+            row.id, row.kind, row.case_id, row.state, fraction=1.0 if row.state == "done" else 0.0,
+            message=row.error or row.state, error=row.error, result=row.result,
+        )  # fmt: skip

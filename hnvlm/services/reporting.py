@@ -1,0 +1,226 @@
+"""Draft, check, edit, compare and sign reports."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hnvlm import report as grammar
+from hnvlm.errors import UsageError
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.base import Models
+from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, load_findings, part
+from hnvlm.services.context import App
+from hnvlm.services.jobs import JobContext
+from hnvlm.store import ResultRecord
+from hnvlm.types import CheckResult, Finding, Progress, ReportDraft, no_progress
+
+LANGUAGES = ("en", "pl")
+_HEADING = re.compile(r"^([^\W\d_][^\n:]*?):?[ \t]*(.*)$")
+
+
+@dataclass(frozen=True)
+class CheckedReport:
+    """A report text with everything that can be said about it without reading it.
+
+    Attributes:
+        sections: Heading -> text below it.
+        findings: What the text says, parsed.
+        checks: Text against what was measured on the CT.
+    """
+
+    text: str
+    language: str
+    sections: dict[str, str]
+    findings: list[Finding]
+    checks: list[CheckResult]
+
+    def payload(self) -> dict[str, Any]:
+        """Return the JSON form that is stored."""
+        return {
+            "text": self.text,
+            "language": self.language,
+            "sections": self.sections,
+            "findings": [f.to_json() for f in self.findings],
+            "checks": [vars(c) for c in self.checks],
+            "notice": NOTICE,
+        }
+
+
+def require_language(language: str) -> str:
+    """Return the language; UsageError when reports are not written in it."""
+    if language not in LANGUAGES:
+        raise UsageError(f"Reports are written in {' or '.join(LANGUAGES)}, not in '{language}'.")
+    return language
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """Split a report at its upper-case headings; text before the first one is under ""."""
+    sections: dict[str, list[str]] = {}
+    current = ""
+    for line in text.splitlines():
+        match = _HEADING.match(line.strip())
+        if match and match[1] == match[1].upper() and len(match[1]) >= 4 and not match[1].endswith("."):
+            current = match[1].strip()
+            sections.setdefault(current, [])
+            line = match[2]
+        sections.setdefault(current, []).append(line.strip())
+    joined = {name: "\n".join(lines).strip() for name, lines in sections.items()}
+    return {name: body for name, body in joined.items() if name or body}
+
+
+def check(text: str, language: str, measured: list[Finding]) -> CheckedReport:
+    """Parse a report text and hold it against the measured findings.
+
+    A disagreement (side, level, size, presence) is a check result for the clinician; the text is
+    never changed silently.
+    """
+    require_language(language)
+    findings = grammar.parse(text, language)
+    checks = list(grammar.compare(findings, measured))
+    return CheckedReport(text, language, sections_of(text), findings, checks)
+
+
+def draft(
+    models: Models,
+    volume: Volume,
+    analysis: Analysis,
+    *,
+    language: str = "en",
+    seed: int = 0,
+    on_text: Callable[[str], None] | None = None,
+    progress: Progress = no_progress,
+) -> tuple[ReportDraft, CheckedReport]:
+    """Let the report model write, then check what it wrote.
+
+    Raises:
+        ScopeError: The CT is not a head-and-neck CT.
+    """
+    require_language(language)
+    analysis.require_scope()
+    written = models.draft_report(
+        volume, segmentation=analysis.segmentation, language=language, seed=seed, on_text=on_text, progress=progress
+    )
+    return written, check(written.text, language, analysis.findings)
+
+
+# ---- the same for a stored case ---------------------------------------------------------------
+
+
+def latest(app: App, case_id: str, language: str = "en") -> ResultRecord | None:
+    """Return the newest version of the report, or None. ``payload['text']`` is the text."""
+    return app.store.latest_result(case_id, "report", language)
+
+
+def versions(app: App, case_id: str, language: str = "en") -> list[ResultRecord]:
+    """Return all versions, oldest first, with their signatures."""
+    return app.store.history(case_id, "report", language)
+
+
+def draft_report(
+    app: App,
+    case_id: str,
+    *,
+    language: str = "en",
+    seed: int = 0,
+    who: str = "",
+    on_text: Callable[[str], None] | None = None,
+    progress: Progress = no_progress,
+) -> ResultRecord:
+    """Analyse the case where needed, draft the report and store it as a new version.
+
+    Raises:
+        ScopeError: The CT is not a head-and-neck CT.
+        CancelledError: The user pressed Stop.
+    """
+    require_language(language)
+    analysis = analyse_case(app, case_id, who=who, progress=part(progress, 0.0, 0.5))
+    written, checked = draft(
+        app.models, app.store.load_volume(case_id), analysis, language=language, seed=seed, on_text=on_text,
+        progress=part(progress, 0.5, 1.0),
+    )  # fmt: skip
+    payload = checked.payload() | {
+        "author": "model",
+        "model": written.provenance.model,
+        "seconds": written.seconds,
+        "first_token_seconds": written.first_token_seconds,
+    }
+    return app.store.save_result(
+        case_id, "report", payload, slot=language, provenance=written.provenance, who=who or "model"
+    )
+
+
+def start_draft(app: App, case_id: str, *, language: str = "en", seed: int = 0, who: str = "") -> str:
+    """Draft in the background; return the job id. ``JobStatus.text`` grows while the model writes."""
+    require_language(language)
+
+    def work(job: JobContext) -> dict[str, Any]:
+        result = draft_report(
+            app, case_id, language=language, seed=seed, who=who, on_text=job.on_text, progress=job.progress
+        )
+        return {"result_id": result.id, "version": result.version}
+
+    return app.jobs.submit("report", work, case_id=case_id, who=who)
+
+
+def check_text(app: App, case_id: str, text: str, language: str = "en") -> CheckedReport:
+    """Check a text that a clinician is typing, without storing it."""
+    return check(text, language, load_findings(app, case_id) or [])
+
+
+def save_edit(
+    app: App, case_id: str, text: str, *, language: str = "en", who: str, based_on: int | None = None
+) -> ResultRecord:
+    """Store a clinician's text as a new, unsigned version.
+
+    Args:
+        based_on: Id of the version that was edited; the save is refused (code ``conflict``) when
+            somebody saved another one meanwhile.
+
+    Raises:
+        UsageError: The text is empty.
+    """
+    if not text.strip():
+        raise UsageError("The report is empty; write at least one sentence before saving.")
+    payload = check_text(app, case_id, text, language).payload() | {"author": "clinician"}
+    return app.store.save_result(case_id, "report", payload, slot=language, who=who, based_on=based_on)
+
+
+def sign(app: App, result_id: int, clinician: str) -> ResultRecord:
+    """Sign the newest version by name.
+
+    Raises:
+        UsageError: No name.
+        HnvlmError: Code ``conflict``: there is a newer version.
+    """
+    return app.store.sign(result_id, clinician, statement="read and approved")
+
+
+@dataclass(frozen=True)
+class DiffPart:
+    """One run of a word diff: ``op`` is equal, insert or delete."""
+
+    op: str
+    text: str
+
+
+def word_diff(old: str, new: str) -> list[DiffPart]:
+    """Return how ``old`` becomes ``new``, word by word.
+
+    Joining the texts of all parts that are not ``insert`` gives ``old``; of all that are not
+    ``delete`` gives ``new``.
+    """
+    a, b = (re.findall(r"\s+|[^\W_]+(?:[.,]\d+)*|.", t, re.DOTALL) for t in (old, new))
+    parts: list[DiffPart] = []
+    for op, a0, a1, b0, b1 in difflib.SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
+        if op == "equal":
+            parts.append(DiffPart("equal", "".join(a[a0:a1])))
+            continue
+        if a1 > a0:
+            parts.append(DiffPart("delete", "".join(a[a0:a1])))
+        if b1 > b0:
+            parts.append(DiffPart("insert", "".join(b[b0:b1])))
+    return parts

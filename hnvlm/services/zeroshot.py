@@ -1,0 +1,51 @@
+"""Zero-shot: how well free texts fit a CT, from the CT-text space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hnvlm.errors import UsageError
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.base import Models
+from hnvlm.services.analysis import NOTICE, Analysis, analyse_case
+from hnvlm.services.context import App
+from hnvlm.store import ResultRecord
+from hnvlm.types import Progress, no_progress
+
+MAX_LABELS = 64
+
+
+def parse_labels(text: str) -> list[str]:
+    """Split ``"a; b; c"`` into labels, without empty ones and repeats, in the order given.
+
+    Raises:
+        UsageError: No label, or too many.
+    """
+    labels = list(dict.fromkeys(part.strip() for part in text.split(";") if part.strip()))
+    if not labels:
+        raise UsageError('Give at least one label, several separated by semicolons: "left neck node; no mass".')
+    if len(labels) > MAX_LABELS:
+        raise UsageError(f"{len(labels)} labels are too many; give at most {MAX_LABELS}.")
+    return labels
+
+
+def score(models: Models, volume: Volume, labels: Sequence[str], analysis: Analysis) -> dict[str, float]:
+    """Return label -> probability.
+
+    Raises:
+        ScopeError: The CT is not a head-and-neck CT.
+    """
+    analysis.require_scope()
+    return models.zeroshot(volume, labels, segmentation=analysis.segmentation)
+
+
+def score_case(
+    app: App, case_id: str, labels: Sequence[str], *, who: str = "", progress: Progress = no_progress
+) -> ResultRecord:
+    """Score labels on a stored case and keep the scores; ``payload['scores']`` is label -> probability."""
+    analysis = analyse_case(app, case_id, who=who, progress=progress)
+    scores = score(app.models, app.store.load_volume(case_id), labels, analysis)
+    return app.store.save_result(
+        case_id, "zeroshot", {"scores": scores, "labels": list(labels), "notice": NOTICE},
+        provenance=analysis.segmentation.provenance, who=who or "model",
+    )  # fmt: skip
