@@ -61,6 +61,12 @@ class ModelPackError(HnvlmError):
     code = "model_pack"
 
 
+class KnowledgeBaseError(HnvlmError):
+    """A table of clinical facts is missing, damaged, or asks for something its reader does not know."""
+
+    code = "knowledge_base"
+
+
 class NotFoundError(HnvlmError):
     """No such case or result in the store."""
 

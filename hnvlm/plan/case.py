@@ -1,0 +1,268 @@
+"""One case: CT findings and the clinical form joined into the facts that the tables read, each with its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hnvlm.plan.conditions import nest
+from hnvlm.plan.form import form_field
+from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, CT_FINDINGS, Document, KnowledgeBase, documents
+from hnvlm.types import CheckResult, Finding
+
+# Lexicon site of a mass -> (primary site, subsite) of the staging tables.
+SITE_OF_MASS = {
+    "oral tongue": ("oral_cavity", "oral_tongue"),
+    "base of tongue": ("oropharynx", "base_of_tongue"),
+    "palatine tonsil": ("oropharynx", "tonsil"),
+    "supraglottis": ("larynx_supraglottis", "epiglottis"),
+    "pyriform sinus": ("hypopharynx", "pyriform_sinus"),
+    "parotid gland": ("major_salivary", "parotid"),
+}
+# Lexicon nodal level -> level of the 2013 delineation consensus.
+LEVEL_NAMES = {"IB": "Ib", "II": "II", "III": "III", "IV": "IVa", "V": "Va"}
+LARYNX_SITES = ("larynx_supraglottis", "larynx_glottis", "larynx_subglottis")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One sentence of a plan with the documents it rests on."""
+
+    text: str
+    sources: tuple[Document, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Facts of one case.
+
+    Attributes:
+        context: Nested facts, as the conditions of the tables read them; an unknown fact is absent.
+        primary_site: Form choice (``oropharynx``), or None when nothing says where the primary is.
+        site_keys: Keys of the staging site map; more than one when a missing fact (p16, EBV) decides.
+        disease_seen: CT findings hold a mass or a suspicious node.
+        facts: What CT shows, as sentences.
+        urgent: What must be told at once.
+        conflicts: Disagreements between CT findings and form, and findings that were set aside.
+        assumed: Paths that neither CT nor form gave and that the draft had to assume.
+    """
+
+    context: dict[str, Any]
+    form: dict[str, Any]
+    primary_site: str | None
+    site_keys: tuple[str, ...]
+    disease_seen: bool
+    facts: tuple[Line, ...]
+    urgent: tuple[Line, ...]
+    conflicts: tuple[CheckResult, ...]
+    assumed: tuple[str, ...] = ()
+    indeterminate: tuple[Finding, ...] = ()
+
+
+def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str, Any]) -> Case:
+    """Join findings and a validated form; the form wins where both speak, and the disagreement is reported.
+
+    Args:
+        findings: As drafted from CT or corrected by a clinician. Sizes in millimetres.
+        form: Output of ``validate_form``.
+    """
+    present = [f for f in findings if f.presence == "present"]
+    mass, conflicts = _choose_mass(present, form)
+    flat: dict[str, Any] = {form_field(key).path: value for key, value in form.items()}
+    site, subsite = _site(mass, form)
+    facts: dict[str, Any] = {"case.setting": "definitive", "case.edition": "8", "case.staging_kind": "clinical"}
+    assumed = tuple(path for path in ("case.setting",) if path not in flat)
+    if mass is not None:
+        facts |= {"case.subsite": subsite, "case.side": mass.side, "report.side": mass.side}
+        if mass.size_mm is not None:
+            facts |= {"tumour.size_cm": mass.size_mm / 10, "report.size_cm": mass.size_mm / 10}
+    flat = {**{k: v for k, v in facts.items() if v is not None}, **flat}
+    flat["case.primary_site"] = site and site.split("_")[0] if site in LARYNX_SITES else site
+    flat |= _node_facts(present, findings, flat)
+    _convert_lengths(flat)
+    airway = _airway(kb, present)
+    if airway is not None:
+        flat["report.airway_grade"] = airway[0]
+    if site == "unknown_primary":
+        flat = {k: v for k, v in flat.items() if not k.startswith("tumour.")}
+        flat |= {"tumour.primary_found": False, "case.primary_site": "unknown"}
+    keys = _site_keys(site, form)
+    flat["case.site"] = keys[0] if keys else None
+    if form.get("distant"):
+        flat.setdefault("case.m1_stated", True)
+    return Case(
+        context=nest({k: v for k, v in flat.items() if v is not None}), form=dict(form), primary_site=site,
+        site_keys=keys, disease_seen=any(f.kind in ("mass", "node") for f in present),
+        facts=tuple(Line(describe_finding(f), (_origin(f),)) for f in _in_order(findings)),
+        urgent=airway[1] if airway else (), conflicts=tuple(conflicts), assumed=assumed,
+        indeterminate=tuple(f for f in findings if f.presence == "indeterminate"),
+    )  # fmt: skip
+
+
+def _choose_mass(present: list[Finding], form: Mapping[str, Any]) -> tuple[Finding | None, list[CheckResult]]:
+    """Pick the primary among the masses: at the form's site when it names one, else the largest."""
+    masses = sorted((f for f in present if f.kind == "mass"), key=lambda f: -(f.size_mm or 0.0))
+    conflicts = []
+    fitting = [m for m in masses if form.get("site") in (None, SITE_OF_MASS.get(m.site or "", (None,))[0])]
+    if masses and not fitting:
+        conflicts.append(
+            _conflict(
+                "fid_site_primary",
+                f"CT draft shows a mass in the {masses[0].site or 'neck'}, the form names {words(form['site'])}: the form is "
+                "used, and the size drafted from CT is not",
+            )
+        )
+    chosen = fitting[0] if fitting else None
+    if chosen and form.get("side") in ("left", "right") and chosen.side in ("left", "right"):
+        same_side = [m for m in fitting if m.side == form["side"]]
+        chosen = same_side[0] if same_side else chosen
+    for other in masses:
+        if chosen is not None and other is not chosen:
+            text = f"More than one mass in the CT draft; {describe_finding(other)} was not taken as the primary"
+            conflicts.append(_conflict("fid_second_mass", text))
+    return chosen, conflicts
+
+
+def _conflict(rule: str, message: str) -> CheckResult:
+    return CheckResult(rule, "warn", message, APP_LOGIC.title, {"severity": "warn", "verified": True})
+
+
+def _site(mass: Finding | None, form: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    from_ct = SITE_OF_MASS.get(mass.site or "", (None, None)) if mass else (None, None)
+    return form.get("site") or from_ct[0], form.get("subsite") or from_ct[1]
+
+
+def _site_keys(site: str | None, form: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the staging table(s) of a site: p16 and EBV decide, and unknown means every table they leave open."""
+    p16, ebv = form.get("p16"), form.get("ebv")
+    if site == "oropharynx":
+        # Without p16 the p16-negative table is the provisional one; the other is shown beside it.
+        table = {"positive": ("oropharynx_p16_pos",), "negative": ("oropharynx_p16_neg",)}
+        return table.get(p16, ("oropharynx_p16_neg", "oropharynx_p16_pos"))
+    if site == "unknown_primary":
+        if p16 == "positive":
+            return ("oropharynx_p16_pos",)
+        if ebv == "positive":
+            return ("nasopharynx",)
+        open_tables = [("oropharynx_p16_pos", p16), ("nasopharynx", ebv)]
+        return ("unknown_primary_neck", *(key for key, answer in open_tables if answer is None))
+    return (site,) if site else ()
+
+
+def _node_facts(present: list[Finding], findings: Sequence[Finding], flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``nodes.*`` drafted from CT for what the form leaves open, with the levels of either side."""
+    nodes = [f for f in present if f.kind == "node"]
+    out: dict[str, Any] = {}
+    for side in ("left", "right"):
+        levels = [LEVEL_NAMES.get(f.level or "", f.level) for f in nodes if f.side in (side, "bilateral") and f.level]
+        if levels:
+            out[f"nodes.positive_levels_{side}"] = sorted(set(levels))
+    if "nodes.n_pos" in flat:
+        # The form counts the nodes: CT may still say how large and on which side they are.
+        if flat["nodes.n_pos"] == 0:
+            return {}
+    elif nodes or any(f.kind == "node" and f.presence == "absent" and f.level is None for f in findings):
+        out["nodes.n_pos"] = sum(2 if f.side == "bilateral" else 1 for f in nodes)
+    elif any(f.kind == "node" and f.presence == "absent" for f in findings):
+        out["nodes.n_pos"] = 0
+    sizes = [f.size_mm for f in nodes if f.size_mm is not None]
+    if sizes and "nodes.max_node_mm" not in flat:
+        out |= {"nodes.max_node_cm": max(sizes) / 10, "nodes.size_axis": "long"}
+    laterality = _laterality({f.side for f in nodes}, flat.get("case.side"))
+    if laterality and "nodes.laterality" not in flat:
+        out["nodes.laterality"] = laterality
+    level_two = [f for f in nodes if f.level == "II"]
+    if level_two:
+        out["nodes.level2_bilateral"] = len({f.side for f in level_two} & {"left", "right"}) == 2
+        in_two = [f.size_mm for f in level_two if f.size_mm is not None]
+        if in_two:
+            out["nodes.level2_max_cm"] = max(in_two) / 10
+    return out
+
+
+def _laterality(sides: set[str | None], primary_side: str | None) -> str | None:
+    """Midline nodes and an unstated side count as ipsilateral (rule of staging.yaml)."""
+    if not sides:
+        return None
+    lateral = sides & {"left", "right"}
+    if "bilateral" in sides or len(lateral) == 2:
+        return "bilateral"
+    if primary_side in ("left", "right") and lateral and primary_side not in lateral:
+        return "contralateral" if sides == lateral else "bilateral"
+    return "ipsilateral"
+
+
+def _convert_lengths(flat: dict[str, Any]) -> None:
+    """The form speaks millimetres, the TNM tables centimetres."""
+    for millimetres, centimetres in (("tumour.size_mm", "tumour.size_cm"), ("nodes.max_node_mm", "nodes.max_node_cm")):
+        if millimetres in flat:
+            flat[centimetres] = flat.pop(millimetres) / 10
+
+
+def _airway(kb: KnowledgeBase, present: list[Finding]) -> tuple[str, tuple[Line, ...]] | None:
+    """Return the worst airway grade and what must be told at once, or None without an airway finding."""
+    table = kb["urgent"]["airway"]
+    worst: tuple[dict[str, Any], Finding] | None = None
+    for finding in present:
+        narrowing = finding.attributes.get("narrowing_pct") if finding.kind == "airway" else None
+        if narrowing is None:
+            continue
+        grade = [g for g in table["grades"] if narrowing >= g["percent_from"]][-1:]
+        if grade and (worst is None or grade[0]["percent_from"] > worst[0]["percent_from"]):
+            worst = (grade[0], finding)
+    if worst is None:
+        return None
+    grade, finding = worst
+    if not grade["urgent"]:
+        return grade["grade"], ()
+    text = f"{grade['grade'].capitalize()} airway narrowing: {describe_finding(finding)}. {_sentence(table['action'])}"
+    return grade["grade"], (Line(text, (CT_FINDINGS, *documents(table))),)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def words(token: str) -> str:
+    """Return a table token as words: ``oropharynx_p16_neg`` becomes ``oropharynx, p16-negative``."""
+    special = {
+        "oropharynx_p16_neg": "oropharynx, p16-negative", "oropharynx_p16_pos": "oropharynx, p16-positive",
+        "unknown_primary_neck": "unknown primary, p16- and EBV-negative", "larynx_supraglottis": "larynx, supraglottis",
+        "larynx_glottis": "larynx, glottis", "larynx_subglottis": "larynx, subglottis",
+        "major_salivary": "major salivary gland",
+    }  # fmt: skip
+    return special.get(token, token.replace("_", " "))
+
+
+def _origin(finding: Finding) -> Document:
+    return CLINICAL_FORM if finding.source == "clinician" else CT_FINDINGS
+
+
+def _in_order(findings: Sequence[Finding]) -> list[Finding]:
+    order = {"mass": 0, "node": 1, "airway": 2, "target": 3, "artefact": 4, "coverage": 5}
+    return sorted(findings, key=lambda f: (order[f.kind], f.presence != "present", f.side or "", f.level or ""))
+
+
+def describe_finding(finding: Finding) -> str:
+    """Return a finding as one short phrase: ``Mass, left palatine tonsil, 31 mm, probable (slice 62)``."""
+    kinds = {
+        "node": "Node", "mass": "Mass", "airway": "Airway narrowing", "target": "Predicted high-dose target region",
+        "artefact": "Dental artefact", "coverage": "Field of view",
+    }  # fmt: skip
+    if finding.presence == "absent":
+        place = " ".join(p for p in (finding.side, finding.level and f"level {finding.level}", finding.site) if p)
+        return f"No {kinds[finding.kind].lower()} seen{' (' + place + ')' if place else ''}"
+    site = " ".join(p for p in (finding.side, finding.level and f"level {finding.level}", finding.site) if p)
+    details = finding.attributes
+    parts = [kinds[finding.kind], site, f"{finding.size_mm:.0f} mm" if finding.size_mm is not None else ""]
+    parts.append(str(details.get("texture", "")))
+    if details.get("narrowing_pct") is not None:
+        parts.append(f"{details['narrowing_pct']:.0f}%")
+    if details.get("min_area_mm2") is not None:
+        parts.append(f"smallest area {details['min_area_mm2']:.0f} mm2")
+    if details.get("volume_ml") is not None:
+        parts.append(f"{details['volume_ml']:.0f} ml")
+    parts.append("indeterminate" if finding.presence == "indeterminate" else finding.certainty)
+    where = f" (slice {finding.slice_index})" if finding.slice_index is not None else ""
+    return ", ".join(p for p in parts if p) + where

@@ -1,0 +1,268 @@
+"""T, N, M and stage group from the tables of staging.yaml, with what is missing and what it could change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hnvlm.plan.conditions import Context, holds, judge, lookup
+from hnvlm.plan.kb import Document, KnowledgeBase, documents
+
+EDITION = "AJCC/UICC TNM, 8th edition"
+# A table row may rest on these without any measurement of extent.
+_DIRECT_EVIDENCE = ("in_situ", "assessable", "primary_found", "invaded")
+_EXTENT_EVIDENCE = {
+    "t_glottis": ("cord_mobility", "cords_involved"),
+    "t_supraglottis": ("cord_mobility", "n_subsites"),
+    "t_subglottis": ("cord_mobility",),
+    "t_nasopharynx": (),
+}
+_EXTENT_DEFAULT = ("size_cm", "n_subsites", "cord_mobility")
+# Not worth a question once a tumour or a node count is known.
+_NOT_ASKED = frozenset({"assessable", "in_situ", "primary_found"})
+_RARE_CATEGORIES = frozenset({"TX", "Tis", "T0", "NX"})
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category of T, N or M.
+
+    Attributes:
+        value: ``T2``, or None when it cannot be derived.
+        basis: In words: the row's note or condition.
+        provisional: A missing field could still change it.
+        needs: Names of those fields, as in staging.yaml (``doi_mm``).
+        possible: Categories it could become, in table order, its own included.
+        ambiguous: The sources disagree on this row (``note`` says how).
+    """
+
+    value: str | None
+    table: str
+    basis: str = ""
+    note: str = ""
+    provisional: bool = False
+    needs: tuple[str, ...] = ()
+    possible: tuple[str, ...] = ()
+    ambiguous: bool = False
+    sources: tuple[Document, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return {
+            "value": self.value, "table": self.table, "basis": self.basis, "note": self.note,
+            "provisional": self.provisional, "needs": list(self.needs), "possible": list(self.possible),
+            "ambiguous": self.ambiguous, "sources": [d.title for d in self.sources],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Staging:
+    """Stage of one case under one table.
+
+    Attributes:
+        site: Key of the site map (``oropharynx_p16_neg``).
+        kind: ``clinical`` or ``pathological``.
+        alternatives: The same case under other tables, when a missing fact (p16) decides the table.
+    """
+
+    site: str | None
+    t: Category
+    n: Category
+    m: Category
+    group: str | None
+    kind: str
+    edition: str = EDITION
+    provisional: bool = False
+    needs: tuple[str, ...] = ()
+    possible_groups: tuple[str, ...] = ()
+    sources: tuple[Document, ...] = ()
+    alternatives: tuple[Staging, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return {
+            "site": self.site, "t": self.t.value, "n": self.n.value, "m": self.m.value, "group": self.group,
+            "edition": self.edition, "kind": self.kind, "provisional": self.provisional, "needs": list(self.needs),
+            "basis": {"t": self.t.to_json(), "n": self.n.to_json(), "m": self.m.to_json()},
+            "possible_groups": list(self.possible_groups), "sources": [d.title for d in self.sources],
+            "alternatives": [a.to_json() for a in self.alternatives],
+        }  # fmt: skip
+
+
+def _first(rows: list[dict[str, Any]], facts: Context) -> dict[str, Any] | None:
+    return next((row for row in rows if holds(row["when"], facts)), None)
+
+
+def _part(context: Context, name: str) -> dict[str, Any]:
+    part = lookup(context, name)
+    return {k: v for k, v in part.items() if v is not None} if isinstance(part, Mapping) else {}
+
+
+def _pathological(context: Context) -> bool:
+    return lookup(context, "case.staging_kind") == "pathological"
+
+
+def derive_t(kb: KnowledgeBase, context: Context) -> str | None:
+    """Return the T category of ``case.site`` from ``tumour.*``, or None when nothing supports one."""
+    row = _t_row(kb, context)
+    return row["cat"] if row else None
+
+
+def _t_row(kb: KnowledgeBase, context: Context) -> dict[str, Any] | None:
+    site, facts = kb.site_row(lookup(context, "case.site")), _part(context, "tumour")
+    if not site or not facts:
+        return None
+    # Size alone says nothing about the larynx or the nasopharynx, and no fact at all is not T1.
+    evidence = (*_DIRECT_EVIDENCE, *_EXTENT_EVIDENCE.get(site["t"], _EXTENT_DEFAULT))
+    if not any(name in facts for name in evidence):
+        return None
+    return _first(kb["staging"]["t_tables"][site["t"]], facts)
+
+
+def _node_facts(context: Context) -> dict[str, Any] | None:
+    facts = _part(context, "nodes")
+    if "n_pos" not in facts:
+        return None
+    if facts["n_pos"]:
+        facts.setdefault("laterality", "ipsilateral")
+    return facts
+
+
+def _n_table(site: Mapping[str, Any], context: Context) -> str:
+    return site["n_path" if _pathological(context) else "n_clinical"]
+
+
+def derive_n(kb: KnowledgeBase, context: Context) -> str | None:
+    """Return the N category of ``case.site`` from ``nodes.*``, or None when the number of nodes is unknown."""
+    site, facts = kb.site_row(lookup(context, "case.site")), _node_facts(context)
+    if not site or facts is None:
+        return None
+    row = _first(kb["staging"]["n_tables"][_n_table(site, context)], facts)
+    return row["cat"] if row else None
+
+
+def group_row(
+    kb: KnowledgeBase, site_key: str | None, t: str | None, n: str | None, m: str | None, *, pathological: bool = False
+) -> dict[str, Any] | None:
+    """Return the row of the stage-group table for a combination, or None when the table has none."""
+    site = kb.site_row(site_key)
+    if not site or None in (t, n, m):
+        return None
+    table = site.get("groups") or site["groups_path" if pathological else "groups_clinical"]
+    wanted = {"t": t, "n": n, "m": m}
+    rows = kb["staging"]["stage_groups"][table]
+    return next((r for r in rows if all(r[k] == "any" or v in r[k] for k, v in wanted.items())), None)
+
+
+def derive_group(kb: KnowledgeBase, context: Context) -> str | None:
+    """Return the stage group of ``case.t/n/m`` for ``case.site``, or None."""
+    t, n, m = (lookup(context, f"case.{k}") for k in "tnm")
+    row = group_row(kb, lookup(context, "case.site"), t, n, m, pathological=_pathological(context))
+    return row["group"] if row else None
+
+
+def _span(rows: list[dict[str, Any]], facts: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the categories still possible and the fields that decide between them."""
+    possible: set[str] = set()
+    needs: set[str] = set()
+    for row in rows:
+        verdict = judge(row["when"], facts)
+        if verdict.truth is False:
+            continue
+        asked, rare = verdict.missing - _NOT_ASKED, row["cat"] in _RARE_CATEGORIES
+        if verdict.truth and (not rare or not possible):
+            possible.add(row["cat"])
+        if verdict.truth:
+            break
+        if asked and not rare:
+            possible.add(row["cat"])
+            needs |= asked
+    return tuple(sorted(possible)), tuple(sorted(needs))
+
+
+def _category(row: dict[str, Any] | None, rows: list[dict[str, Any]], facts: Context, table: str) -> Category:
+    possible, needs = _span(rows, facts)
+    value = row["cat"] if row else None
+    return Category(
+        value=value, table=table, basis=describe(row["when"]) if row else "", note=row.get("note", "") if row else "",
+        provisional=value is None or set(possible) - {value} != set(), needs=needs, possible=possible,
+        ambiguous=bool(row and row.get("ambiguous")), sources=documents(row) if row else (),
+    )  # fmt: skip
+
+
+_WORDS = {
+    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "is", "ne": "is not", "in": "is", "not_in": "is not",
+    "has_any": "includes", "has_none": "excludes", "is_true": "yes", "is_false": "no", "missing": "not stated",
+    "present": "stated",
+}  # fmt: skip
+
+
+def describe(condition: Mapping[str, Any]) -> str:
+    """Put a condition into words, with the fields' own names."""
+    for word, joint in (("all", " and "), ("any", " or ")):
+        if word in condition:
+            return joint.join(describe(c) for c in condition[word])
+    if "not" in condition:
+        return f"not ({describe(condition['not'])})"
+    value = condition.get("v", "")
+    text = "/".join(str(v) for v in value) if isinstance(value, list) else str(value)
+    return f"{condition['f']} {_WORDS[condition['op']]} {text}".strip().replace("_", " ")
+
+
+def stage(kb: KnowledgeBase, context: Context, site_key: str | None = None) -> Staging:
+    """Stage a case under the table of ``site_key`` (default ``case.site``).
+
+    Args:
+        context: Nested facts: ``case``, ``tumour``, ``nodes``, ``metastasis`` (see staging.yaml ``fields``).
+
+    Returns:
+        Every category with its basis, sources and the missing fields that could change it. Categories that
+        nothing supports are None: this never raises for an incomplete case.
+    """
+    site_key = site_key or lookup(context, "case.site")
+    context = {**context, "case": {**(lookup(context, "case") or {}), "site": site_key}}
+    kind = "pathological" if _pathological(context) else "clinical"
+    site = kb.site_row(site_key)
+    m = _stage_m(kb, context)
+    if site is None:
+        nothing = Category(None, "", provisional=True)
+        return Staging(None, nothing, nothing, m, None, kind, provisional=True, needs=("site",))
+    tables = kb["staging"]
+    t = _category(_t_row(kb, context), tables["t_tables"][site["t"]], _part(context, "tumour"), site["t"])
+    n_table, node_facts = _n_table(site, context), _node_facts(context)
+    n_rows = tables["n_tables"][n_table]
+    n_row = _first(n_rows, node_facts) if node_facts is not None else None
+    n = _category(n_row, n_rows, node_facts or {}, n_table)
+    row = group_row(kb, site_key, t.value, n.value, m.value, pathological=kind == "pathological")
+    groups = _possible_groups(kb, site_key, t, n, m, kind == "pathological")
+    needs = tuple(dict.fromkeys((*t.needs, *n.needs, *m.needs)))
+    return Staging(
+        site_key, t, n, m, row["group"] if row else None, kind,
+        provisional=t.provisional or n.provisional or m.provisional, needs=needs, possible_groups=groups,
+        sources=documents(row) if row else (),
+    )  # fmt: skip
+
+
+def _stage_m(kb: KnowledgeBase, context: Context) -> Category:
+    facts, rows = _part(context, "metastasis"), kb["staging"]["m_table"]
+    row = _first(rows, facts)
+    unknown = "distant" not in facts
+    return Category(
+        row["cat"], "m_table", basis="no distant metastasis stated" if unknown else describe(row["when"]),
+        provisional=unknown, needs=("distant",) if unknown else (), possible=("M0", "M1") if unknown else (row["cat"],),
+        sources=documents(row),
+    )  # fmt: skip
+
+
+def _possible_groups(
+    kb: KnowledgeBase, site: str, t: Category, n: Category, m: Category, pathological: bool
+) -> tuple[str, ...]:
+    """Return the stage groups that the possible T and N categories lead to, with M as it stands."""
+    found: list[str] = []
+    for t_value in t.possible or (t.value,):
+        for n_value in n.possible or (n.value,):
+            row = group_row(kb, site, t_value, n_value, m.value, pathological=pathological)
+            if row and row["group"] not in found:
+                found.append(row["group"])
+    return tuple(sorted(found))
