@@ -1,0 +1,52 @@
+"""Start the app. `hnvlm serve` and `make run` come here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hnvlm.config import PROJECT_DIR, settings
+from hnvlm.errors import UsageError
+
+
+def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1", script: Path | None = None) -> None:
+    """Serve the app until it is stopped.
+
+    Plain ``streamlit run app.py`` shows the pages but no images: only this server has the guarded
+    routes that hand voxels to the browser.
+
+    Args:
+        port: TCP port.
+        headless: Do not open a browser window.
+        address: Address to listen on. The default is reachable from this machine alone, since the
+            app has no log-in of its own.
+        script: Streamlit entry script; default the project's ``app.py``.
+
+    Raises:
+        UsageError: The entry script does not exist or the port is no port.
+    """
+    script = (script or PROJECT_DIR / "app.py").resolve()
+    if not script.is_file():
+        raise UsageError(f"{script} does not exist; run the app from a checkout of the project")
+    if not 1 <= port <= 65535:
+        raise UsageError(f"port {port} is not between 1 and 65535")
+    settings()  # sets the offline switches before any library is imported
+    from hnvlm.ui.server import create_app
+
+    # Streamlit looks for .streamlit/config.toml beside sys.argv[0]; that is to be the script's folder,
+    # not the folder of the console command.
+    argv, sys.argv = sys.argv, [str(script)]
+    try:
+        create_app(script).run(
+            config={
+                "server.port": port,
+                "server.address": address,
+                "server.headless": headless,
+                "browser.gatherUsageStats": False,
+                # A reload of hnvlm.ui.access by the watcher would forget every grant.
+                "server.fileWatcherType": "none",
+                "global.developmentMode": False,
+            }
+        )
+    finally:
+        sys.argv = argv

@@ -1,0 +1,271 @@
+"""CT viewer: the browser holds the voxels, so scrolling and windowing never ask the server.
+
+The pages call :func:`show`; :func:`jump_to` sends a viewer to a voxel. Voxels travel over the guarded
+routes of ``hnvlm.ui.server``; the position comes back over a small POST, so it costs no script run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import streamlit as st
+from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
+from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
+
+from hnvlm.ui.access import ACCESS, BLOB_ROUTE, COOKIE, POSITION_ROUTE
+from hnvlm.ui.viewer.series import (
+    DOSE_STEP_GY,
+    Box,
+    Dose,
+    Overlay,
+    Series,
+    check_grids,
+    display_tables,
+    dose_blob,
+    mask_blob,
+    structure_list,
+    volume_blob,
+)
+
+__all__ = ["Box", "Dose", "Overlay", "Series", "ViewerState", "browser_id", "jump_to", "show"]
+
+Layout = Literal["axial", "mpr", "side_by_side"]
+PACKAGE = Path(__file__).resolve().parent
+# A slab around the first slice goes ahead of volumes for which the whole takes noticeably longer.
+SLAB_FROM_BYTES = 8 * 1024**2
+SLAB_SLICES = 16
+
+
+@dataclass(frozen=True)
+class ViewerState:
+    """Where a viewer stands, as last reported by the browser (300 ms after the last move).
+
+    Attributes:
+        index: (z, y, x) voxel of the crosshair; z is the axial slice, counted from 0 at the feet end.
+        window: (centre, width) in HU, or None before the first report.
+        plane: Plane of the active pane.
+        picked: (z, y, x) once, in the run after the user marked a point (Enter); else None.
+        picked_id: ``Box.id`` once, in the run after the user opened a finding; else "".
+        measurements: Dicts with kind, plane, slice, value, unit, text.
+    """
+
+    index: tuple[int, int, int]
+    window: tuple[float, float] | None = None
+    plane: str = "axial"
+    picked: tuple[int, int, int] | None = None
+    picked_id: str = ""
+    measurements: tuple[dict[str, Any], ...] = field(default_factory=tuple)
+
+
+def browser_id() -> str | None:
+    """Return this browser's cookie, or None when there is none (then no voxels are handed out)."""
+    sid = st.context.cookies.get(COOKIE)
+    return sid if isinstance(sid, str) and sid else None
+
+
+def jump_to(key: str, index: Sequence[int] | int, *, window: tuple[float, float] | None = None) -> None:
+    """Send the viewer ``key`` to a voxel at its next run; the same voxel again jumps again.
+
+    Args:
+        key: Key given to :func:`show`.
+        index: (z, y, x), or an axial slice alone.
+        window: (centre, width) to set as well.
+    """
+    target = [int(index), None, None] if isinstance(index, int | np.integer) else [int(v) for v in index]
+    # A random id, not a counter: after a reconnect a new session would start counting anew while the
+    # page still remembers the last number it obeyed.
+    command = {"id": secrets.token_hex(8), "goto": target, "window": list(window) if window else None}
+    st.session_state[f"_viewer_command_{key}"] = command
+
+
+def show(
+    key: str,
+    series: Sequence[Series],
+    *,
+    masks: Overlay | Mapping[str, np.ndarray] | None = None,
+    dose: Dose | None = None,
+    layout: Layout = "axial",
+    window: tuple[float, float] | None = None,
+    goto: Sequence[int] | int | None = None,
+    height: int = 620,
+    boxes: Sequence[Box] = (),
+    case: str = "",
+) -> ViewerState:
+    """Show one or more series on one grid and return where the user stands.
+
+    Args:
+        key: Unique and stable; slice, window and zoom are remembered per key and first volume.
+        series: First the CT. With ``side_by_side`` all are shown, locked on slice, window and zoom.
+        masks: Structures on the same grid.
+        dose: Dose on the same grid.
+        layout: ``axial``, ``mpr`` (three linked planes) or ``side_by_side``.
+        window: (centre, width) to start with and to return to with key 0: the DICOM default.
+        goto: Voxel or axial slice to go to; obeyed when it changes (see :func:`jump_to`).
+        height: Pixels.
+        boxes: Findings to draw.
+        case: Case code of the corner text (never a name).
+
+    Raises:
+        UsageError: Nothing to show.
+        FrameOfReferenceError: Series, structures or dose do not share one grid.
+    """
+    series = list(series)
+    overlay = masks if isinstance(masks, Overlay) or masks is None else Overlay(masks)
+    if overlay is not None and not overlay.masks:
+        overlay = None
+    base = check_grids(series, overlay, dose)
+    sid = browser_id()
+    middle = tuple(n // 2 for n in base.shape)
+    if sid is None or not ACCESS.serving:
+        st.info("Images are shown only by the app's own server. Start it with `hnvlm serve` or `make run`.")
+        return ViewerState(index=middle)
+
+    if goto is not None and st.session_state.get(f"_viewer_goto_{key}") != goto:
+        jump_to(key, goto)
+    st.session_state[f"_viewer_goto_{key}"] = goto
+    data = _payload(sid, key, series, overlay, dose, boxes)
+    data |= {
+        "layout": layout,
+        "window": [float(v) for v in window or (40.0, 400.0)],
+        "command": st.session_state.get(f"_viewer_command_{key}"),
+        "height": int(height),
+        "case": case,
+        "start": _start(sid, key, data["series"][0]["id"], middle),
+    }
+    _mount(key, data)
+    return _state(sid, key, data["series"][0]["id"], middle)
+
+
+def _start(sid: str, key: str, volume_id: str, middle: tuple[int, ...]) -> list[int]:
+    """Return the voxel a freshly loaded page opens at: where this browser was last, else the middle.
+
+    Kept fixed within a session, since a changing value would send the whole description on each run.
+    """
+    name = f"_viewer_start_{key}"
+    kept = st.session_state.get(name)
+    if kept is None or kept[0] != volume_id:
+        last = ACCESS.position(sid, key)
+        here = last["index"] if last and last["volume"] == volume_id else middle
+        kept = st.session_state[name] = (volume_id, [int(v) for v in here])
+    return kept[1]
+
+
+def _state(sid: str, key: str, volume_id: str, middle: tuple[int, ...]) -> ViewerState:
+    picked = st.session_state.pop(f"_viewer_picked_{key}", None) or {}
+    mark = tuple(picked["index"]) if picked.get("index") else None
+    last = ACCESS.position(sid, key)
+    if last is None or last["volume"] != volume_id:
+        return ViewerState(index=mark or middle, picked=mark, picked_id=picked.get("id", ""))
+    return ViewerState(
+        index=mark or tuple(last["index"]),
+        window=tuple(last["window"]),
+        plane=last["plane"],
+        picked=mark,
+        picked_id=picked.get("id", ""),
+        measurements=tuple(last["measurements"]),
+    )
+
+
+# In a fragment, so that a mark does not restart a model that is running in the page's main script.
+@st.fragment
+def _mount(key: str, data: dict[str, Any]) -> None:
+    result = _component()(key=key, data=data, on_picked_change=lambda: None)
+    picked = result.get("picked")
+    if picked:
+        st.session_state[f"_viewer_picked_{key}"] = picked
+        st.rerun(scope="app")
+
+
+def _component() -> Any:
+    """Return the mounting function, registered with the runtime that executes this script.
+
+    Streamlit finds file-backed components by a ``pyproject.toml`` in *installed* distributions. That
+    fails when the app runs from a checkout without installation, and silently serves another copy's
+    files when an old version is installed. So the same manifest is registered here, at run time, with
+    the folder beside this file. The name carries a content hash: Streamlit serves assets as cacheable
+    without one, and a browser would keep an old viewer after an upgrade.
+    """
+    manager = get_bidi_component_manager()
+    component = f"viewer-{_asset_hash()}"
+    name = f"hnvlm.{component}"
+    if manager.get_component_asset_root(name) is None:
+        manifest = ComponentManifest("hnvlm", "0", [ComponentConfig(component, "assets")])
+        manager.register_from_manifest(manifest, PACKAGE)
+    mount = _MOUNTS.get(id(manager))
+    if mount is None or mount[0] is not manager or mount[1] != name:
+        mount = (manager, name, st.components.v2.component(name, js="viewer.js"))
+        _MOUNTS.clear()  # one runtime a process; test runs make many
+        _MOUNTS[id(manager)] = mount
+    return mount[2]
+
+
+_MOUNTS: dict[int, tuple[Any, str, Any]] = {}
+
+
+@lru_cache(maxsize=1)
+def _asset_hash() -> str:
+    digest = hashlib.sha256()
+    for path in sorted((PACKAGE / "assets").glob("*.js")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def _payload(
+    sid: str, key: str, series: list[Series], overlay: Overlay | None, dose: Dose | None, boxes: Sequence[Box]
+) -> dict[str, Any]:
+    """Describe everything to the browser; voxels go separately, by token."""
+    base = series[0].volume
+    assert base is not None
+    tables = display_tables()
+    shown = []
+    for item in series:
+        entry: dict[str, Any] = {"name": item.name, "kind": item.kind, "state": _state_text(item)}
+        if item.volume is None:
+            entry |= {"id": "", "of": list(item.of or ())}
+        else:
+            entry |= _blob_entry(sid, volume_blob(ACCESS.blobs, item.volume, item.content_id))
+        shown.append(entry)
+    data: dict[str, Any] = {
+        "key": key,
+        "shape": list(base.shape),
+        "spacing": list(base.spacing_mm),
+        "origin": list(base.origin_mm),
+        "series": shown,
+        "presets": tables["presets"]["list"],
+        "position_url": f"{POSITION_ROUTE}/{shown[0]['token']}",
+        "boxes": [{"box": [int(v) for v in b.box], "label": b.label, "colour": b.colour, "id": b.id} for b in boxes],
+        "masks": None,
+        "dose": None,
+    }
+    if overlay is not None:
+        data["masks"] = _blob_entry(sid, mask_blob(ACCESS.blobs, overlay))
+        data["masks"]["structures"] = structure_list(overlay, base.voxel_ml)
+    if dose is not None:
+        full = dose.prescription_gy or float(np.nanmax(dose.volume.array)) or 1.0
+        data["dose"] = _blob_entry(sid, dose_blob(ACCESS.blobs, dose)) | {
+            "step": DOSE_STEP_GY, "prescription": full, "state": dose.state,
+            "levels": [{**lv, "gy": round(lv["percent"] * full / 100, 2)} for lv in tables["isodose"]["levels"]],
+        }  # fmt: skip
+    return data
+
+
+def _state_text(item: Series) -> str:
+    if item.state is not None:
+        return item.state
+    return {"ct": "", "synthetic": "AI · SYNTHETIC", "difference": "AI · DIFFERENCE"}[item.kind]
+
+
+def _blob_entry(sid: str, blob: Any) -> dict[str, Any]:
+    token = ACCESS.grant(sid, blob)
+    depth = blob.shape[0]
+    slab = None
+    if blob.nbytes > SLAB_FROM_BYTES and depth > 2 * SLAB_SLICES:
+        slab = SLAB_SLICES
+    return {"id": blob.id, "token": token, "url": f"{BLOB_ROUTE}/{token}", "dtype": blob.dtype, "slab": slab}

@@ -1,0 +1,437 @@
+// The viewer: state, what panes there are, and when to draw. Input is in input.js, drawing in draw.js.
+
+import { PLANES, PLANE_NAMES, bestGrid, clamp, fitScale, paneView } from "./geometry.js";
+import { drawBase, drawTop, swipeX } from "./draw.js";
+import { Input } from "./input.js";
+import { Panel } from "./panel.js";
+import { greyTable, rgb } from "./render.js";
+import { CSS } from "./style.js";
+import { MEMORY, close, open } from "./volumes.js";
+
+const REPORT_AFTER_MS = 300;
+const NARROW_PX = 520; // below this the side list would leave too little picture
+
+export class Viewer {
+  constructor(parent) {
+    this.root = document.createElement("div");
+    this.root.className = "hv";
+    this.root.tabIndex = 0;
+    this.root.setAttribute("role", "application");
+    this.root.viewer = this;
+    const style = document.createElement("style");
+    style.textContent = CSS;
+    this.panel = new Panel(this);
+    this.stage = document.createElement("div");
+    this.stage.className = "stage";
+    this.base = document.createElement("canvas");
+    this.top = document.createElement("canvas");
+    this.top.className = "top";
+    this.error = document.createElement("div");
+    this.error.className = "error";
+    this.error.hidden = true;
+    this.status = document.createElement("div");
+    this.status.className = "sr";
+    this.status.setAttribute("aria-live", "polite");
+    const body = document.createElement("div");
+    body.className = "body";
+    this.stage.append(this.base, this.top, this.error);
+    body.append(this.stage, this.panel.side, this.panel.help);
+    this.root.append(this.panel.bar, body, this.status);
+    parent.append(style, this.root);
+    this.volumes = new Map();
+    this.painters = new Map();
+    this.panes = [];
+    this.hover = null;
+    this.draft = null; // measurement being drawn
+    this.onVolume = () => this.refresh();
+    this.input = new Input(this);
+    this.observer = new ResizeObserver(() => this.resized());
+    this.observer.observe(this.stage);
+  }
+
+  // ---- data from Python -------------------------------------------------------------------------
+  update(data, trigger) {
+    this.data = data;
+    this.trigger = trigger;
+    this.shape = data.shape;
+    this.spacing = data.spacing;
+    this.root.style.height = `${data.height}px`;
+    this.presets = [{ key: "0", name: "Default", centre: data.window[0], width: data.window[1] }, ...data.presets];
+    const memory = `${data.key}|${data.series[0].id}`;
+    if (memory !== this.memory) {
+      this.memory = memory;
+      if (!MEMORY.has(memory)) MEMORY.set(memory, this.freshState());
+      this.state = MEMORY.get(memory);
+      this.painters.clear();
+    }
+    if (this.state.layoutAsked !== data.layout) {
+      this.state.layoutAsked = data.layout;
+      this.state.mpr = data.layout === "mpr";
+      this.state.compare = "panes";
+      this.state.maximised = null;
+    }
+    this.comparing = data.layout === "side_by_side";
+    this.structures = data.masks ? data.masks.structures.map((s, n) => ({ ...s, bit: 1 << n, rgb: rgb(s.colour) })) : [];
+    this.doseLevels = data.dose ? data.dose.levels.map((level) => ({ ...level, rgb: rgb(level.colour) })) : [];
+    this.openVolumes();
+    this.obey(data.command);
+    this.panel.build();
+    this.refresh();
+  }
+
+  freshState() {
+    const start = this.data.start.map((v, a) => clamp(v, 0, this.shape[a] - 1));
+    return {
+      pos: start, centre: this.shape.map((n) => (n - 1) / 2), zoom: 1, window: [...this.data.window], invert: false,
+      plane: "axial", mpr: false, layoutAsked: "", maximised: null, active: 0, tool: "window", structures: "outline",
+      hidden: new Set(), dose: true, boxes: true, crosshair: null, list: null, compare: "panes", flicker: 0, swipe: 0.5,
+      measures: [], obeyed: "",
+    };
+  }
+
+  openVolumes() {
+    const wanted = new Map();
+    const z = this.state.pos[0];
+    for (const entry of [...this.data.series, this.data.masks, this.data.dose]) {
+      if (entry && entry.id) wanted.set(entry.id, entry);
+    }
+    for (const [id, volume] of this.volumes) {
+      if (wanted.has(id)) continue;
+      close(volume, this.onVolume);
+      this.volumes.delete(id);
+    }
+    try {
+      for (const [id, entry] of wanted) this.volumes.set(id, open(entry, this.shape, z, this.onVolume));
+    } catch (problem) {
+      this.showError("This computer's browser has too little memory for the image.", false);
+      console.warn("hnvlm viewer:", problem);
+    }
+  }
+
+  obey(command) {
+    if (!command || command.id === this.state.obeyed) return;
+    this.state.obeyed = command.id;
+    if (command.window) this.state.window = [...command.window];
+    this.goTo(command.goto.map((v, a) => (v === null ? this.state.pos[a] : v)));
+  }
+
+  // The series that a pane shows, as volumes: { hu, minus } or null while they are not there.
+  source(n) {
+    const entry = this.data.series[n];
+    if (entry.id) {
+      const hu = this.volumes.get(entry.id);
+      return hu ? { hu, minus: null } : null;
+    }
+    const minus = this.volumes.get(this.data.series[entry.of[0]].id);
+    const hu = this.volumes.get(this.data.series[entry.of[1]].id);
+    return hu && minus ? { hu, minus } : null;
+  }
+
+  valueAt(n, voxel) {
+    const source = this.source(n);
+    if (!source || voxel.some((v, a) => v < 0 || v >= this.shape[a])) return null;
+    if (!source.hu.has(voxel[0]) || (source.minus && !source.minus.has(voxel[0]))) return null;
+    const i = (voxel[0] * this.shape[1] + voxel[1]) * this.shape[2] + voxel[2];
+    return source.hu.data[i] - (source.minus ? source.minus.data[i] : 0);
+  }
+
+  doseAt(voxel) {
+    const volume = this.data.dose && this.volumes.get(this.data.dose.id);
+    if (!volume || !volume.ready || voxel.some((v, a) => v < 0 || v >= this.shape[a])) return null;
+    return volume.data[(voxel[0] * this.shape[1] + voxel[1]) * this.shape[2] + voxel[2]] * this.data.dose.step;
+  }
+
+  // ---- panes ------------------------------------------------------------------------------------
+  get view() {
+    return this.state.mpr && !this.comparing ? "mpr" : this.state.plane;
+  }
+
+  get crosshairOn() {
+    return this.state.crosshair ?? this.view === "mpr";
+  }
+
+  get sideOpen() {
+    if (!this.structures.length && !this.data.boxes.length) return false;
+    return this.state.list ?? (!this.comparing && this.root.clientWidth > NARROW_PX);
+  }
+
+  setView(view) {
+    if (view === "mpr") this.state.mpr = true;
+    else Object.assign(this.state, { mpr: false, plane: view });
+    this.state.maximised = null;
+    this.state.active = 0;
+    this.refresh();
+  }
+
+  setTool(tool) {
+    this.state.tool = tool;
+    this.refresh();
+  }
+
+  layoutPanes() {
+    const s = this.state;
+    const w = this.stage.clientWidth;
+    const h = this.stage.clientHeight;
+    let panes;
+    if (this.comparing) {
+      const shown = s.compare === "panes" ? this.data.series.map((_, n) => n) : [s.compare === "flicker" ? s.flicker : 0];
+      panes = shown.map((series) => ({ series, plane: s.plane }));
+    } else if (this.view === "mpr") panes = PLANE_NAMES.map((plane) => ({ series: 0, plane }));
+    else panes = [{ series: 0, plane: s.plane }];
+    panes.forEach((pane, n) => (pane.slot = n));
+    if (s.maximised !== null && panes[s.maximised]) panes = [panes[s.maximised]];
+    this.placePanes(panes, w, h);
+    for (const pane of panes) {
+      pane.fit = fitScale(pane.rect, this.shape, this.spacing, pane.plane);
+      pane.view = paneView(pane.rect, this.shape, this.spacing, pane.plane, s.zoom, s.centre, pane.fit);
+      pane.index = s.pos[PLANES[pane.plane].w];
+    }
+    if (s.active >= panes.length) s.active = 0;
+    this.panes = panes;
+  }
+
+  placePanes(panes, w, h) {
+    if (this.view === "mpr" && panes.length === 3) {
+      const left = Math.round(w * 0.62);
+      const half = Math.round(h / 2);
+      panes[0].rect = { x: 0, y: 0, w: left - 1, h };
+      panes[1].rect = { x: left, y: 0, w: w - left, h: half - 1 };
+      panes[2].rect = { x: left, y: half, w: w - left, h: h - half };
+      return;
+    }
+    const p = PLANES[panes[0].plane];
+    const aspect = (this.shape[p.u] * this.spacing[p.u]) / (this.shape[p.v] * this.spacing[p.v]);
+    const [cols, rows] = bestGrid(panes.length, w, h, aspect);
+    panes.forEach((pane, n) => {
+      const x = Math.round(((n % cols) * w) / cols);
+      const y = Math.round((Math.floor(n / cols) * h) / rows);
+      pane.rect = { x, y, w: Math.round((((n % cols) + 1) * w) / cols) - x - 1, h: Math.round(((Math.floor(n / cols) + 1) * h) / rows) - y - 1 };
+    });
+  }
+
+  swipeX(pane) {
+    return swipeX(this, pane);
+  }
+
+  paneAt(x, y) {
+    return this.panes.find(({ rect: r }) => x >= r.x && x < r.x + r.w && y >= r.y && y < r.y + r.h) || null;
+  }
+
+  // ---- actions ----------------------------------------------------------------------------------
+  moveTo(voxel) {
+    this.state.pos = voxel.map((v, a) => clamp(Math.round(v), 0, this.shape[a] - 1));
+    this.refresh();
+  }
+
+  scroll(pane, steps) {
+    const axis = PLANES[pane.plane].w;
+    const pos = [...this.state.pos];
+    pos[axis] += steps;
+    this.moveTo(pos);
+  }
+
+  goTo(voxel) {
+    if (!voxel) return;
+    this.moveTo(voxel);
+    if (this.state.zoom > 1) this.state.centre = [...this.state.pos];
+    this.refresh();
+  }
+
+  openBox(n) {
+    const { box, id } = this.data.boxes[n];
+    this.state.boxes = true;
+    this.goTo([0, 1, 2].map((a) => Math.floor((box[a] + box[a + 3] - 1) / 2)));
+    if (id) this.trigger("picked", { id, index: [...this.state.pos], n: performance.now() });
+  }
+
+  preset(key) {
+    const found = this.presets.find((p) => p.key === key);
+    if (!found) return false;
+    this.state.window = [found.centre, found.width];
+    this.refresh();
+    return true;
+  }
+
+  presetKey() {
+    const [c, w] = this.state.window;
+    const found = this.presets.find((p) => p.centre === c && p.width === w && p.key !== "0") || this.presets.find((p) => p.centre === c && p.width === w);
+    return found ? found.key : "custom";
+  }
+
+  toggleStructure(name) {
+    const hidden = this.state.hidden;
+    if (!hidden.delete(name)) hidden.add(name);
+    if (this.state.structures === "off") this.state.structures = "outline";
+    this.refresh();
+  }
+
+  toggleAll() {
+    const hidden = this.state.hidden;
+    const names = this.structures.map((s) => s.name);
+    if (names.every((name) => hidden.has(name))) hidden.clear();
+    else names.forEach((name) => hidden.add(name));
+    this.refresh();
+  }
+
+  zoomBy(factor, pane, voxel) {
+    const s = this.state;
+    const before = s.zoom;
+    s.zoom = clamp(s.zoom * factor, 0.25, 30);
+    if (pane && voxel) {
+      const p = PLANES[pane.plane];
+      for (const a of [p.u, p.v]) s.centre[a] = voxel[a] + ((s.centre[a] - voxel[a]) * before) / s.zoom;
+    }
+    this.refresh();
+  }
+
+  resetView() {
+    const s = this.state;
+    Object.assign(s, { zoom: 1, centre: this.shape.map((n) => (n - 1) / 2), window: [...this.data.window], invert: false });
+    this.refresh();
+  }
+
+  cycle(list, current) {
+    return list[(list.indexOf(current) + 1) % list.length];
+  }
+
+  act(name) {
+    const s = this.state;
+    const hasPair = this.comparing && this.data.series.length > 1;
+    const actions = {
+      invert: () => (s.invert = !s.invert),
+      crosshair: () => (s.crosshair = !this.crosshairOn),
+      structures: () => (s.structures = this.cycle(["outline", "fill", "off"], s.structures)),
+      dose: () => (s.dose = !s.dose),
+      boxes: () => (s.boxes = !s.boxes),
+      list: () => (s.list = !this.sideOpen),
+      reset: () => this.resetView(),
+      help: () => this.panel.showHelp(this.panel.help.hidden),
+      layout: () => this.setView(this.comparing ? this.cycle(PLANE_NAMES, s.plane) : this.view === "mpr" ? "axial" : "mpr"),
+      length: () => (s.tool = s.tool === "length" ? "window" : "length"),
+      roi: () => (s.tool = s.tool === "roi" ? "window" : "roi"),
+      erase: () => s.measures.pop(),
+      flicker: () => {
+        if (!hasPair) return;
+        s.flicker = s.compare === "flicker" ? 1 - s.flicker : 1;
+        Object.assign(s, { compare: "flicker", maximised: null });
+      },
+      swipe: () => {
+        if (hasPair) Object.assign(s, { compare: s.compare === "swipe" ? "panes" : "swipe", maximised: null });
+      },
+      pick: () => this.trigger("picked", { index: [...s.pos], id: "", n: performance.now() }),
+      cancel: () => {
+        if (!this.panel.help.hidden) this.panel.showHelp(false);
+        else Object.assign(s, { tool: "window", compare: "panes" });
+        this.draft = null;
+      },
+    };
+    actions[name]();
+    this.refresh();
+  }
+
+  maximise(pane) {
+    const s = this.state;
+    s.maximised = s.maximised === null ? pane.slot : null;
+    s.active = s.maximised === null ? pane.slot : 0;
+    this.refresh();
+  }
+
+  fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.requestFullscreen?.().catch(() => {});
+  }
+
+  // ---- drawing ----------------------------------------------------------------------------------
+  resized() {
+    const ratio = globalThis.devicePixelRatio || 1;
+    for (const canvas of [this.base, this.top]) {
+      canvas.width = Math.max(1, Math.round(this.stage.clientWidth * ratio));
+      canvas.height = Math.max(1, Math.round(this.stage.clientHeight * ratio));
+    }
+    this.ratio = ratio;
+    this.refresh();
+  }
+
+  grey() {
+    const [c, w] = this.state.window;
+    const key = `${c}|${w}|${this.state.invert}`;
+    if (key !== this.greyKey) {
+      this.greyKey = key;
+      this.greyLut = greyTable(c, w, this.state.invert, this.greyLut);
+    }
+    return this.greyLut;
+  }
+
+  // Everything may have changed; hovering needs the upper canvas only.
+  refresh(topOnly = false) {
+    if (!topOnly) this.baseDirty = true;
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      this.drawNow();
+    });
+  }
+
+  drawNow() {
+    if (!this.data || !this.ratio) return;
+    const began = performance.now();
+    if (this.baseDirty) {
+      this.layoutPanes();
+      this.panel.sync();
+      drawBase(this);
+      this.baseDirty = false;
+      this.reportSoon();
+      this.checkErrors();
+    }
+    drawTop(this);
+    this.lastDrawMs = performance.now() - began;
+  }
+
+  checkErrors() {
+    const broken = [...this.volumes.values()].find((volume) => volume.error);
+    if (broken) this.showError(broken.error, true);
+    else if (!this.error.dataset.kept) this.error.hidden = true;
+  }
+
+  showError(text, canRetry) {
+    this.error.textContent = text;
+    this.error.hidden = false;
+    this.error.dataset.kept = canRetry ? "" : "1";
+    if (!canRetry) return;
+    const retry = document.createElement("button");
+    retry.textContent = "Try again";
+    retry.onclick = () => this.openVolumes();
+    this.error.append(retry);
+  }
+
+  // ---- position to Python -----------------------------------------------------------------------
+  reportSoon() {
+    const s = this.state;
+    const pane = this.panes[s.active] || this.panes[0];
+    const measurements = s.measures.map((m) => ({ kind: m.kind, plane: m.plane, slice: m.index, value: m.value, unit: m.unit, text: m.text }));
+    const body = JSON.stringify({ key: this.data.key, volume: this.data.series[0].id, index: s.pos, window: s.window, plane: pane.plane, measurements });
+    if (body === this.reported) return;
+    this.reported = body;
+    clearTimeout(this.reportTimer);
+    this.reportTimer = setTimeout(() => this.report(body, pane), REPORT_AFTER_MS);
+  }
+
+  report(body, pane) {
+    const count = this.shape[PLANES[pane.plane].w];
+    const text = `${PLANES[pane.plane].name} slice ${pane.index + 1} of ${count}`;
+    this.root.setAttribute("aria-label", `CT viewer, ${this.data.series[pane.series].name}, ${text}. Press ? for keys.`);
+    this.status.textContent = text;
+    fetch(this.data.position_url, { method: "POST", body, keepalive: true, credentials: "same-origin" }).catch(() => {
+      this.reported = ""; // the next move tries again
+    });
+  }
+
+  dispose() {
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.reportTimer);
+    this.observer.disconnect();
+    for (const volume of this.volumes.values()) close(volume, this.onVolume);
+    this.volumes.clear();
+    this.painters.clear();
+  }
+}

@@ -1,0 +1,241 @@
+"""What can be shown: series, structures, dose, boxes; and how each becomes bytes for the browser."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hnvlm.errors import FrameOfReferenceError, UsageError
+from hnvlm.imaging.volume import Volume
+from hnvlm.ui.blobs import Blob, BlobStore
+
+Kind = Literal["ct", "synthetic", "difference"]
+MAX_STRUCTURES = 32
+DOSE_STEP_GY = 0.01  # uint16 holds up to 655 Gy
+AIR_HU = -1024
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One image of the viewer.
+
+    Attributes:
+        volume: HU (z, y, x). May be None for a ``difference`` that names two other series.
+        name: Shown in the top left corner, e.g. "Original".
+        kind: ``ct``; ``synthetic`` gets SYNTHETIC across the picture and the AI state in its corner;
+            ``difference`` is drawn in a signed, diverging colour map.
+        of: For a difference without own voxels: (a, b), positions in the list of series; the browser
+            shows b minus a, which costs no third transfer.
+        state: Text of the top right corner; default by kind.
+        content_id: Content hash if already known (saves hashing on first show).
+    """
+
+    volume: Volume | None
+    name: str
+    kind: Kind = "ct"
+    of: tuple[int, int] | None = None
+    state: str | None = None
+    content_id: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """Structures on the CT's own grid.
+
+    Attributes:
+        masks: Name -> bool array (z, y, x); they may overlap.
+        colours: Name -> "#rrggbb"; names without one get the fixed colour of their structure.
+        content_id: Content hash if already known.
+    """
+
+    masks: Mapping[str, np.ndarray]
+    colours: Mapping[str, str] = field(default_factory=dict)
+    content_id: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Dose:
+    """Dose on the CT's own grid.
+
+    Attributes:
+        volume: Gy (z, y, x), the grid of the CT.
+        prescription_gy: 100 % of the isodose lines; None takes the maximum.
+        state: e.g. "AI draft" for a predicted dose; shown with the legend.
+    """
+
+    volume: Volume
+    prescription_gy: float | None = None
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A finding drawn as a box.
+
+    Attributes:
+        box: (z0, y0, x0, z1, y1, x1) voxels, end exclusive.
+        label: Short text, e.g. "Node level II right".
+        colour: "#rrggbb".
+        id: Comes back in ``ViewerState.picked`` when the user opens this finding.
+    """
+
+    box: tuple[int, int, int, int, int, int]
+    label: str
+    colour: str = "#ffb454"
+    id: str = ""
+
+
+@lru_cache(maxsize=1)
+def display_tables() -> dict[str, Any]:
+    """Return window presets, isodose levels and structure colours, each with its source."""
+    return json.loads((Path(__file__).parent / "data" / "display.json").read_text("utf-8"))
+
+
+class _IdentityCache:
+    """Remembers a result as long as the very same arrays are passed: hashing 100 MB on every rerun is slow."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[int, ...], tuple[list[weakref.ref], Any]] = {}
+
+    def get(self, arrays: list[np.ndarray], extra: tuple, make: Callable[[], Any]) -> Any:
+        key = (*map(id, arrays), hash(extra))
+        entry = self._entries.get(key)
+        if entry is not None and all(ref() is a for ref, a in zip(entry[0], arrays, strict=True)):
+            return entry[1]
+        value = make()
+        for dead in [k for k, (refs, _) in list(self._entries.items()) if any(r() is None for r in refs)]:
+            self._entries.pop(dead, None)
+        self._entries[key] = ([weakref.ref(a) for a in arrays], value)
+        return value
+
+
+_IDS = _IdentityCache()
+_SUMMARIES = _IdentityCache()
+
+
+def to_int16(array: np.ndarray) -> np.ndarray:
+    """Return HU rounded to int16; not-a-number becomes air, values beyond the type are clipped."""
+    if array.dtype == np.int16:
+        return array
+    values = np.nan_to_num(array.astype(np.float32), nan=AIR_HU, posinf=32767, neginf=-32768)
+    return np.clip(np.rint(values), -32768, 32767).astype(np.int16)
+
+
+def pack_masks(masks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return one array (z, y, x) whose bit i is structure i: overlapping targets all survive.
+
+    Raises:
+        UsageError: More than 32 structures, or shapes that differ.
+    """
+    if not 0 < len(masks) <= MAX_STRUCTURES:
+        raise UsageError(f"the viewer shows 1 to {MAX_STRUCTURES} structures at once, got {len(masks)}")
+    shapes = {np.shape(m) for m in masks.values()}
+    if len(shapes) != 1:
+        raise UsageError(f"structures have different shapes: {sorted(shapes)}")
+    dtype = np.uint8 if len(masks) <= 8 else np.uint16 if len(masks) <= 16 else np.uint32
+    packed = np.zeros(shapes.pop(), dtype)
+    for bit, mask in enumerate(masks.values()):
+        packed[np.asarray(mask, bool)] |= dtype(1 << bit)
+    return packed
+
+
+def volume_blob(store: BlobStore, volume: Volume, content_id: str = "") -> Blob:
+    """Store a CT (int16 HU) for the browser, once per content."""
+    array = volume.array
+    blob_id = content_id or _IDS.get([array], (volume.spacing_mm, volume.origin_mm), volume.content_hash)
+    return store.put(f"hu:{blob_id}", volume.shape, "int16", lambda: to_int16(array))
+
+
+def mask_blob(store: BlobStore, overlay: Overlay) -> Blob:
+    """Store structures as bits for the browser, once per content."""
+    arrays, names = list(overlay.masks.values()), tuple(overlay.masks)
+    packed: list[np.ndarray] = []
+
+    def digest() -> str:
+        packed.append(pack_masks(overlay.masks))
+        return hashlib.sha256(repr((names, packed[0].shape)).encode() + packed[0].tobytes()).hexdigest()
+
+    blob_id = "bits:" + (overlay.content_id or _IDS.get(arrays, names, digest))
+    known = store.get(blob_id)
+    if known is not None:
+        return known
+    if not packed:
+        packed.append(pack_masks(overlay.masks))
+    return store.put(blob_id, packed[0].shape, str(packed[0].dtype), lambda: packed[0])
+
+
+def dose_blob(store: BlobStore, dose: Dose) -> Blob:
+    """Store a dose in steps of 0.01 Gy for the browser, once per content."""
+    volume = dose.volume
+    blob_id = _IDS.get([volume.array], (volume.spacing_mm, volume.origin_mm, "gy"), volume.content_hash)
+
+    def encode() -> np.ndarray:
+        gy = np.nan_to_num(volume.array.astype(np.float32))
+        return np.clip(np.rint(gy / DOSE_STEP_GY), 0, 65535).astype(np.uint16)
+
+    return store.put(f"gy:{blob_id}", volume.shape, "uint16", encode)
+
+
+def structure_list(overlay: Overlay, voxel_ml: float) -> list[dict[str, Any]]:
+    """Return name, colour, volume in ml and the voxel to jump to for every structure (None if empty).
+
+    The voxel is on the slice of the centre of mass, but inside the structure: the middle of a
+    horseshoe such as the mandible is not bone.
+    """
+    tables = display_tables()["structures"]
+
+    def summarise() -> list[dict[str, Any]]:
+        out = []
+        for n, (name, mask) in enumerate(overlay.masks.items()):
+            where = np.argwhere(np.asarray(mask, bool))
+            jump = None
+            if len(where):
+                centre = where.mean(axis=0)
+                jump = where[np.argmin((np.abs(where - centre) * (1000, 1, 1)).sum(axis=1))].tolist()
+            colour = overlay.colours.get(name) or tables["colours"].get(name)
+            out.append({
+                "name": name,
+                "colour": colour or tables["fallback"][n % len(tables["fallback"])],
+                "ml": round(len(where) * voxel_ml, 1),
+                "jump": jump,
+            })  # fmt: skip
+        return out
+
+    extra = (tuple(overlay.masks), tuple(sorted(overlay.colours.items())), voxel_ml)
+    return _SUMMARIES.get(list(overlay.masks.values()), extra, summarise)
+
+
+def check_grids(series: list[Series], overlay: Overlay | None, dose: Dose | None) -> Volume:
+    """Return the grid that everything shares.
+
+    Raises:
+        UsageError: No series, or a difference that names no two images.
+        FrameOfReferenceError: Something lies on another grid or in another frame of reference.
+    """
+    if not series or series[0].volume is None:
+        raise UsageError("the viewer needs at least one series with voxels, and it comes first")
+    base = series[0].volume
+    for n, item in enumerate(series):
+        if item.volume is None:
+            sources = item.of or ()
+            if item.kind != "difference" or len(sources) != 2:
+                raise UsageError(f"series {n} ({item.name}) has no voxels and names no two series to subtract")
+            if any(not 0 <= i < len(series) or series[i].volume is None for i in sources):
+                raise UsageError(f"series {n} ({item.name}) subtracts series that are not there: {sources}")
+        elif not base.same_grid(item.volume):
+            raise FrameOfReferenceError(f"series {item.name} is not on the grid of {series[0].name}")
+    if overlay is not None:
+        for name, mask in overlay.masks.items():
+            if np.shape(mask) != base.shape:
+                raise FrameOfReferenceError(f"structure {name} has shape {np.shape(mask)}, the CT {base.shape}")
+    if dose is not None and not base.same_grid(dose.volume):
+        raise FrameOfReferenceError("the dose is not on the grid of the CT; resample it first")
+    return base

@@ -1,0 +1,72 @@
+"""A small page that shows the viewer; started by test_viewer_browser.py, never part of the app."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from hnvlm.imaging.volume import Volume
+from hnvlm.ui.viewer import Box, Dose, Overlay, Series, jump_to, show
+
+# Three different sizes and spacings, so that no axis can be taken for another.
+SHAPE, SPACING, ORIGIN = (48, 40, 32), (3.0, 1.25, 2.0), (-200.0, -25.0, -31.0)
+
+
+@st.cache_resource
+def phantom() -> dict:
+    rng = np.random.default_rng(7)
+    z, y, x = np.indices(SHAPE)
+    hu = rng.integers(-30, 90, SHAPE)
+    hu[(y - 20) ** 2 / 300 + (x - 16) ** 2 / 200 > 1] = -1000
+    hu[10:20, 5:12, 20:28] = 900  # bone: front, patient's left, towards the feet
+    hu[30:34, 25:33, 4:9] = -300  # fat: back, patient's right, towards the head
+    ct = Volume(hu.astype(np.int16), SPACING, ORIGIN)
+    edited = hu.copy()
+    edited[22:27, 15:22, 6:12] = 250
+    edited[28:30, 15:22, 20:24] -= 150
+    bone = np.zeros(SHAPE, bool)
+    bone[10:20, 5:12, 20:28] = True
+    target = np.zeros(SHAPE, bool)
+    target[12:30, 8:24, 10:24] = True
+    gy = (70 * np.exp(-(((z - 20) / 12) ** 2 + ((y - 16) / 10) ** 2 + ((x - 17) / 9) ** 2))).astype(np.float32)
+    return {
+        "ct": ct,
+        "edited": Volume(edited.astype(np.int16), SPACING, ORIGIN),
+        "overlay": Overlay({"Bone_Mandible": bone, "PTV_7000": target}),
+        "dose": Volume(gy, SPACING, ORIGIN),
+    }
+
+
+def count_run() -> None:
+    log = os.environ.get("VIEWER_TEST_LOG")
+    if log:
+        with open(log, "a", encoding="utf-8") as out:
+            out.write("run\n")
+
+
+count_run()
+st.set_page_config(layout="wide")
+page = st.query_params.get("page", "single")
+data = phantom()
+original = Series(data["ct"], "Neck CT")
+if page == "single":
+    if st.button("Jump"):
+        jump_to("v", (31, 28, 6))
+    boxes = [Box((30, 25, 4, 34, 33, 9), "Fat pad right", id="fat")]
+    state = show("v", [original], masks=data["overlay"], boxes=boxes, layout="mpr", case="T-001", window=(40, 400))
+    st.text_input("Note", key="note")
+elif page == "dose":
+    state = show("v", [original], masks=data["overlay"], dose=Dose(data["dose"], 60.0, "AI draft"), case="T-001")
+else:
+    shown = [
+        original,
+        Series(data["edited"], "Counterfactual", "synthetic"),
+        Series(None, "Difference", "difference", of=(0, 1)),
+    ]
+    state = show("c", shown, layout="side_by_side", case="T-001")
+st.text(f"index={state.index} picked={state.picked} id={state.picked_id} n={len(state.measurements)}")
+if Path(os.environ.get("VIEWER_TEST_LOG", "")).is_file():
+    st.button("Run again")
