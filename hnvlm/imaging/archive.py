@@ -101,7 +101,8 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], max_bytes: int) -
             )
         if member.flag_bits & _ENCRYPTED_FLAG:
             raise UnreadableFileError(
-                f"{path.name}: member '{member.filename}' is encrypted. Unpack it with its password and upload the files."
+                f"{path.name}: member '{member.filename}' is encrypted. "
+                "Unpack it with its password and upload the files."
             )
         if stat.S_ISLNK(member.external_attr >> 16):
             raise UnreadableFileError(f"{path.name}: member '{member.filename}' is a link; nothing was unpacked.")

@@ -84,8 +84,8 @@ def _first_number(value: Any) -> float | None:
     if value is None or isinstance(value, str):
         return dicom.number(value)
     try:
-        return dicom.number(list(value)[0])
-    except (TypeError, IndexError):
+        return dicom.number(next(iter(value)))
+    except (TypeError, StopIteration):
         return dicom.number(value)
 
 

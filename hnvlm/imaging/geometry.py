@@ -160,9 +160,8 @@ def _drop_copies(headers: Sequence[SliceHeader], along: np.ndarray, plan: StackP
 
 
 def _same_instance(a: SliceHeader, b: SliceHeader) -> bool:
-    return (
-        bool(a.text("SOPInstanceUID")) and a.frame == b.frame and a.text("SOPInstanceUID") == b.text("SOPInstanceUID")
-    )
+    uid = a.text("SOPInstanceUID")
+    return bool(uid) and a.frame == b.frame and uid == b.text("SOPInstanceUID")
 
 
 def _mm(header: SliceHeader) -> str:
@@ -180,8 +179,8 @@ def _check_line(headers: Sequence[SliceHeader], points: np.ndarray, normal: np.n
     worst = int(lateral.argmax())
     if lateral[worst] > max(LATERAL_MM, 0.5 * min(headers[0].pixel_spacing or (1.0,))):
         plan.reasons.append(
-            f"slices are shifted sideways: {headers[plan.order[worst]].label} lies {lateral[worst]:.2f} mm off the line "
-            f"from {headers[plan.order[0]].label} to {headers[plan.order[-1]].label}"
+            f"slices are shifted sideways: {headers[plan.order[worst]].label} lies {lateral[worst]:.2f} mm off the "
+            f"line from {headers[plan.order[0]].label} to {headers[plan.order[-1]].label}"
         )
     plan.positions_mm = along
     plan.tilt_deg = float(np.degrees(np.arccos(np.clip(direction @ normal, -1.0, 1.0))))

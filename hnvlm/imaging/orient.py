@@ -67,7 +67,7 @@ class GridMap:
         if aligned:
             shape = np.array(source_shape)[list(axes)]
             centre = (low + high) / 2
-            low = centre - spacing * (shape - 1) / 2
+            low = centre - lengths[list(axes)] * (shape - 1) / 2
         else:
             shape = np.floor((high - low) / spacing + 1e-3).astype(int) + 1
         if float(np.prod(shape.astype(float))) > MAX_VOXELS:
@@ -103,9 +103,19 @@ class GridMap:
                 slice(None, None, -1) if self.steps[2 - n, self.axes[2 - n]] < 0 else slice(None) for n in range(3)
             )
             return np.ascontiguousarray(turned[flips]), self.spacing_mm, self.origin_mm
-        return self._resample(array, fill, order), self.spacing_mm, self.origin_mm
+        out = self.sample(array, self.shape, self.spacing_mm, self.origin_mm, fill, order)
+        return out, self.spacing_mm, self.origin_mm
 
-    def _resample(self, array: np.ndarray, fill: float, order: int) -> np.ndarray:
+    def sample(
+        self,
+        array: np.ndarray,
+        shape: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float],
+        origin_mm: tuple[float, float, float],
+        fill: float,
+        order: int = 1,
+    ) -> np.ndarray:
+        """Resample an array on the source grid to any axis-aligned LPS grid (all arguments in order z, y, x)."""
         image = sitk.GetImageFromArray(array)
         # ITK keeps the index order (column, row, slice) and accepts a sheared direction, which a tilted gantry needs.
         columns = self.steps[:, ::-1]
@@ -115,8 +125,8 @@ class GridMap:
         image.SetOrigin([float(v) for v in self.origin])
         interpolator = sitk.sitkLinear if order else sitk.sitkNearestNeighbor
         out = sitk.Resample(
-            image, [int(v) for v in self.shape[::-1]], sitk.Transform(), interpolator,
-            [float(v) for v in self.origin_mm[::-1]], [float(v) for v in self.spacing_mm[::-1]],
+            image, [int(v) for v in shape[::-1]], sitk.Transform(), interpolator,
+            [float(v) for v in origin_mm[::-1]], [float(v) for v in spacing_mm[::-1]],
             [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], float(fill), sitk.sitkFloat32,
         )  # fmt: skip
         result = sitk.GetArrayViewFromImage(out)

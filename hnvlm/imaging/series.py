@@ -18,12 +18,8 @@ RT_AND_OTHERS = {
 }
 # Tags that tell apart two scans of the same place kept under one series UID.
 _PHASE_TAGS = (
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "AcquisitionNumber",
-    "AcquisitionTime",
-    "ContentTime",
-)
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "AcquisitionTime", "ContentTime",
+)  # fmt: skip
 
 
 def group_key(header: SliceHeader) -> str:

@@ -1,0 +1,169 @@
+"""Planar contours to masks by the even-odd rule, and masks to planar contours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from skimage.measure import find_contours
+
+from hnvlm.imaging.orient import GridMap
+from hnvlm.imaging.volume import Volume
+
+FLAT_MM = 0.05
+_SAME_PLANE_MM = 0.05
+
+
+def fill_even_odd(contours: Sequence[np.ndarray], rows: int, columns: int) -> np.ndarray:
+    """Pixels whose centre lies inside an odd number of closed contours.
+
+    One rule serves nested contours (a hole is a contour inside another), keyholes (a slit is crossed twice)
+    and islands, as CLOSED_PLANAR and CLOSED_PLANAR_XOR of PS3.3 C.8.8.6.3 ask.
+
+    Args:
+        contours: Arrays (n, 2) of (row, column) in pixels, pixel centres at whole numbers.
+        rows, columns: Size of the image.
+
+    Returns:
+        bool (rows, columns).
+    """
+    toggles = np.zeros((rows, columns + 1), np.uint8)
+    for contour in contours:
+        start, end = contour, np.roll(contour, -1, axis=0)
+        low = np.clip(np.ceil(np.minimum(start[:, 0], end[:, 0])), 0, rows).astype(int)
+        high = np.clip(np.ceil(np.maximum(start[:, 0], end[:, 0])), 0, rows).astype(int)
+        count = high - low
+        edge = np.repeat(np.arange(len(contour)), count)
+        if not edge.size:
+            continue
+        row = np.arange(edge.size) - np.repeat(np.cumsum(count) - count, count) + low[edge]
+        share = (row - start[edge, 0]) / (end[edge, 0] - start[edge, 0])
+        crossing = start[edge, 1] + share * (end[edge, 1] - start[edge, 1])
+        np.bitwise_xor.at(toggles, (row, np.clip(np.ceil(crossing), 0, columns).astype(int)), 1)
+    hit = np.flatnonzero(toggles.any(axis=1))
+    out = np.zeros((rows, columns), bool)
+    if hit.size:
+        part = slice(hit[0], hit[-1] + 1)
+        out[part] = np.bitwise_xor.accumulate(toggles[part, :columns], axis=1)
+    return out
+
+
+def mask_from_contours(points_mm: Sequence[np.ndarray], volume: Volume) -> tuple[np.ndarray, list[str]]:
+    """Mask of one structure on a volume's grid.
+
+    A slice takes the contours of the nearest contour plane within half the distance between planes, so
+    contours need not lie exactly on the slices.
+
+    Args:
+        points_mm: One (n, 3) array of LPS (x, y, z) a contour.
+        volume: Gives the grid.
+
+    Returns:
+        (bool mask (z, y, x), warnings).
+    """
+    closed = [p for p in points_mm if len(p) >= 3]
+    if not closed:
+        return np.zeros(volume.shape, bool), []
+    if max(float(np.ptp(p[:, 2])) for p in closed) <= FLAT_MM:
+        return _axial_mask(closed, volume)
+    return _oblique_mask(closed, volume)
+
+
+def _axial_mask(contours: list[np.ndarray], volume: Volume) -> tuple[np.ndarray, list[str]]:
+    planes = _group(contours, np.array([p[:, 2].mean() for p in contours]))
+    heights = np.array(sorted(planes))
+    half = _half_distance(heights, volume.spacing_mm[0])
+    z = volume.origin_mm[0] + volume.spacing_mm[0] * np.arange(volume.shape[0])
+    mask = np.zeros(volume.shape, bool)
+    used = set()
+    for k, plane in _nearest(z, heights, half):
+        in_pixels = [volume.mm_to_index(p[:, ::-1])[:, 1:] for p in planes[heights[plane]]]
+        mask[k] = fill_even_odd(in_pixels, volume.shape[1], volume.shape[2])
+        used.add(plane)
+    outside = [h for n, h in enumerate(heights) if n not in used and (h < z[0] - half or h > z[-1] + half)]
+    warnings = [f"{len(outside)} contour plane(s) lie above or below the CT"] if outside else []
+    return mask, warnings
+
+
+def _group(contours: list[np.ndarray], heights: np.ndarray) -> dict[float, list[np.ndarray]]:
+    planes: dict[float, list[np.ndarray]] = {}
+    current = None
+    for i in np.argsort(heights, kind="stable"):
+        if current is None or heights[i] - current > _SAME_PLANE_MM:
+            current = float(heights[i])
+            planes[current] = []
+        planes[current].append(contours[i])
+    return planes
+
+
+def _half_distance(heights: np.ndarray, slice_spacing: float) -> float:
+    between = float(np.median(np.diff(heights))) if len(heights) > 1 else slice_spacing
+    return max(between, slice_spacing) / 2
+
+
+def _nearest(z: np.ndarray, heights: np.ndarray, half: float) -> Iterator[tuple[int, int]]:
+    """(slice, plane) pairs; half-open, so that a plane midway between two slices thickens the mask at one end only."""
+    for k, height in enumerate(z):
+        plane = int(np.abs(heights - height).argmin())
+        off = heights[plane] - height
+        if -half + 1e-4 <= off < half + 1e-4:
+            yield k, plane
+
+
+def _oblique_mask(contours: list[np.ndarray], volume: Volume) -> tuple[np.ndarray, list[str]]:
+    """Contours drawn on tilted, sagittal or coronal planes: filled in their own planes, then turned to the grid."""
+    largest = max(contours, key=len)
+    _, _, axes = np.linalg.svd(largest - largest.mean(axis=0), full_matrices=False)
+    normal = axes[2]
+    off_plane = max(float(np.ptp(p @ normal)) for p in contours)
+    if off_plane > max(0.5, min(volume.spacing_mm)):
+        return np.zeros(volume.shape, bool), [
+            f"its contours are not drawn on parallel planes (up to {off_plane:.1f} mm off); it was left out"
+        ]
+    planes = _group(contours, np.array([float((p @ normal).mean()) for p in contours]))
+    heights = np.array(sorted(planes))
+    in_plane = min(volume.spacing_mm) / 2
+    step = float(np.median(np.diff(heights))) if len(heights) > 1 else max(volume.spacing_mm)
+    flat = np.concatenate([p @ axes[:2].T for p in contours])
+    low = np.floor(flat.min(axis=0)) - in_plane
+    rows, columns = (np.ceil((flat.max(axis=0) - low) / in_plane).astype(int) + 2).tolist()
+    count = round((heights[-1] - heights[0]) / step) + 1
+    stack = np.zeros((count + 2, rows, columns), np.uint8)
+    levels = heights[0] + step * np.arange(-1, count + 1)
+    for k, plane in _nearest(levels, heights, step / 2):
+        own = [((p @ axes[:2].T) - low) / in_plane for p in planes[heights[plane]]]
+        stack[k] = fill_even_odd(own, rows, columns)
+    origin = axes[0] * low[0] + axes[1] * low[1] + normal * levels[0]
+    steps = np.stack([normal * step, axes[0] * in_plane, axes[1] * in_plane], axis=1)
+    grid = GridMap.build(stack.shape, steps, origin)
+    mask = grid.sample(stack, volume.shape, volume.spacing_mm, volume.origin_mm, fill=0, order=0) > 0
+    return mask, ["its contours lie on planes that are not axial; they were turned to the CT's grid"]
+
+
+def contours_from_mask(mask: np.ndarray, volume: Volume) -> Iterator[tuple[int, np.ndarray]]:
+    """Closed contours half-way between inside and outside voxels, slice by slice.
+
+    Args:
+        mask: bool (z, y, x) on the volume's grid.
+        volume: Gives the positions.
+
+    Yields:
+        (slice index, (n, 3) LPS points x, y, z in mm; the last point is not the first one repeated). Holes
+        come as contours of their own; ``fill_even_odd`` of all contours of a slice gives the mask back.
+    """
+    if mask.shape != volume.shape:
+        raise ValueError(f"mask {mask.shape} is not on the grid {volume.shape}")
+    for k in np.flatnonzero(mask.any(axis=(1, 2))):
+        padded = np.pad(mask[k], 1).astype(np.float32)
+        for contour in find_contours(padded, 0.5):
+            pixels = _corners_only(contour[:-1] - 1.0)
+            index = np.column_stack([np.full(len(pixels), k), pixels])
+            yield int(k), volume.index_to_mm(index)[:, ::-1]
+
+
+def _corners_only(points: np.ndarray) -> np.ndarray:
+    """Drop points on straight runs; the polygon stays the same."""
+    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
+    cross = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    kept = points[np.abs(cross) > 1e-9]
+    return kept if len(kept) >= 3 else points

@@ -1,0 +1,104 @@
+"""Structure names of clinics -> TG-263 names (AAPM TG-263, Mayo et al. 2018, doi 10.1016/j.ijrobp.2017.12.013)."""
+
+from __future__ import annotations
+
+import re
+
+# Organ as letters only, lower case, without side -> TG-263 base name. German, Polish and Latin words that
+# clinics write are included; anything not listed stays unmapped and is reported as such.
+_ORGANS = {
+    "Brainstem": "brainstem brstem brainstm bstem truncus truncuscerebri hirnstamm pienmozgu pienmozg stem",
+    "SpinalCord": "spinalcord cord spinal myelon spcord sc scord medulla medullaspinalis rueckenmark rdzen "
+    "rdzenkregowy spinalcanal canal",
+    "Esophagus": "esophagus oesophagus esoph oesoph esophag eso przelyk speiseroehre",
+    "Larynx": "larynx laryngx glotticlarynx krtan kehlkopf",
+    "Bone_Mandible": "mandible bonemandible mandibula mand jaw lowerjaw unterkiefer zuchwa bonemand",
+    "Cavity_Oral": "cavityoral oralcavity oral oralcav mouth",
+    "Musc_Constrict": "muscconstrict pharynxconst pharyngealconstrictor pharynx pharynxconstrictor pcm constrictor "
+    "constrictors musconstrict",
+    "Brain": "brain cerebrum mozg gehirn",
+    "Glnd_Thyroid": "thyroid glndthyroid thyroidgland tarczyca",
+    "Trachea": "trachea tchawica",
+    "OpticChiasm": "opticchiasm chiasm chiasma opticchiasma",
+    "Pituitary": "pituitary hypophysis pituitarygland",
+    "Lips": "lips lip",
+    "External": "external body skin outline patient",
+}
+_PAIRED = {
+    "Parotid": "parotid parotis glndparotid parotidgland parotidglnd par przyusznica slinianka slinankaprzyuszna",
+    "Glnd_Submand": "submandibular submand glndsubmand submandibulargland smg submandib",
+    "Eye": "eye globe bulbus eyeball",
+    "Lens": "lens lense linse",
+    "OpticNrv": "opticnrv opticnerve optnerve nopticus optic",
+    "Cochlea": "cochlea innerear",
+    "Lung": "lung pulmo",
+    "BrachialPlex": "brachialplex brachialplexus plexus",
+    "Lobe_Temporal": "lobetemporal temporallobe templobe",
+}
+_KEYS = {word: name for table in (_ORGANS, _PAIRED) for name, words in table.items() for word in words.split()}
+_SIDES = {
+    "l": "L", "lt": "L", "left": "L", "li": "L", "links": "L", "sin": "L", "sinistra": "L", "lewa": "L", "lewy": "L",
+    "r": "R", "rt": "R", "right": "R", "re": "R", "rechts": "R", "dex": "R", "dextra": "R", "prawa": "R", "prawy": "R",
+}  # fmt: skip
+# A structure made from an organ is another structure: it must never be taken for the organ itself.
+_DERIVED = re.compile(
+    r"prv|(?:^|[^a-z])(?:opt|avoid|ring|minus|sub|eval|exp|help|dummy|old|test)(?:$|[^a-z])|[+]|\bexpand|\d\s*mm|[-]\s*ptv",
+    re.IGNORECASE,
+)
+_TARGET = re.compile(
+    r"^(ptv|ctv|gtv|itv)[\s_-]*(?:dp[\s_-]*)?(\d{2,4})(?:[.,](\d{1,2}))?[\s_-]*(c?gy)?$", re.IGNORECASE
+)
+NOT_STRUCTURES = ("ct", "dose", "possible_dose_mask")
+
+
+def to_tg263(name: str) -> str | None:
+    """TG-263 name of a clinic's structure name, or None when it is not surely one of the known ones.
+
+    Case, separators and side words do not matter: "Lt Parotid", "parotid_l" and "LeftParotid" are Parotid_L.
+    Targets with a dose become e.g. PTV_7000 (cGy). Planning helpers (PRV, rings, opt) are not mapped.
+    """
+    name = name.strip()
+    target = _TARGET.match(name)
+    if target:
+        return _target_name(*target.groups())
+    if _DERIVED.search(name):
+        return None
+    tokens = [t.lower() for t in re.findall(r"[A-Z]+(?=[A-Z][a-z]|$|[^A-Za-z])|[A-Z]?[a-z]+|\d+", name)]
+    if not tokens or any(t.isdigit() for t in tokens):
+        return None
+    sides = {_SIDES[t] for t in tokens if t in _SIDES}
+    key = "".join(t for t in tokens if t not in _SIDES)
+    if len(sides) > 1:
+        return None
+    side = sides.pop() if sides else None
+    if key not in _KEYS and side is None:
+        key, side = _glued_side(key)
+    base = _KEYS.get(key)
+    if base is None:
+        return None
+    if base in _PAIRED:
+        return f"{base}_{side}" if side else None
+    return None if side else base
+
+
+def _glued_side(key: str) -> tuple[str, str | None]:
+    """Side letters without a separator: "parotidl", "ltparotid"."""
+    for word in sorted(_SIDES, key=len, reverse=True):
+        if key.endswith(word) and _KEYS.get(key[: -len(word)]) in _PAIRED:
+            return key[: -len(word)], _SIDES[word]
+        if key.startswith(word) and _KEYS.get(key[len(word) :]) in _PAIRED:
+            return key[len(word) :], _SIDES[word]
+    return key, None
+
+
+def _target_name(kind: str, digits: str, decimals: str | None, unit: str | None) -> str | None:
+    """Dose digits to TG-263's cGy: 70 -> 7000, 5940 -> 5940, 59.4 -> 5940; 700 is nobody's dose in Gy or cGy."""
+    if decimals is not None:
+        dose = round(float(f"{digits}.{decimals}") * 100)
+    elif len(digits) == 4 or (unit or "").lower() == "cgy":
+        dose = int(digits)
+    elif len(digits) == 2:
+        dose = int(digits) * 100
+    else:
+        return None
+    return f"{kind.upper()}_{dose:04d}"
