@@ -1,0 +1,190 @@
+"""Cut a tagged sentence into clauses that each speak of one thing, and settle which of them are denied."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from hnvlm.report.tagging import Token
+
+# A token of these tags is what a clause speaks of.
+_HEADS = {
+    "node": "node",
+    "mass": "mass",
+    "airway": "airway",
+    "airway_general": "airway",
+    "narrowing": "airway",
+    "artefact": "artefact",
+    "target": "target",
+    "coverage": "coverage",
+}
+_PLACES = ("level", "bare_level", "site", "side")
+_STRONG = ("but", "however", "whereas", "while", "although", "except", ";", "ale", "natomiast", "z wyjątkiem")
+_CHAIN = ("or", "nor", "lub", "ani")
+
+
+@dataclass
+class Clause:
+    """Part of a sentence about one thing.
+
+    Attributes:
+        tokens: Its tagged spans.
+        start: First character in the sentence.
+        end: One past the last.
+        kind: What it speaks of (``node``, ``mass``, ...), None when no noun says so.
+        denied: Whether it says that the thing is not there.
+        joined_by: The separator before it.
+        head: Start and end of the noun.
+    """
+
+    tokens: list[Token]
+    start: int
+    end: int
+    kind: str | None = None
+    denied: bool = False
+    joined_by: str = ""
+    head: tuple[int, int] | None = None
+    own_negation: bool = field(default=False)
+
+    def has(self, *tags: str) -> bool:
+        """Whether a span of one of these tags is in the clause."""
+        return any(token.tag in tags for token in self.tokens)
+
+    def values(self, *tags: str) -> list:
+        """Values of the spans of these tags, in order."""
+        return [token.value for token in self.tokens if token.tag in tags]
+
+
+def split_clauses(sentence: str, tokens: list[Token], kind: str | None = None) -> list[Clause]:
+    """Cut at strong separators, between two nouns, and between two places that have a size each.
+
+    Args:
+        sentence: The sentence.
+        tokens: Its tagged spans.
+        kind: What the line's heading says the sentence is about, where no noun does.
+    """
+    # The extents of a target region or of the scan name many places: nothing to cut there.
+    whole = next((token.tag for token in tokens if token.tag == "coverage"), kind if kind == "target" else None)
+    if whole:
+        denied = any(token.tag == "negation" for token in tokens)
+        return [Clause(tokens, 0, len(sentence), kind=whole, denied=denied)]
+    cuts = sorted(set(_strong_cuts(tokens) + _noun_cuts(sentence, tokens)))
+    clauses = _cut(sentence, tokens, cuts)
+    clauses = [part for clause in clauses for part in _split_by_place(sentence, clause)]
+    known = kind
+    for clause in clauses:
+        _set_head(clause)
+        if clause.kind is None and known is not None and clause.has("level", "bare_level", "site", "size"):
+            clause.kind = known
+        known = clause.kind or known
+    _settle_denial(clauses)
+    return clauses
+
+
+def _cut(sentence: str, tokens: list[Token], cuts: list[int]) -> list[Clause]:
+    edges = [0, *cuts, len(sentence)]
+    clauses = []
+    for start, end in zip(edges, edges[1:], strict=False):
+        inside = [token for token in tokens if start <= token.start < end]
+        joined = inside[0].value if start and inside and inside[0].tag == "separator" else ""
+        clauses.append(Clause(inside, start, end, joined_by=joined))
+    return clauses
+
+
+def _strong_cuts(tokens: list[Token]) -> list[int]:
+    """Semicolons, "but" ... where a new thing or place follows; "; minimum area 95 mm2" goes on about the old one."""
+    starts = [i for i, token in enumerate(tokens) if token.tag == "separator" and token.value in _STRONG and token.start]
+    cuts = []
+    for i, following in zip(starts, [*starts[1:], len(tokens)], strict=True):
+        if any(token.tag in _HEADS or token.tag in _PLACES for token in tokens[i + 1 : following]):
+            cuts.append(tokens[i].start)
+    return cuts
+
+
+def _noun_cuts(sentence: str, tokens: list[Token]) -> list[int]:
+    """Places between two nouns that speak of different things."""
+    heads = [(index, token) for index, token in enumerate(tokens) if token.tag in _HEADS]
+    cuts = []
+    for (i, first), (j, second) in zip(heads, heads[1:], strict=False):
+        between = tokens[i + 1 : j]
+        separators = [token for token in between if token.tag in ("separator", "negation")]
+        same = _HEADS[first.tag] == _HEADS[second.tag]
+        if same and (_HEADS[first.tag] == "airway" or not separators):
+            continue
+        adjacent = re.fullmatch(r"[\s/-]*", sentence[first.end : second.start])
+        if adjacent and {first.tag, second.tag} == {"mass", "node"}:
+            continue
+        cuts.append(_best_separator(sentence, [t for t in between if t.tag == "separator"], second, between))
+    return cuts
+
+
+def _best_separator(sentence: str, separators: list[Token], second: Token, between: list[Token]) -> int:
+    """The separator where the second noun's own words begin."""
+    words = [token for token in separators if token.value not in (",", ";")]
+    commas = [token for token in separators if token.value == ","]
+    if words:
+        word = words[-1]
+        later = [token for token in commas if token.start > word.start]
+        opens = re.match(r"\s*(?:an?|the|no|one|two|another)\b|\s*\d", sentence[word.end :], re.IGNORECASE)
+        return later[-1].start if later and not opens else word.start
+    if commas:
+        return commas[0].start if _own_facts(between, commas[0]) else commas[-1].start
+    negations = [token for token in between if token.tag == "negation"]
+    return negations[0].start if negations else second.start
+
+
+def _own_facts(between: list[Token], comma: Token) -> bool:
+    """Whether only describing words (no place, no size) lie behind the first comma: ", necrotic, enlarged node"."""
+    after = [token for token in between if token.start > comma.start and token.tag != "separator"]
+    before = [token for token in between if token.start < comma.start]
+    return any(token.tag in _PLACES for token in before) and all(token.tag == "texture" for token in after)
+
+
+def _split_by_place(sentence: str, clause: Clause) -> list[Clause]:
+    """Split "nodes: right level II 18 mm, left level III 12 mm" between the places."""
+    places = [index for index, token in enumerate(clause.tokens) if token.tag in ("level", "bare_level", "site")]
+    sizes = [token for token in clause.tokens if token.tag == "size"]
+    cuts = []
+    if len(places) >= 2 and len(sizes) >= 2:
+        for i, j in zip(places, places[1:], strict=False):
+            separators = [token for token in clause.tokens[i + 1 : j] if token.tag == "separator"]
+            if separators:
+                cuts.append(separators[-1].start)
+    if not cuts:
+        return [clause]
+    edges = [clause.start, *cuts, clause.end]
+    parts = []
+    for start, end in zip(edges, edges[1:], strict=False):
+        inside = [token for token in clause.tokens if start <= token.start < end]
+        joined = inside[0].value if start != clause.start and inside else clause.joined_by
+        parts.append(Clause(inside, start, end, joined_by=str(joined)))
+    return parts
+
+
+def _set_head(clause: Clause) -> None:
+    heads = [token for token in clause.tokens if token.tag in _HEADS]
+    if not heads:
+        return
+    kinds = {_HEADS[token.tag] for token in heads}
+    # "nodal mass", "metastatic node of a carcinoma": the node is what is spoken of.
+    clause.kind = "node" if "node" in kinds else _HEADS[heads[0].tag]
+    clause.head = (heads[0].start, heads[-1].end)
+
+
+def _settle_denial(clauses: list[Clause]) -> None:
+    """Negations reach forward to the noun, over or/nor, and over and/comma to nouns that stand bare."""
+    for clause in clauses:
+        head_end = clause.head[1] if clause.head else clause.end
+        before = any(token.tag == "negation" and token.start < head_end for token in clause.tokens)
+        after = clause.has("negated_after")
+        clause.own_negation = before or after
+        clause.denied = clause.own_negation
+    for previous, clause in zip(clauses, clauses[1:], strict=False):
+        if previous.denied and not clause.denied and previous.has("negation") and clause.kind:
+            bare = not clause.has("size", *_PLACES)
+            chained = clause.joined_by in _CHAIN and not clause.has("size")
+            clause.denied = chained or (bare and clause.joined_by in ("and", ",", "i", "oraz"))
+    for clause, following in zip(clauses[-2::-1], clauses[:0:-1], strict=False):
+        bare = not clause.has("size", *_PLACES)
+        if following.denied and following.has("negated_after") and not clause.denied and clause.kind and bare:
+            clause.denied = following.joined_by in ("and", "or", "nor", ",", "i", "lub")

@@ -1,0 +1,221 @@
+"""Report text to findings: what a model or a clinician wrote, read by rules.
+
+Nothing is invented: a sentence that no rule reads is returned as unparsed, and two statements that exclude each
+other are returned as a contradiction, both findings kept.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+from hnvlm.report.clauses import split_clauses
+from hnvlm.report.mentions import CONFLICT, findings_of, implied_kind
+from hnvlm.report.render import denies
+from hnvlm.report.sentences import READ_SECTIONS, Sentence, read_lines
+from hnvlm.report.tagging import tag_sentence
+from hnvlm.report.vocabulary import check_language, load
+from hnvlm.types import Finding, Source
+
+_POLISH = re.compile(
+    r"[ąćęłńśźż]|\b(?:guz|po stronie|strona|grupie|opis|wnioski|badanie|bez|nie|obustronnie|szyi|lewej|prawej)\b",
+    re.IGNORECASE,
+)
+_ENGLISH = re.compile(r"\b(?:the|in|of|no|node|mass|left|right|level|neck|with|is|and)\b", re.IGNORECASE)
+_PRONOUN = re.compile(r"\s*(?:it|this|these|they|the (?:node|mass|lesion|tumou?r|lymph node)|measur\w+)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ParsedReport:
+    """What a text says.
+
+    Attributes:
+        findings: In the order of the text; a summary that repeats a finding adds nothing.
+        unparsed_sentences: Sentences of the read sections that no rule reads.
+        contradictions: Plain sentences about statements that exclude each other.
+        sections: Text by section key (findings, impression, ...); "" holds text before any heading.
+    """
+
+    findings: list[Finding]
+    unparsed_sentences: list[str]
+    contradictions: list[str] = field(default_factory=list)
+    sections: dict[str, str] = field(default_factory=dict)
+
+
+def detect_language(text: str) -> str:
+    """Return ``pl`` or ``en`` by letters and common words; English when in doubt."""
+    return "pl" if len(_POLISH.findall(text)) > len(_ENGLISH.findall(text)) else "en"
+
+
+def parse(text: str, language: str | None = None, *, source: Source = "clinician") -> list[Finding]:
+    """Return the findings a text states; see ``parse_report``."""
+    return parse_report(text, language, source=source).findings
+
+
+def parse_report(text: str, language: str | None = None, *, source: Source = "clinician") -> ParsedReport:
+    """Read a report, or any sentence of one.
+
+    Args:
+        text: Any text.
+        language: ``en``, ``pl`` or None to detect.
+        source: Who says so; written into every finding.
+
+    Returns:
+        Findings, sentences not understood, contradictions and sections.
+    """
+    language = check_language(language) if language else detect_language(text)
+    sentences, sections = read_lines(text, language)
+    reader = _Reader(language, source)
+    for sentence in sentences:
+        if sentence.section in READ_SECTIONS:
+            reader.read(sentence)
+    contradictions = list(dict.fromkeys(reader.contradictions + _denied_and_reported(reader.findings)))
+    return ParsedReport(reader.findings, reader.unparsed, contradictions, sections)
+
+
+def sentence_findings(sentence: Sentence, language: str, last_side: str | None = None) -> list[Finding]:
+    """Read one sentence on its own; ``last_side`` is the side of the primary mass."""
+    line_kind = sentence.line.split("_")[0] or None
+    tokens = [token for token in tag_sentence(sentence.text, language) if token.tag != "ignore"]
+    findings: list[Finding] = []
+    side = last_side
+    for clause in split_clauses(sentence.text, tokens, line_kind):
+        if clause.kind is None:
+            clause.kind = implied_kind(clause)
+        found = findings_of(clause, sentence.text, language, sentence.line, side)
+        for finding in found:
+            if finding.kind == "mass" and finding.presence != "absent" and finding.side in ("left", "right"):
+                side = finding.side
+        findings += found
+    return findings
+
+
+class _Reader:
+    """Collects the findings of a text sentence by sentence."""
+
+    def __init__(self, language: str, source: Source) -> None:
+        self.language = language
+        self.source = source
+        self.findings: list[Finding] = []
+        self.unparsed: list[str] = []
+        self.contradictions: list[str] = []
+        self._sections: list[str] = []
+        patterns = load(f"patterns_{language}")["boilerplate"]
+        self._boilerplate = re.compile(rf"(?:{'|'.join(patterns)})[.:]?", re.IGNORECASE)
+
+    def read(self, sentence: Sentence) -> None:
+        if self._boilerplate.fullmatch(sentence.text):
+            return
+        found = sentence_findings(sentence, self.language, self._primary_side())
+        if self._continues(sentence, found):
+            return
+        if not found:
+            self.unparsed.append(sentence.text)
+        for finding in found:
+            if finding.side == CONFLICT:
+                self.contradictions.append(f"Left and right in one statement: '{sentence.text}'")
+                finding = replace(finding, side=None)
+            self._check_line(finding, sentence)
+            self._add(replace(finding, source=self.source), sentence)
+
+    def _primary_side(self) -> str | None:
+        sides = [f.side for f in self.findings if f.kind == "mass" and f.presence != "absent" and f.side]
+        return sides[-1] if sides else None
+
+    def _continues(self, sentence: Sentence, found: list[Finding]) -> bool:
+        """Attach "It is centrally necrotic." or "Measures 25 mm." to the finding before it."""
+        if not self.findings or not _PRONOUN.match(sentence.text) or self.language != "en":
+            return False
+        last = self.findings[-1]
+        if last.kind not in ("node", "mass") or last.presence == "absent" or len(found) > 1:
+            return False
+        if found and (found[0].presence == "absent" or found[0].level or found[0].site or found[0].side):
+            return False
+        new = found[0] if found else self._bare_facts(sentence, last)
+        if new is None:
+            return False
+        attributes = {k: v for k, v in new.attributes.items() if k not in last.attributes}
+        clash = any(last.attributes.get(k) not in (None, v) for k, v in new.attributes.items())
+        if clash or (new.size_mm is not None and last.size_mm is not None):
+            return False
+        size = new.size_mm if last.size_mm is None else last.size_mm
+        self.findings[-1] = replace(last, size_mm=size, attributes={**last.attributes, **attributes})
+        return True
+
+    def _bare_facts(self, sentence: Sentence, last: Finding) -> Finding | None:
+        tokens = [token for token in tag_sentence(sentence.text, self.language) if token.tag != "ignore"]
+        if not any(token.tag in ("size", "texture", "crosses") for token in tokens):
+            return None
+        clause = split_clauses(sentence.text, tokens)[0]
+        clause.kind = last.kind
+        found = findings_of(clause, sentence.text, self.language, "", None)
+        return found[0] if found else None
+
+    def _check_line(self, finding: Finding, sentence: Sentence) -> None:
+        expected = {"node_right": "right", "node_left": "left"}.get(sentence.line)
+        if expected and finding.kind == "node" and finding.side in ("left", "right") and finding.side != expected:
+            self.contradictions.append(f"The line for the {expected} neck speaks of the {finding.side}: '{sentence.text}'")
+
+    def _add(self, finding: Finding, sentence: Sentence) -> None:
+        """Keep a finding unless it repeats one: any denial, or a summary's shorter words for it."""
+        section = sentence.section
+        if finding.presence == "absent":
+            if finding in self.findings:
+                return
+            if section == "impression" and any(_covers(old, finding) for old in self.findings):
+                return
+        elif section == "impression":
+            earlier = [old for old, where in zip(self.findings, self._sections, strict=True) if where != "impression"]
+            if any(_repeats(finding, old) for old in earlier):
+                return
+            self._report_mismatch(finding, earlier)
+        self.findings.append(finding)
+        self._sections.append(section)
+
+    def _report_mismatch(self, finding: Finding, earlier: list[Finding]) -> None:
+        same_place = [
+            old
+            for old in earlier
+            if old.kind == finding.kind and old.presence != "absent" and (old.level, old.site) == (finding.level, finding.site)
+        ]
+        if same_place:
+            self.contradictions.append(
+                f"The impression says {_name(finding)}, the findings say {'; '.join(_name(old) for old in same_place)}."
+            )
+        elif earlier:
+            self.contradictions.append(f"The impression says {_name(finding)}, which the findings do not mention.")
+
+
+def _name(finding: Finding) -> str:
+    size = f"{finding.size_mm:.0f} mm" if finding.size_mm is not None else ""
+    place = f"level {finding.level}" if finding.level else finding.site or ""
+    words = [size, finding.attributes.get("texture", ""), finding.side or "", place, finding.kind]
+    return " ".join(word for word in words if word)
+
+
+def _repeats(summary: Finding, full: Finding) -> bool:
+    """Whether everything a summary says is in a finding (a summary may say less)."""
+    if summary.kind != full.kind or full.presence == "absent":
+        return False
+    pairs = ((summary.side, full.side), (summary.level, full.level), (summary.site, full.site))
+    if any(short is not None and short != long for short, long in pairs):
+        return False
+    if summary.size_mm is not None and summary.size_mm != full.size_mm:
+        return False
+    return all(full.attributes.get(key) == value for key, value in summary.attributes.items())
+
+
+def _covers(old: Finding, denial: Finding) -> bool:
+    """Whether a summary's denial ("no enlarged node") repeats denials made before."""
+    return old.presence == "absent" and denies(denial, old)
+
+
+def _denied_and_reported(findings: list[Finding]) -> list[str]:
+    found = []
+    for absent in findings:
+        if absent.presence != "absent" or absent.attributes.get("other_than_listed") or absent.kind not in ("node", "mass", "airway"):
+            continue
+        for present in findings:
+            if present.presence != "absent" and denies(absent, present):
+                found.append(f"The text both denies and reports a {_name(present)}.")
+    return found
