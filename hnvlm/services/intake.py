@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import hmac
 import os
 import re
-import secrets
 import shutil
 import time
 import uuid
@@ -22,8 +18,9 @@ from hnvlm.imaging.intake import SeriesInfo
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.analysis import part
 from hnvlm.services.context import App
+from hnvlm.services.identity import map_uid
 from hnvlm.services.jobs import JobContext
-from hnvlm.services.rt_objects import read_dose_of, read_structures_of
+from hnvlm.services.rt_objects import read_dose, read_structures
 from hnvlm.store import CaseRecord
 from hnvlm.types import Progress, no_progress
 
@@ -245,17 +242,6 @@ def default_description(volume: Volume) -> str:
     return f"CT {x}×{y}×{z}, {volume.spacing_mm[2]:.2f}×{volume.spacing_mm[1]:.2f}×{volume.spacing_mm[0]:.2f} mm"
 
 
-def map_uid(app: App, uid: str) -> str:
-    """Replace a DICOM UID by a keyed hash in the 2.25 root (PS3.5 B.2); "" stays "".
-
-    The key never leaves the data folder, so that nobody can test a guessed UID against the store.
-    """
-    if not uid:
-        return ""
-    digest = hmac.new(_secret(app), uid.encode(), hashlib.sha256).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
-
-
 def without_names(text: str, upload: Upload) -> str:
     """Remove the names of the upload's files and folders from a message: they often name the patient."""
     names = {part for s in upload.series for f in s.files for part in (f.name, f.stem)}
@@ -263,22 +249,6 @@ def without_names(text: str, upload: Upload) -> str:
     for name in sorted((n for n in names if len(n) > 2), key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(file)", text)
     return text
-
-
-def _secret(app: App) -> bytes:
-    path = app.settings.data_dir / "uid.key"
-    with contextlib.suppress(FileExistsError):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as f:
-            f.write(secrets.token_bytes(32))
-            f.flush()
-            os.fsync(f.fileno())
-    for _ in range(50):
-        key = path.read_bytes()
-        if len(key) == 32:
-            return key
-        time.sleep(0.02)  # another thread has created the file and is about to fill it
-    raise HnvlmError(f"{path} is damaged; restore it from a backup, or remove it to start with a new key.")
 
 
 def _upload_folder(app: App, source: Path) -> Path:
@@ -300,13 +270,9 @@ def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dic
             notes.append(f"a second {other.modality} of the same frame of reference was left out")
             continue
         try:
-            if what == "dose":
-                extras[what] = read_dose_of(other.files, volume)
-            else:
-                masks, said = read_structures_of(other.files[0], volume)
-                notes += said
-                if masks:
-                    extras[what] = masks
+            read = read_dose if what == "dose" else read_structures
+            extras[what], said = read(other.files, volume)
+            notes += said
         except HnvlmError as error:
             notes.append(f"{other.modality} left out: {error.message}")
     return extras, notes

@@ -2,80 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hnvlm.errors import FrameOfReferenceError, UnreadableFileError
-from hnvlm.imaging.nifti import read_volume
+from hnvlm.errors import UnreadableFileError
+from hnvlm.imaging import intake, rt
 from hnvlm.imaging.volume import Volume
-from hnvlm.types import OPENKBP_TO_TG263
-
-DOSE_MASK = "possible_dose_mask"
-_NOT_MASKS = {"ct", "dose"}
+from hnvlm.services.context import App
+from hnvlm.services.identity import map_uid
 
 
-def read_structures_of(path: Path, volume: Volume) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read an RTSTRUCT or SEG file onto the grid of a CT.
+def read_structures(
+    source: Path | Sequence[Path], volume: Volume, source_frame_uid: str = ""
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Read structures onto the grid of a CT.
+
+    Args:
+        source: RTSTRUCT or SEG file, or a folder of ``<Name>.nii.gz`` masks (OpenKBP or TG-263 names).
+        source_frame_uid: The CT's original frame of reference, where ``volume`` carries a replaced one.
 
     Returns:
-        TG-263 name -> bool mask (z, y, x), and warnings in words for the user.
+        Name -> bool mask (z, y, x), TG-263 names where the name is surely one of them, and warnings.
 
     Raises:
         FrameOfReferenceError: The structures belong to another frame of reference.
-        UnreadableFileError: The file cannot be read.
+        UnreadableFileError: A file is damaged, or none holds structures.
     """
-    from hnvlm.imaging import rt
+    found = rt.read_structures(source, volume, source_frame_uid, keep_unmapped=True)
+    warnings = list(found.warnings)
+    if found.unmapped:
+        warnings.append(f"structures kept under their own names: {', '.join(found.unmapped)}")
+    return dict(found.masks), warnings
 
-    found = rt.read_structures(path, volume)
-    return dict(found.masks), list(found.warnings)
 
-
-def read_dose_of(files: list[Path], volume: Volume) -> Volume:
-    """Read RTDOSE onto the grid of a CT, Gy float32; several files of one plan (beams) are added up.
+def read_dose(files: Sequence[Path], volume: Volume, source_frame_uid: str = "") -> tuple[Volume, list[str]]:
+    """Read RTDOSE onto the grid of a CT, Gy float32; the files of one plan (beams) are added up.
 
     Raises:
         FrameOfReferenceError: The dose belongs to another frame of reference.
         UnreadableFileError: A file cannot be read.
     """
-    from hnvlm.imaging import rt
-
     total: Volume | None = None
+    warnings: list[str] = []
     for path in files:
-        dose = rt.read_dose(path, volume)
+        dose = rt.read_dose(path, volume, source_frame_uid, warn=warnings.append)
         total = dose if total is None else total.with_array(total.array + dose.array)
     if total is None:
         raise UnreadableFileError("No dose file was given.")
-    return total
+    if len(files) > 1:
+        warnings.append(f"{len(files)} dose files of one series were added up")
+    return total, warnings
 
 
-def read_structures_path(path: Path, volume: Volume) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read ``--structures PATH``: an RTSTRUCT or SEG file, or a folder of ``<Name>.nii.gz`` masks.
+def original_frame_uid(app: App, case_frame_uid: str, source: Path) -> str:
+    """Return the frame of reference of a file if it is the one a stored case was made from, else "".
 
-    Names of the public challenge become TG-263 names; ``possible_dose_mask`` keeps its own.
-
-    Returns:
-        Name -> bool mask (z, y, x), and warnings.
-
-    Raises:
-        UnreadableFileError: Nothing usable is there.
-        FrameOfReferenceError: A mask lies on another grid.
+    A stored case carries only a keyed hash of it, so the file's own UID is hashed and compared.
     """
-    if not path.exists():
-        raise UnreadableFileError(f"{path}: no such file or folder. Give an RTSTRUCT, a SEG or a folder of masks.")
-    if path.is_file():
-        return read_structures_of(path, volume)
-    masks: dict[str, np.ndarray] = {}
-    for file in sorted(path.iterdir()):
-        name = file.name.removesuffix(".gz").removesuffix(".nii")
-        if name == file.name or name in _NOT_MASKS:
-            continue
-        mask = read_volume(file, order=0)
-        if not mask.same_grid(volume):
-            raise FrameOfReferenceError(
-                f"{file.name} has another grid {mask.shape} than the CT {volume.shape}; give masks on the CT's grid."
-            )
-        masks[OPENKBP_TO_TG263.get(name, name)] = mask.array > 0
-    if not masks:
-        raise UnreadableFileError(f"{path}: no <Name>.nii.gz mask in this folder.")
-    return masks, []
+    for series in intake.scan(source):
+        uid = series.frame_of_reference_uid
+        if uid and map_uid(app, uid) == case_frame_uid:
+            return uid
+    return ""
