@@ -24,7 +24,7 @@ ANATOMY_MM = 3.0
 SIDE_SIGN = {"left": 1.0, "right": -1.0}
 # Mean height of the brainstem's lower end above the mandible's lower border, measured on the training patients;
 # used when the mandible is outside the field of view or has no contour.
-BRAINSTEM_ABOVE_MANDIBLE_MM = 55.0
+BRAINSTEM_ABOVE_MANDIBLE_MM = 47.0
 
 # (w range, u range, v range) in mm: nodal levels.
 LEVEL_BOX = {

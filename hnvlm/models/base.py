@@ -1,0 +1,58 @@
+"""The protocol between services and the model pack. No torch here: a test double needs none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from hnvlm.imaging.volume import Volume
+from hnvlm.types import Counterfactual, Finding, Progress, ReportDraft, ScopeVerdict, Segmentation, no_progress
+
+
+class Models(Protocol):
+    """What the app asks of its models. ``hnvlm.models.pack.ModelPack`` is the real one.
+
+    Every method takes the CT on its own grid and returns results on that grid. ``segmentation`` may be
+    passed to save the time of computing it again.
+    """
+
+    def segment(self, volume: Volume, *, progress: Progress = no_progress) -> Segmentation:
+        """Contour organs at risk and targets."""
+
+    def scope(self, volume: Volume, segmentation: Segmentation) -> ScopeVerdict:
+        """Say whether this is a head-and-neck CT the models were made for."""
+
+    def findings(self, volume: Volume, segmentation: Segmentation, *, progress: Progress = no_progress) -> list[Finding]:
+        """Measured and detected findings with slice, box and score (source measured | zero-shot)."""
+
+    def draft_report(
+        self,
+        volume: Volume,
+        *,
+        segmentation: Segmentation,
+        language: str = "en",
+        seed: int = 0,
+        on_text: Callable[[str], None] | None = None,
+        progress: Progress = no_progress,
+    ) -> ReportDraft:
+        """Write the report; ``on_text`` receives each new piece of text as it is decoded."""
+
+    def zeroshot(self, volume: Volume, labels: Sequence[str], *, segmentation: Segmentation) -> dict[str, float]:
+        """Probability of each label text, from the CT-text space."""
+
+    def counterfactual(
+        self,
+        volume: Volume,
+        text: str,
+        *,
+        segmentation: Segmentation,
+        seed: int = 0,
+        progress: Progress = no_progress,
+    ) -> Counterfactual:
+        """Draw what the text says into the patient's CT."""
+
+    def generate(self, text: str, *, seed: int = 0, progress: Progress = no_progress) -> Counterfactual:
+        """Draw what the text says without a patient."""
+
+    def cards(self) -> list[dict[str, Any]]:
+        """One dict a model: name, version, readme (markdown), metrics (dict), size_mb, config (dict)."""

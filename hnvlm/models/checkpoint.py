@@ -1,0 +1,66 @@
+"""A model is a folder: config.json, model.safetensors (fp16), metrics.json, README.md. Loading is strict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from hnvlm.errors import ModelPackError
+
+
+def save_model(folder: Path, network: nn.Module, config: dict[str, Any], *, dtype: torch.dtype = torch.float16) -> None:
+    """Write weights and config; metrics.json is written by ``hnvlm evaluate``, the README by a person."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name, value in network.state_dict().items():
+        tensors[name] = (value.to(dtype) if value.is_floating_point() else value).contiguous().clone()
+    save_file(tensors, str(folder / "model.safetensors"))
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a model's config.
+
+    Raises:
+        ModelPackError: The folder or its config is missing or damaged.
+    """
+    path = folder / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelPackError(f"The model in {folder} has no readable config.json ({error}). Restore the model pack.") from error
+
+
+def load_weights(folder: Path, network: nn.Module) -> nn.Module:
+    """Load ``model.safetensors`` strictly into ``network`` (fp32, eval mode) and return it.
+
+    Raises:
+        ModelPackError: A tensor is missing, unexpected or of another shape; nothing is left random.
+    """
+    path = folder / "model.safetensors"
+    try:
+        tensors = load_file(str(path))
+    except Exception as error:
+        raise ModelPackError(f"{path} cannot be read ({error}). Restore the model pack.") from error
+    expected = network.state_dict()
+    missing = sorted(set(expected) - set(tensors))
+    unexpected = sorted(set(tensors) - set(expected))
+    shapes = sorted(k for k in set(expected) & set(tensors) if expected[k].shape != tensors[k].shape)
+    if missing or unexpected or shapes:
+        raise ModelPackError(
+            f"{path} does not fit this version of hnvlm: missing {missing[:3]}, unexpected {unexpected[:3]}, "
+            f"other shape {shapes[:3]}. Use the model pack of this release."
+        )
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, strict=True)
+    return network.eval()
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 of the weights file, for provenance."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

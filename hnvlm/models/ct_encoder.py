@@ -1,0 +1,96 @@
+"""CT encoder: a neck crop to dense lesion and structure maps and to tokens for the text models.
+
+The crop is 64 x 64 x 64 voxels of 3 mm in the frame of the neck (``hnvlm.imaging.anatomy``); one token covers
+24 mm, so the neck becomes 8 x 8 x 8 = 512 tokens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hnvlm.models.unet import FoldedUNet, ct_channels, unfold
+
+CROP = 64
+GRID_MM = 3.0
+# Distance (mm) from the crop's first voxel to the origin of the neck frame, (z, y, x).
+CENTRE_OFFSET_MM = (96.0, 125.0, 96.0)
+TOKENS_PER_AXIS = 8
+LESION_CHANNELS = ("node", "mass", "airway")
+
+
+class CTEncoder(nn.Module):
+    """U-Net with dense heads whose inner features become tokens.
+
+    Args:
+        n_structures: Structure channels before the lesion channels.
+        widths: Channels per level.
+        token_width: Channels of a token.
+    """
+
+    def __init__(self, n_structures: int, widths: tuple[int, ...] = (32, 64, 128, 192), token_width: int = 192) -> None:
+        super().__init__()
+        self.n_structures = n_structures
+        self.unet = FoldedUNet(2, n_structures + len(LESION_CHANNELS), widths)
+        inner = widths[2] + widths[3] + widths[0] + 2 * len(LESION_CHANNELS)
+        self.token_norm = nn.LayerNorm(inner)
+        self.token_proj = nn.Linear(inner, token_width)
+        self.position = nn.Parameter(0.02 * torch.randn(TOKENS_PER_AXIS**3, token_width))
+
+    def forward(self, hu: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode HU (B, 64, 64, 64).
+
+        Returns:
+            logits (B, structures + 3, 64, 64, 64) and tokens (B, 512, token_width).
+        """
+        x = ct_channels(hu).contiguous(memory_format=torch.channels_last_3d)
+        features = self.unet.encode(x)
+        finest = self.unet.decode(features)  # [B, w0, 32, 32, 32]
+        folded = self.unet.head(finest)
+        n = TOKENS_PER_AXIS
+        lesions = folded[:, self.n_structures * 8 :].float().sigmoid()  # [B, 3*8, 32, 32, 32]
+        lesions = lesions.reshape(lesions.shape[0], len(LESION_CHANNELS), 8, *lesions.shape[2:])
+        size = CROP // 2 // n
+        peak = F.max_pool3d(lesions.amax(2), size)
+        share = F.avg_pool3d(lesions.mean(2), size)
+        parts = [
+            features[2],
+            F.interpolate(features[3], size=(n, n, n), mode="trilinear", align_corners=False),
+            F.avg_pool3d(finest, size),
+            peak.to(finest.dtype),
+            share.to(finest.dtype),
+        ]
+        grid = torch.cat(parts, dim=1).flatten(2).transpose(1, 2)  # [B, 512, inner]
+        tokens = self.token_proj(self.token_norm(grid.float())) + self.position
+        return unfold(folded), tokens
+
+
+def neck_crop(hu: np.ndarray, origin_mm: np.ndarray, centre_mm: np.ndarray, shift_mm: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the encoder's crop out of a CT on the 3 mm grid.
+
+    Args:
+        hu: HU (z, y, x) at 3 mm.
+        origin_mm: LPS position of its first voxel (z, y, x).
+        centre_mm: Origin of the neck frame, LPS (z, y, x).
+        shift_mm: Displacement of the crop (training jitter).
+
+    Returns:
+        Crop (64, 64, 64), air outside the scan, and its start index in ``hu`` (may be negative).
+    """
+    lo_mm = np.asarray(centre_mm) - CENTRE_OFFSET_MM + shift_mm
+    start = np.rint((lo_mm - np.asarray(origin_mm)) / GRID_MM).astype(int)
+    return cut(hu, start, (CROP,) * 3, -1024), start
+
+
+def cut(array: np.ndarray, start: np.ndarray, size: tuple[int, int, int], outside: float) -> np.ndarray:
+    """Cut a box that may reach beyond the array; what lies beyond is ``outside``."""
+    out = np.full(size, outside, array.dtype)
+    lo = np.maximum(start, 0)
+    hi = np.minimum(start + size, array.shape)
+    if np.all(hi > lo):
+        target = tuple(slice(a - s, b - s) for a, b, s in zip(lo, hi, start, strict=True))
+        source = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
+        out[target] = array[source]
+    return out

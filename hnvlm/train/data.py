@@ -1,0 +1,145 @@
+"""Case folders to training tensors: one cached file a patient, on an isotropic grid.
+
+Layout of a case folder: ``ct.nii.gz`` and one ``<Name>.nii.gz`` mask a structure (OpenKBP or TG-263
+names); a mask that is missing was not contoured, which is not the same as empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from hnvlm.errors import InputRefusedError
+from hnvlm.imaging.volume import Volume
+from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263, TARGET_NAMES
+
+GRID_MM = 3.0
+CHANNELS = OAR_NAMES + TARGET_NAMES
+# Bit of the packed label map for each channel, and the channel a left-right flip turns it into.
+BIT = {name: i for i, name in enumerate(CHANNELS)}
+FLIP = {"Parotid_R": "Parotid_L", "Parotid_L": "Parotid_R"}
+
+
+@dataclass(frozen=True)
+class CachedPatient:
+    """One patient on the training grid.
+
+    Attributes:
+        ct: int16 HU (z, y, x) at ``GRID_MM`` isotropic, cropped to the body.
+        labels: uint16 (z, y, x), one bit a channel (``BIT``).
+        known: bool per channel: whether the clinic contoured it (targets are always known).
+        origin_mm: LPS position of voxel (0, 0, 0), (z, y, x).
+    """
+
+    patient_id: str
+    ct: np.ndarray
+    labels: np.ndarray
+    known: np.ndarray
+    origin_mm: tuple[float, float, float]
+
+
+def case_folders(data: Path) -> list[Path]:
+    """Return the patient folders under ``data`` that hold a CT, sorted by name.
+
+    Raises:
+        InputRefusedError: ``data`` has no patient folder.
+    """
+    folders = sorted(p.parent for p in Path(data).glob("*/ct.nii.gz"))
+    if not folders:
+        raise InputRefusedError(
+            f"{data} holds no patient folder with a ct.nii.gz; see the case-folder layout in the README "
+            "(hnvlm import-openkbp makes it from the public challenge's files)."
+        )
+    return folders
+
+
+def training_folders(data: Path) -> list[Path]:
+    """Return the folders to train on: ``data/train`` when it exists, else ``data``; never ``validation``."""
+    data = Path(data)
+    if data.name == "validation":
+        raise InputRefusedError(f"{data} is the validation folder; models are never trained on it. Give its parent.")
+    return case_folders(data / "train" if (data / "train").is_dir() else data)
+
+
+def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
+    """Read the CT (int16 HU) and the masks (TG-263 name -> bool) of a case folder, on the CT's grid."""
+    image = sitk.ReadImage(str(folder / "ct.nii.gz"))
+    ct = _volume(image)
+    masks: dict[str, np.ndarray] = {}
+    for path in sorted(folder.glob("*.nii.gz")):
+        name = path.name.removesuffix(".nii.gz")
+        tg263 = OPENKBP_TO_TG263.get(name, name if name in CHANNELS else None)
+        if tg263 is None:
+            continue
+        mask = sitk.GetArrayFromImage(sitk.ReadImage(str(path))) > 0
+        if mask.shape != ct.shape:
+            raise InputRefusedError(f"{path} has shape {mask.shape}, its CT has {ct.shape}; both must share a grid.")
+        masks[tg263] = mask
+    return ct, masks
+
+
+def _volume(image: sitk.Image) -> Volume:
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    if not np.allclose(direction, np.eye(3), atol=1e-3):
+        image = sitk.DICOMOrient(image, "LPS")
+    array = sitk.GetArrayFromImage(image)
+    return Volume(array, tuple(image.GetSpacing())[::-1], tuple(image.GetOrigin())[::-1])
+
+
+def body_box(hu: np.ndarray, threshold: float = -500.0) -> tuple[slice, slice, slice]:
+    """Smallest box (z, y, x slices) that holds every voxel above ``threshold`` HU; the whole array if none."""
+    inside = hu > threshold
+    out = []
+    for axis in range(3):
+        hit = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        out.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, hu.shape[axis]))
+    return tuple(out)  # type: ignore[return-value]
+
+
+def to_grid(ct: Volume, masks: dict[str, np.ndarray], patient_id: str) -> CachedPatient:
+    """Resample one case to the training grid (linear for HU, linear > 0.5 for masks), cropped to the body."""
+    box = body_box(ct.array)
+    start = np.array([b.start for b in box])
+    stop = np.array([b.stop for b in box])
+    lo = ct.index_to_mm(start - 1.0)
+    hi = ct.index_to_mm(stop * 1.0)
+    size = np.ceil((hi - lo) / GRID_MM).astype(int) + 1
+
+    reference = sitk.Image([int(s) for s in size[::-1]], sitk.sitkFloat32)
+    reference.SetSpacing((GRID_MM,) * 3)
+    reference.SetOrigin([float(v) for v in lo[::-1]])
+
+    def resample(array: np.ndarray, outside: float) -> np.ndarray:
+        image = sitk.GetImageFromArray(array.astype(np.float32))
+        image.SetSpacing(ct.spacing_mm[::-1])
+        image.SetOrigin(ct.origin_mm[::-1])
+        return sitk.GetArrayFromImage(sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, outside))
+
+    hu = np.rint(resample(ct.array, -1024.0)).astype(np.int16)
+    labels = np.zeros(hu.shape, np.uint16)
+    known = np.zeros(len(CHANNELS), bool)
+    for name, bit in BIT.items():
+        if name in masks:
+            labels |= (resample(masks[name], 0.0) > 0.5).astype(np.uint16) << bit
+        known[bit] = name in masks or name in TARGET_NAMES
+    return CachedPatient(patient_id, hu, labels, known, tuple(float(v) for v in lo))  # type: ignore[arg-type]
+
+
+def load_cached(folder: Path, cache: Path) -> CachedPatient:
+    """Return the patient on the training grid, from ``cache`` or computed once and saved there."""
+    key = hashlib.sha256(f"v1|{GRID_MM}|{folder.resolve()}".encode()).hexdigest()[:12]
+    path = cache / f"{folder.name}-{key}.npz"
+    if path.exists():
+        with np.load(path) as z:
+            return CachedPatient(folder.name, z["ct"], z["labels"], z["known"], tuple(z["origin_mm"].tolist()))
+    ct, masks = read_case(folder)
+    patient = to_grid(ct, masks, folder.name)
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, ct=patient.ct, labels=patient.labels, known=patient.known, origin_mm=np.array(patient.origin_mm))
+    temporary.replace(path)
+    return patient

@@ -1,0 +1,126 @@
+"""The loop every trainer shares: resumable at any moment, checkpoint by time, EMA weights, one log line a minute."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+CHECKPOINT_SECONDS = 240
+
+
+@dataclass
+class LoopOptions:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: Optimiser steps in all; the learning rate falls to zero over them as a cosine.
+        learning_rate: Peak rate after ``warmup`` steps.
+        ema: Decay of the averaged weights that are exported.
+    """
+
+    steps: int
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 1e-2
+    ema: float = 0.998
+    grad_clip: float = 1.0
+
+
+def log(message: str) -> None:
+    """Write one progress line to stderr (stdout is kept for JSON)."""
+    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+
+
+def rate_at(step: int, options: LoopOptions) -> float:
+    """Learning rate of a step: linear warm-up, then cosine to zero."""
+    if step < options.warmup:
+        return options.learning_rate * (step + 1) / options.warmup
+    t = (step - options.warmup) / max(1, options.steps - options.warmup)
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, t)))
+
+
+def train_loop(
+    network: nn.Module,
+    loss_of_step: Callable[[int], tuple[torch.Tensor, dict[str, float]]],
+    options: LoopOptions,
+    checkpoint: Path,
+    *,
+    resume: bool,
+    evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    evaluate_every: int = 0,
+) -> nn.Module:
+    """Train ``network`` and return its averaged (EMA) copy.
+
+    Args:
+        loss_of_step: Called with the step number (the only source of randomness it should use, so that a
+            resumed run continues the same sequence); returns the loss and numbers to log.
+        checkpoint: File that holds weights, optimiser, EMA and step; written at least every
+            ``CHECKPOINT_SECONDS`` by write-then-rename, so a kill never leaves half a file.
+        evaluate: Called with the EMA network every ``evaluate_every`` steps and at the end; logged.
+    """
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
+    ema = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(options.ema), use_buffers=True
+    )
+    start = 0
+    if resume and checkpoint.exists():
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        network.load_state_dict(state["network"])
+        ema.load_state_dict(state["ema"])
+        optimiser.load_state_dict(state["optimiser"])
+        start = state["step"]
+        log(f"resumed {checkpoint.name} at step {start}/{options.steps}")
+
+    def save(step: int) -> None:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        temporary = checkpoint.with_suffix(".tmp")
+        torch.save(
+            {"network": network.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(), "step": step},
+            temporary,
+        )
+        temporary.replace(checkpoint)
+
+    saved = logged = time.monotonic()
+    sums: dict[str, float] = {}
+    count = 0
+    for step in range(start, options.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(step, options)
+        network.train()
+        loss, numbers = loss_of_step(step)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, options.grad_clip)
+        optimiser.step()
+        # The average starts only after warm-up: before it the weights are mostly noise.
+        if step < options.warmup:
+            ema.module.load_state_dict(network.state_dict())
+        else:
+            ema.update_parameters(network)
+        for key, value in {"loss": float(loss.detach()), **numbers}.items():
+            sums[key] = sums.get(key, 0.0) + value
+        count += 1
+        now = time.monotonic()
+        if now - logged > 60 or step + 1 == options.steps:
+            means = {k: round(v / count, 4) for k, v in sums.items()}
+            log(f"step {step + 1}/{options.steps} {(now - logged) / count:.2f} s/step {json.dumps(means)}")
+            sums, count, logged = {}, 0, now
+        if now - saved > CHECKPOINT_SECONDS:
+            save(step + 1)
+            saved = now
+        if evaluate and evaluate_every and (step + 1) % evaluate_every == 0:
+            ema.module.eval()
+            log(f"step {step + 1} validation {json.dumps({k: round(v, 4) for k, v in evaluate(ema.module).items()})}")
+    if start < options.steps:
+        save(options.steps)
+    ema.module.eval()
+    return ema.module
