@@ -9,6 +9,7 @@ from typing import Any
 from hnvlm.plan.conditions import nest
 from hnvlm.plan.form import form_field
 from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, CT_FINDINGS, Document, KnowledgeBase, documents
+from hnvlm.plan.words import sentence, words
 from hnvlm.types import CheckResult, Finding
 
 # Lexicon site of a mass -> (primary site, subsite) of the staging tables.
@@ -216,23 +217,8 @@ def _airway(kb: KnowledgeBase, present: list[Finding]) -> tuple[str, tuple[Line,
     grade, finding = worst
     if not grade["urgent"]:
         return grade["grade"], ()
-    text = f"{grade['grade'].capitalize()} airway narrowing: {describe_finding(finding)}. {_sentence(table['action'])}"
+    text = f"{grade['grade'].capitalize()} airway narrowing: {describe_finding(finding)}. {sentence(table['action'])}"
     return grade["grade"], (Line(text, (CT_FINDINGS, *documents(table))),)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def words(token: str) -> str:
-    """Return a table token as words: ``oropharynx_p16_neg`` becomes ``oropharynx, p16-negative``."""
-    special = {
-        "oropharynx_p16_neg": "oropharynx, p16-negative", "oropharynx_p16_pos": "oropharynx, p16-positive",
-        "unknown_primary_neck": "unknown primary, p16- and EBV-negative", "larynx_supraglottis": "larynx, supraglottis",
-        "larynx_glottis": "larynx, glottis", "larynx_subglottis": "larynx, subglottis",
-        "major_salivary": "major salivary gland",
-    }  # fmt: skip
-    return special.get(token, token.replace("_", " "))
 
 
 def _origin(finding: Finding) -> Document:

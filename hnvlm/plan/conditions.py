@@ -97,6 +97,20 @@ def judge(condition: Condition, context: Context, functions: Functions | None = 
     return _leaf(condition, context, functions or {})
 
 
+def satisfied_part(condition: Condition, context: Context, functions: Functions | None = None) -> Condition:
+    """Return a condition that holds without the alternatives that do not: why it holds, not how else it could."""
+    if "any" in condition:
+        true = [satisfied_part(c, context, functions) for c in condition["any"] if holds(c, context, functions)]
+        return true[0] if len(true) == 1 else {"any": true}
+    if "all" in condition:
+        return {"all": [satisfied_part(c, context, functions) for c in condition["all"]]}
+    if condition.get("op") == "has_any":
+        return {**condition, "v": [v for v in condition["v"] if v in (lookup(context, condition["f"]) or ())]}
+    if condition.get("op") == "in":
+        return {**condition, "op": "eq", "v": lookup(context, condition["f"])}
+    return condition
+
+
 def _leaf(condition: Condition, context: Context, functions: Functions) -> Verdict:
     """Evaluate one comparison; unknown when either side is missing."""
     op = condition["op"]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hnvlm.plan.conditions import Context, holds, judge, lookup
+from hnvlm.plan.conditions import Context, holds, judge, lookup, satisfied_part
 from hnvlm.plan.kb import Document, KnowledgeBase, documents
+from hnvlm.plan.words import describe
 
 EDITION = "AJCC/UICC TNM, 8th edition"
 # A table row may rest on these without any measurement of extent.
@@ -185,29 +186,10 @@ def _category(row: dict[str, Any] | None, rows: list[dict[str, Any]], facts: Con
     possible, needs = _span(rows, facts)
     value = row["cat"] if row else None
     return Category(
-        value=value, table=table, basis=describe(row["when"]) if row else "", note=row.get("note", "") if row else "",
+        value=value, table=table, basis=describe(satisfied_part(row["when"], facts)) if row else "", note=row.get("note", "") if row else "",
         provisional=value is None or set(possible) - {value} != set(), needs=needs, possible=possible,
         ambiguous=bool(row and row.get("ambiguous")), sources=documents(row) if row else (),
     )  # fmt: skip
-
-
-_WORDS = {
-    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "is", "ne": "is not", "in": "is", "not_in": "is not",
-    "has_any": "includes", "has_none": "excludes", "is_true": "yes", "is_false": "no", "missing": "not stated",
-    "present": "stated",
-}  # fmt: skip
-
-
-def describe(condition: Mapping[str, Any]) -> str:
-    """Put a condition into words, with the fields' own names."""
-    for word, joint in (("all", " and "), ("any", " or ")):
-        if word in condition:
-            return joint.join(describe(c) for c in condition[word])
-    if "not" in condition:
-        return f"not ({describe(condition['not'])})"
-    value = condition.get("v", "")
-    text = "/".join(str(v) for v in value) if isinstance(value, list) else str(value)
-    return f"{condition['f']} {_WORDS[condition['op']]} {text}".strip().replace("_", " ")
 
 
 def stage(kb: KnowledgeBase, context: Context, site_key: str | None = None) -> Staging:

@@ -1,0 +1,183 @@
+"""Organ limits as rows with their sources, and their judgement on dose-volume metrics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from hnvlm.errors import UsageError
+from hnvlm.plan.kb import Document, KnowledgeBase, documents, load_kb
+from hnvlm.types import OAR_NAMES
+
+Status = Literal["met", "not_met", "not_evaluable"]
+DoseMetrics = Mapping[str, Mapping[str, float]]
+# A larger volume of the hottest tissue gets a lower dose: each metric bounds the ones before it from below.
+_NEAR_MAXIMUM = ("Dmax", "D0.03cc", "D0.1cc")
+# The organ that carries the tumour is target, not organ at risk.
+_TARGET_ORGANS = {
+    "larynx_supraglottis": {"Larynx", "Larynx_SG", "Glottis"}, "larynx_glottis": {"Larynx", "Larynx_SG", "Glottis"},
+    "larynx_subglottis": {"Larynx", "Larynx_SG", "Glottis"}, "hypopharynx": {"Larynx", "Larynx_SG", "Pharynx"},
+    "oropharynx_p16_pos": {"Pharynx"}, "oropharynx_p16_neg": {"Pharynx"}, "nasopharynx": {"Pharynx"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """One limit for one structure.
+
+    Attributes:
+        structure: TG-263 name with its side.
+        metric: As in constraints.yaml: ``D0.03cc``, ``Dmean``, ``V50Gy``, ``D2pct``, ``D99pct``.
+        op: ``<``, ``<=`` or ``>=``.
+        limit: In ``unit`` (Gy, % or cc).
+        level: per_protocol, variation, tolerance or objective.
+        priority: 1 hard limit, 2 strong, 3 as low as reasonably achievable.
+        status: ``not_evaluable`` when no dose says what the value is.
+        value: Measured value in ``unit``; None when unknown.
+        margin: How far inside the limit, in ``unit``; negative when exceeded.
+    """
+
+    id: str
+    structure: str
+    metric: str
+    op: str
+    limit: float
+    unit: str
+    endpoint: str
+    risk: str
+    level: str
+    priority: int
+    applies: str
+    sources: tuple[Document, ...]
+    status: Status = "not_evaluable"
+    value: float | None = None
+    margin: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return dict(vars(self), sources=[d.title for d in self.sources])
+
+
+def templates() -> dict[str, tuple[str, ...]]:
+    """Return the constraint templates: name to ids of rows, in order."""
+    return {name: tuple(ids) for name, ids in load_kb()["templates"]["templates"].items()}
+
+
+def build_constraints(
+    kb: KnowledgeBase, structures: Iterable[str] | None = None, *, site: str | None = None, template: str = "default"
+) -> tuple[Constraint, ...]:
+    """Return the limits of a template for the structures that are there.
+
+    Args:
+        structures: TG-263 names; None stands for the core set that is to be contoured.
+        site: Staging site key: the organ that carries the tumour gets no limit as an organ at risk.
+        template: Name of a template (``templates()``).
+
+    Returns:
+        Verified rows only, one per structure and limit, none evaluated yet.
+
+    Raises:
+        UsageError: No such template.
+    """
+    if template not in templates():
+        raise UsageError(f"No constraint template {template!r}; choose {', '.join(templates())}.")
+    names = list(OAR_NAMES) if structures is None else list(structures)
+    spared = _TARGET_ORGANS.get(site or "", set())
+    rows = []
+    for constraint_id in templates()[template]:
+        entry = kb.entry(constraint_id)
+        organ = entry.get("organ") or kb["constraints"]["openkbp"]["tg263_map"].get(entry["structure"], entry["structure"])
+        if not entry["verified"] or entry["limit"] is None or organ in spared:
+            continue
+        rows += [_row(entry, name) for name in names if _is_organ(name, organ)]
+        if organ == "Parotids" and {"Parotid_L", "Parotid_R"} <= set(names) and "Parotids" not in names:
+            rows.append(_row(entry, "Parotids"))
+    order = {name: index for index, name in enumerate(names)}
+    return tuple(sorted(rows, key=lambda r: (r.priority, order.get(r.structure, len(order)), r.metric, r.limit)))
+
+
+def _is_organ(name: str, organ: str) -> bool:
+    return name == organ or re.fullmatch(re.escape(organ) + r"_[LR]", name) is not None
+
+
+def _row(entry: dict[str, Any], structure: str) -> Constraint:
+    return Constraint(
+        id=entry["id"], structure=structure, metric=canonical_metric(entry["metric"]), op=entry["op"],
+        limit=float(entry["limit"]), unit=entry["unit"], endpoint=entry.get("endpoint", ""), risk=entry.get("risk", ""),
+        level=entry.get("level", "objective"), priority=entry.get("priority", 2), applies=entry.get("applies", ""),
+        sources=documents(entry),
+    )  # fmt: skip
+
+
+def canonical_metric(name: str) -> str:
+    """Bring a metric name to the spelling of constraints.yaml.
+
+    ``mean``, ``dmean_gy`` become ``Dmean``; ``D_0.1_cc``, ``d0_1cc_gy`` become ``D0.1cc``; ``D_99``, ``d99_gy``,
+    ``D99%`` become ``D99pct``; ``v20_pct`` becomes ``V20Gy``; ``V60Gy_cc`` keeps its volume unit.
+    """
+    key = name.strip().lower().replace(" ", "").replace("%", "pct")
+    key = re.sub(r"_?gy$", "", key) if not key.startswith("v") else key
+    if key in ("mean", "dmean", "d_mean"):
+        return "Dmean"
+    if key in ("max", "dmax", "d_max"):
+        return "Dmax"
+    if match := re.fullmatch(r"d_?(\d+(?:[._]\d+)?)_?cc", key):
+        return f"D{match[1].replace('_', '.')}cc"
+    if match := re.fullmatch(r"d_?(\d+(?:\.\d+)?)(?:_?pct)?", key):
+        return f"D{match[1]}pct"
+    if match := re.fullmatch(r"v_?(\d+(?:\.\d+)?)(?:_?gy)?(?:_?(pct|cc))?", key):
+        if key == f"v{match[1]}pct":
+            return f"V{match[1]}pct"
+        return f"V{match[1]}Gy" + ("_cc" if match[2] == "cc" else "")
+    return name
+
+
+def evaluate(rows: Iterable[Constraint], dose_metrics: DoseMetrics | None) -> tuple[Constraint, ...]:
+    """Judge rows on dose-volume metrics.
+
+    Args:
+        dose_metrics: Structure name to metric name (any spelling of ``canonical_metric``) to value: doses in
+            Gy, ``V..Gy`` in percent of the structure, ``V..Gy_cc`` in cubic centimetres. None: no dose.
+
+    Returns:
+        The rows with status, value and margin. A near-maximum metric that was not computed is ``not_met`` when a
+        larger volume already exceeds its limit, and ``not_evaluable`` otherwise: it is never guessed.
+
+    Raises:
+        UsageError: A metric's value is not a finite number.
+    """
+    if dose_metrics is None:
+        return tuple(rows)
+    known = {name: _canonical_values(name, metrics) for name, metrics in dose_metrics.items()}
+    return tuple(_judge(row, known.get(row.structure, {})) for row in rows)
+
+
+def _canonical_values(structure: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    values = {}
+    for metric, value in metrics.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or abs(value) == float("inf"):
+            raise UsageError(f"Dose metric {metric} of {structure} is {value!r}; it must be a finite number.")
+        values[canonical_metric(metric)] = float(value)
+    return values
+
+
+def _judge(row: Constraint, values: Mapping[str, float]) -> Constraint:
+    value = values.get(row.metric + "_cc" if row.unit == "cc" else row.metric)
+    if value is None:
+        return _bounded(row, values)
+    if row.op == ">=":
+        return replace(row, value=value, margin=value - row.limit, status="met" if value >= row.limit else "not_met")
+    met = value < row.limit if row.op == "<" else value <= row.limit
+    return replace(row, value=value, margin=row.limit - value, status="met" if met else "not_met")
+
+
+def _bounded(row: Constraint, values: Mapping[str, float]) -> Constraint:
+    if row.metric in _NEAR_MAXIMUM and row.op in ("<", "<="):
+        for metric in _NEAR_MAXIMUM[_NEAR_MAXIMUM.index(row.metric) + 1 :]:
+            if metric in values and values[metric] > row.limit:
+                return replace(row, status="not_met")
+    return row

@@ -1,0 +1,213 @@
+"""Treatment options of regimens.yaml that fit a case: what applies, what depends, what is advised against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hnvlm.plan.conditions import Context, judge, lookup
+from hnvlm.plan.eligibility import Eligibility
+from hnvlm.plan.kb import Document, KnowledgeBase, documents
+
+_STRENGTH_ORDER = {"standard": 0, "option": 1, "selected": 2}
+_CISPLATIN_AGENTS = frozenset({"cis_q3w", "cis_q3w_x2", "cis_weekly40"})
+
+
+@dataclass(frozen=True)
+class Option:
+    """One entry of the option table.
+
+    Attributes:
+        actions: Tokens of actions.yaml, in the order of the source.
+        labels: The same in words.
+        depends_on: Missing facts that decide whether it applies; empty when it applies.
+    """
+
+    id: str
+    actions: tuple[str, ...]
+    labels: tuple[str, ...]
+    principle: str
+    strength: str
+    sources: tuple[Document, ...]
+    verified: bool
+    depends_on: tuple[str, ...] = ()
+    rank: tuple[int, int] = (2, 3)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return {
+            "id": self.id, "options": list(self.labels), "principle": self.principle, "strength": self.strength,
+            "depends_on": list(self.depends_on), "verified": self.verified, "sources": [d.title for d in self.sources],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OptionSet:
+    """All options of a case: verified ones that apply or depend, verified advice against, and unverified ones."""
+
+    applies: tuple[Option, ...] = ()
+    depends: tuple[Option, ...] = ()
+    avoid: tuple[Option, ...] = ()
+    unverified: tuple[Option, ...] = ()
+
+    def lead(self, kb: KnowledgeBase) -> Option | None:
+        """Return the most specific, strongest option that names a whole treatment, or None."""
+        whole = [o for o in self.applies if any(action(kb, a)["kind"] in ("primary", "systemic") for a in o.actions)]
+        return min(whole, key=lambda o: o.rank, default=None)
+
+
+@dataclass(frozen=True)
+class SystemicOption:
+    """One systemic regimen with its dose, evidence and documents.
+
+    Attributes:
+        status: ``drafted`` (goes with the drafted treatment), ``alternative``, ``avoid`` or ``not_eligible``.
+        reason: Why the status, "" when it goes without saying.
+    """
+
+    id: str
+    agent: str
+    dose: str
+    evidence: str
+    strength: str
+    status: str
+    reason: str
+    sources: tuple[Document, ...]
+    doses_mg_m2: tuple[float, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        out = {k: v for k, v in vars(self).items() if k not in ("sources", "doses_mg_m2")}
+        return out | {"sources": [d.title for d in self.sources]}
+
+
+def action(kb: KnowledgeBase, token: str) -> dict[str, Any]:
+    """Return the entry of actions.yaml for an option token."""
+    return kb["actions"]["actions"][token]
+
+
+def _specificity(entry: dict[str, Any], site: str) -> int | None:
+    """0 for the site itself, 1 for its family, 2 for any site; None when the entry is not for this site."""
+    wanted = entry["site"]
+    if wanted == site:
+        return 0
+    if wanted == "larynx" and site.startswith("larynx_"):
+        return 1
+    return 2 if wanted == "any" and site not in entry.get("not_sites", ()) else None
+
+
+def _mentions(condition: Any, path: str) -> bool:
+    if isinstance(condition, dict):
+        return condition.get("f") == path or any(_mentions(v, path) for v in condition.values())
+    return isinstance(condition, list) and any(_mentions(v, path) for v in condition)
+
+
+def _in_setting(entry: dict[str, Any], kinds: Iterable[str], context: Context) -> bool:
+    """Leave out what was written for another setting, or for cure when the intent is palliative.
+
+    Entries for definitive treatment do not mention the setting at all; after surgery, in recurrent disease or
+    with palliative intent they say nothing.
+    """
+    when = entry.get("when")
+    if when is None or set(kinds) <= {"follow_up", "avoid"}:
+        return True
+    palliative = _mentions(when, "case.intent") or _mentions(when, "case.platinum_refractory")
+    if lookup(context, "case.setting") == "definitive" and lookup(context, "case.intent") != "palliative":
+        return True
+    if lookup(context, "case.setting") == "postoperative" and lookup(context, "case.intent") != "palliative":
+        return _mentions(when, "case.setting")
+    return palliative or _mentions(when, "case.setting")
+
+
+def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
+    """Match every entry of the option table against a staged case.
+
+    Args:
+        context: Nested facts with ``case.t/n/m/stage_group`` set as far as derived.
+        site: Key of the staging site map.
+    """
+    groups: dict[str, list[Option]] = {"applies": [], "depends": [], "avoid": [], "unverified": []}
+    for entry in kb["regimens"]["options"]:
+        specificity = _specificity(entry, site)
+        if specificity is None:
+            continue
+        avoid = entry.get("options_avoid", [])
+        tokens = tuple(entry.get("options", avoid))
+        kinds = [action(kb, t)["kind"] for t in tokens]
+        if not tokens or not _in_setting(entry, kinds, context):
+            continue
+        verdict = judge(entry["when"], context) if "when" in entry else None
+        if verdict is not None and verdict.truth is False:
+            continue
+        depends = tuple(sorted(verdict.missing)) if verdict is not None and verdict.truth is None else ()
+        option = Option(
+            entry["id"], tokens, tuple(action(kb, t)["label"] for t in tokens),
+            entry.get("principle", "") if entry["verified"] else "", entry.get("strength", ""), documents(entry),
+            entry["verified"], depends, (specificity, _STRENGTH_ORDER.get(entry.get("strength", ""), 1)),
+        )  # fmt: skip
+        group = "unverified" if not option.verified else "avoid" if avoid else "depends" if depends else "applies"
+        groups[group].append(option)
+    return OptionSet(**{name: tuple(sorted(found, key=lambda o: o.rank)) for name, found in groups.items()})
+
+
+def systemic_option(kb: KnowledgeBase, agent_id: str, status: str, reason: str = "") -> SystemicOption | None:
+    """Return a regimen of the agent table, or None when the table's entry is not verified."""
+    entry = kb.entry(agent_id)
+    if not entry["verified"]:
+        return None
+    parts = [entry.get("dose", "")]
+    if "dose_mg_m2" in entry:
+        parts.append(f"{entry['dose_mg_m2']} mg/m2")
+    if "dose_mg" in entry:
+        parts.append(f"{entry['dose_mg']} mg")
+    if "loading_mg_m2" in entry:
+        parts.append(f"loading {entry['loading_mg_m2']} mg/m2, then {entry['maintenance_mg_m2']} mg/m2")
+    parts.append(entry.get("schedule", ""))
+    if "cumulative_mg_m2" in entry:
+        parts.append(f"{entry['cycles']} cycles, cumulative {entry['cumulative_mg_m2']} mg/m2")
+    doses = tuple(float(entry[k]) for k in ("dose_mg_m2", "loading_mg_m2", "maintenance_mg_m2") if k in entry)
+    return SystemicOption(
+        agent_id, entry["agent"], ", ".join(p for p in parts if p), entry.get("evidence", ""), entry.get("strength", ""),
+        status, reason, documents(entry), doses,
+    )  # fmt: skip
+
+
+def uses_cisplatin(kb: KnowledgeBase, token: str) -> bool:
+    """Whether an option token rests on concurrent cisplatin."""
+    return bool(_CISPLATIN_AGENTS & set(action(kb, token).get("agents", ())))
+
+
+def systemic_options(kb: KnowledgeBase, drafted: str | None, options: OptionSet, eligibility: Eligibility) -> tuple[SystemicOption, ...]:
+    """List the regimens that go with the drafted treatment, its alternatives and what is advised against.
+
+    Args:
+        drafted: Option token of the drafted treatment, None when nothing was drafted.
+    """
+    found: dict[str, SystemicOption] = {}
+
+    def add(agent_id: str, status: str, reason: str = "") -> None:
+        row = systemic_option(kb, agent_id, status, reason)
+        if row is not None:
+            found.setdefault(agent_id, row)
+
+    if drafted is not None and uses_cisplatin(kb, drafted) and eligibility.verdict == "contraindicated":
+        for agent in kb["actions"]["cisplatin_alternatives"]["definitive"]:
+            add(agent, "alternative", "takes the place of cisplatin, which is contraindicated")
+    elif drafted is not None:
+        agents = list(action(kb, drafted).get("agents", ()))
+        if eligibility.verdict == "relative" and "cis_weekly40" in agents:
+            agents.sort(key=lambda a: a != "cis_weekly40")  # relative contraindication: weekly dose first
+        for index, agent in enumerate(agents):
+            cisplatin = agent in _CISPLATIN_AGENTS
+            unsuitable = agent == "cis_q3w" and eligibility.full_dose_unsuitable
+            induction = action(kb, drafted).get("induction", False) and not cisplatin
+            status = "not_eligible" if unsuitable else "drafted" if index == 0 or induction else "alternative"
+            status = "drafted" if cisplatin and action(kb, drafted).get("induction") and not unsuitable else status
+            add(agent, status, "one source calls this dose unsuitable at this creatinine clearance" if unsuitable else "")
+    for option in options.applies:
+        for token in option.actions:
+            if action(kb, token)["kind"] in ("addon", "systemic"):
+                for agent in action(kb, token).get("agents", ()):
+                    add(agent, "alternative", f"option: {action(kb, token)['label']}")
+    return tuple(found.values())

@@ -1,0 +1,264 @@
+"""Dose levels, fractions and targets from radiotherapy.yaml, with BED and EQD2 recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hnvlm.plan.case import LARYNX_SITES, Line
+from hnvlm.plan.conditions import Context, lookup
+from hnvlm.plan.kb import APP_LOGIC, CT_FINDINGS, Document, KnowledgeBase, documents
+
+# Convention for tumour effect; stated beside every figure that uses it because the table marks it unverified.
+TUMOUR_ALPHA_BETA_GY = 10.0
+_EARLY_GLOTTIS = ("T1", "T1a", "T1b", "T2")
+# What a dose level of an integrated boost is for, by its rank.
+_PURPOSE = {
+    1: ("gross disease",), 2: ("gross disease", "elective volume"),
+    3: ("gross disease", "intermediate-risk volume", "elective volume"),
+}  # fmt: skip
+
+
+def bed_gy(fractions: float, per_fraction_gy: float, alpha_beta_gy: float) -> float:
+    """Biologically effective dose in Gy, without a time factor: n d (1 + d / (alpha/beta))."""
+    return fractions * per_fraction_gy * (1 + per_fraction_gy / alpha_beta_gy)
+
+
+def eqd2_gy(fractions: float, per_fraction_gy: float, alpha_beta_gy: float) -> float:
+    """Equivalent dose in 2 Gy fractions in Gy: BED / (1 + 2 / (alpha/beta))."""
+    return bed_gy(fractions, per_fraction_gy, alpha_beta_gy) / (1 + 2 / alpha_beta_gy)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One dose level.
+
+    Attributes:
+        target: TG-263 style name (``PTV_7000``: dose in cGy).
+        dose_gy: Total dose.
+        bed10_gy: Biologically effective dose for alpha/beta 10 Gy, computed.
+        eqd2_10_gy: The same as 2 Gy fractions.
+    """
+
+    target: str
+    dose_gy: float
+    fractions: int
+    per_fraction_gy: float
+    bed10_gy: float
+    eqd2_10_gy: float
+    purpose: str
+    sources: tuple[Document, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return dict(vars(self), sources=[d.title for d in self.sources])
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way to fractionate: dose levels and schedule. ``condition`` says when it is the one to use."""
+
+    id: str
+    levels: tuple[Level, ...]
+    schedule: str
+    fractions_per_week: Any
+    condition: str
+    sources: tuple[Document, ...]
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return {
+            "id": self.id, "levels": [level.to_json() for level in self.levels], "schedule": self.schedule,
+            "condition": self.condition, "note": self.note, "sources": [d.title for d in self.sources],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prescription:
+    """Drafted doses.
+
+    Attributes:
+        kind: definitive, postoperative, palliative or none.
+        schemes: The drafted one, or several when something unknown decides (each with its ``condition``).
+        alternatives: Other sourced ways to treat the same.
+        withheld: Why nothing was drafted, "" otherwise.
+    """
+
+    kind: str
+    schemes: tuple[Scheme, ...] = ()
+    alternatives: tuple[Scheme, ...] = ()
+    withheld: str = ""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Dose levels of the drafted schemes."""
+        return tuple(level for scheme in self.schemes for level in scheme.levels)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return {
+            "kind": self.kind, "levels": [level.to_json() for level in self.levels],
+            "schemes": [s.to_json() for s in self.schemes], "alternatives": [s.to_json() for s in self.alternatives],
+            "withheld": self.withheld,
+        }  # fmt: skip
+
+
+def build_scheme(kb: KnowledgeBase, scheme_id: str, condition: str = "") -> Scheme | None:
+    """Return a scheme of the table, or None when its entry is not verified."""
+    entry = kb.entry(scheme_id)
+    if not entry["verified"]:
+        return None
+    sources = documents(entry)
+    purposes = _PURPOSE.get(len(entry["targets"]), ())
+    sib = entry["intent"] == "definitive" and len({t["fractions"] for t in entry["targets"]}) == 1
+    levels = []
+    for rank, target in enumerate(entry["targets"]):
+        dose, n = float(target["total_gy"]), int(target["fractions"])
+        each = dose / n
+        purpose = purposes[rank] if sib and purposes else "gross disease" if entry["intent"] == "definitive" else ""
+        name = f"PTV_{round(dose * 100):04d}"
+        levels.append(
+            Level(
+                name, dose, n, round(each, 3), round(bed_gy(n, each, TUMOUR_ALPHA_BETA_GY), 2),
+                round(eqd2_gy(n, each, TUMOUR_ALPHA_BETA_GY), 2), purpose, sources,
+            )  # fmt: skip
+        )
+    return Scheme(
+        scheme_id, tuple(levels), _schedule(entry), entry.get("fractions_per_week"), condition, sources,
+        entry.get("status", ""),
+    )  # fmt: skip
+
+
+def _schedule(entry: Mapping[str, Any]) -> str:
+    parts = []
+    if entry.get("fractions_per_day"):
+        gap = f", at least {entry['min_interval_h']} h apart" if entry.get("min_interval_h") else ""
+        parts.append(f"{entry['fractions_per_day']} fractions a day{gap}, {entry['days']} days")
+    elif entry.get("fractions_per_week"):
+        parts.append(f"{entry['fractions_per_week']} fractions a week")
+    if entry.get("weeks"):
+        parts.append(f"{entry['weeks']} weeks")
+    if entry.get("repeat"):
+        parts.append(entry["repeat"])
+    return ", ".join(parts)
+
+
+def _schemes(kb: KnowledgeBase, *wanted: tuple[str, str]) -> tuple[Scheme, ...]:
+    built = (build_scheme(kb, scheme_id, condition) for scheme_id, condition in wanted)
+    return tuple(s for s in built if s is not None)
+
+
+def draft_prescription(kb: KnowledgeBase, context: Context, kind: str, *, concurrent: bool | None) -> Prescription:
+    """Choose dose levels for a staged case.
+
+    Args:
+        context: Nested facts with ``case.site``, ``case.t`` and ``case.n`` as far as derived.
+        kind: definitive, postoperative, palliative, or none.
+        concurrent: Whether systemic treatment goes with it; None when that is open.
+    """
+    site = lookup(context, "case.site")
+    if lookup(context, "patient.prior_neck_rt") is True:
+        reason = "previous head and neck radiotherapy: first-course doses do not apply; cumulative organ doses come first"
+        return Prescription("none", withheld=reason)
+    if kind == "palliative":
+        return Prescription(kind, _schemes(kb, *((s, "choose one") for s in ("pall_30_10", "pall_20_5", "pall_quadshot_148_4"))))
+    if site in (None, "major_salivary", "unknown_primary_neck") and kind != "none":
+        what = "the primary site is not known" if site is None else "no sourced dose scheme for this site in the tables"
+        return Prescription("none", withheld=what)
+    if kind == "postoperative":
+        return _postoperative(kb, context)
+    if kind == "definitive":
+        return _definitive(kb, context, site, concurrent)
+    return Prescription("none", withheld="no treatment with radiotherapy is drafted")
+
+
+def _postoperative(kb: KnowledgeBase, context: Context) -> Prescription:
+    ene, margin = lookup(context, "path.ene"), lookup(context, "path.margin")
+    high = ("postop_66_33_high_risk", "if extranodal extension or a positive margin is found")
+    low = ("postop_60_30", "if neither is found and another risk factor calls for radiotherapy")
+    if ene is True or margin == "positive":
+        return Prescription("postoperative", _schemes(kb, (high[0], "extranodal extension or positive margin stated")))
+    if ene is False and margin in ("negative", "close"):
+        return Prescription("postoperative", _schemes(kb, (low[0], "no extranodal extension, margin not positive")))
+    return Prescription("postoperative", _schemes(kb, low, high))
+
+
+def _definitive(kb: KnowledgeBase, context: Context, site: str, concurrent: bool | None) -> Prescription:
+    t, n = lookup(context, "case.t"), lookup(context, "case.n")
+    if site == "larynx_glottis" and (t is None or n is None):
+        return Prescription("none", withheld="early and advanced glottic cancer get different doses: T and N come first")
+    if site == "larynx_glottis" and t in _EARLY_GLOTTIS and n == "N0":
+        return _early_glottis(kb, t)
+    standard = ("def_sib_70_63_56_35", "")
+    others = [("def_sib_hn004_70_6125_56_35", "other dose levels"), ("def_accel_70_35_6fpw", "accelerated, with two cycles of cisplatin")]
+    if site == "nasopharynx":
+        others = [("def_npc_70_33to35", "gross disease in 33 to 35 fractions")]
+    elif site.startswith("oropharynx") or site in (*LARYNX_SITES, "hypopharynx"):
+        others.append(("def_uk_65_54_30", "moderately hypofractionated, with cisplatin"))
+    if concurrent is False and site != "nasopharynx" and lookup(context, "case.stage_group") in ("III", "IVA", "IVB"):
+        without = [("def_dahanca_66_33_6fpw", "accelerated: no systemic treatment goes with it")]
+        rest = [standard[0:1] + ("standard fractionation",), ("def_dahanca_68_34_6fpw", "accelerated")]
+        return Prescription("definitive", _schemes(kb, *without), _schemes(kb, *rest))
+    if concurrent is False:
+        others = [o for o in others if "cisplatin" not in o[1]]
+    return Prescription("definitive", _schemes(kb, standard), _schemes(kb, *others))
+
+
+def _early_glottis(kb: KnowledgeBase, t: str) -> Prescription:
+    if t == "T2":
+        return Prescription(
+            "definitive", _schemes(kb, ("glottic_t2_70_35", "T2 N0 glottis")),
+            _schemes(kb, ("glottic_t2_hfx_792_66", "hyperfractionated, twice daily"), ("glottic_t1_55_20", "small T2")),
+        )  # fmt: skip
+    others = [
+        ("glottic_t1_5625_25", "minimal T1"), ("glottic_t1_55_20", "hypofractionated"),
+        ("glottic_t1_50_16", "hypofractionated"), ("glottic_t1_66_33", "2 Gy fractions, lower local control in the trial"),
+    ]  # fmt: skip
+    chosen = ("glottic_t1_63_28", "T1 N0 glottis, more than two thirds of the cord")
+    return Prescription("definitive", _schemes(kb, chosen), _schemes(kb, *others))
+
+
+def draft_targets(kb: KnowledgeBase, context: Context, prescription: Prescription) -> tuple[Line, ...]:
+    """Return how to build the target volumes, as sourced sentences."""
+    if not prescription.schemes:
+        return ()
+    lines: list[Line] = []
+    early_glottis = prescription.schemes[0].id.startswith("glottic")
+    if prescription.kind == "definitive":
+        rules = ["ctvp1"] if early_glottis else ["ctvp1", "ctvp2", "ctvp_two_doses", "ctvn_ene_extent"]
+        for rule in rules:
+            entry = kb.entry(rule)
+            lines.append(Line(f"{entry['target']}: {entry['rule']}", documents(entry)))
+    for side in ("left", "right"):
+        levels = lookup(context, f"nodes.positive_levels_{side}")
+        if levels:
+            text = f"Involved {side} neck, level {', '.join(levels)} (drafted from CT): belongs to the high-dose target"
+            lines.append(Line(text, (CT_FINDINGS, APP_LOGIC)))
+    if lookup(context, "case.site") == "nasopharynx":
+        entry = kb.entry("nl_npc")
+        lines.append(Line(f"Elective neck: {entry['rule']}", documents(entry)))
+    for rule in ("port_start", "package_time") if prescription.kind == "postoperative" else ():
+        entry = kb.entry(rule)
+        lines.append(Line(entry["rule"], documents(entry)))
+    return tuple(lines)
+
+
+def unverified_neck_levels(kb: KnowledgeBase, context: Context, prescription: Prescription) -> tuple[str, ...]:
+    """Return elective neck levels that no graded source confirms, without numbers, for a human to check."""
+    site, n, t = (lookup(context, f"case.{k}") for k in ("site", "n", "t"))
+    if not prescription.schemes or prescription.kind == "palliative" or site is None:
+        return ()
+    family = "oropharynx" if site.startswith("oropharynx") else site
+    found = []
+    for entry in kb["radiotherapy"]["neck_levels"]["entries"]:
+        if entry.get("site") != family or entry["verified"] or "ipsi" not in entry:
+            continue
+        neck = entry["neck"]
+        fits = {"N0": n == "N0", "N+": n not in (None, "N0"), "any": True, "T1-T2 N0": t in _EARLY_GLOTTIS and n == "N0"}
+        if not fits.get(neck, neck == "T3-T4 N0" and t in ("T3", "T4a", "T4b") and n == "N0"):
+            continue
+        sides = f"ipsilateral {', '.join(entry['ipsi']) or 'none'}; contralateral {', '.join(entry['contra']) or 'none'}"
+        found.append(f"Elective neck levels, {family.replace('_', ' ')} {neck}: {sides}")
+    return tuple(found)

@@ -1,0 +1,103 @@
+"""Open questions: what is not known and the branch of the plan that the answer would change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hnvlm.plan.case import Case, describe_finding
+from hnvlm.plan.conditions import lookup
+from hnvlm.plan.eligibility import KEY_FACTS, Eligibility
+from hnvlm.plan.form import form_field
+from hnvlm.plan.kb import CT_FINDINGS
+from hnvlm.plan.options import Option, OptionSet
+from hnvlm.plan.result import Need
+from hnvlm.plan.staging import Category, Staging
+from hnvlm.plan.words import question_id, words
+
+_BEFORE_RT = ("prior_neck_rt", "dental_status", "pregnant_or_lactating")
+# Derived, not asked: a missing stage is asked for through the facts behind it.
+_DERIVED = frozenset({"case.t", "case.n", "case.m", "case.stage_group", "case.site"})
+
+
+def open_questions(
+    case: Case, staging: Staging, options: OptionSet, eligibility: Eligibility | None, *, radiotherapy: bool, surgery_first: bool
+) -> tuple[Need, ...]:
+    """Collect the open questions of a draft, most decisive first, each once.
+
+    Args:
+        eligibility: Cisplatin eligibility, None when cisplatin plays no part.
+        radiotherapy: Radiotherapy is drafted or may be.
+        surgery_first: Pathology after surgery decides the next step.
+    """
+    needs: list[Need] = []
+    if case.primary_site is None:
+        needs.append(_need("site"))
+    for key in ("histology", "setting"):
+        if key not in case.form:
+            needs.append(_need(key))
+    needs += _table_questions(case)
+    for category, name in ((staging.t, "T"), (staging.n, "N"), (staging.m, "M")):
+        needs += [_stage_need(fact, category, name) for fact in category.needs if case.primary_site is not None]
+    needs += [Need("", describe_finding(f), "whether it counts in the stage", (CT_FINDINGS,), True) for f in case.indeterminate]
+    if lookup(case.context, "patient.ecog") is None:
+        needs.append(_need("ecog"))
+    if eligibility is not None:
+        needs += _cisplatin_questions(eligibility, case)
+    if surgery_first:
+        needs += [_need(key) for key in ("resectable", "ene_path", "margin") if key not in case.form]
+    needs += _option_questions(options.depends, case)
+    if radiotherapy:
+        needs += [_need(key) for key in _BEFORE_RT if key not in case.form]
+    return tuple({need.id or need.question: need for need in reversed(needs)}.values())[::-1]
+
+
+def _need(key: str, changes: str = "") -> Need:
+    question = form_field(key)
+    return Need(question.id, question.label, changes or question.changes)
+
+
+def _table_questions(case: Case) -> list[Need]:
+    if case.primary_site == "oropharynx" and "p16" not in case.form:
+        return [_need("p16")]
+    if case.primary_site == "unknown_primary":
+        return [_need(key) for key in ("p16", "ebv") if key not in case.form]
+    return []
+
+
+def _stage_need(fact: str, category: Category, name: str) -> Need:
+    key = question_id(fact)
+    if category.value is None:
+        return _need(key, f"{name} cannot be derived without it ({_span(category.possible)} possible)")
+    others = [c for c in category.possible if c != category.value]
+    return _need(key, f"{category.value} could become {_span(others)}" if others else "")
+
+
+def _span(categories: Iterable[str]) -> str:
+    found = list(categories)
+    return ", ".join(found) if found else "every category"
+
+
+def _cisplatin_questions(eligibility: Eligibility, case: Case) -> list[Need]:
+    """Ask the key facts one by one, the rest in one line, and nothing once cisplatin is out."""
+    if eligibility.verdict == "contraindicated":
+        return []
+    missing = [path for path in eligibility.missing if path != "patient.ecog"]
+    needs = [_need(question_id(path)) for path in missing if path in KEY_FACTS]
+    if "audiogram_done" not in case.form:
+        needs.append(_need("audiogram_done"))
+    rest = [form_field(question_id(path)).label.lower() for path in missing if path not in KEY_FACTS]
+    if rest:
+        needs.append(Need("", "Other cisplatin criteria not stated: " + "; ".join(rest), "cisplatin eligibility"))
+    return needs
+
+
+def _option_questions(depends: Iterable[Option], case: Case) -> list[Need]:
+    needs = []
+    for option in depends:
+        for fact in option.depends_on:
+            if fact in _DERIVED:
+                continue
+            key = "chemo_possible" if fact == "plan.concurrent_systemic" else question_id(fact)
+            if key not in case.form and not key.startswith(("plan.", "case.")) and "." not in key:
+                needs.append(_need(key, f"{form_field(key).changes} ({' / '.join(words(x) for x in option.labels)})"))
+    return needs

@@ -1,0 +1,273 @@
+"""A plan as text: headings, one statement a line, each line ending with the tags of its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hnvlm.errors import KnowledgeBaseError
+from hnvlm.plan.case import Line
+from hnvlm.plan.conditions import lookup
+from hnvlm.plan.constraints import Constraint
+from hnvlm.plan.form import form_field
+from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, CT_FINDINGS, DOSE_METRICS, Document, documents, load_kb
+from hnvlm.plan.options import Option, SystemicOption
+from hnvlm.plan.prescription import Scheme
+from hnvlm.plan.result import HEADER, Plan
+from hnvlm.plan.staging import Category, Staging
+from hnvlm.plan.words import question_id, sentence, words
+from hnvlm.types import CheckResult
+
+NOT_VERIFIED_HEADING = "NOT VERIFIED: CHECK BEFORE USE"
+SOURCES_HEADING = "SOURCES"
+_STATUS_WORDS = {"met": "met", "not_met": "NOT MET", "not_evaluable": "not evaluable"}
+
+
+class SourceBook:
+    """Numbers documents in the order of their first use."""
+
+    def __init__(self) -> None:
+        self.documents: list[Document] = []
+
+    def tags(self, sources: Iterable[Document]) -> str:
+        """Return ``[S1][S4]`` for the documents, one per title; without any, the program itself is the source."""
+        found = []
+        for document in dict.fromkeys(sources or (APP_LOGIC,)):
+            if document not in self.documents:
+                self.documents.append(document)
+            found.append(f"[S{self.documents.index(document) + 1}]")
+        return "".join(found)
+
+
+def render(plan: Plan) -> tuple[str, tuple[Document, ...]]:
+    """Return the text of a plan and its documents in the order of their tags."""
+    book = SourceBook()
+    out = [HEADER]
+    for heading, lines in _sections(plan):
+        rendered = [f"- {sentence(line.text.rstrip('.'))}. {book.tags(line.sources)}" for line in lines]
+        if rendered:
+            out += ["", heading, *rendered]
+    out += ["", SOURCES_HEADING]
+    out += [f"[S{i}] {_reference(d)}" for i, d in enumerate(book.documents, start=1)]
+    return "\n".join(out) + "\n", tuple(book.documents)
+
+
+def _reference(document: Document) -> str:
+    parts = [document.title]
+    if document.year and str(document.year) not in document.title:
+        parts.append(str(document.year))
+    if document.doi:
+        parts.append(f"doi {document.doi}")
+    elif document.url:
+        parts.append(document.url)
+    grade = f" (grade {document.grade})" if document.grade else ""
+    return ", ".join(parts) + grade
+
+
+def _sections(plan: Plan) -> Iterator[tuple[str, list[Line]]]:
+    yield "URGENT", list(plan.urgent)
+    yield "FINDINGS ON CT", list(plan.facts) or [Line("No finding was drafted from this CT", (CT_FINDINGS,))]
+    yield "STAGING", list(_staging_lines(plan))
+    yield "INTENT AND TREATMENT", list(_treatment_lines(plan))
+    yield "RADIOTHERAPY PRESCRIPTION", list(_prescription_lines(plan))
+    yield "TARGET VOLUMES", list(plan.targets)
+    yield "ORGANS AT RISK", [_constraint_line(row) for row in plan.constraints]
+    yield "SYSTEMIC TREATMENT", list(_systemic_lines(plan))
+    yield "SUPPORTIVE CARE", list(plan.supportive)
+    yield "FOLLOW-UP", list(plan.follow_up)
+    yield "OPEN QUESTIONS (NOT DETERMINABLE FROM CT UNLESS SAID)", [_need_line(plan, i) for i in range(len(plan.needs))]
+    yield "CONTRADICTIONS AND CHECKS", list(_check_lines(plan))
+    yield NOT_VERIFIED_HEADING, [Line(text, (APP_LOGIC,)) for text in plan.not_verified]
+
+
+# ---------------------------------------------------------------- staging
+def _staging_lines(plan: Plan) -> Iterator[Line]:
+    if plan.staging.site is None:
+        text = "No disease was found on this CT and no primary site is stated: nothing to stage"
+        yield Line(text if not plan.disease_seen else "Primary site not stated: stage cannot be derived", (APP_LOGIC,))
+        return
+    yield from _one_stage(plan.staging)
+    for other in plan.staging.alternatives:
+        yield from _one_stage(other)
+    if any(need.id == "histology" for need in plan.needs):
+        yield Line("The stage holds only if biopsy shows carcinoma: histology is not stated", (APP_LOGIC,))
+
+
+def _one_stage(staging: Staging) -> Iterator[Line]:
+    t, n, m = (c.value or f"{name}?" for c, name in ((staging.t, "T"), (staging.n, "N"), (staging.m, "M")))
+    prefix = "p" if staging.kind == "pathological" else "c"
+    group = f"stage {staging.group}" if staging.group else f"stage not determinable{_possible(staging)}"
+    state = " (provisional)" if staging.provisional else ""
+    sources = staging.sources or staging.t.sources or (APP_LOGIC,)
+    yield Line(f"{sentence(words(staging.site or ''))}: {prefix}{t} {prefix}{n} {prefix}{m}, {group}, {staging.edition}{state}", sources)
+    for name, category in (("T", staging.t), ("N", staging.n), ("M", staging.m)):
+        yield _category_line(name, category)
+
+
+def _possible(staging: Staging) -> str:
+    return f" (possible: {', '.join(staging.possible_groups)})" if staging.possible_groups else ""
+
+
+def _category_line(name: str, category: Category) -> Line:
+    needs = ", ".join(_label(fact) for fact in category.needs)
+    if category.value is None:
+        possible = f"; possible {', '.join(category.possible)}" if category.possible else ""
+        return Line(f"{name} cannot be derived: {needs or 'nothing is known of it'}{possible}", (APP_LOGIC,))
+    text = f"{category.value}: {category.basis}" if category.basis else category.value
+    if category.ambiguous:
+        text += "; sources disagree on this combination, a person decides"
+    others = [c for c in category.possible if c != category.value]
+    if category.provisional and others:
+        text += f"; could become {', '.join(others)} (not stated: {needs})"
+    return Line(text, category.sources)
+
+
+def _label(fact: str) -> str:
+    label = form_field(question_id(fact)).label
+    return label[:1].lower() + label[1:] if label[1:2].islower() else label
+
+
+# ---------------------------------------------------------------- treatment
+def _treatment_lines(plan: Plan) -> Iterator[Line]:
+    intent, modality = plan.intent, plan.modality
+    state = " (to be confirmed)" if intent.provisional else ""
+    yield Line(f"Intent: {intent.value or 'not decided'}{state}: {intent.reason}", intent.sources)
+    if modality.withheld:
+        yield Line(f"No treatment drafted: {modality.withheld}", (APP_LOGIC,))
+    if modality.lead is not None:
+        yield Line(f"Drafted below: {modality.label}{_replaced(plan)}", modality.lead.sources)
+        yield _option_line(modality.lead, "Basis")
+    for option in modality.options.applies:
+        if option is not modality.lead and not option.id.startswith("fu_"):
+            yield _option_line(option, "Also fits")
+    yield from modality.branches
+    for option in modality.options.depends:
+        facts = [f for f in option.depends_on if not f.startswith("case.t") and f not in ("case.n", "case.stage_group")]
+        if facts:
+            asked = ", ".join(_option_fact(f) for f in facts)
+            yield _option_line(option, f"Depends on {asked}")
+    for option in modality.options.avoid:
+        yield _option_line(option, "Advised against")
+
+
+def _replaced(plan: Plan) -> str:
+    if plan.eligibility is not None and plan.eligibility.verdict == "contraindicated" and "cisplatin" in plan.modality.label:
+        return "; cisplatin is contraindicated, an alternative takes its place"
+    return ""
+
+
+def _option_fact(fact: str) -> str:
+    return "whether systemic treatment is possible" if fact == "plan.concurrent_systemic" else _label_or_path(fact)
+
+
+def _label_or_path(fact: str) -> str:
+    try:
+        return _label(fact)
+    except Exception:  # noqa: BLE001
+        return fact
+
+
+def _option_line(option: Option, lead: str) -> Line:
+    strength = f" ({option.strength})" if option.strength else ""
+    principle = f": {option.principle}" if option.principle else ""
+    return Line(f"{lead}{strength}: {' / '.join(option.labels)}{principle}", option.sources)
+
+
+def _prescription_lines(plan: Plan) -> Iterator[Line]:
+    prescription = plan.prescription
+    if prescription.withheld:
+        yield Line(f"No dose drafted: {prescription.withheld}", (APP_LOGIC,))
+    for scheme in prescription.schemes:
+        yield from _scheme_lines(scheme)
+    for scheme in prescription.alternatives:
+        doses = " / ".join(f"{level.dose_gy:g}" for level in scheme.levels)
+        what = f" ({scheme.condition})" if scheme.condition else ""
+        counts = "/".join(dict.fromkeys(str(level.fractions) for level in scheme.levels))
+        yield Line(f"Alternative{what}: {doses} Gy in {counts} fractions, {scheme.schedule}", scheme.sources)
+
+
+def _scheme_lines(scheme: Scheme) -> Iterator[Line]:
+    if scheme.condition:
+        yield Line(f"{sentence(scheme.condition)}:", scheme.sources)
+    for level in scheme.levels:
+        purpose = f" ({level.purpose})" if level.purpose else ""
+        text = (
+            f"{level.target}{purpose}: {level.dose_gy:g} Gy in {level.fractions} fractions of {level.per_fraction_gy:g} Gy; "
+            f"computed EQD2 {level.eqd2_10_gy:.1f} Gy, BED {level.bed10_gy:.1f} Gy (alpha/beta 10 Gy assumed, no time factor)"
+        )
+        yield Line(text, (*level.sources, *documents(load_kb().entry("eqd2"))))
+    yield Line(f"Schedule: {scheme.schedule}", scheme.sources)
+
+
+def _constraint_line(row: Constraint) -> Line:
+    unit = row.unit if row.unit == "%" else f" {row.unit}"
+    details = [row.level.replace("_", " "), f"priority {row.priority}", row.endpoint, f"risk {row.risk}" if row.risk else "", row.applies]
+    text = f"{row.structure} {row.metric} {row.op} {row.limit:g}{unit} ({'; '.join(d for d in details if d)}): {_STATUS_WORDS[row.status]}"
+    sources = row.sources
+    if row.value is not None:
+        text += f", {row.value:.1f}{unit}, margin {row.margin:+.1f}{unit}"
+    if row.status != "not_evaluable":
+        sources = (*sources, DOSE_METRICS)
+    return Line(text, sources)
+
+
+def _systemic_lines(plan: Plan) -> Iterator[Line]:
+    if plan.eligibility is not None:
+        yield from _eligibility_lines(plan)
+    order = {"drafted": 0, "alternative": 1, "not_eligible": 2, "avoid": 3}
+    lead = {"drafted": "Drafted", "alternative": "Alternative", "not_eligible": "Not suitable", "avoid": "Advised against"}
+    for row in sorted(plan.systemic, key=lambda r: order[r.status]):
+        yield _agent_line(row, lead[row.status])
+
+
+def _agent_line(row: SystemicOption, lead: str) -> Line:
+    text = f"{lead}: {row.agent}" + (f", {row.dose}" if row.dose else "")
+    tail = "; ".join(part for part in (row.reason, row.evidence) if part)
+    return Line(f"{text} ({tail})" if tail else text, row.sources)
+
+
+def _eligibility_lines(plan: Plan) -> Iterator[Line]:
+    verdict = plan.eligibility.verdict if plan.eligibility else "undetermined"
+    text = {
+        "contraindicated": "Cisplatin is contraindicated on the form's facts",
+        "relative": "Cisplatin: relative contraindication, weigh it; weekly dosing is the usual answer",
+        "eligible": "Cisplatin: no contraindication among the facts that were stated",
+        "undetermined": "Cisplatin eligibility is not determined: see the open questions",
+    }[verdict]
+    kb = load_kb()
+    consensus = documents(kb.entry("ce_apac")) if verdict in ("contraindicated", "relative") else ()
+    yield Line(text, (CLINICAL_FORM, *consensus))
+    for criterion in plan.eligibility.criteria if plan.eligibility else ():
+        yield Line(f"{sentence(criterion.kind)} criterion: {criterion.text}", (CLINICAL_FORM, *criterion.sources))
+    if verdict in ("relative", "eligible", "undetermined") and any(s.id.startswith("cis_") for s in plan.systemic):
+        entry = kb.entry("cis_min_cum")
+        yield Line(f"Cisplatin: {entry['rule']}", documents(entry))
+
+
+# ---------------------------------------------------------------- questions and checks
+def _need_line(plan: Plan, index: int) -> Line:
+    need = plan.needs[index]
+    where = " (indeterminate on CT)" if need.from_ct else ""
+    return Line(f"{need.question}{where}: would change {need.changes}" if need.changes else need.question, need.sources or (APP_LOGIC,))
+
+
+def _check_lines(plan: Plan) -> Iterator[Line]:
+    for check in plan.checks:
+        if check.status in ("fail", "warn"):
+            yield Line(f"{check.details.get('severity', check.status).upper()}: {check.message}", check_documents(check))
+    passed = sum(c.status == "pass" for c in plan.checks)
+    silent = sum(c.status == "not_evaluated" for c in plan.checks)
+    yield Line(f"{passed} rules passed, {silent} could not be evaluated because facts are missing", (APP_LOGIC,))
+
+
+def check_documents(check: CheckResult) -> tuple[Document, ...]:
+    """Return the documents of a fired rule; the program itself where the rule has none."""
+    try:
+        entry = load_kb().entry(check.id)
+    except KnowledgeBaseError:
+        return (APP_LOGIC,)
+    return documents(entry) or (APP_LOGIC,)
+
+
+def fact(plan: Plan, path: str) -> object:
+    """Return one value of the plan's JSON by dotted path."""
+    return lookup(plan.to_json(), path)

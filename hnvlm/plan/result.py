@@ -1,0 +1,138 @@
+"""What a drafted plan is made of. Plain values: the text is rendered from them and checked against them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hnvlm.plan.case import Line
+from hnvlm.plan.constraints import Constraint
+from hnvlm.plan.eligibility import Eligibility
+from hnvlm.plan.kb import Document
+from hnvlm.plan.options import Option, OptionSet, SystemicOption
+from hnvlm.plan.prescription import Prescription
+from hnvlm.plan.staging import Staging
+from hnvlm.types import CheckResult
+
+HEADER = "AI DRAFT - RESEARCH USE ONLY. Not medical advice. To be reviewed, corrected and signed by a clinician."
+
+
+@dataclass(frozen=True)
+class Need:
+    """An open question: what is not known, why it matters.
+
+    Attributes:
+        id: Form field that answers it; "" when only the images or a person can.
+        question: Label of the field.
+        changes: The branch of the plan that the answer would change.
+        from_ct: Always False for what CT cannot show: it is asked for, never inferred.
+    """
+
+    id: str
+    question: str
+    changes: str
+    sources: tuple[Document, ...] = ()
+    from_ct: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return {
+            "id": self.id, "question": self.question, "changes": self.changes, "determinable_from_ct": self.from_ct,
+            "sources": [d.title for d in self.sources],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Curative, palliative or undecided (None), and why."""
+
+    value: str | None
+    reason: str
+    sources: tuple[Document, ...]
+    provisional: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return {"value": self.value, "reason": self.reason, "provisional": self.provisional}
+
+
+@dataclass(frozen=True)
+class Modality:
+    """The drafted treatment and every other option.
+
+    Attributes:
+        drafted: Option token of actions.yaml that prescription and systemic treatment follow, or None.
+        label: The same in words.
+        lead: Entry of the option table it comes from.
+        branches: What would be drafted under each value of a missing fact.
+        withheld: Why nothing was drafted, "" otherwise.
+    """
+
+    drafted: str | None
+    label: str
+    lead: Option | None
+    options: OptionSet
+    branches: tuple[Line, ...] = ()
+    withheld: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return {
+            "drafted": self.label or None, "withheld": self.withheld,
+            "lead": self.lead.to_json() if self.lead else None,
+            "options": [o.to_json() for o in self.options.applies],
+            "depends": [o.to_json() for o in self.options.depends],
+            "avoid": [o.to_json() for o in self.options.avoid],
+            "branches": [b.text for b in self.branches],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A drafted treatment plan: an AI draft for research use, to be corrected and signed by a clinician.
+
+    Attributes:
+        urgent: What must be told before anything else.
+        facts: What CT shows, as drafted or corrected.
+        needs: Open questions, most decisive first.
+        checks: Every contradiction rule: fired ones first (fail, warn), then not_evaluated, then pass.
+        not_verified: Entries that no graded source confirms, named without their numbers.
+        sources: Documents in the order of their tags in ``text`` ([S1] is the first).
+        text: The plan with headings; every line ends with its source tags.
+    """
+
+    urgent: tuple[Line, ...]
+    facts: tuple[Line, ...]
+    staging: Staging
+    intent: Intent
+    modality: Modality
+    prescription: Prescription
+    targets: tuple[Line, ...]
+    constraints: tuple[Constraint, ...]
+    eligibility: Eligibility | None
+    systemic: tuple[SystemicOption, ...]
+    supportive: tuple[Line, ...]
+    follow_up: tuple[Line, ...]
+    needs: tuple[Need, ...]
+    checks: tuple[CheckResult, ...]
+    not_verified: tuple[str, ...]
+    disease_seen: bool = True
+    sources: tuple[Document, ...] = field(default=())
+    text: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as one JSON-serialisable dict."""
+        return {
+            "header": HEADER, "text": self.text, "urgent": [line.text for line in self.urgent],
+            "facts": [line.text for line in self.facts], "staging": self.staging.to_json(),
+            "intent": self.intent.to_json(), "modality": self.modality.to_json(),
+            "prescription": self.prescription.to_json(), "targets": [line.text for line in self.targets],
+            "constraints": [c.to_json() for c in self.constraints],
+            "cisplatin": self.eligibility.to_json() if self.eligibility else None,
+            "systemic": [s.to_json() for s in self.systemic], "supportive_care": [x.text for x in self.supportive],
+            "follow_up": [x.text for x in self.follow_up], "needs": [n.to_json() for n in self.needs],
+            "open_questions": [f"{n.question}: {n.changes}" for n in self.needs],
+            "checks": [asdict(c) for c in self.checks], "not_verified": list(self.not_verified),
+            "disease_seen": self.disease_seen,
+            "sources": [{"tag": f"S{i}", **d.to_json()} for i, d in enumerate(self.sources, start=1)],
+        }  # fmt: skip

@@ -1,0 +1,111 @@
+"""All contradiction rules of safety.yaml, run on one case and its draft."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hnvlm.plan.conditions import Context, Functions, holds, judge, lookup, nest
+from hnvlm.plan.kb import KnowledgeBase
+from hnvlm.plan.prescription import bed_gy, eqd2_gy
+from hnvlm.plan.staging import derive_group, derive_n, derive_t
+from hnvlm.types import CheckResult
+
+# block and error stop a draft from being shown as settled; warn and info ask for a reason or remind.
+_STATUS = {"block": "fail", "error": "fail", "warn": "warn", "info": "warn"}
+_SEVERITY_ORDER = {"block": 0, "error": 1, "warn": 2, "info": 3}
+
+
+def _numbers(*values: Any) -> bool:
+    return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+
+
+def icd_fits_site(kb: KnowledgeBase, code: str | None, site: str | None) -> bool | None:
+    """Whether an ICD-10 code belongs to a staging site; None when either is unknown or the site lists none."""
+    row = kb.site_row(site)
+    if not code or not row or "icd10" not in row:
+        return None
+    return any(code == c or code.startswith(c if "." in c else c + ".") for c in row["icd10"])
+
+
+def rule_functions(kb: KnowledgeBase) -> Functions:
+    """Return the functions a condition may call: each takes the context, then its arguments."""
+
+    def numeric(compute: Any) -> Any:
+        return lambda _, *args: compute(*args) if _numbers(*args) else None
+
+    return {
+        "mul": numeric(lambda a, b: a * b),
+        "abs_diff": numeric(lambda a, b: abs(a - b)),
+        "ratio": numeric(lambda a, b: a / b if b else None),
+        "bed": numeric(bed_gy),
+        "eqd2": numeric(eqd2_gy),
+        "n_missing_from": lambda _, wanted, there: len(set(wanted or ()) - set(there or ())),
+        "n_common": lambda _, a, b: len(set(a or ()) & set(b or ())),
+        "n_outside_union": lambda _, a, b, c: len(set(a or ()) - set(b or ()) - set(c or ())),
+        "derive_t": lambda context: derive_t(kb, context),
+        "derive_n": lambda context: derive_n(kb, context),
+        "derive_group": lambda context: derive_group(kb, context),
+        "icd_fits_site": lambda _, code, site: icd_fits_site(kb, code, site),
+    }
+
+
+def run_rules(kb: KnowledgeBase, context: Mapping[str, Any], rules: list[dict[str, Any]] | None = None) -> list[CheckResult]:
+    """Run every rule on a case and its draft.
+
+    Args:
+        context: Facts named as in safety.yaml ``meta.fields``, nested or with dotted keys.
+        rules: Rules to run, default all.
+
+    Returns:
+        One result per firing (a rule with ``for_each`` may fire several times) and one per rule that stayed
+        silent: ``pass``, or ``not_evaluated`` with the missing fields in ``details``. Firings first, worst first.
+    """
+    nested, functions = nest(context), rule_functions(kb)
+    results = [r for rule in (rules or kb["safety"]["rules"]) for r in _run(rule, nested, functions)]
+    order = {"fail": 0, "warn": 1, "not_evaluated": 2, "pass": 3}
+    return sorted(results, key=lambda r: (order[r.status], _SEVERITY_ORDER[r.details["severity"]]))
+
+
+def _contexts(rule: Mapping[str, Any], context: Context) -> Iterator[Context]:
+    if "for_each" not in rule:
+        yield context
+        return
+    for item in lookup(context, rule["for_each"]) or []:
+        yield {**context, rule["as"]: item}
+
+
+def _run(rule: Mapping[str, Any], context: Context, functions: Functions) -> list[CheckResult]:
+    fired: list[CheckResult] = []
+    missing: set[str] = set()
+    contexts = list(_contexts(rule, context))
+    for inner in contexts:
+        if holds(rule["when"], inner, functions):
+            fired.append(_result(rule, _STATUS[rule["severity"]], _message(rule, inner), {}))
+            continue
+        verdict = judge(rule["when"], inner, functions)
+        if verdict.truth is None:
+            missing |= verdict.missing
+    if fired:
+        return fired
+    if not contexts:
+        missing = {rule["for_each"]}
+    status = "not_evaluated" if missing else "pass"
+    return [_result(rule, status, re.sub(r"\{[^}]*\}", "...", rule["message"]), {"missing": sorted(missing)})]
+
+
+def _message(rule: Mapping[str, Any], context: Context) -> str:
+    def fill(match: re.Match[str]) -> str:
+        value = lookup(context, match[1])
+        return "?" if value is None else str(value)
+
+    return re.sub(r"\{([a-z0-9_.]+)\}", fill, rule["message"])
+
+
+def _result(rule: Mapping[str, Any], status: str, message: str, details: dict[str, Any]) -> CheckResult:
+    if rule["basis"] == "fact" and not rule["verified"]:
+        message += " (rule from general knowledge, not verified)"
+    details |= {"severity": rule["severity"], "category": rule["category"], "verified": rule["verified"], "basis": rule["basis"]}
+    seen = [s["document"] for s in rule["source"] if s["seen"]]
+    return CheckResult(rule["id"], status, message, "; ".join(seen), details)

@@ -1,0 +1,81 @@
+"""Tables into words: conditions, tokens and fields as a clinician would say them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from hnvlm.plan.form import FORM_FIELDS
+
+# Bare fact names of the staging tables -> (words, unit).
+_FACT_WORDS = {
+    "size_cm": ("greatest dimension", "cm"), "doi_mm": ("depth of invasion", "mm"), "invaded": ("invasion", ""),
+    "n_subsites": ("subsites involved", ""), "cord_mobility": ("cord mobility", ""), "in_situ": ("in situ", ""),
+    "cords_involved": ("cords involved", ""), "primary_found": ("primary found", ""), "assessable": ("assessable", ""),
+    "n_pos": ("involved nodes", ""), "laterality": ("side", ""), "max_node_cm": ("largest node", "cm"),
+    "ene_clinical": ("clinically overt extranodal extension", ""), "ene_path": ("extranodal extension in specimen", ""),
+    "below_cricoid": ("node below the cricoid", ""), "retropharyngeal_only": ("retropharyngeal nodes only", ""),
+    "distant": ("distant metastasis", ""),
+}  # fmt: skip
+_SPECIAL_TOKENS = {
+    "oropharynx_p16_neg": "oropharynx, p16-negative", "oropharynx_p16_pos": "oropharynx, p16-positive",
+    "unknown_primary_neck": "unknown primary, p16- and EBV-negative", "larynx_supraglottis": "larynx, supraglottis",
+    "larynx_glottis": "larynx, glottis", "larynx_subglottis": "larynx, subglottis",
+    "major_salivary": "major salivary gland", "squamous_cell_carcinoma": "squamous cell carcinoma",
+}  # fmt: skip
+_OPERATORS = {
+    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "", "ne": "other than", "in": "", "not_in": "none of",
+    "has_any": "of", "has_none": "none of", "is_true": "", "is_false": "", "missing": "not stated",
+    "present": "stated",
+}  # fmt: skip
+# Staging facts whose question in the form has another id.
+_FORM_ID_OF_FACT = {
+    "size_cm": "tumour_size_mm", "n_pos": "nodes_n_pos", "laterality": "nodes_laterality", "max_node_cm": "nodes_max_mm",
+    "ene_path": "ene_path", "tumour.size_cm": "tumour_size_mm", "nodes.max_node_cm": "nodes_max_mm",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _labels() -> dict[str, tuple[str, str, str]]:
+    """Return form path and bare fact name -> (id, label, unit)."""
+    return {f.path: (f.id, f.label, f.unit) for f in FORM_FIELDS}
+
+
+def question_id(fact: str) -> str:
+    """Return the form field that answers a missing fact (``doi_mm``, ``patient.ecog``); the fact itself if none does."""
+    if fact in _FORM_ID_OF_FACT:
+        return _FORM_ID_OF_FACT[fact]
+    if fact in _labels():
+        return _labels()[fact][0]
+    last = fact.rsplit(".", 1)[-1]
+    return next((f.id for f in FORM_FIELDS if f.path.rsplit(".", 1)[-1] == last), fact)
+
+
+def sentence(text: str) -> str:
+    """Return the text with a capital first letter."""
+    return text[:1].upper() + text[1:]
+
+
+def words(token: str) -> str:
+    """Return a table token as words: ``oropharynx_p16_neg`` becomes ``oropharynx, p16-negative``."""
+    return _SPECIAL_TOKENS.get(token, str(token).replace("_", " "))
+
+
+def describe(condition: Mapping[str, Any]) -> str:
+    """Put a condition into words: ``greatest dimension > 2 cm and greatest dimension <= 4 cm``."""
+    for word, joint in (("all", " and "), ("any", " or ")):
+        if word in condition:
+            parts = [describe(c) for c in condition[word]]
+            return joint.join(f"({p})" if word == "all" and " or " in p else p for p in parts)
+    if "not" in condition:
+        return f"not ({describe(condition['not'])})"
+    fact, op = str(condition["f"]), condition["op"]
+    name, unit = _FACT_WORDS.get(fact, (fact, ""))
+    if fact in _labels():
+        _, name, unit = _labels()[fact]
+    value = condition.get("v", "")
+    text = ", ".join(words(v) for v in value) if isinstance(value, list) else words(str(value))
+    if op == "is_false":
+        return f"no {name}"
+    return " ".join(part for part in (name, _OPERATORS[op], text, unit if text else "") if part)
