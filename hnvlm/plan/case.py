@@ -82,6 +82,8 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
     flat["case.primary_site"] = site and site.split("_")[0] if site in LARYNX_SITES else site
     flat |= _node_facts(present, findings, flat)
     _convert_lengths(flat)
+    if "path.ene" in flat:
+        flat["nodes.ene_path"] = flat["path.ene"]
     airway = _airway(kb, present)
     if airway is not None:
         flat["report.airway_grade"] = airway[0]
@@ -110,8 +112,8 @@ def _choose_mass(present: list[Finding], form: Mapping[str, Any]) -> tuple[Findi
         conflicts.append(
             _conflict(
                 "fid_site_primary",
-                f"CT draft shows a mass in the {masses[0].site or 'neck'}, the form names {words(form['site'])}: the form is "
-                "used, and the size drafted from CT is not",
+                f"CT draft shows a mass in the {masses[0].site or 'neck'}, the form names {words(form['site'])}: "
+                "the form is used, and the size drafted from CT is not",
             )
         )
     chosen = fitting[0] if fitting else None
@@ -162,11 +164,13 @@ def _node_facts(present: list[Finding], findings: Sequence[Finding], flat: Mappi
     if "nodes.n_pos" in flat:
         # The form counts the nodes: CT may still say how large and on which side they are.
         if flat["nodes.n_pos"] == 0:
-            return {}
+            return {"nodes.max_node_cm": 0.0}
     elif nodes or any(f.kind == "node" and f.presence == "absent" and f.level is None for f in findings):
         out["nodes.n_pos"] = sum(2 if f.side == "bilateral" else 1 for f in nodes)
     elif any(f.kind == "node" and f.presence == "absent" for f in findings):
         out["nodes.n_pos"] = 0
+    if out.get("nodes.n_pos") == 0:
+        out["nodes.max_node_cm"] = 0.0
     sizes = [f.size_mm for f in nodes if f.size_mm is not None]
     if sizes and "nodes.max_node_mm" not in flat:
         out |= {"nodes.max_node_cm": max(sizes) / 10, "nodes.size_axis": "long"}
@@ -217,7 +221,8 @@ def _airway(kb: KnowledgeBase, present: list[Finding]) -> tuple[str, tuple[Line,
     grade, finding = worst
     if not grade["urgent"]:
         return grade["grade"], ()
-    text = f"{grade['grade'].capitalize()} airway narrowing: {describe_finding(finding)}. {sentence(table['action'])}"
+    seen = describe_finding(finding).split(", ", 1)[-1]
+    text = f"{grade['grade'].capitalize()} airway narrowing ({seen}). {sentence(table['action'])}"
     return grade["grade"], (Line(text, (CT_FINDINGS, *documents(table))),)
 
 

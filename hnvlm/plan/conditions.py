@@ -43,7 +43,7 @@ class Verdict:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Expand dotted keys: ``{"plan.rt": {...}, "plan.side": "left"}`` becomes ``{"plan": {"rt": ..., "side": ...}}``."""
+    """Expand dotted keys: ``{"plan.rt": 1, "plan.side": "left"}`` becomes ``{"plan": {"rt": 1, "side": "left"}}``."""
     out: dict[str, Any] = {}
     for key, value in flat.items():
         *parents, last = str(key).split(".")
@@ -101,7 +101,7 @@ def satisfied_part(condition: Condition, context: Context, functions: Functions 
     """Return a condition that holds without the alternatives that do not: why it holds, not how else it could."""
     if "any" in condition:
         true = [satisfied_part(c, context, functions) for c in condition["any"] if holds(c, context, functions)]
-        return true[0] if len(true) == 1 else {"any": true}
+        return true[0] if len(true) == 1 else {"all": true}
     if "all" in condition:
         return {"all": [satisfied_part(c, context, functions) for c in condition["all"]]}
     if condition.get("op") == "has_any":

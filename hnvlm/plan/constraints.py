@@ -88,7 +88,9 @@ def build_constraints(
     rows = []
     for constraint_id in templates()[template]:
         entry = kb.entry(constraint_id)
-        organ = entry.get("organ") or kb["constraints"]["openkbp"]["tg263_map"].get(entry["structure"], entry["structure"])
+        organ = entry.get("organ") or kb["constraints"]["openkbp"]["tg263_map"].get(
+            entry["structure"], entry["structure"]
+        )
         if not entry["verified"] or entry["limit"] is None or organ in spared:
             continue
         rows += [_row(entry, name) for name in names if _is_organ(name, organ)]
@@ -159,7 +161,12 @@ def _canonical_values(structure: str, metrics: Mapping[str, float]) -> dict[str,
     for metric, value in metrics.items():
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or abs(value) == float("inf"):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or value != value
+            or abs(value) == float("inf")
+        ):
             raise UsageError(f"Dose metric {metric} of {structure} is {value!r}; it must be a finite number.")
         values[canonical_metric(metric)] = float(value)
     return values

@@ -8,8 +8,9 @@ from typing import Any
 
 from hnvlm.plan.case import Case, Line, build_case
 from hnvlm.plan.conditions import lookup
-from hnvlm.plan.constraints import DoseMetrics, build_constraints, canonical_metric, evaluate
+from hnvlm.plan.constraints import DoseMetrics, build_constraints, evaluate
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
+from hnvlm.plan.facts import plan_facts
 from hnvlm.plan.form import validate_form
 from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, KnowledgeBase, documents, load_kb
 from hnvlm.plan.options import (
@@ -61,25 +62,32 @@ def draft_plan(
     case = build_case(kb, findings, validate_form(form))
     staging = _staged(kb, case)
     intent = _intent(case, staging)
-    context = _staged_context(case, staging, intent)
+    cisplatin = cisplatin_eligibility(kb, case.context)
+    context = _staged_context(case, staging, intent, cisplatin)
     modality = _modality(kb, case, staging, context)
-    eligibility = _eligibility(kb, context, modality)
-    prescription = _prescription(kb, case, context, modality, eligibility)
-    systemic = _systemic(kb, case, modality, eligibility)
+    eligibility = cisplatin if _holds_cisplatin(kb, context, modality) else None
+    prescription = _prescription(kb, context, modality, cisplatin)
+    systemic = _systemic(kb, modality, cisplatin)
     names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
     rows = build_constraints(kb, names, site=staging.site, template=template)
     rows = evaluate(rows, dose_metrics) if prescription.schemes or dose_metrics or structures else ()
     targets = draft_targets(kb, context, prescription)
-    facts = {**context, "plan": _plan_facts(kb, context, modality, prescription, systemic, names, dose_metrics, eligibility)}
+    facts = {
+        **context,
+        "plan": plan_facts(kb, context, modality, prescription, systemic, names, dose_metrics, eligibility),
+    }
     plan = Plan(
         urgent=case.urgent, facts=case.facts, staging=staging, intent=intent, modality=modality,
         prescription=prescription, targets=targets, constraints=rows, eligibility=eligibility, systemic=systemic,
-        supportive=_supportive(kb, prescription), follow_up=_follow_up(kb, modality),
+        supportive=_supportive(kb, prescription), follow_up=_follow_up(kb, modality, prescription),
         needs=open_questions(
-            case, staging, modality.options, eligibility, radiotherapy=bool(prescription.schemes) or modality.drafted is None,
+            case, staging, modality.options, eligibility,
+            radiotherapy=bool(prescription.schemes) or modality.drafted is None,
             surgery_first=prescription.kind == "postoperative",
+            pembrolizumab=any("pembrolizumab" in s.agent and s.status != "avoid" for s in systemic),
         ),
-        checks=_in_order([*case.conflicts, *run_rules(kb, facts)]), not_verified=_not_verified(kb, context, modality, prescription),
+        checks=_in_order([*case.conflicts, *run_rules(kb, facts)]),
+        not_verified=_not_verified(kb, context, modality, prescription),
         disease_seen=case.disease_seen or case.primary_site is not None,
     )  # fmt: skip
     text, sources = render(plan)
@@ -100,7 +108,9 @@ def _with_stated(kb: KnowledgeBase, case: Case, staging: Staging) -> Staging:
     for name in "tnm":
         derived: Category = getattr(staging, name)
         if name in stated:
-            changes[name] = Category(stated[name], derived.table, "as stated on the form", possible=(stated[name],), sources=(CLINICAL_FORM,))
+            changes[name] = Category(
+                stated[name], derived.table, "as stated on the form", possible=(stated[name],), sources=(CLINICAL_FORM,)
+            )
     if not changes:
         return staging
     staging = replace(staging, **changes)
@@ -121,54 +131,95 @@ def _intent(case: Case, staging: Staging) -> Intent:
     if not (case.disease_seen or case.primary_site):
         return Intent(None, "no disease is known", (APP_LOGIC,))
     if staging.m.value == "M1":
-        return Intent("palliative", "distant metastasis is stated; oligometastatic disease may be an exception", (CLINICAL_FORM, APP_LOGIC))
+        return Intent(
+            "palliative",
+            "distant metastasis is stated; oligometastatic disease may be an exception",
+            (CLINICAL_FORM, APP_LOGIC),
+        )
     if ecog is not None and ecog >= 3:
-        return Intent("palliative", f"ECOG {ecog} is stated; curative intent would need a reason", (CLINICAL_FORM, APP_LOGIC))
+        return Intent(
+            "palliative", f"ECOG {ecog} is stated; curative intent would need a reason", (CLINICAL_FORM, APP_LOGIC)
+        )
     if case.form.get("setting") == "recurrent_metastatic":
-        return Intent(None, "recurrent disease: curative salvage or palliation is for the multidisciplinary meeting", (APP_LOGIC,))
+        return Intent(
+            None, "recurrent disease: curative salvage or palliation is for the multidisciplinary meeting", (APP_LOGIC,)
+        )
     return Intent("curative", "no distant metastasis or poor performance is stated", (CLINICAL_FORM, APP_LOGIC))
 
 
-def _staged_context(case: Case, staging: Staging, intent: Intent) -> dict[str, Any]:
+def _staged_context(case: Case, staging: Staging, intent: Intent, cisplatin: Eligibility) -> dict[str, Any]:
     """Return the case's facts with stage and intent, as options, doses and rules read them."""
     stated = lookup(case.context, "stated") or {}
     facts = dict(lookup(case.context, "case") or {})
-    facts |= {"t": staging.t.value, "n": staging.n.value, "m": staging.m.value, "site": staging.site, "intent": intent.value}
+    facts |= {
+        "t": staging.t.value,
+        "n": staging.n.value,
+        "m": staging.m.value,
+        "site": staging.site,
+        "intent": intent.value,
+    }
     facts["stage_group"] = stated.get("stage_group") or staging.group
     if staging.m.value == "M1":
         facts["setting"] = "recurrent_metastatic"
     chemo = case.form.get("chemo_possible")
     plan = {"concurrent_systemic": "none"} if chemo is False else {"concurrent_systemic": "any"} if chemo else {}
-    return {**case.context, "case": {k: v for k, v in facts.items() if v is not None}, "plan": plan}
+    patient = dict(lookup(case.context, "patient") or {})
+    if cisplatin.verdict in ("contraindicated", "eligible"):
+        patient["cisplatin_eligible"] = cisplatin.verdict == "eligible"
+    days = lookup(case.context, "plan.rt.days_from_surgery")
+    plan |= {"rt": {"days_from_surgery": days}} if days is not None else {}
+    return {**case.context, "case": {k: v for k, v in facts.items() if v is not None}, "patient": patient, "plan": plan}
 
 
 def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str, Any]) -> Modality:
-    """Choose the treatment to draft: the most specific, strongest sourced entry; within it the path with radiotherapy."""
+    """Choose the treatment to draft: the most specific, strongest entry; within it the path with radiotherapy."""
     if not case.disease_seen and case.primary_site is None:
-        return Modality(None, "", None, OptionSet(), withheld="no disease was found on this CT and the form names no primary")
+        return Modality(
+            None, "", None, OptionSet(), withheld="no disease was found on this CT and the form names no primary"
+        )
     if staging.site is None:
         return Modality(None, "", None, OptionSet(), withheld="the primary site is not known")
     histology = case.form.get("histology")
     if histology not in (None, "none_yet", *_SQUAMOUS):
-        why = f"histology is {words(histology)}: the tables hold options for squamous cell and nasopharyngeal carcinoma only"
+        why = f"histology is {words(histology)}: the tables cover squamous cell and nasopharyngeal carcinoma only"
         return Modality(None, "", None, OptionSet(), withheld=why)
     options = find_options(kb, context, staging.site)
     branches = _branches(kb, context, staging)
     lead = options.lead(kb)
     if lead is None:
-        why = "stage is not complete" if staging.group is None else "the tables hold no verified treatment for this site and stage"
+        incomplete = staging.group is None and (options.applies or options.depends)
+        why = (
+            "the stage is not complete"
+            if incomplete
+            else "the tables hold no verified treatment for this site and stage"
+        )
         return Modality(None, "", None, options, branches, why)
     drafted = _path(kb, lead, context)
-    return Modality(drafted, action(kb, drafted)["label"], lead, options, branches)
+    return Modality(drafted, _label(kb, lead, drafted), lead, options, branches)
+
+
+def _label(kb: KnowledgeBase, lead: Option, drafted: str) -> str:
+    """Name the drafted treatment, and what stands before it in the same entry without radiotherapy."""
+    entry = action(kb, drafted)
+    if entry["rt"] == "palliative":
+        return "palliative radiotherapy, one of the schedules below"
+    first = action(kb, lead.actions[0])
+    if drafted in lead.actions and "rt" not in first["modalities"] and "rt" in entry["modalities"]:
+        return f"{first['label']}, or {entry['label']}: the multidisciplinary meeting chooses"
+    return entry["label"]
 
 
 def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any]) -> str:
-    """Within an entry take the first whole treatment that holds radiotherapy, and one without drugs if they are ruled out."""
+    """Within an entry take the first whole treatment with radiotherapy, without drugs where they are ruled out."""
     whole = [t for t in lead.actions if action(kb, t)["kind"] in ("primary", "systemic")]
     with_rt = [t for t in whole if "rt" in action(kb, t)["modalities"]] or whole
+    if uses_cisplatin(kb, with_rt[0]) and lookup(context, "patient.cisplatin_eligible") is False:
+        instead = kb["actions"]["without_cisplatin"]
+        return instead.get(context["case"]["site"]) or instead[action(kb, with_rt[0])["rt"]]
     if lookup(context, "plan.concurrent_systemic") == "none":
-        local = [t for t in with_rt if "systemic" not in action(kb, t)["modalities"]]
-        return local[0] if local else "rt_alone" if action(kb, with_rt[0])["rt"] == "definitive" else with_rt[0]
+        kind = action(kb, with_rt[0])["rt"]
+        local = [t for t in with_rt if "systemic" not in action(kb, t)["modalities"] and action(kb, t)["rt"] == kind]
+        return local[0] if local else {"definitive": "rt_alone", "postoperative": "postop_rt"}.get(kind, with_rt[0])
     return with_rt[0]
 
 
@@ -180,7 +231,9 @@ def _branches(kb: KnowledgeBase, context: dict[str, Any], staging: Staging) -> t
             lines.append(_branch(kb, context, other, words(other.site or "")))
     if staging.t.value is None and staging.n.value is not None:
         for t in staging.t.possible:
-            row = group_row(kb, staging.site, t, staging.n.value, staging.m.value, pathological=staging.kind == "pathological")
+            row = group_row(
+                kb, staging.site, t, staging.n.value, staging.m.value, pathological=staging.kind == "pathological"
+            )
             if row:
                 assumed = replace(staging, t=replace(staging.t, value=t), group=row["group"], sources=documents(row))
                 lines.append(_branch(kb, context, assumed, t))
@@ -195,31 +248,41 @@ def _branch(kb: KnowledgeBase, context: dict[str, Any], staging: Staging, name: 
     return Line(text, (*staging.sources, *(lead.sources if lead else ())))
 
 
-def _eligibility(kb: KnowledgeBase, context: dict[str, Any], modality: Modality) -> Eligibility | None:
-    """Judge cisplatin where the drafted treatment or an option holds it."""
+def _holds_cisplatin(kb: KnowledgeBase, context: dict[str, Any], modality: Modality) -> bool:
+    """Whether cisplatin plays a part: in an option, or after surgery by pathology."""
+    if lookup(context, "plan.concurrent_systemic") == "none":
+        return False
     tokens = [t for o in (*modality.options.applies, *modality.options.depends) for t in o.actions]
-    if lookup(context, "plan.concurrent_systemic") == "none" or not any(uses_cisplatin(kb, t) for t in tokens):
-        return None
-    return cisplatin_eligibility(kb, context)
+    after_surgery = modality.drafted is not None and action(kb, modality.drafted)["rt"] == "postoperative"
+    return after_surgery or any(uses_cisplatin(kb, t) for t in tokens)
 
 
 def _prescription(
-    kb: KnowledgeBase, case: Case, context: dict[str, Any], modality: Modality, eligibility: Eligibility | None
+    kb: KnowledgeBase, context: dict[str, Any], modality: Modality, cisplatin: Eligibility
 ) -> Prescription:
-    if modality.drafted is None:
-        return Prescription("none", withheld=modality.withheld)
-    systemic = "systemic" in action(kb, modality.drafted)["modalities"]
-    concurrent = systemic and lookup(context, "plan.concurrent_systemic") != "none"
-    return draft_prescription(kb, context, action(kb, modality.drafted)["rt"], concurrent=concurrent)
+    possible = cisplatin.verdict != "contraindicated"
+    if modality.drafted is not None:
+        drafted = action(kb, modality.drafted)
+        kind, condition = drafted["rt"], "if radiotherapy is chosen" if ", or " in modality.label else ""
+        relief = [t for o in modality.options.applies for t in o.actions if action(kb, t)["rt"] == "palliative"]
+        if kind == "none" and relief:
+            kind, condition = "palliative", "only if local symptoms call for radiotherapy"
+        concurrent = "systemic" in drafted["modalities"]
+        return draft_prescription(kb, context, kind, concurrent=concurrent, cisplatin=possible, condition=condition)
+    curative = context["case"].get("intent") == "curative" and context["case"].get("setting") == "definitive"
+    if curative and (modality.options.applies or modality.options.depends):
+        only_if = "only if staging leads to definitive radiotherapy"
+        drafted = draft_prescription(kb, context, "definitive", concurrent=True, cisplatin=possible, condition=only_if)
+        return replace(drafted, alternatives=())
+    return Prescription("none", withheld=modality.withheld)
 
 
-def _systemic(
-    kb: KnowledgeBase, case: Case, modality: Modality, eligibility: Eligibility | None
-) -> tuple[SystemicOption, ...]:
+def _systemic(kb: KnowledgeBase, modality: Modality, cisplatin: Eligibility) -> tuple[SystemicOption, ...]:
     if modality.drafted is None:
         return ()
-    rows = list(systemic_options(kb, modality.drafted, modality.options, eligibility or Eligibility("undetermined")))
-    avoid = [t for o in modality.options.avoid for t in o.actions]
+    rows = list(systemic_options(kb, modality.drafted, modality.options, cisplatin))
+    combined = "systemic" in action(kb, modality.drafted)["modalities"] and action(kb, modality.drafted)["rt"] != "none"
+    avoid = [t for o in modality.options.avoid for t in o.actions if combined]
     for token in dict.fromkeys(avoid):
         # Advice against a regimen carries its evidence only where the agent table has a verified entry of that name.
         row = systemic_option(kb, token, "avoid") if token in kb.entries else None
@@ -227,97 +290,39 @@ def _systemic(
     return tuple(rows)
 
 
-def _plan_facts(
-    kb: KnowledgeBase, context: dict[str, Any], modality: Modality, prescription: Prescription,
-    systemic: tuple[SystemicOption, ...], names: list[str] | None, dose_metrics: DoseMetrics | None,
-    eligibility: Eligibility | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Return ``plan.*`` as the contradiction rules read it."""
-    drafted = [kb.entry(s.id) for s in systemic if s.status == "drafted"]
-    agents = {a for entry in drafted for a in ("cisplatin", "cetuximab", "docetaxel", "pembrolizumab", "nivolumab", "carboplatin") if a in entry["agent"]}
-    token = action(kb, modality.drafted) if modality.drafted else {"modalities": []}
-    plan: dict[str, Any] = {
-        "intent": context["case"].get("intent"), "side": context["case"].get("side"), "agents": sorted(agents),
-        "modalities": list(token["modalities"]), "induction": bool(token.get("induction")),
-        "larynx_preservation": bool(token.get("preserves_larynx")), "clinician_reviewed": False,
-        "n_uncited_statements": 0, "kb_ids_unverified": [],
-    }  # fmt: skip
-    if context.get("plan", {}).get("concurrent_systemic") == "none":
-        plan["no_chemo_reason"] = "form: systemic treatment not possible or not wanted"
-    elif eligibility is not None and eligibility.verdict == "contraindicated":
-        plan["no_chemo_reason"] = "cisplatin is contraindicated"
-    if lookup(context, "report.airway_grade") in ("severe", "obliterated"):
-        plan["airway_action"] = "urgent review, see the top of the plan"
-    cisplatin = next((e for e in drafted if e["id"] in ("cis_q3w", "cis_weekly40")), None)
-    if cisplatin is not None:
-        cycles = int(str(cisplatin["cycles"]).split("-")[0])
-        dose = cisplatin["dose_mg_m2"]
-        plan["cisplatin"] = {"dose_mg_m2": dose, "interval_days": cisplatin["interval_days"], "cycles": cycles, "cumulative_mg_m2": dose * cycles}
-    if prescription.schemes:
-        plan["rt"] = _rt_facts(context, prescription, names)
-        levels = [vars(level) for level in prescription.schemes[0].levels]
-        plan["targets"] = [
-            {"name": v["target"], "total_gy": v["dose_gy"], "fractions": v["fractions"], "per_fraction_gy": v["per_fraction_gy"],
-             "bed10": v["bed10_gy"], "eqd2_10": v["eqd2_10_gy"]}
-            for v in levels
-        ]  # fmt: skip
-    if dose_metrics:
-        plan |= _dvh_facts(dose_metrics)
-    return {k: v for k, v in plan.items() if v is not None}
-
-
-def _rt_facts(context: dict[str, Any], prescription: Prescription, names: list[str] | None) -> dict[str, Any]:
-    scheme = prescription.schemes[0]
-    top = scheme.levels[0]
-    rt: dict[str, Any] = {
-        "scheme": scheme.id, "fractions": top.fractions, "per_fraction_gy": top.per_fraction_gy, "gross_gy": top.dose_gy,
-        "fractions_per_week": scheme.fractions_per_week if isinstance(scheme.fractions_per_week, int) else None,
-        "elective_gy": scheme.levels[-1].dose_gy if len(scheme.levels) > 1 else None,
-        "elective_nodes": len(scheme.levels) > 1, "oars_contoured": names,
-        "ctvp1_margin_mm": 5 if prescription.kind == "definitive" else None,
-        "days_from_surgery": lookup(context, "plan.rt.days_from_surgery"),
-    }  # fmt: skip
-    if prescription.kind == "postoperative":
-        rt["high_risk_gy"] = top.dose_gy
-        rt["gross_gy"] = None
-    if scheme.id.startswith("pall_quadshot"):
-        rt |= {"fractions_per_day": 2, "interfraction_h": 6}
-    elective = ["VIIa", "II", "III", "IVa", "Va", "Vb"] if lookup(context, "case.site") == "nasopharynx" else []
-    for side in ("left", "right"):
-        rt[f"levels_{side}"] = sorted({*elective, *(lookup(context, f"nodes.positive_levels_{side}") or [])})
-    return {k: v for k, v in rt.items() if v is not None}
-
-
-def _dvh_facts(dose_metrics: DoseMetrics) -> dict[str, Any]:
-    rows = [
-        {"structure": structure, "metric": canonical_metric(metric), "value": value}
-        for structure, metrics in dose_metrics.items()
-        for metric, value in metrics.items()
-        if value is not None
-    ]
-    means = {r["structure"]: r["value"] for r in rows if r["metric"] == "Dmean"}
-    summary = {f"parotid_{side.lower()}_mean": means.get(f"Parotid_{side}") for side in "LR"}
-    return {"dvh": rows, "dvh_summary": {k: v for k, v in summary.items() if v is not None}}
-
-
 def _supportive(kb: KnowledgeBase, prescription: Prescription) -> tuple[Line, ...]:
     if not prescription.schemes:
         return ()
-    entries = [e for e in kb["regimens"]["supportive"] if e["verified"]]
+    entries = [e for e in kb["regimens"]["supportive"] if e["verified"] and not e.get("follow_up")]
     return tuple(Line(sentence(e["rule"]), documents(e)) for e in entries)
 
 
-def _follow_up(kb: KnowledgeBase, modality: Modality) -> tuple[Line, ...]:
-    found = [o for o in modality.options.applies if all(action(kb, t)["kind"] == "follow_up" for t in o.actions)]
-    return tuple(Line(o.principle or " / ".join(o.labels), o.sources) for o in found)
+def _follow_up(kb: KnowledgeBase, modality: Modality, prescription: Prescription) -> tuple[Line, ...]:
+    """Return response assessment after chemoradiotherapy, and late effects to look for after any curative course."""
+    lines = []
+    chemoradiotherapy = modality.drafted is not None and "systemic" in action(kb, modality.drafted)["modalities"]
+    if prescription.kind == "definitive" and chemoradiotherapy:
+        found = [o for o in modality.options.applies if all(action(kb, t)["kind"] == "follow_up" for t in o.actions)]
+        lines += [Line(o.principle or " / ".join(o.labels), o.sources) for o in found]
+    if prescription.kind in ("definitive", "postoperative"):
+        late = [e for e in kb["regimens"]["supportive"] if e["verified"] and e.get("follow_up")]
+        lines += [Line(sentence(e["rule"]), documents(e)) for e in late]
+    return tuple(lines)
 
 
-def _not_verified(kb: KnowledgeBase, context: dict[str, Any], modality: Modality, prescription: Prescription) -> tuple[str, ...]:
+def _not_verified(
+    kb: KnowledgeBase, context: dict[str, Any], modality: Modality, prescription: Prescription
+) -> tuple[str, ...]:
     """Name unverified entries that a clinician may want to look up, without their numbers."""
-    found = [f"{sentence(' / '.join(o.labels))} (option table, {o.id})" for o in modality.options.unverified]
+    found = []
+    for option in modality.options.unverified:
+        against = "advice against " if "options_avoid" in kb.entry(option.id) else ""
+        found.append(f"{sentence(against + ' / '.join(option.labels))} (option table, {option.id})")
     found += unverified_neck_levels(kb, context, prescription)
     if prescription.kind in ("definitive", "postoperative") and prescription.schemes:
-        found.append("PTV margin, high-dose margin around involved nodes, elective dose after surgery: department protocol")
+        found.append(
+            "PTV margin, high-dose margin around involved nodes, elective dose after surgery: department protocol"
+        )
     if prescription.schemes:
         found += [f"Supportive care: {e['label']}" for e in kb["regimens"]["supportive"] if not e["verified"]]
     return tuple(found)

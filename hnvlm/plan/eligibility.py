@@ -56,15 +56,22 @@ def cisplatin_eligibility(kb: KnowledgeBase, context: Context) -> Eligibility:
     missing: set[str] = set()
     for entry in kb["regimens"]["cisplatin_eligibility"]:
         kind = entry["class"]
-        if "when" not in entry or not entry["verified"] or kind not in ("absolute", "absolute_per_porceddu", "relative"):
+        if (
+            "when" not in entry
+            or not entry["verified"]
+            or kind not in ("absolute", "absolute_per_porceddu", "relative")
+        ):
             continue
         verdict = judge(entry["when"], context)
         missing |= verdict.missing if verdict.truth is None else set()
         if verdict.truth:
-            criteria.append(Criterion(entry["id"], kind.split("_")[0], describe(entry["when"]), documents(entry)))
+            text = describe(entry["when"])
+            if kind == "absolute_per_porceddu":
+                kind, text = "relative", f"{text}; unsuitable for 100 mg/m2 by this source"
+            criteria.append(Criterion(entry["id"], kind, text, documents(entry)))
     # One source draws its line at 60 mL/min for the three-weekly dose; below 50 all agree.
     unsuitable = any(c.id == "ce_crcl60_unsuitable" for c in criteria)
-    absolute = [c for c in criteria if c.kind == "absolute" and c.id != "ce_crcl60_unsuitable"]
+    absolute = [c for c in criteria if c.kind == "absolute"]
     order = tuple(sorted(missing, key=lambda path: (path not in KEY_FACTS, path)))
     if absolute:
         # The strongest reason alone: the relative criteria add nothing once it is out.

@@ -15,7 +15,14 @@ UNKNOWN = "unknown"
 _YES = frozenset({"yes", "y", "true", "1", "present"})
 _NO = frozenset({"no", "n", "false", "0", "absent"})
 _EMPTY = frozenset({"", UNKNOWN, "not known", "n/a", "na", "none stated", "not stated", "?"})
-_SIGNS = {"pos": "positive", "+": "positive", "p16+": "positive", "neg": "negative", "-": "negative", "p16-": "negative"}
+_SIGNS = {
+    "pos": "positive",
+    "+": "positive",
+    "p16+": "positive",
+    "neg": "negative",
+    "-": "negative",
+    "p16-": "negative",
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ _BY_ALIAS = {alias: f for f in FORM_FIELDS for alias in f.aliases}
 
 
 def form_field(key: str) -> FormField:
-    """Return the field a key means: its id, case path, alias or the path's last word. UsageError suggests near names."""
+    """Return the field a key means: id, case path, alias or the path's last word. UsageError suggests near names."""
     found = _BY_ID.get(key) or _BY_PATH.get(key) or _BY_ALIAS.get(key) or _BY_LAST.get(key)
     if found is None:
         near = difflib.get_close_matches(key, list(_BY_ID), n=3)
@@ -108,7 +115,7 @@ def validate_form(form: Mapping[str, Any] | None) -> dict[str, Any]:
     if form is None:
         return {}
     if not isinstance(form, Mapping):
-        raise UsageError("The clinical form must be a mapping of field to answer, such as {\"ecog\": 1}.")
+        raise UsageError('The clinical form must be a mapping of field to answer, such as {"ecog": 1}.')
     answers: dict[str, Any] = {}
     for key, value in _flatten(form):
         question = form_field(key)
@@ -116,7 +123,9 @@ def validate_form(form: Mapping[str, Any] | None) -> dict[str, Any]:
         if answer is None:
             continue
         if question.id in answers and answers[question.id] != answer:
-            raise UsageError(f"{question.label} ({question.id}) is answered twice: {answers[question.id]} and {answer}.")
+            raise UsageError(
+                f"{question.label} ({question.id}) is answered twice: {answers[question.id]} and {answer}."
+            )
         answers[question.id] = answer
     return answers
 

@@ -28,7 +28,7 @@ class Document:
     """
 
     title: str
-    year: int | None = None
+    year: int | str | None = None
     doi: str = ""
     url: str = ""
     grade: str = ""
@@ -70,7 +70,9 @@ class KnowledgeBase:
         try:
             return self.entries[entry_id]
         except KeyError:
-            raise KnowledgeBaseError(f"No clinical fact has the id {entry_id!r}; check the files in {DATA_DIR}") from None
+            raise KnowledgeBaseError(
+                f"No clinical fact has the id {entry_id!r}; check the files in {DATA_DIR}"
+            ) from None
 
     def site_row(self, site: str | None) -> dict[str, Any] | None:
         """Return the row of staging.yaml's site_map for a site key, or None."""
@@ -95,9 +97,11 @@ def read_table(name: str) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         with path.open(encoding="utf-8") as handle:
-            return yaml.load(handle, Loader=loader)  # noqa: S506 - both loaders are the safe ones
+            return yaml.load(handle, Loader=loader)
     except OSError as error:
-        raise KnowledgeBaseError(f"Cannot read the clinical table {path}: {error.strerror}. Reinstall hnvlm.") from error
+        raise KnowledgeBaseError(
+            f"Cannot read the clinical table {path}: {error.strerror}. Reinstall hnvlm."
+        ) from error
     except yaml.YAMLError as error:
         raise KnowledgeBaseError(f"The clinical table {path} is damaged: {error}. Reinstall hnvlm.") from error
 

@@ -62,7 +62,8 @@ class SystemicOption:
     """One systemic regimen with its dose, evidence and documents.
 
     Attributes:
-        status: ``drafted`` (goes with the drafted treatment), ``alternative``, ``avoid`` or ``not_eligible``.
+        status: ``drafted`` (goes with the drafted treatment), ``alternative``, ``conditional``, ``avoid`` or
+            ``not_eligible``.
         reason: Why the status, "" when it goes without saying.
     """
 
@@ -109,15 +110,17 @@ def _in_setting(entry: dict[str, Any], kinds: Iterable[str], context: Context) -
     Entries for definitive treatment do not mention the setting at all; after surgery, in recurrent disease or
     with palliative intent they say nothing.
     """
-    when = entry.get("when")
+    when, setting = entry.get("when"), lookup(context, "case.setting")
+    if setting not in entry.get("settings", (setting,)):
+        return False
     if when is None or set(kinds) <= {"follow_up", "avoid"}:
         return True
-    palliative = _mentions(when, "case.intent") or _mentions(when, "case.platinum_refractory")
-    if lookup(context, "case.setting") == "definitive" and lookup(context, "case.intent") != "palliative":
-        return True
-    if lookup(context, "case.setting") == "postoperative" and lookup(context, "case.intent") != "palliative":
-        return _mentions(when, "case.setting")
-    return palliative or _mentions(when, "case.setting")
+    for_palliation = _mentions(when, "case.intent")
+    if setting == "recurrent_metastatic" or lookup(context, "case.intent") == "palliative":
+        return for_palliation or setting in entry.get("settings", ()) or _mentions(when, "case.setting")
+    if for_palliation:
+        return False
+    return setting == "definitive" or _mentions(when, "case.setting")
 
 
 def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
@@ -168,8 +171,8 @@ def systemic_option(kb: KnowledgeBase, agent_id: str, status: str, reason: str =
         parts.append(f"{entry['cycles']} cycles, cumulative {entry['cumulative_mg_m2']} mg/m2")
     doses = tuple(float(entry[k]) for k in ("dose_mg_m2", "loading_mg_m2", "maintenance_mg_m2") if k in entry)
     return SystemicOption(
-        agent_id, entry["agent"], ", ".join(p for p in parts if p), entry.get("evidence", ""), entry.get("strength", ""),
-        status, reason, documents(entry), doses,
+        agent_id, entry["agent"], ", ".join(p for p in parts if p), entry.get("evidence", ""),
+        entry.get("strength", ""), status, reason, documents(entry), doses,
     )  # fmt: skip
 
 
@@ -178,8 +181,10 @@ def uses_cisplatin(kb: KnowledgeBase, token: str) -> bool:
     return bool(_CISPLATIN_AGENTS & set(action(kb, token).get("agents", ())))
 
 
-def systemic_options(kb: KnowledgeBase, drafted: str | None, options: OptionSet, eligibility: Eligibility) -> tuple[SystemicOption, ...]:
-    """List the regimens that go with the drafted treatment, its alternatives and what is advised against.
+def systemic_options(
+    kb: KnowledgeBase, drafted: str | None, options: OptionSet, eligibility: Eligibility
+) -> tuple[SystemicOption, ...]:
+    """List the regimens of the drafted treatment and its alternatives.
 
     Args:
         drafted: Option token of the drafted treatment, None when nothing was drafted.
@@ -191,23 +196,23 @@ def systemic_options(kb: KnowledgeBase, drafted: str | None, options: OptionSet,
         if row is not None:
             found.setdefault(agent_id, row)
 
-    if drafted is not None and uses_cisplatin(kb, drafted) and eligibility.verdict == "contraindicated":
-        for agent in kb["actions"]["cisplatin_alternatives"]["definitive"]:
-            add(agent, "alternative", "takes the place of cisplatin, which is contraindicated")
-    elif drafted is not None:
-        agents = list(action(kb, drafted).get("agents", ()))
-        if eligibility.verdict == "relative" and "cis_weekly40" in agents:
-            agents.sort(key=lambda a: a != "cis_weekly40")  # relative contraindication: weekly dose first
-        for index, agent in enumerate(agents):
-            cisplatin = agent in _CISPLATIN_AGENTS
-            unsuitable = agent == "cis_q3w" and eligibility.full_dose_unsuitable
-            induction = action(kb, drafted).get("induction", False) and not cisplatin
-            status = "not_eligible" if unsuitable else "drafted" if index == 0 or induction else "alternative"
-            status = "drafted" if cisplatin and action(kb, drafted).get("induction") and not unsuitable else status
-            add(agent, status, "one source calls this dose unsuitable at this creatinine clearance" if unsuitable else "")
+    drafted_action = action(kb, drafted) if drafted is not None else {}
+    agents = list(drafted_action.get("agents", ()))
+    if eligibility.verdict == "relative" and "cis_weekly40" in agents:
+        agents.sort(key=lambda a: a in ("cis_q3w", "cis_q3w_x2"))  # relative contraindication: weekly dose first
+    for agent in agents:
+        if agent == "cis_q3w" and eligibility.full_dose_unsuitable:
+            add(agent, "not_eligible", "one source calls this dose unsuitable at this creatinine clearance")
+            continue
+        cisplatin_drafted = any(a in _CISPLATIN_AGENTS and found[a].status == "drafted" for a in found)
+        second = (agent in _CISPLATIN_AGENTS and cisplatin_drafted) or drafted_action.get("choose_one", False)
+        add(agent, "alternative" if second else "drafted")
+    if drafted_action.get("rt") == "postoperative" and not agents and eligibility.verdict != "contraindicated":
+        for agent in ("cis_q3w", "cis_weekly40"):
+            add(agent, "conditional", "after surgery, only if extranodal extension or a positive margin is found")
     for option in options.applies:
         for token in option.actions:
             if action(kb, token)["kind"] in ("addon", "systemic"):
                 for agent in action(kb, token).get("agents", ()):
-                    add(agent, "alternative", f"option: {action(kb, token)['label']}")
+                    add(agent, "alternative", f"goes with: {action(kb, token)['label']}")
     return tuple(found.values())

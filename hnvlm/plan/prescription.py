@@ -121,9 +121,15 @@ def build_scheme(kb: KnowledgeBase, scheme_id: str, condition: str = "") -> Sche
         name = f"PTV_{round(dose * 100):04d}"
         levels.append(
             Level(
-                name, dose, n, round(each, 3), round(bed_gy(n, each, TUMOUR_ALPHA_BETA_GY), 2),
-                round(eqd2_gy(n, each, TUMOUR_ALPHA_BETA_GY), 2), purpose, sources,
-            )  # fmt: skip
+                name,
+                dose,
+                n,
+                round(each, 3),
+                round(bed_gy(n, each, TUMOUR_ALPHA_BETA_GY), 2),
+                round(eqd2_gy(n, each, TUMOUR_ALPHA_BETA_GY), 2),
+                purpose,
+                sources,
+            )
         )
     return Scheme(
         scheme_id, tuple(levels), _schedule(entry), entry.get("fractions_per_week"), condition, sources,
@@ -150,73 +156,93 @@ def _schemes(kb: KnowledgeBase, *wanted: tuple[str, str]) -> tuple[Scheme, ...]:
     return tuple(s for s in built if s is not None)
 
 
-def draft_prescription(kb: KnowledgeBase, context: Context, kind: str, *, concurrent: bool | None) -> Prescription:
+def draft_prescription(
+    kb: KnowledgeBase, context: Context, kind: str, *, concurrent: bool, cisplatin: bool = True, condition: str = ""
+) -> Prescription:
     """Choose dose levels for a staged case.
 
     Args:
         context: Nested facts with ``case.site``, ``case.t`` and ``case.n`` as far as derived.
         kind: definitive, postoperative, palliative, or none.
-        concurrent: Whether systemic treatment goes with it; None when that is open.
+        concurrent: Whether systemic treatment goes with it.
+        cisplatin: False when cisplatin is contraindicated: schemes tied to it are left out.
+        condition: Words for a prescription that holds only once something else is known.
     """
     site = lookup(context, "case.site")
     if lookup(context, "patient.prior_neck_rt") is True:
-        reason = "previous head and neck radiotherapy: first-course doses do not apply; cumulative organ doses come first"
+        reason = (
+            "previous head and neck radiotherapy: first-course doses do not apply; cumulative organ doses come first"
+        )
         return Prescription("none", withheld=reason)
     if kind == "palliative":
-        return Prescription(kind, _schemes(kb, *((s, "choose one") for s in ("pall_30_10", "pall_20_5", "pall_quadshot_148_4"))))
+        chosen = f"{condition}, choose one" if condition else "choose one"
+        return Prescription(
+            kind, _schemes(kb, *((s, chosen) for s in ("pall_30_10", "pall_20_5", "pall_quadshot_148_4")))
+        )
     if site in (None, "major_salivary", "unknown_primary_neck") and kind != "none":
         what = "the primary site is not known" if site is None else "no sourced dose scheme for this site in the tables"
         return Prescription("none", withheld=what)
     if kind == "postoperative":
         return _postoperative(kb, context)
     if kind == "definitive":
-        return _definitive(kb, context, site, concurrent)
+        return _definitive(kb, context, site, concurrent, cisplatin, condition)
     return Prescription("none", withheld="no treatment with radiotherapy is drafted")
 
 
 def _postoperative(kb: KnowledgeBase, context: Context) -> Prescription:
     ene, margin = lookup(context, "path.ene"), lookup(context, "path.margin")
-    high = ("postop_66_33_high_risk", "if extranodal extension or a positive margin is found")
-    low = ("postop_60_30", "if neither is found and another risk factor calls for radiotherapy")
+    high = ("postop_66_33_high_risk", "after surgery, if extranodal extension or a positive margin is found")
+    low = ("postop_60_30", "after surgery, if neither of these but another risk factor is found")
     if ene is True or margin == "positive":
         return Prescription("postoperative", _schemes(kb, (high[0], "extranodal extension or positive margin stated")))
     if ene is False and margin in ("negative", "close"):
         return Prescription("postoperative", _schemes(kb, (low[0], "no extranodal extension, margin not positive")))
-    return Prescription("postoperative", _schemes(kb, low, high))
+    return Prescription("postoperative", _schemes(kb, high, low))
 
 
-def _definitive(kb: KnowledgeBase, context: Context, site: str, concurrent: bool | None) -> Prescription:
+def _definitive(
+    kb: KnowledgeBase, context: Context, site: str, concurrent: bool, cisplatin: bool, condition: str
+) -> Prescription:
     t, n = lookup(context, "case.t"), lookup(context, "case.n")
     if site == "larynx_glottis" and (t is None or n is None):
-        return Prescription("none", withheld="early and advanced glottic cancer get different doses: T and N come first")
+        return Prescription(
+            "none", withheld="early and advanced glottic cancer get different doses: T and N come first"
+        )
     if site == "larynx_glottis" and t in _EARLY_GLOTTIS and n == "N0":
-        return _early_glottis(kb, t)
-    standard = ("def_sib_70_63_56_35", "")
-    others = [("def_sib_hn004_70_6125_56_35", "other dose levels"), ("def_accel_70_35_6fpw", "accelerated, with two cycles of cisplatin")]
+        return _early_glottis(kb, t, condition)
+    standard = ("def_sib_70_63_56_35", condition)
+    others = [
+        ("def_sib_hn004_70_6125_56_35", "other dose levels"),
+        ("def_accel_70_35_6fpw", "accelerated, with two cycles of cisplatin"),
+    ]
     if site == "nasopharynx":
         others = [("def_npc_70_33to35", "gross disease in 33 to 35 fractions")]
     elif site.startswith("oropharynx") or site in (*LARYNX_SITES, "hypopharynx"):
         others.append(("def_uk_65_54_30", "moderately hypofractionated, with cisplatin"))
-    if concurrent is False and site != "nasopharynx" and lookup(context, "case.stage_group") in ("III", "IVA", "IVB"):
-        without = [("def_dahanca_66_33_6fpw", "accelerated: no systemic treatment goes with it")]
-        rest = [standard[0:1] + ("standard fractionation",), ("def_dahanca_68_34_6fpw", "accelerated")]
-        return Prescription("definitive", _schemes(kb, *without), _schemes(kb, *rest))
-    if concurrent is False:
+    if not concurrent and site != "nasopharynx" and lookup(context, "case.stage_group") in ("III", "IVA", "IVB"):
+        alone = "; ".join(part for part in ("accelerated, no systemic treatment", condition) if part)
+        rest = [(standard[0], "standard fractionation"), ("def_dahanca_68_34_6fpw", "accelerated")]
+        return Prescription("definitive", _schemes(kb, ("def_dahanca_66_33_6fpw", alone)), _schemes(kb, *rest))
+    if not (concurrent and cisplatin):
         others = [o for o in others if "cisplatin" not in o[1]]
+    if concurrent and not cisplatin and site != "nasopharynx":
+        others.append(("def_dahanca_66_33_6fpw", "accelerated, if no systemic treatment is given"))
     return Prescription("definitive", _schemes(kb, standard), _schemes(kb, *others))
 
 
-def _early_glottis(kb: KnowledgeBase, t: str) -> Prescription:
+def _early_glottis(kb: KnowledgeBase, t: str, condition: str) -> Prescription:
+    tail = f"; {condition}" if condition else ""
     if t == "T2":
         return Prescription(
-            "definitive", _schemes(kb, ("glottic_t2_70_35", "T2 N0 glottis")),
+            "definitive", _schemes(kb, ("glottic_t2_70_35", f"T2 N0 glottis{tail}")),
             _schemes(kb, ("glottic_t2_hfx_792_66", "hyperfractionated, twice daily"), ("glottic_t1_55_20", "small T2")),
         )  # fmt: skip
     others = [
         ("glottic_t1_5625_25", "minimal T1"), ("glottic_t1_55_20", "hypofractionated"),
-        ("glottic_t1_50_16", "hypofractionated"), ("glottic_t1_66_33", "2 Gy fractions, lower local control in the trial"),
+        ("glottic_t1_50_16", "hypofractionated"),
+        ("glottic_t1_66_33", "2 Gy fractions, lower local control in the trial"),
     ]  # fmt: skip
-    chosen = ("glottic_t1_63_28", "T1 N0 glottis, more than two thirds of the cord")
+    chosen = ("glottic_t1_63_28", f"T1 N0 glottis, more than two thirds of the cord{tail}")
     return Prescription("definitive", _schemes(kb, chosen), _schemes(kb, *others))
 
 
@@ -230,10 +256,11 @@ def draft_targets(kb: KnowledgeBase, context: Context, prescription: Prescriptio
         rules = ["ctvp1"] if early_glottis else ["ctvp1", "ctvp2", "ctvp_two_doses", "ctvn_ene_extent"]
         for rule in rules:
             entry = kb.entry(rule)
-            lines.append(Line(f"{entry['target']}: {entry['rule']}", documents(entry)))
+            target = "CTV-P1 and CTV-P2" if entry["target"] == "both" else entry["target"]
+            lines.append(Line(f"{target}: {entry['rule']}", documents(entry)))
     for side in ("left", "right"):
         levels = lookup(context, f"nodes.positive_levels_{side}")
-        if levels:
+        if levels and prescription.kind == "definitive":
             text = f"Involved {side} neck, level {', '.join(levels)} (drafted from CT): belongs to the high-dose target"
             lines.append(Line(text, (CT_FINDINGS, APP_LOGIC)))
     if lookup(context, "case.site") == "nasopharynx":
@@ -256,9 +283,16 @@ def unverified_neck_levels(kb: KnowledgeBase, context: Context, prescription: Pr
         if entry.get("site") != family or entry["verified"] or "ipsi" not in entry:
             continue
         neck = entry["neck"]
-        fits = {"N0": n == "N0", "N+": n not in (None, "N0"), "any": True, "T1-T2 N0": t in _EARLY_GLOTTIS and n == "N0"}
+        fits = {
+            "N0": n == "N0",
+            "N+": n not in (None, "N0"),
+            "any": True,
+            "T1-T2 N0": t in _EARLY_GLOTTIS and n == "N0",
+        }
         if not fits.get(neck, neck == "T3-T4 N0" and t in ("T3", "T4a", "T4b") and n == "N0"):
             continue
-        sides = f"ipsilateral {', '.join(entry['ipsi']) or 'none'}; contralateral {', '.join(entry['contra']) or 'none'}"
+        sides = (
+            f"ipsilateral {', '.join(entry['ipsi']) or 'none'}; contralateral {', '.join(entry['contra']) or 'none'}"
+        )
         found.append(f"Elective neck levels, {family.replace('_', ' ')} {neck}: {sides}")
     return tuple(found)

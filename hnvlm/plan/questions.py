@@ -12,15 +12,22 @@ from hnvlm.plan.kb import CT_FINDINGS
 from hnvlm.plan.options import Option, OptionSet
 from hnvlm.plan.result import Need
 from hnvlm.plan.staging import Category, Staging
-from hnvlm.plan.words import question_id, words
+from hnvlm.plan.words import label, question_id, words
 
 _BEFORE_RT = ("prior_neck_rt", "dental_status", "pregnant_or_lactating")
 # Derived, not asked: a missing stage is asked for through the facts behind it.
-_DERIVED = frozenset({"case.t", "case.n", "case.m", "case.stage_group", "case.site"})
+_DERIVED = frozenset({"case.t", "case.n", "case.m", "case.stage_group", "case.site", "patient.cisplatin_eligible"})
 
 
 def open_questions(
-    case: Case, staging: Staging, options: OptionSet, eligibility: Eligibility | None, *, radiotherapy: bool, surgery_first: bool
+    case: Case,
+    staging: Staging,
+    options: OptionSet,
+    eligibility: Eligibility | None,
+    *,
+    radiotherapy: bool,
+    surgery_first: bool,
+    pembrolizumab: bool,
 ) -> tuple[Need, ...]:
     """Collect the open questions of a draft, most decisive first, each once.
 
@@ -28,27 +35,41 @@ def open_questions(
         eligibility: Cisplatin eligibility, None when cisplatin plays no part.
         radiotherapy: Radiotherapy is drafted or may be.
         surgery_first: Pathology after surgery decides the next step.
+        pembrolizumab: Pembrolizumab is among the options.
     """
     needs: list[Need] = []
     if case.primary_site is None:
         needs.append(_need("site"))
     for key in ("histology", "setting"):
-        if key not in case.form:
+        if case.form.get(key, "none_yet") == "none_yet":
             needs.append(_need(key))
     needs += _table_questions(case)
     for category, name in ((staging.t, "T"), (staging.n, "N"), (staging.m, "M")):
         needs += [_stage_need(fact, category, name) for fact in category.needs if case.primary_site is not None]
-    needs += [Need("", describe_finding(f), "whether it counts in the stage", (CT_FINDINGS,), True) for f in case.indeterminate]
+    needs += [
+        Need("", describe_finding(f), "the stage, if it is disease", (CT_FINDINGS,), True) for f in case.indeterminate
+    ]
+    if case.primary_site is None and not case.disease_seen:
+        return _unique([*needs, *([] if "prior_neck_rt" in case.form else [_need("prior_neck_rt")])])
     if lookup(case.context, "patient.ecog") is None:
         needs.append(_need("ecog"))
     if eligibility is not None:
         needs += _cisplatin_questions(eligibility, case)
+    if pembrolizumab and "cps" not in case.form:
+        needs.append(_need("cps"))
     if surgery_first:
         needs += [_need(key) for key in ("resectable", "ene_path", "margin") if key not in case.form]
     needs += _option_questions(options.depends, case)
     if radiotherapy:
         needs += [_need(key) for key in _BEFORE_RT if key not in case.form]
-    return tuple({need.id or need.question: need for need in reversed(needs)}.values())[::-1]
+    return _unique(needs)
+
+
+def _unique(needs: Iterable[Need]) -> tuple[Need, ...]:
+    unique: dict[str, Need] = {}
+    for need in needs:
+        unique.setdefault(need.id or need.question, need)
+    return tuple(unique.values())
 
 
 def _need(key: str, changes: str = "") -> Need:
@@ -85,7 +106,7 @@ def _cisplatin_questions(eligibility: Eligibility, case: Case) -> list[Need]:
     needs = [_need(question_id(path)) for path in missing if path in KEY_FACTS]
     if "audiogram_done" not in case.form:
         needs.append(_need("audiogram_done"))
-    rest = [form_field(question_id(path)).label.lower() for path in missing if path not in KEY_FACTS]
+    rest = [label(path) for path in missing if path not in KEY_FACTS and question_id(path) not in _BEFORE_RT]
     if rest:
         needs.append(Need("", "Other cisplatin criteria not stated: " + "; ".join(rest), "cisplatin eligibility"))
     return needs

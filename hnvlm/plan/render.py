@@ -6,19 +6,18 @@ from collections.abc import Iterable, Iterator
 
 from hnvlm.errors import KnowledgeBaseError
 from hnvlm.plan.case import Line
-from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import Constraint
-from hnvlm.plan.form import form_field
 from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, CT_FINDINGS, DOSE_METRICS, Document, documents, load_kb
 from hnvlm.plan.options import Option, SystemicOption
 from hnvlm.plan.prescription import Scheme
 from hnvlm.plan.result import HEADER, Plan
 from hnvlm.plan.staging import Category, Staging
-from hnvlm.plan.words import question_id, sentence, words
+from hnvlm.plan.words import label, sentence, words
 from hnvlm.types import CheckResult
 
 NOT_VERIFIED_HEADING = "NOT VERIFIED: CHECK BEFORE USE"
 SOURCES_HEADING = "SOURCES"
+_STAGE_CHANGE = ("T", "N", "M")  # "T2 could become T3" is a sentence of its own
 _STATUS_WORDS = {"met": "met", "not_met": "NOT MET", "not_evaluable": "not evaluable"}
 
 
@@ -88,6 +87,13 @@ def _staging_lines(plan: Plan) -> Iterator[Line]:
     yield from _one_stage(plan.staging)
     for other in plan.staging.alternatives:
         yield from _one_stage(other)
+    if plan.staging.alternatives and plan.modality.drafted:
+        table = words(plan.staging.site or "")
+        yield Line(f"Tables stay open until the missing marker is known; below is drafted for {table}", (APP_LOGIC,))
+    if any(line.text.startswith("Node,") and CT_FINDINGS in line.sources for line in plan.facts):
+        yield Line(
+            "Nodes drafted from CT are counted as involved; none is proven by cytology here", (CT_FINDINGS, APP_LOGIC)
+        )
     if any(need.id == "histology" for need in plan.needs):
         yield Line("The stage holds only if biopsy shows carcinoma: histology is not stated", (APP_LOGIC,))
 
@@ -98,7 +104,10 @@ def _one_stage(staging: Staging) -> Iterator[Line]:
     group = f"stage {staging.group}" if staging.group else f"stage not determinable{_possible(staging)}"
     state = " (provisional)" if staging.provisional else ""
     sources = staging.sources or staging.t.sources or (APP_LOGIC,)
-    yield Line(f"{sentence(words(staging.site or ''))}: {prefix}{t} {prefix}{n} {prefix}{m}, {group}, {staging.edition}{state}", sources)
+    yield Line(
+        f"{sentence(words(staging.site or ''))}: {prefix}{t} {prefix}{n} c{m}, {group}, {staging.edition}{state}",
+        sources,
+    )
     for name, category in (("T", staging.t), ("N", staging.n), ("M", staging.m)):
         yield _category_line(name, category)
 
@@ -108,11 +117,13 @@ def _possible(staging: Staging) -> str:
 
 
 def _category_line(name: str, category: Category) -> Line:
-    needs = ", ".join(_label(fact) for fact in category.needs)
+    needs = ", ".join(label(fact) for fact in category.needs)
     if category.value is None:
         possible = f"; possible {', '.join(category.possible)}" if category.possible else ""
         return Line(f"{name} cannot be derived: {needs or 'nothing is known of it'}{possible}", (APP_LOGIC,))
     text = f"{category.value}: {category.basis}" if category.basis else category.value
+    if category.facts:
+        text += f" (here {category.facts})"
     if category.ambiguous:
         text += "; sources disagree on this combination, a person decides"
     others = [c for c in category.possible if c != category.value]
@@ -121,20 +132,15 @@ def _category_line(name: str, category: Category) -> Line:
     return Line(text, category.sources)
 
 
-def _label(fact: str) -> str:
-    label = form_field(question_id(fact)).label
-    return label[:1].lower() + label[1:] if label[1:2].islower() else label
-
-
 # ---------------------------------------------------------------- treatment
 def _treatment_lines(plan: Plan) -> Iterator[Line]:
     intent, modality = plan.intent, plan.modality
-    state = " (to be confirmed)" if intent.provisional else ""
+    state = " (to be confirmed)" if intent.provisional and intent.value else ""
     yield Line(f"Intent: {intent.value or 'not decided'}{state}: {intent.reason}", intent.sources)
     if modality.withheld:
         yield Line(f"No treatment drafted: {modality.withheld}", (APP_LOGIC,))
     if modality.lead is not None:
-        yield Line(f"Drafted below: {modality.label}{_replaced(plan)}", modality.lead.sources)
+        yield Line(f"Drafted below: {modality.label}", modality.lead.sources)
         yield _option_line(modality.lead, "Basis")
     for option in modality.options.applies:
         if option is not modality.lead and not option.id.startswith("fu_"):
@@ -149,21 +155,8 @@ def _treatment_lines(plan: Plan) -> Iterator[Line]:
         yield _option_line(option, "Advised against")
 
 
-def _replaced(plan: Plan) -> str:
-    if plan.eligibility is not None and plan.eligibility.verdict == "contraindicated" and "cisplatin" in plan.modality.label:
-        return "; cisplatin is contraindicated, an alternative takes its place"
-    return ""
-
-
 def _option_fact(fact: str) -> str:
-    return "whether systemic treatment is possible" if fact == "plan.concurrent_systemic" else _label_or_path(fact)
-
-
-def _label_or_path(fact: str) -> str:
-    try:
-        return _label(fact)
-    except Exception:  # noqa: BLE001
-        return fact
+    return "whether systemic treatment is possible" if fact == "plan.concurrent_systemic" else label(fact)
 
 
 def _option_line(option: Option, lead: str) -> Line:
@@ -179,29 +172,43 @@ def _prescription_lines(plan: Plan) -> Iterator[Line]:
     for scheme in prescription.schemes:
         yield from _scheme_lines(scheme)
     for scheme in prescription.alternatives:
-        doses = " / ".join(f"{level.dose_gy:g}" for level in scheme.levels)
         what = f" ({scheme.condition})" if scheme.condition else ""
-        counts = "/".join(dict.fromkeys(str(level.fractions) for level in scheme.levels))
-        yield Line(f"Alternative{what}: {doses} Gy in {counts} fractions, {scheme.schedule}", scheme.sources)
+        yield Line(f"Alternative{what}: {_doses(scheme)}, {scheme.schedule}", scheme.sources)
+
+
+def _doses(scheme: Scheme) -> str:
+    if len({level.fractions for level in scheme.levels}) > 1:
+        return " or ".join(f"{level.dose_gy:g} Gy in {level.fractions} fractions" for level in scheme.levels)
+    doses = " / ".join(f"{level.dose_gy:g}" for level in scheme.levels)
+    return f"{doses} Gy in {scheme.levels[0].fractions} fractions"
 
 
 def _scheme_lines(scheme: Scheme) -> Iterator[Line]:
-    if scheme.condition:
-        yield Line(f"{sentence(scheme.condition)}:", scheme.sources)
     for level in scheme.levels:
-        purpose = f" ({level.purpose})" if level.purpose else ""
+        details = "; ".join(part for part in (level.purpose, scheme.condition) if part)
+        purpose = f" ({details})" if details else ""
+        schedule = f", {scheme.schedule}" if len(scheme.levels) == 1 else ""
         text = (
-            f"{level.target}{purpose}: {level.dose_gy:g} Gy in {level.fractions} fractions of {level.per_fraction_gy:g} Gy; "
-            f"computed EQD2 {level.eqd2_10_gy:.1f} Gy, BED {level.bed10_gy:.1f} Gy (alpha/beta 10 Gy assumed, no time factor)"
+            f"{level.target}{purpose}: {level.dose_gy:g} Gy in {level.fractions} fractions of "
+            f"{level.per_fraction_gy:g} Gy{schedule}; computed EQD2 {level.eqd2_10_gy:.1f} Gy, "
+            f"BED {level.bed10_gy:.1f} Gy (alpha/beta 10 Gy assumed, no time factor)"
         )
         yield Line(text, (*level.sources, *documents(load_kb().entry("eqd2"))))
-    yield Line(f"Schedule: {scheme.schedule}", scheme.sources)
+    if len(scheme.levels) > 1:
+        yield Line(f"Schedule: {scheme.schedule}", scheme.sources)
 
 
 def _constraint_line(row: Constraint) -> Line:
     unit = row.unit if row.unit == "%" else f" {row.unit}"
-    details = [row.level.replace("_", " "), f"priority {row.priority}", row.endpoint, f"risk {row.risk}" if row.risk else "", row.applies]
-    text = f"{row.structure} {row.metric} {row.op} {row.limit:g}{unit} ({'; '.join(d for d in details if d)}): {_STATUS_WORDS[row.status]}"
+    details = [
+        row.level.replace("_", " "),
+        f"priority {row.priority}",
+        row.endpoint,
+        f"risk {row.risk}" if row.risk else "",
+        row.applies,
+    ]
+    limit = f"{row.structure} {row.metric} {row.op} {row.limit:g}{unit}"
+    text = f"{limit} ({'; '.join(d for d in details if d)}): {_STATUS_WORDS[row.status]}"
     sources = row.sources
     if row.value is not None:
         text += f", {row.value:.1f}{unit}, margin {row.margin:+.1f}{unit}"
@@ -213,9 +220,12 @@ def _constraint_line(row: Constraint) -> Line:
 def _systemic_lines(plan: Plan) -> Iterator[Line]:
     if plan.eligibility is not None:
         yield from _eligibility_lines(plan)
-    order = {"drafted": 0, "alternative": 1, "not_eligible": 2, "avoid": 3}
-    lead = {"drafted": "Drafted", "alternative": "Alternative", "not_eligible": "Not suitable", "avoid": "Advised against"}
-    for row in sorted(plan.systemic, key=lambda r: order[r.status]):
+    lead = {
+        "drafted": "Drafted", "conditional": "Conditional", "alternative": "Alternative",
+        "not_eligible": "Not suitable", "avoid": "Advised against",
+    }  # fmt: skip
+    order = list(lead)
+    for row in sorted(plan.systemic, key=lambda r: order.index(r.status)):
         yield _agent_line(row, lead[row.status])
 
 
@@ -247,13 +257,18 @@ def _eligibility_lines(plan: Plan) -> Iterator[Line]:
 def _need_line(plan: Plan, index: int) -> Line:
     need = plan.needs[index]
     where = " (indeterminate on CT)" if need.from_ct else ""
-    return Line(f"{need.question}{where}: would change {need.changes}" if need.changes else need.question, need.sources or (APP_LOGIC,))
+    decides = (
+        f": decides {need.changes}" if need.id and not need.changes.startswith(_STAGE_CHANGE) else f": {need.changes}"
+    )
+    return Line(need.question + where + (decides if need.changes else ""), need.sources or (APP_LOGIC,))
 
 
 def _check_lines(plan: Plan) -> Iterator[Line]:
     for check in plan.checks:
         if check.status in ("fail", "warn"):
-            yield Line(f"{check.details.get('severity', check.status).upper()}: {check.message}", check_documents(check))
+            yield Line(
+                f"{check.details.get('severity', check.status).upper()}: {check.message}", check_documents(check)
+            )
     passed = sum(c.status == "pass" for c in plan.checks)
     silent = sum(c.status == "not_evaluated" for c in plan.checks)
     yield Line(f"{passed} rules passed, {silent} could not be evaluated because facts are missing", (APP_LOGIC,))
@@ -266,8 +281,3 @@ def check_documents(check: CheckResult) -> tuple[Document, ...]:
     except KnowledgeBaseError:
         return (APP_LOGIC,)
     return documents(entry) or (APP_LOGIC,)
-
-
-def fact(plan: Plan, path: str) -> object:
-    """Return one value of the plan's JSON by dotted path."""
-    return lookup(plan.to_json(), path)

@@ -51,7 +51,9 @@ def rule_functions(kb: KnowledgeBase) -> Functions:
     }
 
 
-def run_rules(kb: KnowledgeBase, context: Mapping[str, Any], rules: list[dict[str, Any]] | None = None) -> list[CheckResult]:
+def run_rules(
+    kb: KnowledgeBase, context: Mapping[str, Any], rules: list[dict[str, Any]] | None = None
+) -> list[CheckResult]:
     """Run every rule on a case and its draft.
 
     Args:
@@ -106,6 +108,11 @@ def _message(rule: Mapping[str, Any], context: Context) -> str:
 def _result(rule: Mapping[str, Any], status: str, message: str, details: dict[str, Any]) -> CheckResult:
     if rule["basis"] == "fact" and not rule["verified"]:
         message += " (rule from general knowledge, not verified)"
-    details |= {"severity": rule["severity"], "category": rule["category"], "verified": rule["verified"], "basis": rule["basis"]}
+    details |= {
+        "severity": rule["severity"],
+        "category": rule["category"],
+        "verified": rule["verified"],
+        "basis": rule["basis"],
+    }
     seen = [s["document"] for s in rule["source"] if s["seen"]]
     return CheckResult(rule["id"], status, message, "; ".join(seen), details)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hnvlm.plan.conditions import Context, holds, judge, lookup, satisfied_part
 from hnvlm.plan.kb import Document, KnowledgeBase, documents
-from hnvlm.plan.words import describe
+from hnvlm.plan.words import describe, describe_facts
 
 EDITION = "AJCC/UICC TNM, 8th edition"
 # A table row may rest on these without any measurement of extent.
@@ -22,6 +22,11 @@ _EXTENT_EVIDENCE = {
 _EXTENT_DEFAULT = ("size_cm", "n_subsites", "cord_mobility")
 # Not worth a question once a tumour or a node count is known.
 _NOT_ASKED = frozenset({"assessable", "in_situ", "primary_found"})
+_M_BASIS = {
+    None: "no distant metastasis is stated",
+    True: "distant metastasis stated",
+    False: "distant metastasis excluded",
+}
 _RARE_CATEGORIES = frozenset({"TX", "Tis", "T0", "NX"})
 
 
@@ -31,7 +36,8 @@ class Category:
 
     Attributes:
         value: ``T2``, or None when it cannot be derived.
-        basis: In words: the row's note or condition.
+        basis: Why, in words: the part of the row's condition that holds.
+        facts: The values it was judged on: ``greatest dimension 3.1 cm``.
         provisional: A missing field could still change it.
         needs: Names of those fields, as in staging.yaml (``doi_mm``).
         possible: Categories it could become, in table order, its own included.
@@ -41,6 +47,7 @@ class Category:
     value: str | None
     table: str
     basis: str = ""
+    facts: str = ""
     note: str = ""
     provisional: bool = False
     needs: tuple[str, ...] = ()
@@ -51,7 +58,7 @@ class Category:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
         return {
-            "value": self.value, "table": self.table, "basis": self.basis, "note": self.note,
+            "value": self.value, "table": self.table, "basis": self.basis, "facts": self.facts, "note": self.note,
             "provisional": self.provisional, "needs": list(self.needs), "possible": list(self.possible),
             "ambiguous": self.ambiguous, "sources": [d.title for d in self.sources],
         }  # fmt: skip
@@ -185,8 +192,10 @@ def _span(rows: list[dict[str, Any]], facts: Context) -> tuple[tuple[str, ...], 
 def _category(row: dict[str, Any] | None, rows: list[dict[str, Any]], facts: Context, table: str) -> Category:
     possible, needs = _span(rows, facts)
     value = row["cat"] if row else None
+    why = satisfied_part(row["when"], facts) if row else {}
     return Category(
-        value=value, table=table, basis=describe(satisfied_part(row["when"], facts)) if row else "", note=row.get("note", "") if row else "",
+        value=value, table=table, basis=describe(why) if row else "", facts=describe_facts(why, facts),
+        note=row.get("note", "") if row else "",
         provisional=value is None or set(possible) - {value} != set(), needs=needs, possible=possible,
         ambiguous=bool(row and row.get("ambiguous")), sources=documents(row) if row else (),
     )  # fmt: skip
@@ -216,6 +225,8 @@ def stage(kb: KnowledgeBase, context: Context, site_key: str | None = None) -> S
     n_rows = tables["n_tables"][n_table]
     n_row = _first(n_rows, node_facts) if node_facts is not None else None
     n = _category(n_row, n_rows, node_facts or {}, n_table)
+    if node_facts is None:
+        n = replace(n, needs=("n_pos",))  # size and side of nodes matter once there are any
     row = group_row(kb, site_key, t.value, n.value, m.value, pathological=kind == "pathological")
     groups = _possible_groups(kb, site_key, t, n, m, kind == "pathological")
     needs = tuple(dict.fromkeys((*t.needs, *n.needs, *m.needs)))
@@ -231,7 +242,7 @@ def _stage_m(kb: KnowledgeBase, context: Context) -> Category:
     row = _first(rows, facts)
     unknown = "distant" not in facts
     return Category(
-        row["cat"], "m_table", basis="no distant metastasis stated" if unknown else describe(row["when"]),
+        row["cat"], "m_table", basis=_M_BASIS[facts.get("distant")],
         provisional=unknown, needs=("distant",) if unknown else (), possible=("M0", "M1") if unknown else (row["cat"],),
         sources=documents(row),
     )  # fmt: skip

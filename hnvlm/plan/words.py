@@ -20,19 +20,20 @@ _FACT_WORDS = {
 }  # fmt: skip
 _SPECIAL_TOKENS = {
     "oropharynx_p16_neg": "oropharynx, p16-negative", "oropharynx_p16_pos": "oropharynx, p16-positive",
-    "unknown_primary_neck": "unknown primary, p16- and EBV-negative", "larynx_supraglottis": "larynx, supraglottis",
+    "unknown_primary_neck": "unknown primary (table for p16- and EBV-negative disease)",
+    "larynx_supraglottis": "larynx, supraglottis",
     "larynx_glottis": "larynx, glottis", "larynx_subglottis": "larynx, subglottis",
     "major_salivary": "major salivary gland", "squamous_cell_carcinoma": "squamous cell carcinoma",
 }  # fmt: skip
 _OPERATORS = {
-    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "", "ne": "other than", "in": "", "not_in": "none of",
-    "has_any": "of", "has_none": "none of", "is_true": "", "is_false": "", "missing": "not stated",
+    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": ":", "ne": "other than", "in": ":", "not_in": "none of",
+    "has_any": ":", "has_none": "none of", "is_true": "", "is_false": "", "missing": "not stated",
     "present": "stated",
 }  # fmt: skip
 # Staging facts whose question in the form has another id.
 _FORM_ID_OF_FACT = {
-    "size_cm": "tumour_size_mm", "n_pos": "nodes_n_pos", "laterality": "nodes_laterality", "max_node_cm": "nodes_max_mm",
-    "ene_path": "ene_path", "tumour.size_cm": "tumour_size_mm", "nodes.max_node_cm": "nodes_max_mm",
+    "size_cm": "tumour_size_mm", "n_pos": "nodes_n_pos", "laterality": "nodes_laterality",
+    "max_node_cm": "nodes_max_mm", "ene_path": "ene_path", "tumour.size_cm": "tumour_size_mm", "nodes.max_node_cm": "nodes_max_mm",
 }  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def _labels() -> dict[str, tuple[str, str, str]]:
 
 
 def question_id(fact: str) -> str:
-    """Return the form field that answers a missing fact (``doi_mm``, ``patient.ecog``); the fact itself if none does."""
+    """Return the form field that answers a missing fact (``doi_mm``, ``patient.ecog``), else the fact itself."""
     if fact in _FORM_ID_OF_FACT:
         return _FORM_ID_OF_FACT[fact]
     if fact in _labels():
@@ -54,7 +55,17 @@ def question_id(fact: str) -> str:
 
 def sentence(text: str) -> str:
     """Return the text with a capital first letter."""
-    return text[:1].upper() + text[1:]
+    # p16 and its like keep their small letter.
+    return text if text[1:2].isdigit() else text[:1].upper() + text[1:]
+
+
+def label(fact: str) -> str:
+    """Return a fact's question in the middle of a sentence: small first letter, abbreviations kept."""
+    key = question_id(fact)
+    if fact == "patient.cisplatin_eligible":
+        return "whether cisplatin can be given"
+    text = next((f.label for f in FORM_FIELDS if f.id == key), fact)
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def words(token: str) -> str:
@@ -62,11 +73,41 @@ def words(token: str) -> str:
     return _SPECIAL_TOKENS.get(token, str(token).replace("_", " "))
 
 
+def describe_facts(condition: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """Return the measured values that a staging condition was judged on: ``greatest dimension 3.1 cm``."""
+    found: dict[str, str] = {}
+    for part in _leaves(condition):
+        value = facts.get(part["f"])
+        if part["op"] != "eq" and isinstance(value, (int, float)) and not isinstance(value, bool):
+            name, unit = _FACT_WORDS.get(part["f"], (part["f"], ""))
+            found[name] = f"{name} {value:g} {unit}".strip()
+    return ", ".join(found.values())
+
+
+def _without_repeated_name(conditions: list[Mapping[str, Any]], parts: list[str]) -> list[str]:
+    """``greatest dimension > 2 cm``, ``greatest dimension <= 4 cm``: the second keeps only ``<= 4 cm``."""
+    out = parts[:1]
+    for before, here, part in zip(conditions, conditions[1:], parts[1:], strict=False):
+        name = _FACT_WORDS.get(str(here.get("f")), ("",))[0]
+        same = name and here.get("f") == before.get("f")
+        out.append(part.removeprefix(name).strip() if same else part)
+    return out
+
+
+def _leaves(condition: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    parts = [condition["not"]] if "not" in condition else condition.get("all") or condition.get("any")
+    if parts is None:
+        return [condition] if "f" in condition else []
+    return [leaf for part in parts for leaf in _leaves(part)]
+
+
 def describe(condition: Mapping[str, Any]) -> str:
     """Put a condition into words: ``greatest dimension > 2 cm and greatest dimension <= 4 cm``."""
     for word, joint in (("all", " and "), ("any", " or ")):
         if word in condition:
             parts = [describe(c) for c in condition[word]]
+            if word == "all":
+                parts = _without_repeated_name(condition["all"], parts)
             return joint.join(f"({p})" if word == "all" and " or " in p else p for p in parts)
     if "not" in condition:
         return f"not ({describe(condition['not'])})"
@@ -78,4 +119,5 @@ def describe(condition: Mapping[str, Any]) -> str:
     text = ", ".join(words(v) for v in value) if isinstance(value, list) else words(str(value))
     if op == "is_false":
         return f"no {name}"
-    return " ".join(part for part in (name, _OPERATORS[op], text, unit if text else "") if part)
+    joined = " ".join(part for part in (name, _OPERATORS[op], text, unit if text else "") if part)
+    return joined.replace(" : ", ": ")

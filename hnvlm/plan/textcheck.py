@@ -1,0 +1,232 @@
+"""Check the figures of an edited or model-written plan text against the structured plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hnvlm.plan.kb import APP_LOGIC
+from hnvlm.plan.render import SOURCES_HEADING
+from hnvlm.plan.result import Plan
+from hnvlm.plan.staging import Staging
+from hnvlm.types import CheckResult
+
+_NUMBER = r"\d+(?:[.,]\d+)?"
+_QUANTITIES = {
+    "dose_gy": re.compile(rf"(?<![\w.])({_NUMBER})\s*(c?Gy)\b", re.IGNORECASE),
+    "fractions": re.compile(
+        r"(?<![\w.])(\d+)\s*(?:fractions?|fx|#)(?!\w)(?!\s+(?:a|per)\s+(?:day|week))", re.IGNORECASE
+    ),
+    "fractions_per_week": re.compile(r"(?<![\w.])(\d+)\s*(?:fractions?|fx)\s+(?:a|per)\s+week", re.IGNORECASE),
+    "mg_m2": re.compile(rf"(?<![\w.])({_NUMBER})\s*mg\s*/\s*(?:m2|m²|m\^2)", re.IGNORECASE),
+    "mm": re.compile(rf"(?<![\w.])({_NUMBER})\s*(mm|cm)\b(?!2)", re.IGNORECASE),
+}  # fmt: skip
+# TNM tokens are written in capitals: "in situ" or "t1 weighted" must not match.
+_TNM = re.compile(
+    r"(?<![A-Za-z0-9])[cpy]{0,2}(T(?:is|X|[0-4][ab]?)|N(?:X|[0-3][abc]?)|M(?:X|[01][ab]?))(?![A-Za-z0-9])"
+)
+_JOINED_TNM = re.compile(r"(?<![A-Za-z0-9])[cp]?(T(?:is|[0-4][ab]?))(N[0-3][abc]?)(M[01])?(?![A-Za-z0-9])")
+_STAGE = re.compile(r"\bstage\s+(?:group\s+)?(0|IV[ABC]?|I{1,3})(?![A-Za-z0-9])", re.IGNORECASE)
+_TARGET = re.compile(r"\b(?:PTV|CTV|GTV)_?\d{2,4}\b", re.IGNORECASE)
+_HEDGES = re.compile(r"\b(?:could|would|may|might|if|possible|possibly)\b", re.IGNORECASE)
+_TAGS = re.compile(r"\[S\d+\]")
+_WORDS = {
+    "dose_gy": "Gy", "fractions": "fractions", "fractions_per_week": "fractions a week", "mg_m2": "mg/m2", "mm": "mm",
+    "tnm": "", "stage": "",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a text: what kind, its value, and where it stands (character offsets in the whole text)."""
+
+    kind: str
+    value: float | str
+    written: str
+    start: int
+    end: int
+    line: int
+
+
+def figures(text: str) -> list[Figure]:
+    """Find every dose, fraction number, drug dose, length, TNM category and stage group; the source list is skipped."""
+    found: list[Figure] = []
+    offset = 0
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if line.strip() == SOURCES_HEADING:
+            break
+        found += [
+            Figure(kind, value, line[a:b], offset + a, offset + b, number) for kind, value, a, b in _in_line(line)
+        ]
+        offset += len(line)
+    return found
+
+
+def _in_line(line: str) -> Iterator[tuple[str, float | str, int, int]]:
+    # Tags and target names hold digits that are no figures.
+    bare = _TAGS.sub(lambda m: " " * len(m[0]), line)
+    bare = _TARGET.sub(lambda m: " " * len(m[0]), bare)
+    for kind, pattern in _QUANTITIES.items():
+        for match in pattern.finditer(bare):
+            value = float(match[1].replace(",", "."))
+            unit = match[2].lower() if match.re.groups > 1 else ""
+            value = value / 100 if unit == "cgy" else value * 10 if unit == "cm" else value
+            yield kind, value, match.start(), match.end()
+    joined = list(_JOINED_TNM.finditer(bare))
+    for match in joined:
+        for group in range(1, 4):
+            if match[group]:
+                yield "tnm", match[group], match.start(group), match.end(group)
+    for match in _TNM.finditer(bare):
+        if not any(j.start() <= match.start() < j.end() for j in joined):
+            yield "tnm", match[1], match.start(1), match.end(1)
+    for match in _STAGE.finditer(bare):
+        yield "stage", match[1].upper(), match.start(1), match.end(1)
+
+
+def check_plan_text(text: str, plan: Plan) -> list[CheckResult]:
+    """Compare every figure of a plan text with the structured plan.
+
+    A line that the draft itself holds is right by construction. In any other line a dose beside a target's name
+    must be that target's, a limit beside a structure's name that structure's, a drug dose beside a drug's name
+    that drug's; TNM and stage must be those of the staging (or of its alternative table); any other figure
+    must at least occur in the draft.
+
+    Args:
+        text: Edited by a clinician or written by a model.
+
+    Returns:
+        One result per figure that disagrees (``fail``; ``details`` holds line, start, end, written, expected),
+        one ``warn`` per prescription level or stage that the text no longer states, and one ``pass`` that counts
+        the figures that agree.
+    """
+    drafted = {_normalised(line) for line in plan.text.splitlines()}
+    known = {(f.kind, f.value) for f in figures(plan.text)}
+    lines = text.splitlines()
+    found = figures(text)
+    results: list[CheckResult] = []
+    agreed = 0
+    for figure in found:
+        line = lines[figure.line - 1]
+        expected = None if _normalised(line) in drafted else _expected(figure, line, plan, known)
+        if expected is None:
+            agreed += 1
+        else:
+            results.append(_disagreement(figure, expected))
+    results += _left_out(found, text, plan)
+    message = f"{agreed} figures of the text agree with the structured plan"
+    return [*results, CheckResult("text_agrees", "pass", message, APP_LOGIC.title, {"agreed": agreed})]
+
+
+def _normalised(line: str) -> str:
+    return " ".join(_TAGS.sub("", line).split()).strip(" -.").lower()
+
+
+def _disagreement(figure: Figure, expected: list[str]) -> CheckResult:
+    unit = _WORDS[figure.kind]
+    wanted = " or ".join(expected) + (f" {unit}" if unit and expected else "")
+    said = f"The plan says {wanted}" if expected else "The plan holds no such figure"
+    details = {
+        "line": figure.line,
+        "start": figure.start,
+        "end": figure.end,
+        "written": figure.written,
+        "expected": expected,
+    }
+    return CheckResult(
+        f"text_{figure.kind}", "fail", f'Line {figure.line}: "{figure.written}". {said}.', APP_LOGIC.title, details
+    )
+
+
+def _expected(figure: Figure, line: str, plan: Plan, known: set[tuple[str, float | str]]) -> list[str] | None:
+    """Return None when the figure agrees, else what would (empty when the plan holds nothing of the kind)."""
+    if figure.kind in ("tnm", "stage"):
+        allowed = _stages(plan.staging, figure, hedged=bool(_HEDGES.search(line)))
+        return None if figure.value in allowed else allowed
+    allowed = _allowed_beside_name(figure, line, plan)
+    if allowed is not None:
+        return None if any(_same(v, figure.value) for v in allowed) else [f"{v:g}" for v in allowed]
+    if any(kind == figure.kind and _same(value, figure.value) for kind, value in known):
+        return None
+    return [f"{level.dose_gy:g}" for level in plan.prescription.levels] if figure.kind == "dose_gy" else []
+
+
+def _same(a: float | str, b: float | str) -> bool:
+    return isinstance(a, float) and isinstance(b, float) and abs(a - b) < 0.005
+
+
+def _stages(staging: Staging, figure: Figure, *, hedged: bool) -> list[str]:
+    """Return the categories or groups a figure may be; a hedged sentence may also name what is still possible."""
+    tables = (staging, *staging.alternatives)
+    if figure.kind == "stage":
+        groups = [g for s in tables for g in (s.group, *(s.possible_groups if hedged else ())) if g]
+        return list(dict.fromkeys(groups))
+    categories = [getattr(s, str(figure.value)[0].lower()) for s in tables]
+    values = [v for c in categories for v in (c.value, *(c.possible if hedged else ())) if v]
+    return list(dict.fromkeys(values))
+
+
+def _allowed_beside_name(figure: Figure, line: str, plan: Plan) -> list[float] | None:
+    """Return the values a figure may take because of a name in its line, None when no name binds it."""
+    if figure.kind in ("dose_gy", "fractions"):
+        level = next((v for v in plan.prescription.levels if _is_nearest(figure, v.target, line)), None)
+        if level is not None:
+            return [level.dose_gy] if figure.kind == "dose_gy" else [float(level.fractions)]
+    if figure.kind == "dose_gy":
+        return _limits_beside_structure(line, plan)
+    if figure.kind == "mg_m2":
+        drugs = [s for s in plan.systemic if s.status != "avoid" and s.agent.split()[0].lower() in line.lower()]
+        written = {float(f.value) for s in drugs for f in figures(s.dose) if f.kind == "mg_m2"}
+        return sorted(written | {dose for s in drugs for dose in s.doses_mg_m2}) if drugs else None
+    return None
+
+
+def _is_nearest(figure: Figure, target: str, line: str) -> bool:
+    """Whether of all figures of its kind this one stands closest to the target's name, its own clause first."""
+    name = re.search(rf"\b{re.escape(target)}\b", line, re.IGNORECASE)
+    if name is None:
+        return False
+    breaks = [m.start() for m in re.finditer(r"[;,.](?=\s)", line)]
+    start = max((b for b in breaks if b < name.start()), default=-1)
+    end = min((b for b in breaks if b >= name.end()), default=len(line))
+    spots = [(a, line[a:b]) for kind, _, a, b in _in_line(line) if kind == figure.kind]
+    clause = [spot for spot in spots if start < spot[0] < end] or spots
+    nearest = min(clause, key=lambda spot: abs(spot[0] - name.start()), default=None)
+    return nearest is not None and nearest[1] == figure.written
+
+
+def _limits_beside_structure(line: str, plan: Plan) -> list[float] | None:
+    rows = [r for r in plan.constraints if r.unit == "Gy" and re.search(rf"\b{re.escape(r.structure)}\b", line)]
+    if not rows:
+        return None
+    measured = {abs(round(v, 1)) for r in rows for v in (r.value, r.margin) if v is not None}
+    return sorted({r.limit for r in rows} | measured)
+
+
+def _left_out(found: list[Figure], text: str, plan: Plan) -> list[CheckResult]:
+    """Warn of prescription levels and of a stage that the text no longer states."""
+    doses = {f.value for f in found if f.kind == "dose_gy"}
+    missing = [v for v in plan.prescription.levels if not any(_same(v.dose_gy, dose) for dose in doses)]
+    results = [
+        CheckResult(
+            "text_level_missing",
+            "warn",
+            f"The text no longer states {v.target}, {v.dose_gy:g} Gy.",
+            APP_LOGIC.title,
+            {"target": v.target},
+        )
+        for v in missing
+    ]
+    group = plan.staging.group
+    if group is not None and not any(f.kind == "stage" and f.value == group for f in found):
+        results.append(
+            CheckResult(
+                "text_stage_missing",
+                "warn",
+                f"The text no longer states stage {group}.",
+                APP_LOGIC.title,
+                {"stage": group},
+            )
+        )
+    return results
