@@ -3,3 +3,7 @@
 ``context.App`` is what every use case takes; ``context.app()`` is the one of this process. Work that
 takes longer than a click has a ``start...`` twin that returns a job id (see ``jobs.JobManager``).
 """
+
+from hnvlm.store import AuditEvent, CaseRecord, ResultRecord, SignOff, dumps, jsonable
+
+__all__ = ["AuditEvent", "CaseRecord", "ResultRecord", "SignOff", "dumps", "jsonable"]

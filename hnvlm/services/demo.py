@@ -9,10 +9,10 @@ import numpy as np
 
 from hnvlm.imaging.anatomy import ANATOMY_MM, build_anatomy
 from hnvlm.imaging.atlas import Neck, sample_neck
-from hnvlm.imaging.dicom_write import write_synthetic_ct
 from hnvlm.imaging.lesions import LesionSpec, apply, insert
 from hnvlm.imaging.resample import resample_to
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import write_dicom_series
 from hnvlm.services.analysis import part
 from hnvlm.services.context import App
 from hnvlm.services.intake import create_case, open_path
@@ -51,7 +51,8 @@ def create_demo(app: App, *, seed: int = DEMO_SEED, who: str = "", progress: Pro
     progress(0.6, "writing DICOM marked SYNTHETIC")
     with tempfile.TemporaryDirectory(prefix="hnvlm-demo-") as folder:
         series = Path(folder) / "CT"
-        write_synthetic_ct(volume, series, description="SYNTHETIC demo neck", entropy=f"demo {seed}")
+        meta = {"patient_id": "SYNTHETIC", "body_part": "HEADNECK"}
+        write_dicom_series(volume, series, "demo neck, not a patient", synthetic=True, meta=meta)
         return create_case(
             app,
             open_path(series),

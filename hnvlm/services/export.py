@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from hnvlm.errors import HnvlmError, UsageError
+from hnvlm.errors import HnvlmError, InputRefusedError, UsageError
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
+from hnvlm.imaging.write_seg import write_seg
 
 FORMATS = ("nifti", "seg", "rtstruct")
 SYNTHETIC_NOTICE = "SYNTHETIC - AI generated, research use only, not a patient's image"
@@ -44,24 +46,32 @@ def write_structures(
 ) -> dict[str, dict[str, Path]]:
     """Write structures; return format -> {structure or "all": path}.
 
-    NIfTI is one ``<Name>.nii.gz`` a structure on the CT's own grid; SEG and RTSTRUCT are one file for all.
-    """
-    from hnvlm.imaging import write
+    NIfTI is one ``<Name>.nii.gz`` a structure on the CT's own grid; SEG and RTSTRUCT are one file for all,
+    beside the CT they refer to (format ``ct``).
 
+    Raises:
+        InputRefusedError: All structures are empty.
+    """
+    if not any(np.any(mask) for mask in masks.values()):
+        raise InputRefusedError(
+            "No structure was found on this CT, so there is nothing to write.", code="no_structures"
+        )
     make_folder(out)
     files: dict[str, dict[str, Path]] = {}
     if "nifti" in formats:
         files["nifti"] = {}
         for name, mask in masks.items():
             path = out / f"{name}.nii.gz"
-            write.write_nifti(volume.with_array(np.asarray(mask, np.uint8)), path)
+            write_nifti(volume.with_array(np.asarray(mask, np.uint8)), path)
             files["nifti"][name] = path
     if "seg" in formats or "rtstruct" in formats:
-        ct_files = write.write_ct_series(volume, out / "ct")
-        if "seg" in formats:
-            files["seg"] = {"all": write.write_seg(volume, masks, ct_files, out / "structures.seg.dcm")}
-        if "rtstruct" in formats:
-            files["rtstruct"] = {"all": write.write_rtstruct(volume, masks, ct_files, out / "structures.rtstruct.dcm")}
+        # Both refer to the instances of this series; without it no viewer could show them.
+        files["ct"] = {"all": out / "ct"}
+        write_dicom_series(volume, files["ct"]["all"], "CT for structures", synthetic=False)
+    if "seg" in formats:
+        files["seg"] = {"all": write_seg(masks, volume, out / "structures.seg.dcm")}
+    if "rtstruct" in formats:
+        files["rtstruct"] = {"all": write_rtstruct(masks, volume, out / "structures.rtstruct.dcm")}
     return files
 
 
@@ -70,24 +80,20 @@ def write_counterfactual(
 ) -> dict[str, Path]:
     """Write a synthetic CT; return key -> path.
 
-    Keys: ``counterfactual_nifti`` (the edited CT on the input's own grid), ``difference_nifti``,
-    ``edit_mask_nifti``, ``counterfactual_dicom`` (folder, marked SYNTHETIC), ``png``. Without an original
-    (text-only generation) there is no difference.
+    Keys: ``counterfactual`` (NIfTI, the edited CT on the input's own grid), ``difference``, ``edit_mask``
+    (NIfTI), ``dicom_series`` (folder, marked SYNTHETIC), ``png``. Without an original (text-only
+    generation) there is no difference.
     """
-    from hnvlm.imaging import write
-
     make_folder(out)
-    files = {"counterfactual_nifti": out / "counterfactual.nii.gz"}
-    write.write_nifti(edited, files["counterfactual_nifti"])
+    files = {"counterfactual": out / "counterfactual.nii.gz"}
+    write_nifti(edited, files["counterfactual"])
     if original is not None:
-        files |= {"difference_nifti": out / "difference.nii.gz", "edit_mask_nifti": out / "edit_mask.nii.gz"}
+        files |= {"difference": out / "difference.nii.gz", "edit_mask": out / "edit_mask.nii.gz"}
         difference = edited.array.astype(np.int32) - original.array.astype(np.int32)
-        write.write_nifti(
-            edited.with_array(np.clip(difference, -32768, 32767).astype(np.int16)), files["difference_nifti"]
-        )
-        write.write_nifti(edited.with_array(edit_mask.astype(np.uint8)), files["edit_mask_nifti"])
-    files["counterfactual_dicom"] = out / "counterfactual_dicom"
-    write.write_ct_series(edited, files["counterfactual_dicom"], synthetic=True, description=text[:64])
+        write_nifti(edited.with_array(np.clip(difference, -32768, 32767).astype(np.int16)), files["difference"])
+        write_nifti(edited.with_array(edit_mask.astype(np.uint8)), files["edit_mask"])
+    files["dicom_series"] = out / "counterfactual_dicom"
+    write_dicom_series(edited, files["dicom_series"], text[:40], synthetic=True)
     files["png"] = write_panel(original, edited, out / "counterfactual.png")
     return files
 

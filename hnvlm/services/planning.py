@@ -2,30 +2,79 @@
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hnvlm.errors import UsageError
+from hnvlm.plan import FORM_FIELDS, FormField, Plan, check_plan_text, draft_plan, validate_form
 from hnvlm.services.analysis import NOTICE, analyse_case, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord, jsonable
-from hnvlm.types import Finding, Progress, no_progress
+from hnvlm.types import CheckResult, Finding, Progress, no_progress
 
 
-def make_plan(findings: list[Finding], form: dict[str, Any], dose: Any = None) -> dict[str, Any]:
+def form_fields() -> list[FormField]:
+    """Return the questions of the clinical form, in order: id, label, type, choices, unit, help, group."""
+    return list(FORM_FIELDS)
+
+
+def clean_form(form: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Check a filled-in form; return the answered fields in one shape.
+
+    Raises:
+        UsageError: An unknown field or an answer outside its choices or bounds; the message names it.
+    """
+    return validate_form(form)
+
+
+def make_plan(
+    findings: Sequence[Finding],
+    form: Mapping[str, Any] | None,
+    *,
+    structures: Collection[str] | None = None,
+    dose_metrics: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, Any]:
     """Draft a plan without the store.
 
     Args:
         findings: Of the CT; a clinician's corrections included.
         form: Clinical form; a field that is missing or "unknown" becomes an open question.
-        dose: DVH metrics of a dose on the same grid, when there is one.
+        structures: Names that are contoured.
+        dose_metrics: Structure -> metric -> value of a dose on this CT, when there is one.
 
     Returns:
-        JSON with text, staging, prescription, constraints, checks, needs, sources.
+        JSON with text, staging, prescription, constraints, checks, needs, sources, and under ``made_from``
+        what it was made from, so that an edited text can be checked against the same plan.
     """
-    draft_plan = importlib.import_module("hnvlm.plan.draft").draft_plan
-    return jsonable(draft_plan(findings, form, dose=dose)) | {"notice": NOTICE}
+    answers = clean_form(form)
+    plan = _draft(findings, answers, structures, dose_metrics)
+    made_from = {
+        "findings": [f.to_json() for f in findings], "form": answers,
+        "structures": sorted(structures) if structures is not None else None, "dose_metrics": dose_metrics,
+    }  # fmt: skip
+    return jsonable(plan.to_json() | {"notice": NOTICE, "made_from": made_from})
+
+
+def _draft(
+    findings: Sequence[Finding],
+    form: Mapping[str, Any],
+    structures: Collection[str] | None,
+    dose_metrics: Mapping[str, Mapping[str, float]] | None,
+) -> Plan:
+    named = None if structures is None else dict.fromkeys(structures)
+    return draft_plan(findings, form, structures=named, dose_metrics=dose_metrics)
+
+
+def check_text(text: str, plan: Mapping[str, Any]) -> list[CheckResult]:
+    """Compare every figure of an edited plan text (dose, fractions, stage) with the drafted plan.
+
+    Args:
+        plan: Payload of the version that was edited.
+    """
+    made = plan["made_from"]
+    findings = [Finding.from_json(f) for f in made["findings"]]
+    return check_plan_text(text, _draft(findings, made["form"], made["structures"], made["dose_metrics"]))
 
 
 def latest(app: App, case_id: str) -> ResultRecord | None:
@@ -45,10 +94,15 @@ def load_form(app: App, case_id: str) -> dict[str, Any]:
 
 
 def save_form(app: App, case_id: str, form: dict[str, Any], *, who: str) -> ResultRecord | None:
-    """Store the clinical form as a new version; None when nothing changed."""
-    if jsonable(form) == load_form(app, case_id):
+    """Store the clinical form as a new version; None when nothing changed.
+
+    Raises:
+        UsageError: An answer is not valid; the message names the field.
+    """
+    answers = jsonable(clean_form(form))
+    if answers == load_form(app, case_id):
         return None
-    return app.store.save_result(case_id, "form", form, who=who)
+    return app.store.save_result(case_id, "form", answers, who=who)
 
 
 def draft_case_plan(
@@ -65,7 +119,10 @@ def draft_case_plan(
     analysis.require_scope()
     progress(0.9, "staging and planning")
     dose = app.store.latest_result(case_id, "dose")
-    plan = make_plan(analysis.findings, load_form(app, case_id), dose.payload.get("dvh_metrics") if dose else None)
+    plan = make_plan(
+        analysis.findings, load_form(app, case_id), structures=list(analysis.segmentation.masks),
+        dose_metrics=dose.payload.get("dvh_metrics") if dose else None,
+    )  # fmt: skip
     progress(1.0, "plan drafted")
     return app.store.save_result(
         case_id, "plan", plan | {"author": "rules"}, provenance=analysis.segmentation.provenance, who=who or "rules"
@@ -83,7 +140,9 @@ def start_draft(app: App, case_id: str, *, form: dict[str, Any] | None = None, w
 
 
 def save_edit(app: App, case_id: str, text: str, *, who: str, based_on: int) -> ResultRecord:
-    """Store a clinician's plan text as a new, unsigned version; staging and checks stay those of the draft.
+    """Store a clinician's plan text as a new, unsigned version; staging and rule checks stay those of the draft.
+
+    ``text_checks`` of the payload says which figures of the text disagree with the drafted plan.
 
     Raises:
         UsageError: The text is empty.
@@ -92,7 +151,8 @@ def save_edit(app: App, case_id: str, text: str, *, who: str, based_on: int) -> 
     if not text.strip():
         raise UsageError("The plan is empty; write at least one sentence before saving.")
     before = app.store.get_result(based_on)
-    payload = before.payload | {"text": text, "author": "clinician"}
+    checks = [vars(c) for c in check_text(text, before.payload)]
+    payload = before.payload | {"text": text, "author": "clinician", "text_checks": checks}
     return app.store.save_result(case_id, "plan", payload, who=who, based_on=based_on)
 
 

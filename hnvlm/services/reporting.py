@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hnvlm import report as grammar
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
+from hnvlm.report.diff import word_diff as grammar_diff
+from hnvlm.report.parse import parse_report
+from hnvlm.services.agreement import check_agreement
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, load_findings, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord
-from hnvlm.types import CheckResult, Finding, Progress, ReportDraft, no_progress
+from hnvlm.types import CheckResult, Finding, Progress, ReportDraft, Source, no_progress
 
 LANGUAGES = ("en", "pl")
-_HEADING = re.compile(r"^([^\W\d_][^\n:]*?):?[ \t]*(.*)$")
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class CheckedReport:
     """A report text with everything that can be said about it without reading it.
 
     Attributes:
-        sections: Heading -> text below it.
+        sections: ``examination``, ``technique``, ``findings``, ``impression`` -> text.
         findings: What the text says, parsed.
         checks: Text against what was measured on the CT.
     """
@@ -57,31 +56,24 @@ def require_language(language: str) -> str:
     return language
 
 
-def sections_of(text: str) -> dict[str, str]:
-    """Split a report at its upper-case headings; text before the first one is under ""."""
-    sections: dict[str, list[str]] = {}
-    current = ""
-    for line in text.splitlines():
-        match = _HEADING.match(line.strip())
-        if match and match[1] == match[1].upper() and len(match[1]) >= 4 and not match[1].endswith("."):
-            current = match[1].strip()
-            sections.setdefault(current, [])
-            line = match[2]
-        sections.setdefault(current, []).append(line.strip())
-    joined = {name: "\n".join(lines).strip() for name, lines in sections.items()}
-    return {name: body for name, body in joined.items() if name or body}
-
-
-def check(text: str, language: str, measured: list[Finding]) -> CheckedReport:
+def check(text: str, language: str, measured: list[Finding], *, source: Source = "clinician") -> CheckedReport:
     """Parse a report text and hold it against the measured findings.
 
     A disagreement (side, level, size, presence) is a check result for the clinician; the text is
     never changed silently.
+
+    Args:
+        source: Who wrote the text; goes into every parsed finding.
     """
-    require_language(language)
-    findings = grammar.parse(text, language)
-    checks = list(grammar.compare(findings, measured))
-    return CheckedReport(text, language, sections_of(text), findings, checks)
+    parsed = parse_report(text, require_language(language), source=source)
+    checks = check_agreement(parsed.findings, measured)
+    checks += [CheckResult("report.contradiction", "fail", c) for c in parsed.contradictions]
+    checks += [
+        CheckResult("report.unread", "warn", f"This sentence could not be checked: {s}")
+        for s in parsed.unparsed_sentences
+    ]
+    sections = {name: body for name, body in parsed.sections.items() if name or body.strip()}
+    return CheckedReport(text, language, sections, parsed.findings, checks)
 
 
 def draft(
@@ -104,7 +96,7 @@ def draft(
     written = models.draft_report(
         volume, segmentation=analysis.segmentation, language=language, seed=seed, on_text=on_text, progress=progress
     )
-    return written, check(written.text, language, analysis.findings)
+    return written, check(written.text, language, analysis.findings, source="vlm")
 
 
 # ---- the same for a stored case ---------------------------------------------------------------
@@ -213,14 +205,4 @@ def word_diff(old: str, new: str) -> list[DiffPart]:
     Joining the texts of all parts that are not ``insert`` gives ``old``; of all that are not
     ``delete`` gives ``new``.
     """
-    a, b = (re.findall(r"\s+|[^\W_]+(?:[.,]\d+)*|.", t, re.DOTALL) for t in (old, new))
-    parts: list[DiffPart] = []
-    for op, a0, a1, b0, b1 in difflib.SequenceMatcher(a=a, b=b, autojunk=False).get_opcodes():
-        if op == "equal":
-            parts.append(DiffPart("equal", "".join(a[a0:a1])))
-            continue
-        if a1 > a0:
-            parts.append(DiffPart("delete", "".join(a[a0:a1])))
-        if b1 > b0:
-            parts.append(DiffPart("insert", "".join(b[b0:b1])))
-    return parts
+    return [DiffPart(op, words) for op, words in grammar_diff(old, new)]

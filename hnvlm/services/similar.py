@@ -77,6 +77,5 @@ def impression(app: App, case_id: str) -> str:
     for language in ("en", "pl"):
         result = app.store.latest_result(case_id, "report", language)
         if result is not None:
-            sections = result.payload.get("sections", {})
-            return sections.get("IMPRESSION") or sections.get("WNIOSKI") or next(iter(sections.values()), "")
+            return str(result.payload.get("sections", {}).get("impression", "")).strip()
     return ""
