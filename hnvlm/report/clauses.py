@@ -95,7 +95,7 @@ def _strong_cuts(tokens: list[Token]) -> list[int]:
     """Semicolons, "but" ... where a new thing or place follows; "; minimum area 95 mm2" goes on about the old one."""
     starts = [i for i, token in enumerate(tokens) if token.tag == "separator" and token.value in _STRONG and token.start]
     cuts = []
-    for i, following in zip(starts, [*starts[1:], len(tokens)], strict=True):
+    for i, following in zip(starts, [*starts[1:], len(tokens)], strict=False):
         if any(token.tag in _HEADS or token.tag in _PLACES for token in tokens[i + 1 : following]):
             cuts.append(tokens[i].start)
     return cuts

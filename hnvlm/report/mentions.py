@@ -28,7 +28,9 @@ _AIRWAY_OF_SITE = {
 _REGIONS = ("oral cavity", "oropharynx", "hypopharynx", "larynx")
 
 
-def findings_of(clause: Clause, sentence: str, language: str, line: str, last_side: str | None) -> list[Finding]:
+def findings_of(
+    clause: Clause, sentence: str, language: str, line: str, last_side: str | None, *, describe_denied: bool = False
+) -> list[Finding]:
     """Read the findings of one clause.
 
     Args:
@@ -37,6 +39,7 @@ def findings_of(clause: Clause, sentence: str, language: str, line: str, last_si
         language: ``en`` or ``pl``.
         line: What the line's heading names; gives the side where the clause names none.
         last_side: Side of the primary mass, for "ipsilateral" and "contralateral".
+        describe_denied: Keep size and texture of what is denied: a request describes what is to go.
 
     Returns:
         One finding, several for several levels, none when the clause speaks of something else (a lung nodule).
@@ -48,9 +51,9 @@ def findings_of(clause: Clause, sentence: str, language: str, line: str, last_si
     if kind == "mass" and clause.has("level", "bare_level") and not clause.has("site"):
         kind = "node"
     if kind in ("node", "mass"):
-        return _lesions(kind, clause, text, line, last_side)
+        return _lesions(kind, clause, text, line, last_side, describe_denied)
     if kind == "airway":
-        return _airway(clause)
+        return _airway(clause, describe_denied)
     if kind == "artefact":
         return _artefact(clause)
     return _extent(kind, clause, text, language)
@@ -68,13 +71,15 @@ def _presence(clause: Clause) -> tuple[str, str]:
     return "present", "probable"
 
 
-def _lesions(kind: str, clause: Clause, text: str, line: str, last_side: str | None) -> list[Finding]:
+def _lesions(
+    kind: str, clause: Clause, text: str, line: str, last_side: str | None, describe_denied: bool
+) -> list[Finding]:
     presence, certainty = _presence(clause)
     size, short_axis = _size(clause, text)
     if clause.has("normal") and size is None and presence == "present":
         presence, certainty = "absent", "probable"
     attributes: dict[str, Any] = {}
-    if presence != "absent":
+    if presence != "absent" or describe_denied:
         textures = clause.values("texture")
         if textures:
             attributes["texture"] = "necrotic" if "necrotic" in textures else textures[0]
@@ -86,7 +91,7 @@ def _lesions(kind: str, clause: Clause, text: str, line: str, last_side: str | N
             attributes["crosses_midline"] = True
     elif clause.has("other"):
         attributes["other_than_listed"] = True
-    size = None if presence == "absent" else size
+    size = None if presence == "absent" and not describe_denied else size
     places = _node_places(clause, attributes) if kind == "node" else [(_site(clause), None)]
     findings = []
     for place, side in places:
@@ -188,7 +193,7 @@ def _site(clause: Clause) -> str | None:
     return specific[0] if specific else (sites[0] if sites else None)
 
 
-def _airway(clause: Clause) -> list[Finding]:
+def _airway(clause: Clause, describe_denied: bool) -> list[Finding]:
     if not clause.has("narrowing", "patent", "normal", "percent"):
         return []
     sites = clause.values("airway")
@@ -200,14 +205,15 @@ def _airway(clause: Clause) -> list[Finding]:
     presence, certainty = _presence(clause)
     if not clause.has("narrowing", "percent") and clause.has("patent", "normal"):
         presence, certainty = "absent", "probable"
-    if presence != "absent":
+    described = presence != "absent" or describe_denied
+    if described:
         if percents := clause.values("percent"):
             attributes["narrowing_pct"] = percents[0]
         elif words := clause.values("narrowing_words"):
             attributes["narrowing_word"] = words[0]
     if areas := clause.values("area"):
         attributes["min_area_mm2"] = areas[0]
-    side = _side(clause, "", None) if presence != "absent" else None
+    side = _side(clause, "", None) if described else None
     return [Finding("airway", presence, site=site, side=side, certainty=certainty, attributes=attributes)]  # type: ignore[arg-type]
 
 

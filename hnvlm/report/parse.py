@@ -73,8 +73,14 @@ def parse_report(text: str, language: str | None = None, *, source: Source = "cl
     return ParsedReport(reader.findings, reader.unparsed, contradictions, sections)
 
 
-def sentence_findings(sentence: Sentence, language: str, last_side: str | None = None) -> list[Finding]:
-    """Read one sentence on its own; ``last_side`` is the side of the primary mass."""
+def sentence_findings(
+    sentence: Sentence, language: str, last_side: str | None = None, *, describe_denied: bool = False
+) -> list[Finding]:
+    """Read one sentence on its own; ``last_side`` is the side of the primary mass.
+
+    ``describe_denied`` keeps size and texture of what the sentence denies. A finding whose words name both left and
+    right has the side ``CONFLICT``.
+    """
     line_kind = sentence.line.split("_")[0] or None
     tokens = [token for token in tag_sentence(sentence.text, language) if token.tag != "ignore"]
     findings: list[Finding] = []
@@ -82,7 +88,9 @@ def sentence_findings(sentence: Sentence, language: str, last_side: str | None =
     for clause in split_clauses(sentence.text, tokens, line_kind):
         if clause.kind is None:
             clause.kind = implied_kind(clause)
-        found = findings_of(clause, sentence.text, language, sentence.line, side)
+        found = findings_of(
+            clause, sentence.text, language, sentence.line, side, describe_denied=describe_denied
+        )
         for finding in found:
             if finding.kind == "mass" and finding.presence != "absent" and finding.side in ("left", "right"):
                 side = finding.side

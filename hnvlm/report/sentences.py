@@ -44,7 +44,7 @@ def _key_of(language: str, table: str, text: str) -> str:
 @cache
 def _no_end(language: str) -> re.Pattern[str]:
     words = "|".join(load(f"patterns_{language}")["abbreviations"])
-    return re.compile(rf"(?:^|[\s(])(?:{words}|\d+)\.$")
+    return re.compile(rf"(?:^|[\s(])(?:{words})\.$|^\d{{1,2}}\.$")
 
 
 def split_sentences(text: str, language: str) -> list[str]:
@@ -53,7 +53,7 @@ def split_sentences(text: str, language: str) -> list[str]:
     pending = ""
     for part in re.split(r"(?<=[.!?])\s+", text.strip()):
         pending = f"{pending} {part}".strip()
-        if _no_end(language).search(pending) and not re.search(r"\d{2,}\.$|(?:mm|cm) \d+\.$", pending):
+        if _no_end(language).search(pending):
             continue
         sentences.append(pending)
         pending = ""

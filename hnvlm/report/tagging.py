@@ -44,7 +44,7 @@ _NUMERIC = (
         rf"(?:from\s+|od\s+)?{_NUMBER}[\s-]*{_UNIT}?(?:\s*(?:x|×|\*|by|na|to|do|-|–|and|i)\s*{_NUMBER}[\s-]*{_UNIT}?){{0,2}}(?<=[mrse])",
     ),
 )
-_NUMERAL = r"(?:III|II|IV|VII|VI|V|I|[1-7])\s?(?:a/b|[ab])?(?![\w%]|\s*(?:mm|cm|x)\b)"
+_NUMERAL = r"(?:III|II|IV|VII|VI|V|I|[1-7])\s?(?:a/b|[ab])?(?![\w%]|[.,]\d|\s*(?:mm|cm|x)\b)"
 _LEVEL_JOIN = r"\s*(?:/|-|–|,\s*and|,|and|or|to|through|&|i|oraz|do)\s*"
 _ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII")
 _SEPARATORS = {
