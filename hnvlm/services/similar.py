@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hnvlm.errors import ModelPackError
+from hnvlm.errors import ModelPackError, ScopeError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.services.analysis import Analysis, analyse_case
@@ -52,6 +52,20 @@ def index_case(app: App, case_id: str, *, who: str = "", progress: Progress = no
         provenance=analysis.segmentation.provenance, who=who or "model",
     )  # fmt: skip
     return vector
+
+
+def index_all(app: App, *, progress: Progress = no_progress) -> list[str]:
+    """Embed every case of the store that has no embedding yet; return the ids of those out of scope."""
+    passed_over = []
+    indexed = app.store.latest_of_all("embedding")
+    todo = [c for c in app.store.list_cases(descending=False) if c.id not in indexed]
+    for number, case in enumerate(todo):
+        progress(number / len(todo), f"indexing {case.id}")
+        try:
+            index_case(app, case.id)
+        except ScopeError:
+            passed_over.append(case.id)
+    return passed_over
 
 
 def nearest(app: App, vector: np.ndarray, k: int = 5, *, exclude: str | None = None) -> list[SimilarCase]:

@@ -49,3 +49,11 @@ def score_case(
         case_id, "zeroshot", {"scores": scores, "labels": list(labels), "notice": NOTICE},
         provenance=analysis.segmentation.provenance, who=who or "model",
     )  # fmt: skip
+
+
+def model_name(models: Models) -> str:
+    """Return name and version of the model behind the scores, from the model cards."""
+    for card in models.cards():
+        if "clip" in str(card.get("name", "")).lower():
+            return f"{card['name']} {card.get('version', '')}".strip()
+    return type(models).__name__

@@ -1,0 +1,68 @@
+"""Commands for many cases or for the program itself: serve, batch, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hnvlm.cli import inputs
+from hnvlm.cli.reading import Json, Out
+from hnvlm.cli.runtime import session
+from hnvlm.errors import HnvlmError, UsageError
+from hnvlm.services import batch as batches
+from hnvlm.services import bench as benches
+
+
+def serve(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="TCP port.")] = 8501,
+    address: Annotated[str, typer.Option("--address", help="Address to listen on.")] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option("--browser", help="Open a browser window.")] = False,
+    json_: Json = False,
+) -> None:
+    """Start the app and serve it until stopped."""
+    with session(json_):
+        from hnvlm.ui.launch import serve as run
+
+        run(port, not browser, address=address)
+
+
+def batch(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Archive: any tree of DICOM or NIfTI.")],
+    out_dir: Out,
+    engine: Annotated[str, typer.Option("--engine", help="local or ray.")] = "local",
+    language: Annotated[str, typer.Option("--language", help="en or pl.")] = "en",
+    json_: Json = False,
+) -> None:
+    """Write report, plan and findings of every CT series of an archive. Finished ones are passed over."""
+    with session(json_) as out:
+        if engine not in ("local", "ray"):
+            raise UsageError(f"There is no engine '{engine}'; choose local or ray.")
+        if engine == "ray":
+            raise HnvlmError("The ray engine is not part of this version; use --engine local.", code="engine")
+        inputs.require_folder(folder, "DIR")
+        payload = batches.run_batch(inputs.load_models, folder, out_dir, language=language, progress=out.progress)
+        rows = [[c["folder"], c["state"], c.get("error", "")] for c in payload["cases"]]
+        out.emit(payload, lambda: out.table(["case", "state", "reason"], rows))
+
+
+def bench(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="DICOM folder to measure on; default: a generated series.")
+    ] = None,
+    models: Annotated[bool, typer.Option("--models/--no-models", help="Also time the models.")] = False,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, max=50, help="Best of this many.")] = 3,
+    json_: Json = False,
+) -> None:
+    """Measure reading, storing and (with --models) inference on this machine, each against a reference."""
+    with session(json_) as out:
+        if data is not None:
+            inputs.require_folder(data, "--data")
+        loader = inputs.load_models if models else None
+        rows = benches.run_bench(data, loader, repeats=repeats, progress=out.progress)
+        table = [
+            [m.name, f"{m.value:.4g} {m.unit}", m.compared_with, "" if m.ratio is None else f"{m.ratio:.2f}"]
+            for m in rows
+        ]
+        out.emit({"measurements": rows}, lambda: out.table(["measurement", "value", "compared with", "ratio"], table))

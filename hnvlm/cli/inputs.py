@@ -1,0 +1,148 @@
+"""INPUT of the commands: a DICOM folder, zip or file, a NIfTI file, or the id of a stored case."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hnvlm.cli.runtime import Session
+from hnvlm.errors import InputRefusedError, UnreadableFileError, UsageError
+from hnvlm.imaging import intake as reader
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.base import Models
+from hnvlm.services import analysis, context, intake
+from hnvlm.services.context import App
+
+CASE_ID = re.compile(r"HN-\d{4,}", re.IGNORECASE)
+
+
+def load_models() -> Models:
+    """Load the model pack; tests replace this function."""
+    return context.load_model_pack()
+
+
+def open_app() -> App:
+    """Open the case store of this user (``HNVLM_DATA_DIR``)."""
+    return App(models=load_models)
+
+
+@dataclass
+class Subject:
+    """The CT a command works on.
+
+    Attributes:
+        case_id: Set when INPUT is a stored case; then ``app`` is set too and results are stored.
+        volume: HU on the CT's own grid.
+        warnings: What intake noticed.
+    """
+
+    session: Session
+    volume: Volume
+    case_id: str | None = None
+    app: App | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def models(self) -> Models:
+        """The models, loaded on first use."""
+        self.session.progress(0.0, "loading the models")
+        return self.app.models if self.app is not None else load_models()
+
+    def analyse(self) -> analysis.Analysis:
+        """Segment, judge the scope, find; a stored case keeps the results."""
+        models = self.models
+        if self.app is not None and self.case_id is not None:
+            return analysis.analyse_case(self.app, self.case_id, who="command line", progress=self.session.progress)
+        return analysis.analyse(models, self.volume, progress=self.session.progress)
+
+
+def is_case_id(text: str) -> bool:
+    """Whether INPUT is meant as a case id: it looks like one and there is no such file."""
+    return bool(CASE_ID.fullmatch(text)) and not Path(text).exists()
+
+
+@contextmanager
+def open_subject(text: str, session: Session, series_uid: str | None = None) -> Iterator[Subject]:
+    """Open INPUT: read it, or load the stored case.
+
+    Raises:
+        UnreadableFileError: No such file, or nothing readable in it.
+        NotFoundError: No such case.
+        InputRefusedError: No series can be read as a CT.
+    """
+    if is_case_id(text):
+        app = open_app()
+        try:
+            case = app.store.get_case(text.upper())
+            volume = app.store.load_volume(case.id)
+            yield Subject(session, volume, case.id, app, list(case.meta.get("warnings", [])))
+        finally:
+            app.close()
+        return
+    with tempfile.TemporaryDirectory(prefix="hnvlm-") as workdir:
+        upload = open_upload(text, Path(workdir))
+        series = upload.find(series_uid)
+        result = reader.read(series, session.progress)
+        warnings = list(result.warnings)
+        if series_uid is None and len(upload.accepted) > 1:
+            others = ", ".join(s.series_uid for s in upload.accepted[1:4])
+            warnings.append(
+                f"{len(upload.accepted)} CT series found; {series.series_uid} was taken (most slices). "
+                f"Choose another with --series, e.g. {others}"
+            )
+        for warning in warnings:
+            session.warn(warning)
+        yield Subject(session, result.volume, warnings=warnings)
+
+
+def open_upload(text: str, workdir: Path) -> intake.Upload:
+    """List the series of a file or folder."""
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise UnreadableFileError(
+            f"{text}: no such file or folder, and not the id of a case (those look like HN-0007).", code="no_such_input"
+        )
+    return intake.open_path(path, workdir)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read ``--clinical FILE``: one JSON or YAML mapping.
+
+    Raises:
+        UsageError: No such file, or no mapping in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}). Give a JSON or YAML file.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a text file. Give a JSON or YAML file.") from error
+    try:
+        value = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: neither valid JSON nor YAML ({str(error).splitlines()[0]}).") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UsageError(f'{path}: a mapping of field to answer is needed, such as {{"ecog": 1}}.')
+    return value
+
+
+def require_folder(path: Path, option: str) -> Path:
+    """Return an existing folder.
+
+    Raises:
+        InputRefusedError: There is none.
+    """
+    if not path.is_dir():
+        raise InputRefusedError(f"{option} {path}: no such folder.", code="no_such_folder")
+    return path

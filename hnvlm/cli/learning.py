@@ -1,0 +1,153 @@
+"""Commands for training data, training and evaluation. The heavy modules load only when one of these runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hnvlm.cli.inputs import require_folder
+from hnvlm.cli.reading import Json, Out
+from hnvlm.cli.runtime import Session, session
+from hnvlm.errors import HnvlmError, ModelPackError, UsageError
+
+TRAINABLE = ("segmenter", "clip", "report", "dose", "diffusion")
+EVALUATIONS = ("segmentation", "dose", "zeroshot", "retrieval", "report", "counterfactual", "generation")
+EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+Data = Annotated[Path, typer.Option("--data", help="Folder of patients in the case-folder layout.")]
+
+
+def import_openkbp(
+    src: Annotated[Path, typer.Argument(help="The challenge's folder with train-pats and valid-pats.")],
+    dst: Annotated[Path, typer.Argument(help="New data folder.")],
+    json_: Json = False,
+) -> None:
+    """Turn the public OpenKBP challenge's CSV folders into the case-folder layout that training reads."""
+    with session(json_) as out:
+        with _needed("import-openkbp"):
+            from hnvlm.train.importer import import_openkbp as run
+
+        payload = run(src, dst, progress=out.progress)
+        out.emit(payload, f"{payload['n_patients']} patients in {dst}: {payload['splits']}")
+
+
+def supervision(
+    data: Data,
+    out_dir: Out,
+    n: Annotated[int, typer.Option("-n", min=1, max=1000, help="How many sheets.")] = 20,
+    json_: Json = False,
+) -> None:
+    """Write contact sheets of what the models learn from: source, lesion or finding, sentences."""
+    with session(json_) as out:
+        require_folder(data, "--data")
+        with _needed("supervision"):
+            from hnvlm.train.supervision import contact_sheets
+
+        payload = contact_sheets(data, out_dir, n)
+        out.emit(payload, lambda: _print_lines(out, payload.get("files", [])))
+
+
+def train(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="|".join(TRAINABLE))],
+    data: Data,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train one model. Options of the trainer follow as --key value, e.g. --steps 2000."""
+    with session(json_) as out:
+        _require_name(name, TRAINABLE, "train")
+        options = extra_options(context.args)
+        require_folder(data, "--data")
+        _refuse_dose(name)
+        with _needed(f"train {name}"):
+            from hnvlm.train.cli import train as run
+
+        payload = run(name, data, resume, **options)
+        out.emit(payload, lambda: _print_pairs(out, payload))
+
+
+def evaluate(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="|".join(EVALUATIONS))],
+    data: Data,
+    json_: Json = False,
+) -> None:
+    """Measure one model on patients it never saw. Further options follow as --key value."""
+    with session(json_) as out:
+        _require_name(name, EVALUATIONS, "evaluate")
+        options = extra_options(context.args)
+        require_folder(data, "--data")
+        _refuse_dose(name)
+        with _needed(f"evaluate {name}"):
+            from hnvlm.evaluate.cli import evaluate as run
+
+        payload = run(name, data, **options)
+        out.emit(payload, lambda: _print_pairs(out, payload))
+
+
+def extra_options(args: list[str]) -> dict[str, Any]:
+    """Turn ``["--steps", "100", "--fast", "--lr=1e-3"]`` into ``{"steps": 100, "fast": True, "lr": 0.001}``.
+
+    Raises:
+        UsageError: A word that belongs to no option.
+    """
+    options: dict[str, Any] = {}
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or len(word) < 3:
+            raise UsageError(f"'{word}' belongs to no option; write --key value.")
+        key, equals, value = word[2:].partition("=")
+        if not equals and rest and not rest[0].startswith("--"):
+            value, equals = rest.pop(0), "="
+        options[key.replace("-", "_")] = _typed(value) if equals else True
+    return options
+
+
+@contextmanager
+def _needed(what: str) -> Iterator[None]:
+    """Turn a missing Python module into words."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise HnvlmError(
+            f"'{what}' needs the Python module {error.name}, which this installation lacks. Install the project again.",
+            code="missing_module",
+        ) from error
+
+
+def _typed(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _require_name(name: str, known: tuple[str, ...], verb: str) -> None:
+    if name not in known:
+        raise UsageError(f"There is nothing named '{name}' to {verb}; choose one of {', '.join(known)}.")
+
+
+def _refuse_dose(name: str) -> None:
+    if name == "dose":
+        raise ModelPackError("There is no dose model in this version yet, so it can be neither trained nor evaluated.")
+
+
+def _print_lines(out: Session, lines: list[Any]) -> None:
+    for line in lines:
+        out.line(str(line))
+
+
+def _print_pairs(out: Session, payload: dict[str, Any]) -> None:
+    for key, value in payload.items():
+        if isinstance(value, dict):
+            for inner, number in value.items():
+                out.line(f"{key}.{inner}: {number}")
+        else:
+            out.line(f"{key}: {value}")

@@ -1,0 +1,229 @@
+"""Commands that read one CT: inspect, segment, report, zeroshot, similar, plan, dose."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hnvlm.cli import inputs
+from hnvlm.cli.inputs import Subject, open_subject
+from hnvlm.cli.runtime import Session, session
+from hnvlm.errors import ModelPackError
+from hnvlm.services import analysis, export, planning, reporting, rt_objects, similar, zeroshot
+
+Input = Annotated[str, typer.Argument(metavar="INPUT", help="DICOM folder, zip or file, NIfTI file, or case id.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+Series = Annotated[str | None, typer.Option("--series", help="UID of the series to take, see 'inspect'.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the files; made when missing.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="The same seed gives the same result.")]
+
+
+def inspect(input_: Input, json_: Json = False) -> None:
+    """List every series of INPUT: what it is, whether it is accepted, and why (not)."""
+    with session(json_) as out, tempfile.TemporaryDirectory(prefix="hnvlm-") as workdir:
+        if inputs.is_case_id(input_):
+            series = [_stored_series(input_.upper())]
+        else:
+            series = [s.to_json() for s in inputs.open_upload(input_, Path(workdir)).series]
+        out.emit({"input": input_, "series": series}, lambda: _print_series(out, series))
+
+
+def segment(
+    input_: Input,
+    out_dir: Out,
+    format_: Annotated[str, typer.Option("--format", help="Comma-separated: nifti, seg, rtstruct.")] = "nifti",
+    series: Series = None,
+    allow_out_of_scope: Annotated[
+        bool, typer.Option("--allow-out-of-scope", help="Write structures even if the CT is not head and neck.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Contour organs at risk and targets on the CT's own grid (AI draft, research use only)."""
+    with session(json_) as out:
+        formats = export.parse_formats(format_)
+        with open_subject(input_, out, series) as subject:
+            started = time.perf_counter()
+            found = subject.analyse()
+            seconds = time.perf_counter() - started
+            if not allow_out_of_scope:
+                found.require_scope()
+            files = export.write_structures(subject.volume, found.segmentation.masks, out_dir, formats)
+            rows = analysis.structure_rows(subject.volume, found.segmentation)
+            for row in rows:
+                written = {f: files[f].get(row["name"], files[f].get("all")) for f in formats}
+                row |= {"file": written[formats[0]], "files": written}
+            payload = {
+                "structures": rows, "seconds": round(seconds, 3), "model": found.segmentation.provenance.model,
+                "in_scope": found.scope.in_scope, "scope_reason": found.scope.reason, "warnings": subject.warnings,
+                "notice": analysis.NOTICE,
+            }  # fmt: skip
+            table = [[r["name"], f"{r['volume_ml']:.1f}", r["file"]] for r in rows]
+            out.emit(payload, lambda: out.table(["structure", "ml", "file"], table))
+
+
+def report(
+    input_: Input,
+    language: Annotated[str, typer.Option("--language", help="en or pl.")] = "en",
+    seed: Seed = 0,
+    series: Series = None,
+    json_: Json = False,
+) -> None:
+    """Draft the report; its statements are checked against what was measured."""
+    with session(json_) as out:
+        reporting.require_language(language)
+        with open_subject(input_, out, series) as subject:
+            started = time.perf_counter()
+            found = subject.analyse()
+            before_model = time.perf_counter() - started
+            written, checked = reporting.draft(
+                subject.models, subject.volume, found, language=language, seed=seed, progress=out.progress
+            )
+            payload = checked.payload() | {
+                "model": written.provenance.model, "seed": seed, "warnings": subject.warnings,
+                # The user waits for the analysis too, so both times start at the request.
+                "seconds": round(before_model + written.seconds, 3),
+                "first_token_seconds": round(before_model + written.first_token_seconds, 3),
+                "writing_seconds": round(written.seconds, 3), "measured": [f.to_json() for f in found.findings],
+            }  # fmt: skip
+            if subject.app is not None and subject.case_id is not None:
+                stored = payload | {"author": "model"}
+                result = subject.app.store.save_result(
+                    subject.case_id, "report", stored, slot=language, provenance=written.provenance, who="command line"
+                )
+                payload["version"] = result.version
+            out.emit(payload, lambda: _print_report(out, payload))
+
+
+def zeroshot_(
+    input_: Input,
+    labels: Annotated[str, typer.Option("--labels", help='Texts separated by semicolons: "a;b;c".')],
+    series: Series = None,
+    json_: Json = False,
+) -> None:
+    """Score how well texts fit the CT."""
+    with session(json_) as out:
+        wanted = zeroshot.parse_labels(labels)
+        with open_subject(input_, out, series) as subject:
+            scores = zeroshot.score(subject.models, subject.volume, wanted, subject.analyse())
+            payload = {
+                "scores": scores, "model": zeroshot.model_name(subject.models), "warnings": subject.warnings,
+                "notice": analysis.NOTICE,
+            }  # fmt: skip
+            rows = [[label, f"{p:.3f}"] for label, p in sorted(scores.items(), key=lambda item: -item[1])]
+            out.emit(payload, lambda: out.table(["label", "probability"], rows))
+
+
+def similar_(
+    input_: Input,
+    k: Annotated[int, typer.Option("-k", min=1, max=100, help="How many cases.")] = 5,
+    series: Series = None,
+    json_: Json = False,
+) -> None:
+    """Find the stored cases nearest to INPUT."""
+    with session(json_) as out, open_subject(input_, out, series) as subject:
+        app = subject.app or inputs.open_app()
+        try:
+            if subject.case_id is not None:
+                vector = similar.index_case(app, subject.case_id, who="command line", progress=out.progress)
+            else:
+                vector = similar.embed(subject.models, subject.volume, subject.analyse())
+            passed_over = similar.index_all(app, progress=out.progress)
+            cases = similar.nearest(app, vector, k, exclude=subject.case_id)
+        finally:
+            if subject.app is None:
+                app.close()
+        payload = {"cases": cases, "not_indexed": passed_over, "notice": analysis.NOTICE}
+        rows = [[c.id, f"{c.score:.3f}", c.impression] for c in cases]
+        out.emit(payload, lambda: out.table(["case", "score", "impression"], rows))
+
+
+def plan(
+    input_: Input,
+    clinical: Annotated[Path | None, typer.Option("--clinical", help="JSON or YAML: answers of the form.")] = None,
+    structures: Annotated[Path | None, typer.Option("--structures", help="RTSTRUCT, SEG or folder of masks.")] = None,
+    series: Series = None,
+    json_: Json = False,
+) -> None:
+    """Draft a treatment plan from the CT's findings and a clinical form; open questions are listed."""
+    with session(json_) as out:
+        form = planning.clean_form(inputs.read_mapping(clinical)) if clinical is not None else None
+        with open_subject(input_, out, series) as subject:
+            started = time.perf_counter()
+            names, notes = _structure_names(subject, structures)
+            found = subject.analyse()
+            found.require_scope()
+            if form is None:
+                form = planning.load_form(subject.app, subject.case_id) if subject.app and subject.case_id else {}
+            made = planning.make_plan(found.findings, form, structures=names or list(found.segmentation.masks))
+            if subject.app is not None and subject.case_id is not None:
+                planning.save_form(subject.app, subject.case_id, form, who="command line")
+                result = subject.app.store.save_result(
+                    subject.case_id, "plan", made | {"author": "rules"}, who="command line",
+                    provenance=found.segmentation.provenance,
+                )  # fmt: skip
+                made["version"] = result.version
+            made |= {"seconds": round(time.perf_counter() - started, 3), "warnings": [*subject.warnings, *notes]}
+            out.emit(made, made["text"])
+
+
+def dose(
+    input_: Input,
+    structures: Annotated[Path, typer.Option("--structures", help="RTSTRUCT, SEG or folder of masks.")],
+    out_file: Annotated[Path, typer.Option("--out", help="File for the dose.")],
+    json_: Json = False,
+) -> None:
+    """Predict the dose of a plan. Needs a dose model in the model pack."""
+    with session(json_):
+        raise ModelPackError(
+            "There is no dose model in this pack yet, so no dose can be predicted. A dose of your planning system "
+            "can be opened together with its CT."
+        )
+
+
+def _stored_series(case_id: str) -> dict[str, Any]:
+    app = inputs.open_app()
+    try:
+        case = app.store.get_case(case_id)
+    finally:
+        app.close()
+    return {
+        "uid": case.meta.get("series_uid", ""), "modality": "CT", "description": case.description,
+        "n_slices": case.shape[0], "shape": case.shape, "spacing_mm": case.spacing_mm, "accepted": True, "reasons": [],
+        "warnings": case.meta.get("warnings", []), "case_id": case.id, "in_scope": case.in_scope,
+        "scope_reason": case.scope_reason,
+    }  # fmt: skip
+
+
+def _structure_names(subject: Subject, path: Path | None) -> tuple[list[str], list[str]]:
+    """Names in ``--structures`` that lie on this CT, and warnings."""
+    if path is None:
+        return [], []
+    frame = ""
+    if subject.app is not None and path.is_file():
+        frame = rt_objects.original_frame_uid(subject.app, subject.volume.frame_of_reference_uid, path)
+    masks, notes = rt_objects.read_structures(path, subject.volume, frame)
+    return list(masks), notes
+
+
+def _print_series(out: Session, series: list[dict[str, Any]]) -> None:
+    for s in series:
+        verdict = "accepted" if s["accepted"] else "refused"
+        shape = "×".join(str(v) for v in reversed(s["shape"])) if s["shape"] else f"{s['n_slices']} files"
+        spacing = " × ".join(f"{v:.3g}" for v in reversed(s["spacing_mm"])) + " mm" if s["spacing_mm"] else ""
+        out.line(f"{verdict:8}  {s['modality']}  {shape}  {spacing}  {s['uid']}")
+        for kind, texts in (("reason", s["reasons"]), ("warning", s["warnings"])):
+            for text in texts:
+                out.line(f"          {kind}: {text}")
+
+
+def _print_report(out: Session, payload: dict[str, Any]) -> None:
+    out.line(payload["text"])
+    out.line()
+    for check in payload["checks"]:
+        if check["status"] != "pass":
+            out.line(f"{check['status']}: {check['message']}")
+    out.line(f"({payload['notice']}; {payload['model']}, {payload['seconds']:.1f} s)")

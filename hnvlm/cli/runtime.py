@@ -1,0 +1,141 @@
+"""What every command shares: one JSON object or text on stdout, progress on stderr, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TextIO
+
+import typer
+import typer.core
+
+from hnvlm.errors import CancelledError, HnvlmError, UsageError
+from hnvlm.services import dumps
+
+EXIT_UNEXPECTED, EXIT_USAGE, EXIT_REFUSED, EXIT_STOPPED = 1, 2, 3, 130
+# Typer carries its own copy of click from some release on; this finds the right class in either.
+_CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+class JsonGroup(typer.core.TyperGroup):
+    """Command group that reports wrong usage as JSON too when ``--json`` was asked for."""
+
+    def main(self, args: Any = None, *positional: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run a command line; the arguments are those of click."""
+        argv = list(args) if args is not None else sys.argv[1:]
+        if not standalone_mode or "--json" not in argv:
+            return super().main(args, *positional, standalone_mode=standalone_mode, **extra)
+        try:
+            code = super().main(args, *positional, standalone_mode=False, **extra)
+        except _CLICK_ERROR as error:
+            error.show()  # type: ignore[attr-defined]
+            print_json(sys.stdout, error_json("usage", error.format_message()))  # type: ignore[attr-defined]
+            sys.exit(EXIT_USAGE)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+class Session:
+    """Output of one command.
+
+    Attributes:
+        as_json: Whether stdout gets exactly one JSON object.
+        stdout: The real standard output (``sys.stdout`` points at stderr while the command works).
+    """
+
+    def __init__(self, as_json: bool, stdout: TextIO) -> None:
+        self.as_json = as_json
+        self.stdout = stdout
+        self._last = (0.0, "")
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Show progress on stderr (``hnvlm.types.Progress``): a line when the message changes, at most 5 a second."""
+        now = time.monotonic()
+        when, before = self._last
+        if message == before or (now - when < 0.2 and fraction < 1.0):
+            return
+        self._last = (now, message)
+        print(f"[{100 * min(1.0, max(0.0, fraction)):3.0f} %] {message}", file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Show a warning on stderr."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def emit(self, payload: dict[str, Any], human: Callable[[], None] | str) -> None:
+        """Print the result: JSON with ``--json``, otherwise the text or whatever ``human()`` prints."""
+        if self.as_json:
+            print_json(self.stdout, payload)
+        elif isinstance(human, str):
+            print(human, file=self.stdout)
+        else:
+            human()
+
+    def line(self, text: str = "") -> None:
+        """Print one line of human-readable output on stdout."""
+        print(text, file=self.stdout)
+
+    def table(self, headings: list[str], rows: list[list[Any]]) -> None:
+        """Print a table on stdout."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*headings)
+        for row in rows:
+            table.add_row(*(str(cell) for cell in row))
+        Console(file=self.stdout, soft_wrap=False).print(table)
+
+
+@contextlib.contextmanager
+def session(as_json: bool) -> Iterator[Session]:
+    """Run a command's body: what libraries print goes to stderr, errors become exit codes.
+
+    Exit codes: 0 done, 2 wrong usage, 3 input refused, 130 stopped by the user, 1 a fault of the program.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    out = Session(as_json, sys.stdout)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield out
+    except CancelledError as error:
+        _fail(out, error.code, error.message or "Stopped.", EXIT_STOPPED)
+    except KeyboardInterrupt:
+        _fail(out, "cancelled", "Stopped.", EXIT_STOPPED)
+    except UsageError as error:
+        _fail(out, error.code, error.message, EXIT_USAGE)
+    except HnvlmError as error:
+        _fail(out, error.code, error.message, EXIT_REFUSED)
+    except (typer.Exit, typer.Abort, _CLICK_ERROR):
+        raise
+    except BrokenPipeError:
+        # Whoever read our output has gone (`hnvlm ... | head`): nothing is wrong and nobody is listening.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except Exception as error:  # noqa: BLE001 - last line before the user: a traceback helps nobody there
+        if os.environ.get("HNVLM_DEBUG"):
+            traceback.print_exc(file=sys.stderr)
+        message = (
+            f"{type(error).__name__}: {error}. This is a fault of the program, not of the input. Run it again with "
+            "HNVLM_DEBUG=1 in the environment and report what it prints."
+        )
+        _fail(out, "unexpected", message, EXIT_UNEXPECTED)
+
+
+def error_json(code: str, message: str) -> dict[str, Any]:
+    """Return the JSON form of an error."""
+    return {"error": {"code": code, "message": message}}
+
+
+def print_json(stdout: TextIO, payload: dict[str, Any]) -> None:
+    """Print one JSON object, one line."""
+    print(dumps(payload), file=stdout, flush=True)
+
+
+def _fail(out: Session, code: str, message: str, status: int) -> NoReturn:
+    if out.as_json:
+        print_json(out.stdout, error_json(code, message))
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    raise typer.Exit(status)
