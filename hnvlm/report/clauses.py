@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 
 from hnvlm.report.tagging import Token
 
@@ -44,7 +45,6 @@ class Clause:
     denied: bool = False
     joined_by: str = ""
     head: tuple[int, int] | None = None
-    own_negation: bool = field(default=False)
 
     def has(self, *tags: str) -> bool:
         """Whether a span of one of these tags is in the clause."""
@@ -84,7 +84,7 @@ def split_clauses(sentence: str, tokens: list[Token], kind: str | None = None) -
 def _cut(sentence: str, tokens: list[Token], cuts: list[int]) -> list[Clause]:
     edges = [0, *cuts, len(sentence)]
     clauses = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         inside = [token for token in tokens if start <= token.start < end]
         joined = inside[0].value if start and inside and inside[0].tag == "separator" else ""
         clauses.append(Clause(inside, start, end, joined_by=joined))
@@ -93,7 +93,9 @@ def _cut(sentence: str, tokens: list[Token], cuts: list[int]) -> list[Clause]:
 
 def _strong_cuts(tokens: list[Token]) -> list[int]:
     """Semicolons, "but" ... where a new thing or place follows; "; minimum area 95 mm2" goes on about the old one."""
-    starts = [i for i, token in enumerate(tokens) if token.tag == "separator" and token.value in _STRONG and token.start]
+    starts = [
+        i for i, token in enumerate(tokens) if token.tag == "separator" and token.value in _STRONG and token.start
+    ]
     cuts = []
     for i, following in zip(starts, [*starts[1:], len(tokens)], strict=False):
         if any(token.tag in _HEADS or token.tag in _PLACES for token in tokens[i + 1 : following]):
@@ -105,7 +107,7 @@ def _noun_cuts(sentence: str, tokens: list[Token]) -> list[int]:
     """Places between two nouns that speak of different things."""
     heads = [(index, token) for index, token in enumerate(tokens) if token.tag in _HEADS]
     cuts = []
-    for (i, first), (j, second) in zip(heads, heads[1:], strict=False):
+    for (i, first), (j, second) in pairwise(heads):
         between = tokens[i + 1 : j]
         separators = [token for token in between if token.tag in ("separator", "negation")]
         same = _HEADS[first.tag] == _HEADS[second.tag]
@@ -146,7 +148,7 @@ def _split_by_place(sentence: str, clause: Clause) -> list[Clause]:
     sizes = [token for token in clause.tokens if token.tag == "size"]
     cuts = []
     if len(places) >= 2 and len(sizes) >= 2:
-        for i, j in zip(places, places[1:], strict=False):
+        for i, j in pairwise(places):
             separators = [token for token in clause.tokens[i + 1 : j] if token.tag == "separator"]
             if separators:
                 cuts.append(separators[-1].start)
@@ -154,7 +156,7 @@ def _split_by_place(sentence: str, clause: Clause) -> list[Clause]:
         return [clause]
     edges = [clause.start, *cuts, clause.end]
     parts = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         inside = [token for token in clause.tokens if start <= token.start < end]
         joined = inside[0].value if start != clause.start and inside else clause.joined_by
         parts.append(Clause(inside, start, end, joined_by=str(joined)))
@@ -177,9 +179,8 @@ def _settle_denial(clauses: list[Clause]) -> None:
         head_end = clause.head[1] if clause.head else clause.end
         before = any(token.tag == "negation" and token.start < head_end for token in clause.tokens)
         after = clause.has("negated_after")
-        clause.own_negation = before or after
-        clause.denied = clause.own_negation
-    for previous, clause in zip(clauses, clauses[1:], strict=False):
+        clause.denied = before or after
+    for previous, clause in pairwise(clauses):
         if previous.denied and not clause.denied and previous.has("negation") and clause.kind:
             bare = not clause.has("size", *_PLACES)
             chained = clause.joined_by in _CHAIN and not clause.has("size")

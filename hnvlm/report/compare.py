@@ -76,9 +76,7 @@ def compare(
         for i, j in hits
         if "texture" in truth[i].attributes
     ]
-    errors = [
-        abs(a - b) for i, j in hits if (a := truth[i].size_mm) is not None and (b := said[j].size_mm) is not None
-    ]
+    errors = [abs(a - b) for i, j in hits if (a := truth[i].size_mm) is not None and (b := said[j].size_mm) is not None]
     by_kind = {}
     for kind in kinds:
         hit = sum(truth[i].kind == kind for i, _ in hits)

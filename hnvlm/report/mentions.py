@@ -123,10 +123,10 @@ def _size(clause: Clause, text: str) -> tuple[float | None, float | None]:
             continue
         offset = token.start - clause.start
         near = text[max(0, offset - 24) : offset + (token.end - token.start) + 18]
-        if clause.has("short_axis") and not re.search(r"\bx\b|×|\bby\b", text[offset : offset + token.end - token.start]):
-            if re.search(r"short|SAD|krótk", near):
-                short = token.value
-                continue
+        own = text[offset : offset + token.end - token.start]
+        if clause.has("short_axis") and not re.search(r"\bx\b|×|\bby\b", own) and re.search(r"short|SAD|krótk", near):
+            short = token.value
+            continue
         sizes.append(token.value)
     return (max(sizes) if sizes else None), short
 

@@ -22,7 +22,9 @@ _POLISH = re.compile(
     re.IGNORECASE,
 )
 _ENGLISH = re.compile(r"\b(?:the|in|of|no|node|mass|left|right|level|neck|with|is|and)\b", re.IGNORECASE)
-_PRONOUN = re.compile(r"\s*(?:it|this|these|they|the (?:node|mass|lesion|tumou?r|lymph node)|measur\w+)\b", re.IGNORECASE)
+_PRONOUN = re.compile(
+    r"\s*(?:it|this|these|they|the (?:node|mass|lesion|tumou?r|lymph node)|measur\w+)\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,7 @@ def sentence_findings(
     for clause in split_clauses(sentence.text, tokens, line_kind):
         if clause.kind is None:
             clause.kind = implied_kind(clause)
-        found = findings_of(
-            clause, sentence.text, language, sentence.line, side, describe_denied=describe_denied
-        )
+        found = findings_of(clause, sentence.text, language, sentence.line, side, describe_denied=describe_denied)
         for finding in found:
             if finding.kind == "mass" and finding.presence != "absent" and finding.side in ("left", "right"):
                 side = finding.side
@@ -162,7 +162,9 @@ class _Reader:
     def _check_line(self, finding: Finding, sentence: Sentence) -> None:
         expected = {"node_right": "right", "node_left": "left"}.get(sentence.line)
         if expected and finding.kind == "node" and finding.side in ("left", "right") and finding.side != expected:
-            self.contradictions.append(f"The line for the {expected} neck speaks of the {finding.side}: '{sentence.text}'")
+            self.contradictions.append(
+                f"The line for the {expected} neck speaks of the {finding.side}: '{sentence.text}'"
+            )
 
     def _add(self, finding: Finding, sentence: Sentence) -> None:
         """Keep a finding unless it repeats one: any denial, or a summary's shorter words for it."""
@@ -184,7 +186,9 @@ class _Reader:
         same_place = [
             old
             for old in earlier
-            if old.kind == finding.kind and old.presence != "absent" and (old.level, old.site) == (finding.level, finding.site)
+            if old.kind == finding.kind
+            and old.presence != "absent"
+            and (old.level, old.site) == (finding.level, finding.site)
         ]
         if same_place:
             self.contradictions.append(
@@ -221,7 +225,11 @@ def _covers(old: Finding, denial: Finding) -> bool:
 def _denied_and_reported(findings: list[Finding]) -> list[str]:
     found = []
     for absent in findings:
-        if absent.presence != "absent" or absent.attributes.get("other_than_listed") or absent.kind not in ("node", "mass", "airway"):
+        if (
+            absent.presence != "absent"
+            or absent.attributes.get("other_than_listed")
+            or absent.kind not in ("node", "mass", "airway")
+        ):
             continue
         for present in findings:
             if present.presence != "absent" and denies(absent, present):

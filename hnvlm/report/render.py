@@ -9,7 +9,6 @@ says that none was predicted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 from hnvlm.errors import UsageError
@@ -266,8 +265,3 @@ def _slots(finding: Finding, grammar: dict[str, Any], language: str) -> dict[str
         slots["site"] = _translated(grammar, "sites", finding.site, language)
         slots["where"] = f"{slots['side']} {slots['site']}".strip() if finding.site else ""
     return slots
-
-
-def without_source(finding: Finding, source: str) -> Finding:
-    """Return the finding as another source would state it (for comparing texts)."""
-    return replace(finding, source=source)  # type: ignore[arg-type]

@@ -48,14 +48,27 @@ _NUMERAL = r"(?:III|II|IV|VII|VI|V|I|[1-7])\s?(?:a/b|[ab])?(?![\w%]|[.,]\d|\s*(?
 _LEVEL_JOIN = r"\s*(?:/|-|–|,\s*and|,|and|or|to|through|&|i|oraz|do)\s*"
 _ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII")
 _SEPARATORS = {
-    "en": ("and", "or", "nor", "with", "plus", "as well as", "but", "however", "whereas", "while", "although", "except"),
+    "en": (
+        "and",
+        "or",
+        "nor",
+        "with",
+        "plus",
+        "as well as",
+        "but",
+        "however",
+        "whereas",
+        "while",
+        "although",
+        "except",
+    ),
     "pl": ("i", "oraz", "lub", "ani", "ale", "natomiast", "z wyjątkiem"),
 }
 _PUNCTUATION = re.compile(r"[,;]")
 
 
 def _literal(phrase: str) -> str:
-    """Turn a phrase into a pattern: any space or hyphen between words, plural s, upper-case abbreviations as they are."""
+    """Turn a phrase into a pattern: any space or hyphen between words, plural s, abbreviations in capitals only."""
     body = r"[\s-]+".join(re.escape(part) for part in re.split(r"[\s-]+", phrase))
     if len(phrase) <= 3 and phrase.isupper():
         return f"(?-i:{body})"
@@ -72,7 +85,7 @@ def _english() -> list[tuple[str, Any, str]]:
     for side, entry in words["sides"].items():
         entries += [("side", side, _literal(word)) for word in all_wordings(entry)]
     for side, entry in words["side_abbreviations"].items():
-        entries += [("side", side, rf"(?-i:{word})\.?" ) for word in all_wordings(entry)]
+        entries += [("side", side, rf"(?-i:{word})\.?") for word in all_wordings(entry)]
     for side, extra in patterns["side_extra"].items():
         entries += [("side", side, _literal(word)) for word in extra]
     for level, entry in words["levels"].items():
@@ -142,7 +155,9 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
 
     ordered = [(tag, None, regex) for tag, regex in _NUMERIC] + sorted(entries, key=rank)
     alternation = "|".join(f"({regex})" for _, _, regex in ordered)
-    return re.compile(rf"(?<!\w)(?:{alternation})(?!\w)", re.IGNORECASE), tuple((tag, value) for tag, value, _ in ordered)
+    return re.compile(rf"(?<!\w)(?:{alternation})(?!\w)", re.IGNORECASE), tuple(
+        (tag, value) for tag, value, _ in ordered
+    )
 
 
 def tag_sentence(sentence: str, language: str) -> list[Token]:
@@ -196,7 +211,9 @@ def levels_of(text: str, language: str) -> tuple[list[str], str]:
         level = roman + letter.upper() if roman == "I" and letter and "/" not in letter else roman
         if level not in levels:
             levels.append(level)
-    run = re.search(r"\d\s?[ab]?\s*(?:-|–|to|do|through)\s*\d|[IV]\s?[ab]?\s*(?:-|–|to|do|through)\s*[IV]", body, re.IGNORECASE)
+    run = re.search(
+        r"\d\s?[ab]?\s*(?:-|–|to|do|through)\s*\d|[IV]\s?[ab]?\s*(?:-|–|to|do|through)\s*[IV]", body, re.IGNORECASE
+    )
     if plural and run and len(levels) == 2 and all(level in _ROMAN for level in levels):
         first, last = sorted(_ROMAN.index(level) for level in levels)
         levels = list(_ROMAN[first : last + 1])
