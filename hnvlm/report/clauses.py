@@ -122,7 +122,10 @@ def _noun_cuts(sentence: str, tokens: list[Token]) -> list[int]:
 
 def _best_separator(sentence: str, separators: list[Token], second: Token, between: list[Token]) -> int:
     """The separator where the second noun's own words begin."""
-    words = [token for token in separators if token.value not in (",", ";")]
+    strong = [token for token in separators if token.value in _STRONG]
+    if strong:
+        return strong[-1].start
+    words = [token for token in separators if token.value != ","]
     commas = [token for token in separators if token.value == ","]
     if words:
         word = words[-1]
