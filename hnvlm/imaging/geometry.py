@@ -15,8 +15,8 @@ from hnvlm.imaging.dicom import HU_MIN, SliceHeader
 from hnvlm.imaging.orient import GridMap, orientation_word
 
 MIN_SLICES = 3
-# Positions are written with few digits: up to a tenth of the spacing off a regular grid is rounding.
-REGULAR_FRACTION = 0.1
+# Positions are written with few digits: this share of the spacing off a regular grid is rounding.
+REGULAR_FRACTION = 0.15
 REGULAR_MM = 0.25
 DUPLICATE_MM = 0.01
 TILT_DEG = 0.25

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
-from hnvlm.errors import FrameOfReferenceError, GeometryError, InputRefusedError, UnreadableFileError
+from hnvlm.errors import GeometryError, UnreadableFileError
 from hnvlm.imaging import archive, dicom, nifti
 from hnvlm.imaging.contours import mask_from_contours
+from hnvlm.imaging.dose import read_dose
 from hnvlm.imaging.orient import GridMap
-from hnvlm.imaging.resample import resample_like
+from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, frame_of, like_ct, load
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
 from hnvlm.imaging.volume import Volume
 
-_NO_ORIGIN = "has no origin; it was laid voxel by voxel on the CT of the same shape"
+__all__ = ["Structures", "read_dose", "read_mask_file", "read_structures"]
+
 CLOSED = ("CLOSED_PLANAR", "CLOSED_PLANAR_XOR", "CLOSEDPLANAR_XOR")
-_DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
-            NotImplementedError, OverflowError)  # fmt: skip
 
 
 class Structures(NamedTuple):
@@ -64,8 +63,8 @@ def read_structures(
             mask = read_mask_file(file, volume, warnings)
             found.append((_stem(file), mask))
             continue
-        dataset = _load(file)
-        _check_frame(_frame_of(dataset), source_frame_uid or volume.frame_of_reference_uid, file, warnings)
+        dataset = load(file)
+        check_frame(frame_of(dataset), source_frame_uid or volume.frame_of_reference_uid, file, warnings)
         if dataset.get("Modality") == "SEG":
             found += _seg_masks(file, volume)
         else:
@@ -75,10 +74,10 @@ def read_structures(
 
 def _joined(warnings: list[str]) -> list[str]:
     """Say a thing once that is true of many mask files."""
-    same = [w for w in warnings if w.endswith(_NO_ORIGIN)]
+    same = [w for w in warnings if w.endswith(NO_ORIGIN)]
     if len(same) < 2:
         return warnings
-    return [f"{len(same)} mask files: each {_NO_ORIGIN}", *(w for w in warnings if w not in same)]
+    return [f"{len(same)} mask files: each {NO_ORIGIN}", *(w for w in warnings if w not in same)]
 
 
 def _stem(file: Path) -> str:
@@ -109,34 +108,6 @@ def _structure_files(source: Path | str | Sequence[Path]) -> list[Path]:
     if not out:
         raise UnreadableFileError(f"{name}: no structures in it (an RTSTRUCT, a SEG or <Name>.nii.gz masks are read).")
     return out
-
-
-def _load(file: Path) -> Dataset:
-    try:
-        return pydicom.dcmread(file, force=True)
-    except _DAMAGED as error:
-        raise UnreadableFileError(f"{file.name}: damaged DICOM file ({error}).") from error
-
-
-def _frame_of(dataset: Dataset) -> str:
-    """Frame of reference of an RT object: its own, or the one its structures refer to."""
-    for roi in dataset.get("StructureSetROISequence") or []:
-        if roi.get("ReferencedFrameOfReferenceUID"):
-            return str(roi.ReferencedFrameOfReferenceUID)
-    for item in dataset.get("ReferencedFrameOfReferenceSequence") or []:
-        if item.get("FrameOfReferenceUID"):
-            return str(item.FrameOfReferenceUID)
-    return str(dataset.get("FrameOfReferenceUID") or "")
-
-
-def _check_frame(own: str, ct: str, file: Path, warnings: list[str]) -> None:
-    if own and ct and own != ct:
-        raise FrameOfReferenceError(
-            f"{file.name} belongs to another frame of reference than the CT, so its positions do not fit this CT. "
-            "Export structures and dose together with the CT they were made on."
-        )
-    if not own or not ct:
-        warnings.append(f"{file.name}: frame of reference unknown; that it belongs to this CT was not checked")
 
 
 def _named(found: list[tuple[str, np.ndarray]], warnings: list[str], keep_unmapped: bool) -> Structures:
@@ -188,7 +159,7 @@ def _rtstruct_masks(
             mask, notes = mask_from_contours(contours, volume)
             warnings += [f"{label}: {note}" for note in notes]
             out.append((label, mask))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UnreadableFileError(f"{file.name}: damaged structure set ({error}).") from error
     if not out:
         raise UnreadableFileError(f"{file.name}: the structure set holds no closed contours.")
@@ -219,7 +190,7 @@ def _seg_masks(file: Path, volume: Volume) -> list[tuple[str, np.ndarray]]:
             grid = GridMap.build(part.array.shape[:3], affine[:3, :3], affine[:3, 3])
             array = (np.asarray(part.array) > 0).astype(np.uint8)
             out.append((name or f"segment {number}", _onto(grid, array, volume)))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UnreadableFileError(f"{file.name}: damaged or irregular segmentation ({error}).") from error
     return out
 
@@ -235,123 +206,4 @@ def read_mask_file(file: Path, volume: Volume, warnings: list[str]) -> np.ndarra
     values = np.unique(array[:: max(1, array.shape[0] // 16)])
     if len(values) > 2:
         warnings.append(f"{file.name} holds more than two values; everything above 0 was taken as inside")
-    return _like_ct(mask.with_array(array > 0), volume, file, warnings, order=0)
-
-
-def _like_ct(other: Volume, volume: Volume, file: Path, warnings: list[str], order: int) -> np.ndarray:
-    if other.shape == volume.shape and np.allclose(other.spacing_mm, volume.spacing_mm, rtol=1e-3):
-        if np.allclose(other.origin_mm, volume.origin_mm, atol=0.01):
-            return other.array
-        if min(np.abs(other.origin_mm).max(), np.abs(volume.origin_mm).max()) < 1e-3:
-            # The public challenge's grids lost their origin; same shape and spacing identify the grid.
-            warnings.append(f"{file.name} {_NO_ORIGIN}")
-            return other.array
-    return resample_like(other, volume, order=order).array  # type: ignore[arg-type]
-
-
-def read_dose(
-    path: Path | str, volume: Volume, source_frame_uid: str = "", *, warn: Callable[[str], None] | None = None
-) -> Volume:
-    """Read a dose distribution onto the CT's grid.
-
-    Args:
-        path: RTDOSE file (16 or 32 bit, own grid, any order of frames) or NIfTI in Gy.
-        volume: The CT.
-        source_frame_uid: The CT's original frame of reference where ``volume`` carries a replaced one.
-        warn: Receives what was odd.
-
-    Returns:
-        float32 Gy on the CT's grid, 0 outside the dose grid.
-
-    Raises:
-        FrameOfReferenceError: The dose belongs to another frame of reference.
-        GeometryError: The dose grid is irregular or does not overlap the CT.
-        InputRefusedError: Relative dose: it has no unit.
-        UnreadableFileError: Damaged, or no dose.
-    """
-    path = Path(path)
-    warnings: list[str] = []
-    if nifti.is_nifti(path):
-        source = nifti.read_volume(path)
-        dose = source.with_array(source.array.astype(np.float32))
-    else:
-        if not path.is_file() or not dicom.looks_like_dicom(path):
-            raise UnreadableFileError(f"{path.name}: neither an RTDOSE file nor NIfTI.")
-        dataset = _load(path)
-        if dataset.get("Modality") != "RTDOSE":
-            raise UnreadableFileError(f"{path.name}: modality {dataset.get('Modality')} is not RTDOSE.")
-        _check_frame(_frame_of(dataset), source_frame_uid or volume.frame_of_reference_uid, path, warnings)
-        dose = _dose_volume(path, dataset, warnings)
-    array = _like_ct(dose, volume, path, warnings, order=1)
-    if float(array.max()) <= 0 < float(dose.array.max()):
-        raise GeometryError(f"{path.name}: the dose grid does not overlap this CT.")
-    for text in warnings:
-        if warn is not None:
-            warn(text)
-    return volume.with_array(np.ascontiguousarray(array, np.float32))
-
-
-def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
-    units = str(dataset.get("DoseUnits") or "").upper()
-    if units != "GY":
-        raise InputRefusedError(f"{path.name}: dose unit '{units or 'missing'}' is not Gy; export absolute dose.")
-    kind, summation = str(dataset.get("DoseType") or ""), str(dataset.get("DoseSummationType") or "")
-    if kind and kind.upper() != "PHYSICAL":
-        warnings.append(f"{path.name}: dose type is {kind}, not PHYSICAL")
-    if summation and summation.upper() not in ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW"):
-        warnings.append(f"{path.name}: this is the dose of one {summation}, not of the whole plan")
-    try:
-        scaling = float(dataset.DoseGridScaling)
-        orientation = np.array(dataset.ImageOrientationPatient, float)
-        position = np.array(dataset.ImagePositionPatient, float)
-        row_spacing, column_spacing = (float(v) for v in dataset.PixelSpacing)
-        stored = dataset.pixel_array
-    except _DAMAGED as error:
-        raise UnreadableFileError(f"{path.name}: damaged dose file ({error}).") from error
-    if not np.isfinite(scaling) or scaling <= 0:
-        raise UnreadableFileError(f"{path.name}: dose grid scaling {scaling} is not a positive number.")
-    stored = stored[None] if stored.ndim == 2 else stored
-    array = (stored * np.float64(scaling)).astype(np.float32)
-    row_dir, col_dir = orientation[:3], orientation[3:]
-    normal = np.cross(row_dir, col_dir)
-    offsets = _offsets(path, dataset, len(array), position @ normal)
-    array, start, step = _even_frames(path, array, offsets, warnings)
-    steps = np.stack([normal * step, col_dir * row_spacing, row_dir * column_spacing], axis=1)
-    grid = GridMap.build(array.shape, steps, position + normal * start)
-    turned, spacing, origin = grid.apply(array, fill=0.0)
-    return Volume(turned, spacing, origin, "")
-
-
-def _offsets(path: Path, dataset: Dataset, frames: int, first_position: float) -> np.ndarray:
-    """Offsets of the frames along the normal; PS3.3 C.8.8.3.2 allows relative ones and absolute positions."""
-    given = dataset.get("GridFrameOffsetVector")
-    if frames == 1:
-        return np.zeros(1)
-    values = None if given is None else dicom.floats(given, frames)
-    if values is None:
-        raise GeometryError(f"{path.name}: grid frame offsets do not fit the {frames} frames of the dose.")
-    offsets = np.array(values)
-    return offsets if offsets[0] == 0 else offsets - first_position
-
-
-def _even_frames(
-    path: Path, array: np.ndarray, offsets: np.ndarray, warnings: list[str]
-) -> tuple[np.ndarray, float, float]:
-    """Frames in rising order at even distance: (array, first offset, step)."""
-    if len(array) < 2:
-        raise GeometryError(f"{path.name}: the dose has a single frame; a dose volume is needed.")
-    order = np.argsort(offsets, kind="stable")
-    array, offsets = array[order], offsets[order]
-    gaps = np.diff(offsets)
-    if gaps.min() <= 1e-3:
-        raise GeometryError(f"{path.name}: two frames of the dose lie at the same position.")
-    step = float(gaps.mean())
-    if np.abs(gaps - step).max() > 0.02 * step:
-        step = float(gaps.min())
-        wanted = np.arange(offsets[0], offsets[-1] + 1e-6, step)
-        fractional = np.interp(wanted, offsets, np.arange(len(offsets)))
-        low = np.minimum(fractional.astype(int), len(offsets) - 2)
-        weight = (fractional - low).astype(np.float32)[:, None, None]
-        array = array[low] * (1 - weight) + array[low + 1] * weight
-        warnings.append(f"{path.name}: dose frames are unevenly spaced; interpolated to {step:.2f} mm")
-    return array, float(offsets[0]), step
+    return like_ct(mask.with_array(array > 0), volume, file, warnings, order=0)

@@ -1,0 +1,123 @@
+"""Dose onto the grid of a CT: RTDOSE or NIfTI, always in Gy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
+from hnvlm.imaging import dicom, nifti
+from hnvlm.imaging.orient import GridMap
+from hnvlm.imaging.overlay import DAMAGED, check_frame, frame_of, like_ct, load
+from hnvlm.imaging.volume import Volume
+
+
+def read_dose(
+    path: Path | str, volume: Volume, source_frame_uid: str = "", *, warn: Callable[[str], None] | None = None
+) -> Volume:
+    """Read a dose distribution onto the CT's grid.
+
+    Args:
+        path: RTDOSE file (16 or 32 bit, own grid, any order of frames) or NIfTI in Gy.
+        volume: The CT.
+        source_frame_uid: The CT's original frame of reference where ``volume`` carries a replaced one.
+        warn: Receives what was odd.
+
+    Returns:
+        float32 Gy on the CT's grid, 0 outside the dose grid.
+
+    Raises:
+        FrameOfReferenceError: The dose belongs to another frame of reference.
+        GeometryError: The dose grid is irregular or does not overlap the CT.
+        InputRefusedError: Relative dose: it has no unit.
+        UnreadableFileError: Damaged, or no dose.
+    """
+    path = Path(path)
+    warnings: list[str] = []
+    if nifti.is_nifti(path):
+        source = nifti.read_volume(path)
+        dose = source.with_array(source.array.astype(np.float32))
+    else:
+        if not path.is_file() or not dicom.looks_like_dicom(path):
+            raise UnreadableFileError(f"{path.name}: neither an RTDOSE file nor NIfTI.")
+        dataset = load(path)
+        if dataset.get("Modality") != "RTDOSE":
+            raise UnreadableFileError(f"{path.name}: modality {dataset.get('Modality')} is not RTDOSE.")
+        check_frame(frame_of(dataset), source_frame_uid or volume.frame_of_reference_uid, path, warnings)
+        dose = _dose_volume(path, dataset, warnings)
+    array = like_ct(dose, volume, path, warnings, order=1)
+    if float(array.max()) <= 0 < float(dose.array.max()):
+        raise GeometryError(f"{path.name}: the dose grid does not overlap this CT.")
+    for text in warnings:
+        if warn is not None:
+            warn(text)
+    return volume.with_array(np.ascontiguousarray(array, np.float32))
+
+
+def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
+    units = str(dataset.get("DoseUnits") or "").upper()
+    if units != "GY":
+        raise InputRefusedError(f"{path.name}: dose unit '{units or 'missing'}' is not Gy; export absolute dose.")
+    kind, summation = str(dataset.get("DoseType") or ""), str(dataset.get("DoseSummationType") or "")
+    if kind and kind.upper() != "PHYSICAL":
+        warnings.append(f"{path.name}: dose type is {kind}, not PHYSICAL")
+    if summation and summation.upper() not in ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW"):
+        warnings.append(f"{path.name}: this is the dose of one {summation}, not of the whole plan")
+    try:
+        scaling = float(dataset.DoseGridScaling)
+        orientation = np.array(dataset.ImageOrientationPatient, float)
+        position = np.array(dataset.ImagePositionPatient, float)
+        row_spacing, column_spacing = (float(v) for v in dataset.PixelSpacing)
+        stored = dataset.pixel_array
+    except DAMAGED as error:
+        raise UnreadableFileError(f"{path.name}: damaged dose file ({error}).") from error
+    if not np.isfinite(scaling) or scaling <= 0:
+        raise UnreadableFileError(f"{path.name}: dose grid scaling {scaling} is not a positive number.")
+    stored = stored[None] if stored.ndim == 2 else stored
+    array = (stored * np.float64(scaling)).astype(np.float32)
+    row_dir, col_dir = orientation[:3], orientation[3:]
+    normal = np.cross(row_dir, col_dir)
+    offsets = _offsets(path, dataset, len(array), position @ normal)
+    array, start, step = _even_frames(path, array, offsets, warnings)
+    steps = np.stack([normal * step, col_dir * row_spacing, row_dir * column_spacing], axis=1)
+    grid = GridMap.build(array.shape, steps, position + normal * start)
+    turned, spacing, origin = grid.apply(array, fill=0.0)
+    return Volume(turned, spacing, origin, "")
+
+
+def _offsets(path: Path, dataset: Dataset, frames: int, first_position: float) -> np.ndarray:
+    """Offsets of the frames along the normal; PS3.3 C.8.8.3.2 allows relative ones and absolute positions."""
+    given = dataset.get("GridFrameOffsetVector")
+    if frames == 1:
+        return np.zeros(1)
+    values = None if given is None else dicom.floats(given, frames)
+    if values is None:
+        raise GeometryError(f"{path.name}: grid frame offsets do not fit the {frames} frames of the dose.")
+    offsets = np.array(values)
+    return offsets if offsets[0] == 0 else offsets - first_position
+
+
+def _even_frames(
+    path: Path, array: np.ndarray, offsets: np.ndarray, warnings: list[str]
+) -> tuple[np.ndarray, float, float]:
+    """Frames in rising order at even distance: (array, first offset, step)."""
+    if len(array) < 2:
+        raise GeometryError(f"{path.name}: the dose has a single frame; a dose volume is needed.")
+    order = np.argsort(offsets, kind="stable")
+    array, offsets = array[order], offsets[order]
+    gaps = np.diff(offsets)
+    if gaps.min() <= 1e-3:
+        raise GeometryError(f"{path.name}: two frames of the dose lie at the same position.")
+    step = float(gaps.mean())
+    if np.abs(gaps - step).max() > 0.02 * step:
+        step = float(gaps.min())
+        wanted = np.arange(offsets[0], offsets[-1] + 1e-6, step)
+        fractional = np.interp(wanted, offsets, np.arange(len(offsets)))
+        low = np.minimum(fractional.astype(int), len(offsets) - 2)
+        weight = (fractional - low).astype(np.float32)[:, None, None]
+        array = array[low] * (1 - weight) + array[low + 1] * weight
+        warnings.append(f"{path.name}: dose frames are unevenly spaced; interpolated to {step:.2f} mm")
+    return array, float(offsets[0]), step

@@ -1,0 +1,292 @@
+"""Volumes and masks to files other programs read: NIfTI, CT as DICOM, RTSTRUCT, SEG.
+
+UIDs are made from the content, so a CT and the structures exported for it refer to each other without any
+record of the export. Everything a model made says so in the file itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    RTStructureSetStorage,
+)
+
+from hnvlm.imaging.contours import contours_from_mask
+from hnvlm.imaging.volume import Volume
+
+MARK = "SYNTHETIC"
+AI_DRAFT = "AI draft, research use only"
+SYNTHETIC_TEXT = "SYNTHETIC image made by a model, research use only, not for diagnosis"
+_MARK_HU, _MARK_BACKGROUND_HU = 1500, -1024
+_COLOURS = {
+    "PTV_7000": (255, 40, 40), "PTV_6300": (255, 160, 0), "PTV_5600": (250, 230, 60), "SpinalCord": (80, 160, 255),
+    "Brainstem": (0, 220, 220), "Parotid_L": (90, 220, 90), "Parotid_R": (40, 160, 60), "Larynx": (220, 120, 255),
+    "Esophagus": (190, 140, 90), "Bone_Mandible": (240, 240, 220),
+}  # fmt: skip
+
+
+def content_uid(*parts: object) -> str:
+    """UID under the 2.25 root (PS3.5 B.2) that is the same for the same parts."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return "2.25." + str(int.from_bytes(digest[:16], "big"))
+
+
+def write_nifti(volume: Volume, path: Path | str) -> Path:
+    """Write a volume or mask as NIfTI (``.nii`` or ``.nii.gz``); bool becomes 0/1 bytes.
+
+    The file's axes are LPS read by SimpleITK, so ``read`` gives the same array, spacing and origin back.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    image.SetSpacing([float(v) for v in volume.spacing_mm[::-1]])
+    image.SetOrigin([float(v) for v in volume.origin_mm[::-1]])
+    sitk.WriteImage(image, str(path), useCompression=path.name.endswith(".gz"))
+    return path
+
+
+def write_dicom_series(
+    volume: Volume,
+    out_dir: Path | str,
+    description: str,
+    synthetic: bool,
+    meta: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write a CT as one DICOM file a slice, without any identity.
+
+    Args:
+        volume: HU.
+        out_dir: Folder for the files (made when missing).
+        description: Series description; prefixed for synthetic images.
+        synthetic: Made or changed by a model: the word SYNTHETIC is burned into every slice, and the header
+            says DERIVED, SECONDARY, burned-in annotation, research use only.
+        meta: Facts of ``ReadResult.meta`` (window, kVp, body part, position); ``study_uid`` and
+            ``patient_id`` (a pseudonym) to join an existing study.
+
+    Returns:
+        The files from foot to head.
+    """
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    array = np.clip(np.rint(volume.array), -32768, 32767).astype(np.int16)
+    if synthetic:
+        array = _with_mark(array)
+    files = []
+    for k, dataset in enumerate(ct_headers(volume, description, synthetic, meta)):
+        dataset.PixelData = np.ascontiguousarray(array[k]).astype("<i2").tobytes()
+        file = out_dir / f"CT_{k + 1:04d}.dcm"
+        dataset.save_as(file, enforce_file_format=True)
+        files.append(file)
+    return files
+
+
+def _with_mark(array: np.ndarray) -> np.ndarray:
+    """Burn the word SYNTHETIC into the lower left corner of every slice, at most half the image wide."""
+    rows, columns = array.shape[1:]
+    font = ImageFont.load_default(size=max(8, min(rows, columns) // 16))
+    left, top, right, bottom = font.getbbox(MARK)
+    picture = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4))
+    ImageDraw.Draw(picture).text((2 - left, 2 - top), MARK, fill=255, font=font)
+    scale = min(1.0, columns / 2 / picture.width, rows / 4 / picture.height)
+    if scale < 1.0:
+        size = max(1, int(picture.width * scale)), max(1, int(picture.height * scale))
+        picture = picture.resize(size)
+    ink = np.asarray(picture) > 90
+    out = array.copy()
+    patch = np.where(ink, _MARK_HU, _MARK_BACKGROUND_HU).astype(np.int16)
+    out[:, rows - patch.shape[0] :, : patch.shape[1]] = patch
+    return out
+
+
+def ct_headers(
+    volume: Volume, description: str, synthetic: bool, meta: Mapping[str, Any] | None = None
+) -> list[FileDataset]:
+    """Datasets of a CT series without pixel data, one a slice from foot to head."""
+    meta = {**(meta or {}), "frame_uid": frame_uid(volume)}  # hashed once, not once a slice
+    key = (volume.content_hash(), bool(synthetic))
+    out = []
+    for k in range(volume.shape[0]):
+        ds = _new_dataset(CTImageStorage, content_uid(*key, "instance", k))
+        _fill_study(ds, volume, meta, "CT", content_uid(*key, "series"))
+        text = f"{MARK} {description}" if synthetic else description
+        ds.SeriesDescription = text[:64]
+        ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+        ds.BurnedInAnnotation = "YES" if synthetic else "NO"
+        if synthetic:
+            ds.ImageComments = SYNTHETIC_TEXT
+            ds.DerivationDescription = SYNTHETIC_TEXT
+        ds.InstanceNumber = k + 1
+        ds.AcquisitionNumber = 1
+        z, y, x = volume.index_to_mm(np.array([k, 0, 0]))
+        ds.ImagePositionPatient = [_ds(x), _ds(y), _ds(z)]
+        ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+        ds.PixelSpacing = [_ds(volume.spacing_mm[1]), _ds(volume.spacing_mm[2])]
+        ds.SliceThickness = _ds(volume.spacing_mm[0])
+        ds.PatientPosition = meta.get("patient_position") or "HFS"
+        if meta.get("kvp"):
+            ds.KVP = _ds(meta["kvp"])
+        else:
+            ds.KVP = None
+        ds.Rows, ds.Columns = volume.shape[1:]
+        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "0", "1", "HU"
+        ds.WindowCenter = _ds(meta.get("window_centre") or 40)
+        ds.WindowWidth = _ds(meta.get("window_width") or 400)
+        out.append(ds)
+    return out
+
+
+def _new_dataset(sop_class: UID, instance_uid: str) -> FileDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = sop_class
+    meta.MediaStorageSOPInstanceUID = instance_uid
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = content_uid("hnvlm implementation")
+    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.SOPClassUID, ds.SOPInstanceUID = sop_class, instance_uid
+    return ds
+
+
+def _fill_study(ds: Dataset, volume: Volume, meta: Mapping[str, Any], modality: str, series_uid: str) -> None:
+    """Patient, study, series and frame of reference: pseudonyms and empty dates, never an identity."""
+    frame = str(meta.get("frame_uid") or frame_uid(volume))
+    ds.PatientID = str(meta.get("patient_id") or "ANONYMOUS")
+    ds.PatientName = f"{ds.PatientID}^"
+    ds.PatientBirthDate = ds.PatientSex = ""
+    ds.PatientIdentityRemoved = "YES"
+    ds.DeidentificationMethod = "built from voxels alone; no source header kept"
+    ds.StudyInstanceUID = str(meta.get("study_uid") or content_uid(frame, "study"))
+    ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.StudyID = ds.ReferringPhysicianName = ""
+    ds.SeriesInstanceUID = series_uid
+    ds.SeriesNumber = {"CT": 1, "RTSTRUCT": 2, "SEG": 3}.get(modality, 9)
+    ds.Modality = modality
+    ds.Manufacturer = "hnvlm"
+    ds.ManufacturerModelName = "research use only"
+    ds.FrameOfReferenceUID = frame
+    ds.PositionReferenceIndicator = ""
+    if meta.get("body_part"):
+        ds.BodyPartExamined = str(meta["body_part"])
+
+
+def frame_uid(volume: Volume) -> str:
+    """The volume's frame of reference, or one made from its content."""
+    return volume.frame_of_reference_uid or content_uid(volume.content_hash(), "frame")
+
+
+def _ds(value: float) -> str:
+    """A DICOM decimal string: at most 16 characters."""
+    return pydicom.valuerep.format_number_as_ds(round(float(value), 6))
+
+
+def write_rtstruct(
+    masks: Mapping[str, np.ndarray],
+    volume: Volume,
+    path: Path | str,
+    *,
+    synthetic: bool = False,
+    meta: Mapping[str, Any] | None = None,
+    label: str = AI_DRAFT,
+) -> Path:
+    """Write structures as an RTSTRUCT that refers to the CT ``write_dicom_series`` writes of ``volume``.
+
+    Contours run half-way between inside and outside voxels, so reading them back gives the same mask.
+
+    Args:
+        masks: Name -> bool (z, y, x) on the volume's grid; empty ones are left out.
+        volume: The CT.
+        path: File to write.
+        synthetic: Whether the CT was exported as synthetic (its UIDs differ).
+        meta: As for ``write_dicom_series``.
+        label: What the structure set says about itself.
+
+    Raises:
+        ValueError: A mask is not on the volume's grid.
+    """
+    headers = ct_headers(volume, "", synthetic, meta)
+    instances = [str(h.SOPInstanceUID) for h in headers]
+    drawn = {name: mask for name, mask in masks.items() if mask.any()}
+    uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", *(f"{n}{_digest(m)}" for n, m in drawn.items()))
+    ds = _new_dataset(RTStructureSetStorage, uid)
+    _fill_study(ds, volume, meta or {}, "RTSTRUCT", content_uid(uid, "series"))
+    ds.SeriesDescription = label[:64]
+    ds.StructureSetLabel = "AI DRAFT" if label == AI_DRAFT else label[:16]
+    ds.StructureSetName = label[:64]
+    ds.StructureSetDescription = label
+    ds.StructureSetDate = ds.StructureSetTime = ""
+    ds.InstanceNumber = 1
+    ds.ApprovalStatus = "UNAPPROVED"
+    ds.ReferencedFrameOfReferenceSequence = [_frame_reference(headers[0], instances)]
+    ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
+    for number, (name, mask) in enumerate(drawn.items(), 1):
+        roi, contour, observation = _roi(number, name, mask, volume, instances)
+        ds.StructureSetROISequence.append(roi)
+        ds.ROIContourSequence.append(contour)
+        ds.RTROIObservationsSequence.append(observation)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _digest(mask: np.ndarray) -> str:
+    return hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
+
+
+def _frame_reference(header: Dataset, instances: list[str]) -> Dataset:
+    frame, study, series = Dataset(), Dataset(), Dataset()
+    frame.FrameOfReferenceUID = header.FrameOfReferenceUID
+    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # detached study management, as PS3.3 C.8.8.5 asks
+    study.ReferencedSOPInstanceUID = header.StudyInstanceUID
+    series.SeriesInstanceUID = header.SeriesInstanceUID
+    series.ContourImageSequence = [_reference(uid) for uid in instances]
+    study.RTReferencedSeriesSequence = [series]
+    frame.RTReferencedStudySequence = [study]
+    return frame
+
+
+def _reference(instance_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CTImageStorage, instance_uid
+    return item
+
+
+def _roi(
+    number: int, name: str, mask: np.ndarray, volume: Volume, instances: list[str]
+) -> tuple[Dataset, Dataset, Dataset]:
+    roi, drawing, observation = Dataset(), Dataset(), Dataset()
+    roi.ROINumber, roi.ROIName = number, name[:64]
+    roi.ReferencedFrameOfReferenceUID = frame_uid(volume)
+    roi.ROIGenerationAlgorithm = "AUTOMATIC"
+    roi.ROIGenerationDescription = AI_DRAFT
+    drawing.ReferencedROINumber = number
+    drawing.ROIDisplayColor = list(_COLOURS.get(name, (200, 200, 200)))
+    drawing.ContourSequence = []
+    for k, points in contours_from_mask(mask, volume):
+        item = Dataset()
+        item.ContourImageSequence = [_reference(instances[k])]
+        item.ContourGeometricType = "CLOSED_PLANAR"
+        item.NumberOfContourPoints = len(points)
+        # Ready-made text: checking each number one by one takes minutes for a full plan.
+        text = "\\".join(f"{v:.4f}".rstrip("0").rstrip(".") for v in points.ravel())
+        item.add(DataElement(0x30060050, "DS", text, already_converted=True))
+        drawing.ContourSequence.append(item)
+    observation.ObservationNumber, observation.ReferencedROINumber = number, number
+    observation.RTROIInterpretedType = name[:3] if name[:3] in ("PTV", "CTV", "GTV") else "ORGAN"
+    observation.ROIInterpreter = ""
+    return roi, drawing, observation

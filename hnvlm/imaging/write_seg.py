@@ -1,0 +1,99 @@
+"""Masks as DICOM SEG (through highdicom, imported on demand: it takes a second)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import AI_DRAFT, content_uid, ct_headers
+
+if TYPE_CHECKING:
+    from highdicom.seg import SegmentDescription
+
+# TG-263 base name -> keyword of the SNOMED CT code in pydicom's code dictionary (PS3.16).
+_CODES = {
+    "Brainstem": "BrainStem", "SpinalCord": "SpinalCord", "Parotid": "ParotidGland", "Esophagus": "Esophagus",
+    "Larynx": "Larynx", "Bone_Mandible": "Mandible", "Cavity_Oral": "OralCavity", "Brain": "Brain",
+    "Glnd_Submand": "SubmandibularGland",
+}  # fmt: skip
+
+
+def write_seg(
+    masks: Mapping[str, np.ndarray],
+    volume: Volume,
+    path: Path | str,
+    *,
+    synthetic: bool = False,
+    meta: Mapping[str, Any] | None = None,
+    version: str = "1",
+) -> Path:
+    """Write structures as a binary DICOM SEG that refers to the CT ``write_dicom_series`` writes of ``volume``.
+
+    Args:
+        masks: Name -> bool (z, y, x) on the volume's grid; empty ones are left out.
+        volume: The CT.
+        path: File to write.
+        synthetic, meta: As they were given to ``write_dicom_series``.
+        version: Version of the model that made the masks.
+
+    Raises:
+        ValueError: No mask has a voxel, or a mask is not on the volume's grid.
+    """
+    import highdicom as hd
+
+    drawn = {name: mask for name, mask in masks.items() if mask.any()}
+    if not drawn:
+        raise ValueError("there is no structure to write")
+    for name, mask in drawn.items():
+        if mask.shape != volume.shape:
+            raise ValueError(f"mask {name} {mask.shape} is not on the grid {volume.shape}")
+    sources = ct_headers(volume, "", synthetic, meta)
+    uid = content_uid(sources[0].SeriesInstanceUID, "seg", *drawn)
+    seg = hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=np.stack(list(drawn.values()), axis=-1).astype(np.uint8),
+        segmentation_type="BINARY",
+        segment_descriptions=[_description(n, name, version) for n, name in enumerate(drawn, 1)],
+        series_instance_uid=content_uid(uid, "series"),
+        series_number=3,
+        sop_instance_uid=uid,
+        instance_number=1,
+        manufacturer="hnvlm",
+        manufacturer_model_name="research use only",
+        software_versions=version,
+        device_serial_number="0",
+        content_description=AI_DRAFT,
+        content_label="AI_DRAFT",
+        series_description=AI_DRAFT,
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seg.save_as(path)
+    return path
+
+
+def _description(number: int, name: str, version: str) -> SegmentDescription:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    keyword = _CODES.get(name.removesuffix("_L").removesuffix("_R"))
+    if name.startswith("PTV"):
+        category, kind = codes.SCT.SpatialAndRelationalConcept, codes.SCT.PlanningTargetVolume
+    elif keyword:
+        category, kind = codes.SCT.AnatomicalStructure, getattr(codes.SCT, keyword)
+    else:
+        category, kind = codes.SCT.AnatomicalStructure, codes.SCT.BodyStructure
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name,
+        segmented_property_category=category,
+        segmented_property_type=kind,
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=f"hnvlm segmenter ({AI_DRAFT})"[:64], family=codes.DCM.ArtificialIntelligence, version=version
+        ),
+    )
