@@ -35,6 +35,8 @@ class CTEncoder(nn.Module):
         self.n_structures = n_structures
         self.unet = FoldedUNet(2, n_structures + len(LESION_CHANNELS), widths)
         inner = widths[2] + widths[3] + widths[0] + 2 * len(LESION_CHANNELS)
+        # Lesions are rare: start from "almost surely none", so the first steps are not spent on learning that.
+        nn.init.constant_(self.unet.head.bias[n_structures * 8 :], -4.5)
         self.token_norm = nn.LayerNorm(inner)
         self.token_proj = nn.Linear(inner, token_width)
         self.position = nn.Parameter(0.02 * torch.randn(TOKENS_PER_AXIS**3, token_width))

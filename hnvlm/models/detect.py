@@ -1,0 +1,121 @@
+"""Lesion maps of the encoder to findings: components, size, place, side, box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial.distance import pdist
+
+from hnvlm.imaging.anatomy import AIRWAY_RANGE, Anatomy
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.ct_encoder import GRID_MM, LESION_CHANNELS
+from hnvlm.types import Finding
+
+PEAK = 0.5
+EDGE = 0.4
+SMALLEST_ML = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One lesion found in a crop.
+
+    Attributes:
+        kind: ``node``, ``mass`` or ``airway``.
+        mask: bool (64, 64, 64) on the crop.
+        score: Peak probability.
+        centre_mm: LPS (z, y, x).
+        size_mm: Greatest dimension.
+    """
+
+    kind: str
+    mask: np.ndarray
+    score: float
+    centre_mm: np.ndarray
+    size_mm: float
+    place: str | None
+    side: str
+    mean_core_hu: float
+
+    def finding(self, volume: Volume, start: np.ndarray, working: Volume) -> Finding:
+        """The finding with slice and box on the CT's own grid."""
+        hit = np.argwhere(self.mask) + start
+        lo = volume.mm_to_index(working.index_to_mm(hit.min(0) - 0.5))
+        hi = volume.mm_to_index(working.index_to_mm(hit.max(0) + 0.5))
+        lo = np.clip(np.floor(lo + 0.5).astype(int), 0, np.array(volume.shape) - 1)
+        hi = np.clip(np.ceil(hi + 0.5).astype(int), lo + 1, volume.shape)
+        attributes: dict[str, object] = {"volume_ml": round(float(self.mask.sum()) * GRID_MM**3 / 1000, 1)}
+        if self.kind != "airway":
+            attributes["texture"] = "necrotic" if self.mean_core_hu < 45 else "solid"
+        place = {"level": self.place} if self.kind == "node" else {"site": self.place}
+        return Finding(
+            self.kind,  # type: ignore[arg-type]
+            side=self.side,  # type: ignore[arg-type]
+            size_mm=None if self.kind == "airway" else float(round(self.size_mm)),
+            certainty="probable" if self.score > 0.8 else "possible",
+            slice_index=int(np.clip(round(float(volume.mm_to_index(self.centre_mm)[0])), 0, volume.shape[0] - 1)),
+            box=(int(lo[0]), int(lo[1]), int(lo[2]), int(hi[0]), int(hi[1]), int(hi[2])),
+            score=round(self.score, 3),
+            attributes=attributes,
+            **place,
+        )
+
+
+def greatest_dimension(mask: np.ndarray, spacing_mm: tuple[float, float, float] = (GRID_MM,) * 3) -> float:
+    """Largest distance (mm) between two voxels of a mask, plus one voxel because voxels have width."""
+    edge = mask & ~ndimage.binary_erosion(mask)
+    points = np.argwhere(edge) * np.array(spacing_mm)
+    if len(points) < 2:
+        return float(np.mean(spacing_mm)) * len(points)
+    if len(points) > 60:
+        try:
+            points = points[ConvexHull(points).vertices]
+        except QhullError:
+            points = points[:: len(points) // 60]
+    return float(pdist(points).max() + np.mean(spacing_mm) * 0.5)
+
+
+def detect(probability: np.ndarray, crop: np.ndarray, start: np.ndarray, anatomy: Anatomy, *, peak: float = PEAK) -> list[Detection]:
+    """Components of the lesion maps, most certain first.
+
+    Args:
+        probability: (3, 64, 64, 64) in the order of LESION_CHANNELS.
+        crop: HU of the crop. start: Its first voxel on the working grid.
+        peak: A component counts when its highest probability reaches this.
+    """
+    found: list[Detection] = []
+    for kind, p in zip(LESION_CHANNELS, probability, strict=True):
+        labels, n = ndimage.label(p > min(EDGE, peak * 0.8))
+        if not n:
+            continue
+        peaks = ndimage.maximum(p, labels, range(1, n + 1))
+        for k, score in enumerate(peaks, start=1):
+            mask = labels == k
+            if score < peak or mask.sum() * GRID_MM**3 / 1000 < SMALLEST_ML:
+                continue
+            centre = anatomy.ct.index_to_mm(np.argwhere(mask).mean(0) + start)
+            place, side = locate(kind, centre, anatomy)
+            found.append(Detection(kind, mask, float(score), centre, greatest_dimension(mask), place, side, _core_hu(crop, mask)))
+    return sorted(found, key=lambda d: -d.score)
+
+
+def locate(kind: str, centre_mm: np.ndarray, anatomy: Anatomy) -> tuple[str | None, str]:
+    """Level, site or airway level, and side, of a point."""
+    if kind != "airway":
+        return anatomy.place_of(kind, centre_mm)
+    w, u, _ = anatomy.neck_frame(centre_mm, "left")
+    middle = {name: (lo + hi) / 2 for name, (lo, hi) in AIRWAY_RANGE.items()}
+    k = int(np.clip(round(float(anatomy.ct.mm_to_index(centre_mm)[0])), 0, anatomy.ct.shape[0] - 1))
+    line = anatomy.airway_lines["x"][k]
+    side = "left" if (centre_mm[2] > line if np.isfinite(line) else u > 0) else "right"
+    return min(middle, key=lambda name: abs(middle[name] - w)), side
+
+
+def _core_hu(crop: np.ndarray, mask: np.ndarray) -> float:
+    """Mean HU of the innermost part, which tells fluid from enhancing tissue."""
+    depth = ndimage.distance_transform_edt(mask)
+    core = depth >= max(1.0, 0.6 * depth.max())
+    return float(crop[core].mean())

@@ -1,0 +1,176 @@
+"""Appearance: a conditional diffusion model of the HU difference inside and around a lesion mask.
+
+The layout (where, how large, which shape) is decided before (``hnvlm.models.layout``); this model draws what the
+edit looks like. EDM preconditioning (Karras et al. 2022), so that it copies a nearly clean sample; sampled with
+the EDM scheduler of diffusers. It works on 32^3 patches of 3 mm.
+
+Values are windowed: W(HU) = clip(HU, -250, 250) / 100, and the model predicts r = W(edited) - W(source).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hnvlm.models.unet import fold, unfold
+
+PATCH = 32
+GRID_MM = 3.0
+SIGMA_DATA = 0.5
+OPS = ("add", "remove", "none")
+WINDOW_HU = 250.0
+SCALE_HU = 100.0
+AIR_HU = -1000.0
+
+
+def windowed(hu: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """W(HU): -2.5..2.5."""
+    clip = torch.clamp if isinstance(hu, Tensor) else np.clip
+    return clip(hu, -WINDOW_HU, WINDOW_HU) / SCALE_HU
+
+
+def edited_hu(source_hu: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """HU after the edit: source + 100 r within the window; air that is filled, or tissue that becomes air, is mapped back.
+
+    A windowed value between -2.0 and -2.5 is read as partial volume with air (-200 to -1000 HU).
+    """
+    value = windowed(source_hu) + residual
+    plain = source_hu + SCALE_HU * residual
+    low = value < -2.0
+    as_air = -200.0 + (np.clip(value, -2.5, -2.0) + 2.0) / -0.5 * (AIR_HU + 200.0)
+    out = np.where(low, as_air, np.where(np.abs(source_hu) <= WINDOW_HU, plain, SCALE_HU * value))
+    # Where the window clipped both, nothing was asked to change.
+    unchanged = np.abs(residual) < 1e-3
+    return np.where(unchanged, source_hu, out)
+
+
+class FilmBlock(nn.Module):
+    """Residual block whose norms are shifted and scaled by the condition vector."""
+
+    def __init__(self, in_channels: int, out_channels: int, condition: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1)
+        self.norm1 = nn.GroupNorm(8, out_channels)
+        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(8, out_channels)
+        self.film = nn.Linear(condition, 2 * out_channels)
+        self.skip = nn.Conv3d(in_channels, out_channels, 1, stride=stride)
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.film(condition)[:, :, None, None, None].chunk(2, dim=1)
+        h = F.silu(self.norm1(self.conv1(x)) * (1 + scale) + shift)
+        return F.silu(self.norm2(self.conv2(h)) + self.skip(x))
+
+
+class LesionDenoiser(nn.Module):
+    """EDM denoiser D(x; sigma | source, mask, text, op).
+
+    Args:
+        text_width: Width of the text embedding.
+        widths: Channels per level on the folded grid.
+    """
+
+    def __init__(self, text_width: int = 192, widths: tuple[int, ...] = (64, 128, 160), condition: int = 192) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        self.condition_width = condition
+        self.text = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, condition))
+        self.op = nn.Embedding(len(OPS), condition)
+        self.sigma = nn.Sequential(nn.Linear(64, condition), nn.SiLU(), nn.Linear(condition, condition))
+        self.merge = nn.Sequential(nn.SiLU(), nn.Linear(condition, condition), nn.SiLU())
+        stem = 4 * 8
+        self.down = nn.ModuleList(
+            FilmBlock(stem if k == 0 else widths[k - 1], w, condition, stride=1 if k == 0 else 2) for k, w in enumerate(widths)
+        )
+        self.up = nn.ModuleList(FilmBlock(widths[k + 1] + widths[k], widths[k], condition) for k in range(len(widths) - 2, -1, -1))
+        self.head = nn.Conv3d(widths[0], 8, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def condition(self, sigma: Tensor, text: Tensor, op: Tensor) -> Tensor:
+        """Condition vector (B, C) of noise level (B,), text embedding (B, W) and op index (B,)."""
+        frequency = torch.exp(torch.linspace(0, math.log(100.0), 32, device=sigma.device))
+        angle = (sigma.log() / 4)[:, None] * frequency
+        return self.merge(self.sigma(torch.cat([angle.sin(), angle.cos()], 1)) + self.text(text) + self.op(op))
+
+    def forward(self, x: Tensor, sigma: Tensor, source: Tensor, mask: Tensor, text: Tensor, op: Tensor) -> Tensor:
+        """Denoised residual (B, 1, 32, 32, 32).
+
+        Args:
+            x: Noisy residual (B, 1, ...). sigma: (B,). source: HU (B, ...). mask: lesion share 0..1 (B, ...).
+            text: (B, W). op: index into OPS (B,).
+        """
+        s = sigma.view(-1, 1, 1, 1, 1)
+        c_in = 1 / (s**2 + SIGMA_DATA**2).sqrt()
+        c_skip = SIGMA_DATA**2 / (s**2 + SIGMA_DATA**2)
+        c_out = s * SIGMA_DATA / (s**2 + SIGMA_DATA**2).sqrt()
+        planes = torch.stack([windowed(source) / 1.5, (source.clamp(-1024, 1500) + 100) / 700.0, 2 * mask - 1], dim=1)
+        h = fold(torch.cat([x * c_in, planes], dim=1)).contiguous(memory_format=torch.channels_last_3d)
+        condition = self.condition(sigma, text, op)
+        features = []
+        for block in self.down:
+            h = block(h, condition)
+            features.append(h)
+        for block, skip in zip(self.up, reversed(features[:-1]), strict=True):
+            h = block(torch.cat([F.interpolate(h, scale_factor=2.0, mode="nearest"), skip], 1), condition)
+        return c_skip * x + c_out * unfold(self.head(h)).float()
+
+
+def sample_residual(
+    model: LesionDenoiser,
+    source: Tensor,
+    mask: Tensor,
+    text: Tensor,
+    op: Tensor,
+    *,
+    seed: int,
+    steps: int = 12,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Draw residuals (B, 32, 32, 32) for source HU and mask patches (B, 32, 32, 32).
+
+    Uses the EDM DPM-Solver++ scheduler of diffusers; the same seed gives the same result.
+    """
+    from diffusers import EDMDPMSolverMultistepScheduler
+
+    scheduler = EDMDPMSolverMultistepScheduler(sigma_min=0.02, sigma_max=20.0, sigma_data=SIGMA_DATA, solver_order=2)
+    scheduler.set_timesteps(steps)
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(source.shape[0], 1, *source.shape[1:], generator=generator) * scheduler.init_noise_sigma
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for k, t in enumerate(scheduler.timesteps):
+            sigma = scheduler.sigmas[k].float().clamp(min=1e-4)
+            denoised = model(x, sigma.expand(len(x)), source, mask, text, op)
+            # The scheduler preconditions a raw network output; it is undone here because D is already preconditioned.
+            raw = unprecondition(denoised, x, sigma)
+            x = scheduler.step(raw, t, x, generator=generator).prev_sample.float()
+            if on_step is not None:
+                on_step(k + 1, steps)
+    return x[:, 0]
+
+
+def unprecondition(denoised: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    """Raw network output F with c_skip x + c_out F = denoised (what the scheduler expects)."""
+    c_skip = SIGMA_DATA**2 / (sigma**2 + SIGMA_DATA**2)
+    c_out = sigma * SIGMA_DATA / (sigma**2 + SIGMA_DATA**2).sqrt()
+    return (denoised - c_skip * x) / c_out
+
+
+def support_of(mask: np.ndarray, size_mm: float) -> np.ndarray:
+    """Soft region an edit may change (0..1): the lesion and the tissue it displaces around it.
+
+    Args:
+        mask: Lesion share on the 3 mm grid. size_mm: Its greatest dimension.
+    """
+    from scipy import ndimage
+
+    distance = ndimage.distance_transform_edt(mask < 0.05, (GRID_MM,) * 3)
+    reach = 0.35 * size_mm + 3.0
+    return np.clip(1.0 - (distance - reach) / 6.0, 0.0, 1.0).astype(np.float32)

@@ -1,0 +1,116 @@
+"""Counterfactual edits: request, layout, appearance by diffusion, and the difference back on the patient's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.ct_encoder import cut
+from hnvlm.models.diffusion import OPS, PATCH, LesionDenoiser, edited_hu, sample_residual, support_of
+from hnvlm.models.layout import Layout
+
+# Changes that stay below this after smoothing are the network's hum, not an edit.
+GATE_HU = 12.0
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """One drawn layout: HU difference (PATCH^3) on the working grid, its first voxel, and where it may differ from zero."""
+
+    delta: np.ndarray
+    start: np.ndarray
+    support: np.ndarray
+
+
+def draw(
+    model: LesionDenoiser, working: np.ndarray, layout: Layout, text: torch.Tensor, *, seed: int, steps: int, on_step: Callable[[int, int], None] | None = None
+) -> Drawn:
+    """Draw one layout into a CT on the working grid.
+
+    Args:
+        working: float32 HU (z, y, x) at 3 mm; not changed.
+        text: Embedding (1, W) of the sentence that asks for it.
+    """
+    hit = np.argwhere(layout.mask > 0.2)
+    centre = (hit.mean(0) if len(hit) else np.array(layout.mask.shape) / 2) + layout.start
+    start = np.rint(centre).astype(int) - PATCH // 2
+    source = cut(working, start, (PATCH,) * 3, -1024.0).astype(np.float32)
+    mask = cut(layout.mask.astype(np.float32), start - layout.start, (PATCH,) * 3, 0.0)
+    residual = sample_residual(
+        model, torch.from_numpy(source)[None], torch.from_numpy(mask)[None], text,
+        torch.tensor([OPS.index(layout.op)]), seed=seed, steps=steps, on_step=on_step,
+    )[0].numpy()  # fmt: skip
+    support = support_of(mask, layout.size_mm)
+    residual = residual * support
+    strong = ndimage.gaussian_filter(np.abs(residual) * 100.0, 0.8) > GATE_HU
+    residual = np.where(strong, residual, 0.0)
+    delta = edited_hu(source, residual) - source
+    # Outside the scan nothing is drawn.
+    inside = cut(np.ones(working.shape, np.uint8), start, (PATCH,) * 3, 0) > 0
+    delta = np.where(inside & (source > -1010) | (np.abs(delta) < 1.0), delta, 0.0) * inside
+    return Drawn(delta.astype(np.float32), start, support)
+
+
+def onto_grid(volume: Volume, working: Volume, drawn: Drawn) -> tuple[np.ndarray, tuple[slice, slice, slice]] | None:
+    """Bring a difference from the working grid to the CT's own grid (linear).
+
+    Returns:
+        float32 HU difference and the box of the CT's grid it belongs to; None when it lies outside.
+    """
+    lo_mm = working.index_to_mm(drawn.start)
+    hi_mm = working.index_to_mm(drawn.start + np.array(drawn.delta.shape) - 1)
+    lo = np.maximum(np.ceil(volume.mm_to_index(lo_mm)).astype(int), 0)
+    hi = np.minimum(np.floor(volume.mm_to_index(hi_mm)).astype(int) + 1, volume.shape)
+    if np.any(hi <= lo):
+        return None
+    grids = []
+    for axis in range(3):
+        mm = np.arange(lo[axis], hi[axis]) * volume.spacing_mm[axis] + volume.origin_mm[axis]
+        grids.append((mm - lo_mm[axis]) / working.spacing_mm[axis])
+    delta = ndimage.map_coordinates(drawn.delta, np.stack(np.meshgrid(*grids, indexing="ij")), order=1, mode="constant")
+    return delta, tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))  # type: ignore[return-value]
+
+
+def apply_differences(volume: Volume, pieces: list[tuple[np.ndarray, tuple[slice, slice, slice]]]) -> tuple[Volume, np.ndarray]:
+    """Add differences to a CT; returns the edited CT (int16) and the mask of what changed."""
+    edited = volume.array.astype(np.float32)
+    touched = np.zeros(volume.shape, bool)
+    for delta, box in pieces:
+        before = volume.array[box]
+        # Air around the patient is not tissue: padding stays padding.
+        change = np.where((np.abs(delta) >= 1.0) & (before > -1020), delta, 0.0)
+        edited[box] += change
+        touched[box] |= change != 0
+    out = volume.array.copy()
+    out[touched] = np.clip(np.rint(edited[touched]), -1024, 3071).astype(out.dtype)
+    return volume.with_array(out), touched & (out != volume.array)
+
+
+def identity_of(before: Volume, after: Volume, mask: np.ndarray, pieces: list[tuple[np.ndarray, tuple[slice, slice, slice]]]) -> dict[str, Any]:
+    """What stayed the same: change outside the edit boxes, number of changed voxels, volume of the edit."""
+    outside = np.ones(before.shape, bool)
+    for _, box in pieces:
+        outside[box] = False
+    difference = after.array.astype(np.int32) - before.array
+    return {
+        "max_abs_change_outside_hu": int(np.abs(difference[outside]).max()) if outside.any() else 0,
+        "changed_voxels": int(mask.sum()),
+        "changed_ml": round(float(mask.sum()) * before.voxel_ml, 2),
+        "mean_abs_change_inside_hu": round(float(np.abs(difference[mask]).mean()), 1) if mask.any() else 0.0,
+    }
+
+
+def box_mm(volume: Volume, mask: np.ndarray) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+    """LPS box (z, y, x) in mm around what changed; None when nothing did."""
+    if not mask.any():
+        return None
+    hit = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    lo = volume.index_to_mm(np.array([h[0] for h in hit]) - 0.5)
+    hi = volume.index_to_mm(np.array([h[-1] for h in hit]) + 0.5)
+    return tuple(float(v) for v in lo), tuple(float(v) for v in hi)  # type: ignore[return-value]

@@ -1,0 +1,108 @@
+"""Layout: what a request asks for and where in this neck it goes, before anything is drawn."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hnvlm.errors import UsageError
+from hnvlm.imaging.anatomy import AIRWAY_RANGE
+from hnvlm.imaging.lesions import Lesion, LesionSpec, insert
+from hnvlm.models.detect import Detection
+from hnvlm.models.neck import Neck
+
+DEFAULT_SIZE_MM = 20.0
+DEFAULT_NARROWING_PCT = 50.0
+SENTENCE = re.compile(r"(?<=[.;!?])\s+|\n+")
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """One edit to draw.
+
+    Attributes:
+        op: ``add`` or ``remove``.
+        mask: float32 (z, y, x) lesion share on the working grid patch that starts at ``start``.
+        size_mm: Extent that decides how far the edit reaches.
+        reference: For ``add``, the inserter's own version of the same layout (the baseline).
+    """
+
+    op: str
+    kind: str
+    mask: np.ndarray
+    start: np.ndarray
+    size_mm: float
+    reference: Lesion | None
+
+
+def sentences_of(text: str) -> list[str]:
+    """Split a request into sentences, headings and empty lines left out."""
+    out = []
+    for part in SENTENCE.split(text):
+        part = re.sub(r"^[A-Z][A-Za-z \-()]{2,40}:\s*", "", part.strip()).strip()
+        if len(part) > 3:
+            out.append(part)
+    return out or [text.strip()]
+
+
+def spec_of(asked: dict[str, Any], rng: np.random.Generator) -> LesionSpec:
+    """The lesion a request asks for; what it leaves open is drawn or takes a usual value.
+
+    Raises:
+        UsageError: The place or side is not stated.
+    """
+    kind, place = asked["kind"], asked["place"]
+    if kind is None or place is None:
+        raise UsageError(
+            "The request does not say where. Name a nodal level (IB, II, III, IV, V), a site (base of tongue, oral tongue, "
+            "palatine tonsil, supraglottis, pyriform sinus, parotid gland) or an airway level, and the side."
+        )
+    side = asked["side"] or str(rng.choice(["left", "right"]))
+    if kind == "airway":
+        pct = float(np.clip(asked["narrowing_pct"] or DEFAULT_NARROWING_PCT, 20, 80))
+        return LesionSpec("airway", place if place in AIRWAY_RANGE else "oropharynx", side, narrowing_pct=pct)
+    size = float(np.clip(asked["size_mm"] or DEFAULT_SIZE_MM, 6, 45))
+    return LesionSpec(kind, place, side, size, asked["texture"] or "solid")
+
+
+def lay_out_addition(asked: dict[str, Any], neck: Neck, rng: np.random.Generator) -> Layout:
+    """Choose place and shape of a lesion to add.
+
+    Raises:
+        UsageError: There is no room for it in this neck, or the place is outside the scan.
+    """
+    spec = spec_of(asked, rng)
+    lesion = insert(neck.working, neck.anatomy, spec, rng)
+    if lesion is None:
+        size = f"{spec.size_mm:.0f} mm " if spec.size_mm else ""
+        raise UsageError(
+            f"There is no room for a {size}{spec.kind} at {spec.side} {spec.place} in this scan (the region is outside the field "
+            "of view, or bone, skin and air leave too little space). Ask for a smaller one or another place."
+        )
+    extent = spec.size_mm or float(np.ptp(np.argwhere(lesion.mask > 0.2), axis=0).max() + 1) * neck.working.spacing_mm[0]
+    return Layout("add", spec.kind, lesion.mask, np.array(lesion.start), extent, lesion)
+
+
+def lay_out_removals(asked: dict[str, Any], detections: list[Detection], neck: Neck) -> list[Layout]:
+    """Masks of the detected lesions a removal means; an empty list when there is none to remove."""
+    out = []
+    for found in detections:
+        same_kind = asked["kind"] in (None, found.kind) or {asked["kind"], found.kind} == {"node", "mass"} and asked["place"] == found.place
+        same_side = asked["side"] in (None, found.side)
+        same_place = asked["place"] in (None, found.place) or _neighbours(asked["place"], found.place)
+        if asked["op"] == "none" or (same_kind and same_side and same_place):
+            hit = np.argwhere(found.mask)
+            lo, hi = hit.min(0), hit.max(0) + 1
+            mask = found.mask[tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))].astype(np.float32)
+            out.append(Layout("remove", found.kind, mask, neck.start + lo, found.size_mm, None))
+    return out
+
+
+def _neighbours(a: str | None, b: str | None) -> bool:
+    """Levels and sites whose border a lesion may straddle."""
+    pairs = {("II", "III"), ("III", "IV"), ("II", "V"), ("III", "V"), ("IV", "V"), ("IB", "II"), ("supraglottis", "pyriform sinus"),
+             ("base of tongue", "palatine tonsil"), ("base of tongue", "oral tongue"), ("parotid gland", "II")}  # fmt: skip
+    return (a, b) in pairs or (b, a) in pairs

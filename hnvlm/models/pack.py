@@ -1,0 +1,326 @@
+"""The model pack: everything the app asks of its models, each loaded from its folder on first use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hnvlm.config import settings
+from hnvlm.errors import ScopeError, UsageError
+from hnvlm.imaging.atlas import sample_neck
+from hnvlm.imaging.volume import Volume
+from hnvlm.models import edit
+from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
+from hnvlm.models.clip import ClipNetwork
+from hnvlm.models.detect import Detection, detect
+from hnvlm.models.diffusion import PATCH, LesionDenoiser
+from hnvlm.models.facts import measured_findings
+from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of
+from hnvlm.models.neck import Neck, build_neck, judge_scope
+from hnvlm.models.registry import model_cards
+from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer
+from hnvlm.models.segmenter import Segmenter
+from hnvlm.models.text_tower import TextReader, read_facts, token_features
+from hnvlm.types import Counterfactual, Finding, Progress, Provenance, ReportDraft, ScopeVerdict, Segmentation, no_progress
+
+DIFFUSION_STEPS = 12
+# A typed request acts on lesions the detector is sure of; a report's finding list may name possible ones.
+REMOVE_PEAK = 0.5
+# "No mass" is a statement about the whole neck: only what is surely a lesion is taken away.
+CLEAR_PEAK = 0.9
+
+
+class ModelPack:
+    """The models of one folder; see ``hnvlm.models.base.Models`` for what each method returns.
+
+    Args:
+        folder: Holds one folder per model.
+        threads: CPU threads of every network.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.folder = folder
+        self.threads = threads
+        self._necks: dict[str, Neck | None] = {}
+        self._encoded: dict[str, tuple[np.ndarray, Tensor]] = {}
+
+    # ---- parts, loaded once -------------------------------------------------------------------------------------
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        """Segmenter pipeline."""
+        return Segmenter(self.folder / "segmenter")
+
+    @cached_property
+    def clip(self) -> ClipNetwork:
+        """CT encoder and CT-text space."""
+        config = read_config(self.folder / "clip")
+        network = ClipNetwork(len(config["structures"]), tuple(config["widths"]))
+        return load_weights(self.folder / "clip", network).to(memory_format=torch.channels_last_3d)  # type: ignore[return-value]
+
+    @cached_property
+    def reader(self) -> TextReader:
+        """Text reader."""
+        return load_weights(self.folder / "text", TextReader())  # type: ignore[return-value]
+
+    @cached_property
+    def report_model(self) -> tuple[ReportModel, Any, dict[str, Any]]:
+        """Report model, its tokenizer and its config."""
+        folder = self.folder / "report"
+        config = read_config(folder)
+        model = ReportModel(config["vocabulary"], config["token_width"], config["width"], config["layers"])
+        return load_weights(folder, model), load_tokenizer(folder), config  # type: ignore[return-value]
+
+    @cached_property
+    def denoiser(self) -> LesionDenoiser:
+        """Diffusion model."""
+        config = read_config(self.folder / "diffusion")
+        return load_weights(self.folder / "diffusion", LesionDenoiser(widths=tuple(config["widths"]))).to(  # type: ignore[return-value]
+            memory_format=torch.channels_last_3d
+        )
+
+    def provenance(self, name: str, seed: int, **options: Any) -> Provenance:
+        """Provenance of a result of model ``name``."""
+        folder = self.folder / name
+        return Provenance(name, read_config(folder)["version"], weights_sha256(folder), seed, options)
+
+    # ---- shared steps -------------------------------------------------------------------------------------------
+    def neck(self, volume: Volume, segmentation: Segmentation) -> Neck:
+        """Landmarks and crop of a CT, kept for the last few.
+
+        Raises:
+            ScopeError: The landmarks are not in the scan.
+        """
+        key = volume.content_hash()
+        if key not in self._necks:
+            while len(self._necks) >= 4:
+                self._necks.pop(next(iter(self._necks)))
+            self._necks[key] = build_neck(volume, segmentation.masks)
+        neck = self._necks[key]
+        if neck is None:
+            raise ScopeError(
+                "The landmarks of the neck (cervical cord with mandible or brainstem) could not be found in this CT, so the "
+                "models will not draft on it. The viewer works as usual."
+            )
+        return neck
+
+    def encode(self, neck: Neck) -> tuple[np.ndarray, Tensor]:
+        """Lesion probabilities (3, 64, 64, 64) and CT tokens (1, 512, W) of a neck."""
+        return self.encode_crop(neck.crop)
+
+    def encode_crop(self, crop: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Lesion probabilities and tokens of one crop (64, 64, 64) of HU."""
+        torch.set_num_threads(self.threads)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            logits, tokens = self.clip.encoder(torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None])
+        lesions = logits[0, self.clip.encoder.n_structures :].float().sigmoid().numpy()
+        return lesions, tokens.float().clone()
+
+    def embed_text(self, text: str) -> Tensor:
+        """Text embedding (1, W)."""
+        features, mask = token_features([text])
+        with torch.inference_mode():
+            return self.reader(features, mask).clone()
+
+    def detections(self, neck: Neck, *, peak: float = 0.5) -> list[Detection]:
+        """Lesions the encoder's dense maps show."""
+        probability, _ = self.encode(neck)
+        return detect(probability, neck.crop, neck.start, neck.anatomy, peak=peak)
+
+    # ---- what the app asks --------------------------------------------------------------------------------------
+    def segment(self, volume: Volume, *, progress: Progress = no_progress) -> Segmentation:
+        """Contour organs at risk and targets."""
+        torch.set_num_threads(self.threads)
+        return self.segmenter(volume, progress=progress)
+
+    def scope(self, volume: Volume, segmentation: Segmentation) -> ScopeVerdict:
+        """Say whether this is a head-and-neck CT."""
+        verdict = judge_scope(volume, segmentation.masks)
+        if verdict.in_scope:
+            try:
+                self.neck(volume, segmentation)
+            except ScopeError as error:
+                return ScopeVerdict(False, error.message, verdict.evidence)
+        return verdict
+
+    def findings(self, volume: Volume, segmentation: Segmentation, *, progress: Progress = no_progress) -> list[Finding]:
+        """Measured facts and detected lesions with slice, box and score."""
+        progress(0.1, "Measuring")
+        neck = self.neck(volume, segmentation)
+        facts = measured_findings(neck.anatomy)
+        progress(0.5, "Looking for lesions")
+        lesions = [d.finding(volume, neck.start, neck.working) for d in self.detections(neck)]
+        if any(f.kind == "airway" for f in lesions):
+            facts = [f for f in facts if f.kind != "airway"]
+        progress(1.0, "Findings measured")
+        return [*lesions, *facts]
+
+    def draft_report(
+        self, volume: Volume, *, segmentation: Segmentation, language: str = "en", seed: int = 0,
+        on_text: Callable[[str], None] | None = None, progress: Progress = no_progress,
+    ) -> ReportDraft:  # fmt: skip
+        """Write the report, piece by piece."""
+        started = time.perf_counter()
+        if language not in PROMPTS:
+            raise UsageError(f"Reports are written in {' and '.join(PROMPTS)}, not in '{language}'.")
+        progress(0.05, "Encoding the CT")
+        _, tokens = self.encode(self.neck(volume, segmentation))
+        text, first, _ = self.write_report(tokens, language, started=started, on_text=on_text, progress=progress)
+        return ReportDraft(text, language, self.provenance("report", seed, language=language), time.perf_counter() - started, first)
+
+    def write_report(
+        self, tokens: Tensor, language: str, *, started: float | None = None,
+        on_text: Callable[[str], None] | None = None, progress: Progress = no_progress,
+    ) -> tuple[str, float, list[tuple[Tensor, int]]]:  # fmt: skip
+        """Decode a report from CT tokens: text, seconds to the first piece, and (probabilities, id) of every step."""
+        started = time.perf_counter() if started is None else started
+        model, tokenizer, _ = self.report_model
+        prompt = torch.tensor([[tokenizer.token_to_id(PROMPTS[language])]])
+        ids: list[int] = []
+        steps: list[tuple[Tensor, int]] = []
+        shown, first = "", 0.0
+        for token in decode(model, tokens, prompt, end=tokenizer.token_to_id(EOS), on_step=lambda p, c: steps.append((p, c))):
+            ids.append(token)
+            text = tokenizer.decode(ids)
+            # A multi-byte letter may still be incomplete at the end of the ids.
+            if not text.endswith("\ufffd") and text != shown:
+                first = first or time.perf_counter() - started
+                if on_text is not None:
+                    on_text(text[len(shown) :])
+                shown = text
+            if len(ids) % 8 == 0:
+                progress(min(0.99, 0.1 + 0.9 * len(ids) / 160), "Writing the report")
+        progress(1.0, "Report written")
+        return shown, first, steps
+
+    def zeroshot(self, volume: Volume, labels: Sequence[str], *, segmentation: Segmentation) -> dict[str, float]:
+        """Probability of each label text."""
+        labels = [text.strip() for text in labels if text.strip()]
+        if not labels:
+            raise UsageError("Give at least one label, for example 'necrotic node in left level II'.")
+        _, tokens = self.encode(self.neck(volume, segmentation))
+        return dict(zip(labels, self.score(tokens, labels), strict=True))
+
+    def score(self, tokens: Tensor, labels: Sequence[str]) -> list[float]:
+        """Probability that the CT of ``tokens`` shows what each text says."""
+        features, mask = token_features(labels)
+        with torch.inference_mode():
+            logits = self.clip.space.logits(tokens, self.reader(features, mask))[0]
+        return [round(float(p), 4) for p in logits.sigmoid()]
+
+    def embed(self, volume: Volume, *, segmentation: Segmentation) -> np.ndarray:
+        """Unit vector of a CT for the search of similar cases."""
+        _, tokens = self.encode(self.neck(volume, segmentation))
+        with torch.inference_mode():
+            return self.clip.space.image_embedding(tokens)[0].numpy().copy()
+
+    def counterfactual(
+        self, volume: Volume, text: str, *, segmentation: Segmentation, seed: int = 0, progress: Progress = no_progress
+    ) -> Counterfactual:
+        """Draw what the text says into the patient's CT."""
+        started = time.perf_counter()
+        progress(0.02, "Reading the request")
+        neck = self.neck(volume, segmentation)
+        requests = self.understand(text)
+        before = self.detections(neck, peak=REMOVE_PEAK)
+        working = neck.working.array.copy()
+        pieces = []
+        rng = np.random.default_rng(seed)
+        edits = 0
+        jobs = [(r, layout) for r in requests for layout in self._layouts(r, before, neck, rng)]
+        for k, (request, layout) in enumerate(jobs):
+            def on_step(step: int, of: int, k: int = k) -> None:
+                progress(0.1 + 0.8 * (k + step / of) / len(jobs), f"Drawing the change, step {step} of {of}")
+
+            drawn = edit.draw(self.denoiser, working, layout, self.embed_text(request["text"]), seed=seed + k, steps=DIFFUSION_STEPS, on_step=on_step)
+            edits += 1
+            _add_patch(working, drawn)
+            piece = edit.onto_grid(volume, neck.working, drawn)
+            if piece is not None:
+                pieces.append(piece)
+        progress(0.92, "Putting the change back into the CT")
+        after, mask = edit.apply_differences(volume, pieces)
+        asked = {"requests": requests, **{k: v for k, v in requests[0].items() if k != "text"}}
+        match = self._text_match(requests, before, replace(neck, working=neck.working.with_array(working)), edits)
+        progress(1.0, "Counterfactual ready")
+        return Counterfactual(
+            after, mask, edit.box_mm(volume, mask), asked, edit.identity_of(volume, after, mask, pieces), match,
+            round(self.denoiser_gflops * DIFFUSION_STEPS * max(1, edits), 1),
+            self.provenance("diffusion", seed, steps=DIFFUSION_STEPS), time.perf_counter() - started,
+        )  # fmt: skip
+
+    def understand(self, text: str) -> list[dict[str, Any]]:
+        """What each sentence of a request asks; background statements are left out when there is a request."""
+        if not text.strip():
+            raise UsageError("Write what the CT should show, for example 'necrotic node in left level II, 22 mm'.")
+        parts = sentences_of(text)
+        facts = [{"text": part, **f} for part, f in zip(parts, read_facts(self.reader, parts), strict=True)]
+        asks = [f for f in facts if f["op"] in ("add", "remove") and (f["place"] or f["op"] == "remove")]
+        return asks or facts[:1]
+
+    def _layouts(self, request: dict[str, Any], before: list[Detection], neck: Neck, rng: np.random.Generator) -> list[Layout]:
+        if request["op"] == "add":
+            return [lay_out_addition(request, neck, rng)]
+        sure = [d for d in before if d.score >= (CLEAR_PEAK if request["op"] == "none" else REMOVE_PEAK)]
+        return lay_out_removals(request, sure, neck)
+
+    def _text_match(self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck, edits: int) -> dict[str, Any]:
+        """What the encoder's own detector sees in the edited CT (the published numbers use an independent judge)."""
+        from hnvlm.models.ct_encoder import CROP, cut
+
+        crop = cut(neck.working.array, neck.start, (CROP,) * 3, -1024.0).astype(np.float32)
+        probability, _ = self.encode_crop(crop)
+        after = detect(probability, crop, neck.start, neck.anatomy)
+        return {
+            "edits": edits,
+            "lesions_before": [_brief(d) for d in before],
+            "lesions_after": [_brief(d) for d in after],
+            "understood": [r["text"] for r in requests],
+        }
+
+    @cached_property
+    def denoiser_gflops(self) -> float:
+        """Floating-point operations of one denoising step, counted by torch."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        patch = torch.zeros(1, PATCH, PATCH, PATCH)
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            self.denoiser(patch[None], torch.ones(1), patch, patch, torch.zeros(1, 192), torch.zeros(1, dtype=torch.long))
+        return counter.get_total_flops() / 1e9
+
+    def generate(self, text: str, *, seed: int = 0, progress: Progress = no_progress) -> Counterfactual:
+        """Draw what the text says into a synthetic neck (cohort atlas, no patient)."""
+        neck = sample_neck(seed)
+        own = Segmentation(neck.masks, {}, Provenance("atlas", "1", "", seed), 0.0)
+        return self.counterfactual(neck.volume, text, segmentation=own, seed=seed, progress=progress)
+
+    def cards(self) -> list[dict[str, Any]]:
+        """Model cards with their measured numbers."""
+        return model_cards(self.folder)
+
+
+def _brief(d: Detection) -> dict[str, Any]:
+    size = None if d.kind == "airway" else round(d.size_mm)
+    return {"kind": d.kind, "place": d.place, "side": d.side, "size_mm": size, "score": round(d.score, 3)}
+
+
+def _add_patch(working: np.ndarray, drawn: edit.Drawn) -> None:
+    """Add a drawn difference to the working grid in place."""
+    lo = np.maximum(drawn.start, 0)
+    hi = np.minimum(drawn.start + np.array(drawn.delta.shape), working.shape)
+    target = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
+    part = tuple(slice(a - s, b - s) for a, b, s in zip(lo, hi, drawn.start, strict=True))
+    working[target] += drawn.delta[part]
+
+
+def load() -> ModelPack:
+    """Return the pack of the configured assets folder; its networks are read when first needed."""
+    config = settings()
+    return ModelPack(config.models_dir, config.threads)

@@ -1,0 +1,53 @@
+"""What models the pack holds, as data; no torch here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+# (folder, what the app does without it)
+PACK = {
+    "segmenter": "contours of organs and targets, and with them every draft",
+    "text": "reading of typed requests and labels",
+    "clip": "lesion detection, zero-shot labels and similar cases",
+    "report": "report drafts",
+    "diffusion": "counterfactuals",
+    "judge": "the independent measurement of counterfactuals (evaluation only)",
+}
+
+
+def missing_models(models_dir: Path) -> list[str]:
+    """Names of pack folders without weights."""
+    return [name for name in PACK if not (models_dir / name / "model.safetensors").exists()]
+
+
+def model_cards(models_dir: Path) -> list[dict[str, Any]]:
+    """One dict a model folder: name, purpose, version, readme (markdown), metrics, size_mb, config."""
+    cards = []
+    for name, purpose in PACK.items():
+        folder = models_dir / name
+        weights = folder / "model.safetensors"
+        if not weights.exists():
+            continue
+        config = _json(folder / "config.json")
+        readme = folder / "README.md"
+        cards.append(
+            {
+                "name": name,
+                "purpose": purpose,
+                "version": str(config.get("version", "")),
+                "readme": readme.read_text(encoding="utf-8") if readme.exists() else "",
+                "metrics": _json(folder / "metrics.json"),
+                "size_mb": round(weights.stat().st_size / 1e6, 1),
+                "config": config,
+            }
+        )
+    return cards
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

@@ -1,0 +1,140 @@
+"""The report model: CT tokens -> pixel shuffle and linear projector -> prefix-LM decoder (PaliGemma 2 pattern).
+
+The prefix (CT tokens and the task prompt) is read in both directions, the report is written left to right by a
+small Gemma 2. The decoder keeps a key-value cache, so text can be streamed piece by piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import DynamicCache, Gemma2Config, Gemma2Model
+
+from hnvlm.models.ct_encoder import TOKENS_PER_AXIS
+
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+PROMPTS = {"en": "<report en>", "pl": "<report pl>"}
+SPECIAL = (PAD, BOS, EOS, *PROMPTS.values())
+SHUFFLE = 2
+
+
+def decoder_config(vocabulary: int, *, width: int = 256, layers: int = 5) -> Gemma2Config:
+    """A small Gemma 2; the window of its local layers covers the whole context, so every layer sees the CT."""
+    return Gemma2Config(
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=width // 4, query_pre_attn_scalar=width // 4,
+        max_position_embeddings=1024, sliding_window=1024, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        attention_dropout=0.0, tie_word_embeddings=True,
+    )  # fmt: skip
+
+
+class Projector(nn.Module):
+    """2x2x2 neighbouring CT tokens become one decoder token by one linear layer: (B, 512, W) -> (B, 64, D)."""
+
+    def __init__(self, token_width: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(token_width * SHUFFLE**3)
+        self.linear = nn.Linear(token_width * SHUFFLE**3, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        b, _, w = tokens.shape
+        n, s = TOKENS_PER_AXIS // SHUFFLE, SHUFFLE
+        x = tokens.reshape(b, n, s, n, s, n, s, w).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        return self.linear(self.norm(x.reshape(b, n**3, s**3 * w)))
+
+
+class ReportModel(nn.Module):
+    """Projector and decoder.
+
+    Args:
+        vocabulary: Number of text tokens.
+        token_width: Channels of a CT token.
+        width, layers: Size of the decoder.
+    """
+
+    def __init__(self, vocabulary: int, token_width: int = 192, width: int = 256, layers: int = 5) -> None:
+        super().__init__()
+        self.projector = Projector(token_width, width)
+        self.decoder = Gemma2Model(decoder_config(vocabulary, width=width, layers=layers))
+
+    def prefix(self, tokens: Tensor, prompt: Tensor) -> Tensor:
+        """Embeddings of CT tokens (B, 512, W) followed by the prompt ids (B, P): (B, 64 + P, D)."""
+        return torch.cat([self.projector(tokens), self.decoder.embed_tokens(prompt)], dim=1)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Vocabulary logits (..., V) of hidden states (weights tied to the embeddings)."""
+        return hidden @ self.decoder.embed_tokens.weight.T
+
+    def forward(self, tokens: Tensor, prompt: Tensor, text: Tensor) -> Tensor:
+        """Logits (B, T, V) that predict each id of ``text`` (B, T) from CT, prompt and the ids before it."""
+        prefix = self.prefix(tokens, prompt)
+        embedded = torch.cat([prefix, self.decoder.embed_tokens(text[:, :-1]).to(prefix.dtype)], dim=1)
+        n, p = embedded.shape[1], prefix.shape[1]
+        allowed = torch.ones(n, n, dtype=torch.bool, device=embedded.device).tril()
+        allowed[:p, :p] = True
+        mask = torch.zeros(1, 1, n, n, dtype=embedded.dtype, device=embedded.device).masked_fill(~allowed, torch.finfo(embedded.dtype).min)
+        masks = {"full_attention": mask, "sliding_attention": mask}
+        hidden = self.decoder(inputs_embeds=embedded, attention_mask=masks, use_cache=False).last_hidden_state
+        return self.logits(hidden[:, p - 1 :])
+
+
+def decode(
+    model: ReportModel, tokens: Tensor, prompt: Tensor, *, end: int, max_length: int = 420, on_step: Callable[[Tensor, int], None] | None = None
+) -> Iterator[int]:
+    """Yield the ids of one report, most likely first choice, until ``end``.
+
+    Args:
+        tokens: (1, 512, W). prompt: (1, P).
+        on_step: Called with the probabilities (V,) and the chosen id of every step.
+    """
+    with torch.inference_mode():
+        cache = DynamicCache(config=model.decoder.config)
+        embedded = model.prefix(tokens, prompt)
+        p = embedded.shape[1]
+        position = 0
+        for _ in range(max_length):
+            n = embedded.shape[1]
+            # Nothing is masked: the prefix is read in both directions and a new token sees everything before it.
+            mask = torch.zeros(1, 1, n, p + position, dtype=embedded.dtype)
+            masks = {"full_attention": mask, "sliding_attention": mask}
+            ids = torch.arange(p + position - n, p + position)[None]
+            hidden = model.decoder(
+                inputs_embeds=embedded, attention_mask=masks, position_ids=ids, past_key_values=cache, use_cache=True
+            ).last_hidden_state
+            probabilities = model.logits(hidden[0, -1]).float().softmax(-1)
+            choice = int(probabilities.argmax())
+            if on_step is not None:
+                on_step(probabilities, choice)
+            if choice == end:
+                return
+            yield choice
+            position += 1
+            embedded = model.decoder.embed_tokens(torch.tensor([[choice]]))
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The byte-level tokenizer beside the weights."""
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def presence_score(steps: list[tuple[str, float]]) -> float:
+    """Probability that the report names a lesion, from the decoder's own choices.
+
+    Args:
+        steps: For each place where the report either denies or describes (primary site, nodes right, nodes left,
+            airway): the line's name and the probability of the denial's first word.
+    """
+    absent = 1.0
+    for _, p in steps:
+        absent *= p
+    return 1.0 - absent
+
+
+def model_config(vocabulary: int, width: int, layers: int, token_width: int) -> dict[str, Any]:
+    """Architecture part of the report model's config.json."""
+    return {"vocabulary": vocabulary, "width": width, "layers": layers, "token_width": token_width}

@@ -1,0 +1,34 @@
+"""Entry of ``hnvlm train``: the trainer of a name, with where it reads and writes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from hnvlm.config import settings
+from hnvlm.errors import UsageError
+
+TRAINERS = ("segmenter", "clip", "report", "diffusion", "judge")
+
+
+def train(name: str, data: Path, resume: bool = False, *, out: Path | None = None, work: Path = Path("runs"), **options: Any) -> dict[str, Any]:
+    """Train one model.
+
+    Args:
+        name: One of TRAINERS. ``clip`` trains the text reader too; ``report`` needs ``clip``; ``clip``, ``judge`` need
+            ``segmenter``; ``diffusion`` needs the text reader.
+        data: Folder with ``train/`` (and ``validation/``, which is never read).
+        resume: Go on from the last checkpoint in ``work``.
+        out: Folder that holds the model folders (default the model pack).
+        options: ``steps``, ``batch``, ``threads`` of the trainer.
+
+    Returns:
+        ``checkpoint`` and ``metrics``.
+    """
+    if name not in TRAINERS:
+        raise UsageError(f"There is no trainer '{name}'. Choose one of {', '.join(TRAINERS)}.")
+    module = importlib.import_module(f"hnvlm.train.{name}")
+    folder = (out or settings().models_dir) / name
+    kept = {k: v for k, v in options.items() if v is not None}
+    return module.train(Path(data), folder, Path(work), resume=resume, **kept)

@@ -1,0 +1,135 @@
+"""Train the appearance model on pairs of inserted lesions: add, remove and keep, under the text that asks for it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hnvlm.imaging.lesions import Lesion
+from hnvlm.models.checkpoint import load_weights, save_model
+from hnvlm.models.ct_encoder import cut
+from hnvlm.models.diffusion import GRID_MM, OPS, PATCH, SIGMA_DATA, LesionDenoiser, support_of, windowed
+from hnvlm.models.facts import lesion_finding
+from hnvlm.models.text_tower import TextReader, token_features
+from hnvlm.report.render import render_finding
+from hnvlm.report.requests import sample_request
+from hnvlm.train.bank import BankPatient, load_bank
+from hnvlm.train.compose import mirrored, pick_lesions
+from hnvlm.train.data import training_folders
+from hnvlm.train.loop import LoopOptions, log, train_loop
+
+OP_SHARE = {"add": 0.52, "remove": 0.43, "none": 0.05}
+# Above this spread the noise hides everything, below it nothing is left to learn (EDM, table 1, shifted for CT texture).
+LOG_SIGMA_MEAN, LOG_SIGMA_SD = -0.8, 1.3
+OUTSIDE_WEIGHT = 0.15
+
+
+def request_text(op: str, lesion: Lesion, rng: random.Random) -> str:
+    """A sentence that asks for the edit."""
+    finding = lesion_finding(lesion)
+    if op == "none":
+        return sample_request("none", None, rng, "train")
+    if op == "add" and rng.random() < 0.35:
+        return render_finding(finding, "en", rng)
+    return sample_request(op, finding, rng, "train")
+
+
+def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random) -> dict[str, Any] | None:
+    """One training pair on a patch: source HU, residual, mask, loss weight, op and sentence; None if no lesion fits."""
+    if not bank.lesions:
+        return None
+    op = str(rng.choice(list(OP_SHARE), p=list(OP_SHARE.values())))
+    lesion = bank.lesions[int(rng.integers(len(bank.lesions)))]
+    size = max(lesion.delta.shape) * GRID_MM if lesion.spec.kind == "airway" else lesion.spec.size_mm
+    where = np.argwhere(lesion.mask > 0.2)
+    if not len(where):
+        return None
+    centre = where.mean(0) + lesion.start + rng.uniform(-1.5, 1.5, 3)
+    start = np.rint(centre).astype(int) - PATCH // 2
+    base = cut(bank.patient.ct, start, (PATCH,) * 3, -1024).astype(np.float32)
+    # A second lesion nearby belongs to both twins: it must stay whatever is asked of the first.
+    if rng.random() < 0.2:
+        for other in pick_lesions([lesion, *bank.lesions[:8]], 2, rng):
+            if other is not lesion:
+                base += cut(other.delta, start - np.array(other.start), (PATCH,) * 3, 0.0) if _apart(lesion, other) else 0.0
+    mask = cut(lesion.mask, start - np.array(lesion.start), (PATCH,) * 3, 0.0)
+    delta = cut(lesion.delta, start - np.array(lesion.start), (PATCH,) * 3, 0.0)
+    edited = np.clip(base + delta, -1024, 3071)
+    if op == "add":
+        source, target = base, edited
+    elif op == "remove":
+        source, target = edited, base
+    else:
+        source = target = edited if rng.random() < 0.5 else base
+    residual = windowed(target) - windowed(source)
+    support = support_of(mask, size)
+    shown = mask if op != "none" else np.zeros_like(mask)
+    if rng.random() < 0.5:
+        source, residual, support, shown = (np.ascontiguousarray(a[..., ::-1]) for a in (source, residual, support, shown))
+        lesion = mirrored(lesion)
+    return {
+        "source": source, "residual": residual * (support > 0), "mask": shown, "weight": OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * support,
+        "op": OPS.index(op), "text": request_text(op, lesion, words),
+    }  # fmt: skip
+
+
+def _apart(a: Lesion, b: Lesion) -> bool:
+    lo = np.maximum(a.start, b.start)
+    hi = np.minimum(np.add(a.start, a.delta.shape), np.add(b.start, b.delta.shape))
+    return bool(np.any(hi <= lo))
+
+
+def train(
+    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 1500, batch: int = 8, threads: int = 2
+) -> dict[str, Any]:
+    """Train under the text reader beside ``out`` and write the model folder ``out``."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    reader = load_weights(out.parent / "text", TextReader())
+    banks: list[BankPatient] = [b for b in load_bank(training_folders(data), work / "cache", workers=threads) if b.lesions]
+    log(f"diffusion: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
+    model = LesionDenoiser().to(memory_format=torch.channels_last_3d)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([5, step])
+        words = random.Random(step)
+        pairs: list[dict[str, Any]] = []
+        while len(pairs) < batch:
+            pair = make_pair(banks[int(rng.integers(len(banks)))], rng, words)
+            if pair is not None:
+                pairs.append(pair)
+        features, token_mask = token_features([p["text"] for p in pairs])
+        with torch.no_grad():
+            text = reader(features, token_mask)
+        stack = {k: torch.from_numpy(np.stack([p[k] for p in pairs])).float() for k in ("source", "residual", "mask", "weight")}
+        op = torch.tensor([p["op"] for p in pairs])
+        noise = torch.Generator().manual_seed(step)
+        sigma = torch.exp(torch.randn(batch, generator=noise) * LOG_SIGMA_SD + LOG_SIGMA_MEAN).clamp(0.02, 20.0)
+        clean = stack["residual"][:, None]
+        noisy = clean + torch.randn(clean.shape, generator=noise) * sigma.view(-1, 1, 1, 1, 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            denoised = model(noisy, sigma, stack["source"], stack["mask"], text, op)
+        weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
+        error = (denoised - clean) ** 2 * stack["weight"][:, None]
+        per_sample = error.sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))
+        loss = (weight * per_sample).mean()
+        numbers = {}
+        for name, lo, hi in (("clean", 0.0, 0.3), ("middle", 0.3, 1.5), ("noise", 1.5, 99.0)):
+            here = (sigma >= lo) & (sigma < hi)
+            power = ((clean**2) * stack["weight"][:, None]).sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))
+            if here.any():
+                numbers[f"relative_error_{name}"] = float((per_sample[here] / power[here].clamp(min=1e-3)).median().detach())
+        return loss, numbers
+
+    trained = train_loop(model, loss_of_step, LoopOptions(steps=steps, learning_rate=1e-3), work / "diffusion.pt", resume=resume)
+    config = {
+        "name": "diffusion", "version": "1", "architecture": "LesionDenoiser", "widths": list(model.widths), "patch": PATCH,
+        "grid_mm": GRID_MM, "sigma_data": SIGMA_DATA, "ops": list(OPS), "train_patients": len(banks), "steps": steps, "batch": batch,
+    }  # fmt: skip
+    save_model(out, trained, config)
+    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}

