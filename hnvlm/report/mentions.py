@@ -12,6 +12,7 @@ from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, Finding
 
 # "right" and "left" in one clause with one place: nobody can know which is meant.
 CONFLICT = "conflict"
+_LARGEST = re.compile(r"\b(?:largest|up to|biggest|najwięks\w+)\b", re.IGNORECASE)
 _AIRWAY_OF_SITE = {
     "oropharynx": "oropharynx",
     "base of tongue": "oropharynx",
@@ -45,7 +46,9 @@ def findings_of(
         One finding, several for several levels, none when the clause speaks of something else (a lung nodule).
     """
     kind = clause.kind
-    if kind is None or (clause.has("foreign") and kind in ("mass", "node", "airway")):
+    # "Node in level II abutting the jugular vein" is still a node; a lung nodule is none of ours.
+    elsewhere = clause.has("foreign") and not clause.has("level", "site", "airway", "airway_general")
+    if kind is None or (elsewhere and kind in ("mass", "node", "airway")):
         return []
     text = sentence[clause.start : clause.end]
     if kind == "mass" and clause.has("level", "bare_level") and not clause.has("site"):
@@ -93,6 +96,9 @@ def _lesions(
         attributes["other_than_listed"] = True
     size = None if presence == "absent" and not describe_denied else size
     places = _node_places(clause, attributes) if kind == "node" else [(_site(clause), None)]
+    if len(places) > 1 and size is not None and _LARGEST.search(text):
+        # Nobody says which of the places the largest node is in.
+        attributes["largest_mm"], size = size, None
     findings = []
     for place, side in places:
         side = side or _side(clause, line, last_side)

@@ -27,7 +27,8 @@ class Request:
 
     Attributes:
         op: ``add``, ``remove``, ``none`` (the text says that the neck is clear) or ``unknown``.
-        finding: The lesion to add or remove; presence is ``present`` in both. None for ``none`` and ``unknown``.
+        finding: The lesion to add or remove; presence is ``present`` in both. None for ``none``; for ``unknown`` the
+            lesion spoken of, if any ("shrink the left level II node").
         confident: One lesion, one operation, nothing missing, nothing contradictory.
         missing: Facts the edit needs and the text does not give: ``op``, ``lesion``, ``side``, ``level``, ``site``,
             ``size``, ``one lesion at a time``.
@@ -45,8 +46,7 @@ class Request:
 def _cues() -> dict[str, re.Pattern[str]]:
     tables = load("requests_read")
     return {
-        name: re.compile(rf"(?<!\w)(?:{'|'.join(p.replace(' ', r'[ ]') for p in patterns)})(?!\w)", re.IGNORECASE)
-        for name, patterns in tables.items()
+        name: re.compile(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)", re.IGNORECASE) for name, patterns in tables.items()
     }
 
 
@@ -67,11 +67,13 @@ def parse_request(text: str, language: str | None = None) -> Request:
     wanted: list[tuple[RequestOp, Finding]] = []
     clear = False
     for sentence in read_lines(text, language)[0]:
-        if cues["keep"].search(sentence.text) and not cues["remove"].search(sentence.text):
-            continue
+        sentence = replace(sentence, text=cues["keep"].sub("", sentence.text))
+        resize = bool(cues["resize"].search(sentence.text))
         clear = clear or bool(cues["clear"].search(sentence.text))
         for finding in sentence_findings(sentence, language, describe_denied=True):
             op = _op_of(finding, sentence.text)
+            if op in ("add", "remove") and resize:
+                op = "unknown"
             if op == "none":
                 clear = True
             elif op is not None:
@@ -104,7 +106,7 @@ def _decide(wanted: list[tuple[RequestOp, Finding]], clear: bool) -> Request:
     conflict = finding.side == CONFLICT
     if conflict:
         finding = replace(finding, side=None)
-    missing = _missing(op, finding)
+    missing = ["op"] * (op == "unknown") + _missing(op, finding)
     rest = [item for item in ranked[1:] if _known(item[1])]
     if rest:
         missing.append("one lesion at a time")

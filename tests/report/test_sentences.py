@@ -89,6 +89,11 @@ CASES = [
     ("Mass and adenopathy are not demonstrated.", [(M, X, None, None, None, None), (N, X, None, None, None, None)]),
     ("Węzeł chłonny 14 mm w grupie II po lewej stronie, martwiczy.", [(N, P, "left", "II", 14, NEC)]),
     ("Prawdopodobnie guz migdałka podniebiennego prawego 22 mm.", [(M, P, "right", "palatine tonsil", 22, None)]),
+    ("Left level IIB necrotic node abutting the internal jugular vein measures 24 mm (series 3, image 45).",
+     [(N, P, "left", "II", 24, NEC)]),
+    ("Right level III node, now 9 mm, previously 14 mm.", [(N, P, "right", "III", 9, None)]),
+    ("Necrotic nodes in bilateral levels II and III, the largest measuring 3.2 cm.",
+     [(N, P, "bilateral", "II", None, NEC), (N, P, "bilateral", "III", None, NEC)]),
     ("Brak powiększonych węzłów chłonnych.", [(N, X, None, None, None, None)]),
     ("Obustronnie powiększone węzły chłonne w grupie II do 15 mm.", [(N, P, "bilateral", "II", 15, None)]),
 ]  # fmt: skip
