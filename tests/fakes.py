@@ -103,10 +103,10 @@ class FakeModels:
         return {label: int(hashlib.sha256(label.encode()).hexdigest()[:4], 16) / 0xFFFF for label in labels}
 
     def embed(self, volume: Volume, *, segmentation: Segmentation) -> np.ndarray:
-        """Mean HU along x, normalised: the same CT gives the same vector."""
+        """Mean HU in six slabs along x: the same CT gives the same vector."""
         self.calls.append("embed")
-        profile = volume.array.mean(axis=(0, 1)).astype(np.float32)
-        return np.concatenate([[1.0], profile / (np.abs(profile).max() + 1.0)])[:4]
+        profile = np.asarray(volume.array, np.float32).mean(axis=(0, 1))
+        return np.array([1000.0, *(slab.mean() for slab in np.array_split(profile, 6))], np.float32)
 
     def counterfactual(
         self,

@@ -61,6 +61,7 @@ class App:
         self.settings = config or settings()
         self.store = CaseStore(self.settings.data_dir)
         self.jobs = JobManager(self.store)
+        self.uses_pack = models is None
         loader = load_model_pack if models is None else models if callable(models) else (lambda: models)
         self._slot = ModelSlot(loader)
 

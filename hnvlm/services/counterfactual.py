@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +15,9 @@ import numpy as np
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
+from hnvlm.report.request_parse import parse_request
 from hnvlm.services import export
+from hnvlm.services.agreement import words
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
@@ -53,6 +58,27 @@ def describe(edit: Counterfactual, text: str) -> dict[str, Any]:
         "text_match": edit.text_match, "gflops": edit.gflops, "seconds": edit.seconds,
         "seed": edit.provenance.seed, "model": edit.provenance.model, "notice": NOTICE + "; SYNTHETIC",
     }  # fmt: skip
+
+
+def understood(text: str) -> str:
+    """Say in one line what a request was understood to ask, and what it leaves open; rules, no model."""
+    if not text.strip():
+        return ""
+    request = parse_request(text)
+    if request.op == "none":
+        return "Understood: the neck shall show no lesion."
+    if request.op == "unknown" or request.finding is None:
+        return "Not understood as an edit. Say what to add or remove: a node with its level, or a mass with its site."
+    finding = request.finding
+    details = [str(finding.attributes[k]) for k in ("texture", "size_word", "narrowing_word") if k in finding.attributes]
+    if "narrowing_pct" in finding.attributes:
+        details.append(f"{finding.attributes['narrowing_pct']:.0f} %")
+    line = f"Understood: {request.op} {words(finding)}" + (f" ({', '.join(details)})" if details else "")
+    if request.missing:
+        line += f". Not said: {', '.join(request.missing)}"
+    if request.others:
+        line += f". Also named: {'; '.join(words(f) for f in request.others)}"
+    return line + "."
 
 
 # ---- stored cases -----------------------------------------------------------------------------
@@ -124,6 +150,29 @@ def export_result(app: App, result_id: int, out: Path, *, who: str = "") -> Mapp
     )
     app.store.log(who, "counterfactual exported", result.case_id, {"result_id": result_id, "files": list(files)})
     return files
+
+
+def archive_path(app: App, result_id: int) -> Path:
+    """Return where the zip of an export lies or will lie."""
+    return app.settings.data_dir / "exports" / f"counterfactual-{result_id}-SYNTHETIC.zip"
+
+
+def start_export(app: App, result_id: int, *, who: str = "") -> str:
+    """Write all files of a counterfactual into one zip in the background; return the job id."""
+    case_id = app.store.get_result(result_id).case_id
+
+    def work(job: JobContext) -> dict[str, Any]:
+        target = archive_path(app, result_id)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            job.progress(0.1, "writing NIfTI, DICOM marked SYNTHETIC, and PNG")
+            export_result(app, result_id, Path(folder) / "files", who=who)
+            job.progress(0.7, "packing")
+            packed = shutil.make_archive(str(Path(folder) / "packed"), "zip", Path(folder) / "files")
+            os.replace(packed, target)
+        return {"result_id": result_id}
+
+    return app.jobs.submit("export", work, case_id=case_id, who=who, needs_models=False)
 
 
 def _difference(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from hnvlm.imaging.write import write_dicom_series
 from hnvlm.services.analysis import part
 from hnvlm.services.context import App
 from hnvlm.services.intake import create_case, open_path
+from hnvlm.services.jobs import JobContext
 from hnvlm.store import CaseRecord
 from hnvlm.types import Progress, no_progress
 
@@ -62,6 +64,15 @@ def create_demo(app: App, *, seed: int = DEMO_SEED, who: str = "", progress: Pro
             who=who,
             progress=part(progress, 0.7, 1.0),
         )
+
+
+def start_demo(app: App, *, who: str = "") -> str:
+    """Make the demo case in the background; return the job id. Result: ``case_id``."""
+
+    def work(job: JobContext) -> dict[str, Any]:
+        return {"case_id": create_demo(app, who=who, progress=job.progress).id}
+
+    return app.jobs.submit("demo", work, who=who, needs_models=False)
 
 
 def draw_demo_ct(seed: int = DEMO_SEED) -> Volume:

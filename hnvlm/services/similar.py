@@ -9,8 +9,9 @@ import numpy as np
 from hnvlm.errors import ModelPackError, ScopeError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.services.analysis import Analysis, analyse_case
+from hnvlm.services.analysis import Analysis, analyse_case, part
 from hnvlm.services.context import App
+from hnvlm.services.jobs import JobContext
 from hnvlm.types import Progress, no_progress
 
 
@@ -84,6 +85,24 @@ def similar_cases(
 ) -> list[SimilarCase]:
     """Return the cases nearest to a stored one."""
     return nearest(app, index_case(app, case_id, who=who, progress=progress), k, exclude=case_id)
+
+
+def start(app: App, case_id: str, *, who: str = "") -> str:
+    """Index this case and all others of the store in the background; return the job id."""
+
+    def work(job: JobContext) -> dict[str, int]:
+        index_case(app, case_id, who=who, progress=part(job.progress, 0.0, 0.3))
+        passed_over = index_all(app, progress=part(job.progress, 0.3, 1.0))
+        return {"out_of_scope": len(passed_over)}
+
+    return app.jobs.submit("similar", work, case_id=case_id, who=who)
+
+
+def stored(app: App, case_id: str, k: int = 5) -> list[SimilarCase] | None:
+    """Return the nearest of the indexed cases without computing anything; None when this case is not indexed."""
+    if app.store.latest_result(case_id, "embedding") is None:
+        return None
+    return nearest(app, index_case(app, case_id), k, exclude=case_id)
 
 
 def impression(app: App, case_id: str) -> str:

@@ -9,6 +9,7 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case
 from hnvlm.services.context import App
+from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord
 from hnvlm.types import Progress, no_progress
 
@@ -49,6 +50,20 @@ def score_case(
         case_id, "zeroshot", {"scores": scores, "labels": list(labels), "notice": NOTICE},
         provenance=analysis.segmentation.provenance, who=who or "model",
     )  # fmt: skip
+
+
+def start(app: App, case_id: str, labels: Sequence[str], *, who: str = "") -> str:
+    """Score labels in the background; return the job id."""
+
+    def work(job: JobContext) -> dict[str, int]:
+        return {"result_id": score_case(app, case_id, labels, who=who, progress=job.progress).id}
+
+    return app.jobs.submit("zeroshot", work, case_id=case_id, who=who)
+
+
+def latest(app: App, case_id: str) -> ResultRecord | None:
+    """Return the newest scores of a case, or None."""
+    return app.store.latest_result(case_id, "zeroshot")
 
 
 def model_name(models: Models) -> str:

@@ -1,0 +1,54 @@
+"""The worklist: cases with what is known about each, delete with undo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hnvlm.services.context import App
+from hnvlm.store import CaseRecord
+
+# Kind of result -> word in the worklist, in the order in which the work goes.
+_SHOWN = {"segmentation": "structures", "report": "report", "plan": "plan", "counterfactual": "counterfactual"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case of the worklist.
+
+    Attributes:
+        results: Words for what is stored: structures, report, plan, counterfactual; "report, signed".
+    """
+
+    case: CaseRecord
+    results: tuple[str, ...]
+
+
+def count(app: App, search: str = "") -> int:
+    """Return how many cases match."""
+    return len(app.store.list_cases(search=search))
+
+
+def rows(app: App, *, search: str = "", start: int = 0, limit: int = 20) -> list[Row]:
+    """Return a page of the worklist, newest case first."""
+    cases = app.store.list_cases(search=search)[start : start + limit]
+    return [Row(case, results_of(app, case.id)) for case in cases]
+
+
+def results_of(app: App, case_id: str) -> tuple[str, ...]:
+    """Return words for what is stored for a case; a signed newest version says so."""
+    newest: dict[str, bool] = {}
+    for result in app.store.history(case_id):
+        if not result.slot.endswith(".autosave"):
+            newest[result.kind] = result.signed
+    return tuple(word + (", signed" if newest[kind] else "") for kind, word in _SHOWN.items() if kind in newest)
+
+
+def deleted(app: App) -> Sequence[CaseRecord]:
+    """Return the deleted cases, newest first; nothing of them is erased."""
+    return [case for case in app.store.list_cases(include_deleted=True) if case.deleted is not None]
+
+
+def find(app: App, case_id: str) -> CaseRecord | None:
+    """Return a case that is not deleted, or None."""
+    return next((case for case in app.store.list_cases(search=case_id) if case.id == case_id), None)

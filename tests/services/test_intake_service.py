@@ -1,0 +1,193 @@
+"""Upload -> case: spooled to disk, picked, without identity, with structures and dose that match."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from hnvlm.errors import InputRefusedError, NotFoundError, UnreadableFileError, UsageError
+from hnvlm.imaging.write import write_dicom_series, write_rtstruct
+from hnvlm.services import intake, rt_objects
+from hnvlm.services.identity import map_uid
+
+NAME = "Kowalska^Maria"
+
+
+@pytest.fixture
+def identified(tmp_path, phantom) -> Path:
+    """A series with the patient's name in tags and file names, and an RTSTRUCT of the same frame."""
+    folder = tmp_path / "Kowalska_Maria"
+    files = write_dicom_series(phantom, folder, "neck", synthetic=False)
+    for i, file in enumerate(files):
+        dataset = pydicom.dcmread(file)
+        dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = NAME, "PESEL99", "19500101"
+        dataset.SeriesDescription, dataset.InstitutionName = "neck of Maria", "Hospital X"
+        dataset.save_as(folder / f"Kowalska_{i}.dcm")
+        file.unlink()
+    mask = np.zeros(phantom.shape, bool)
+    mask[2:6, 6:12, 7:15] = True
+    write_rtstruct({"Larynx": mask}, phantom, folder / "rs.dcm", label="clinic")
+    return folder
+
+
+def upload_of(folder: Path) -> list[tuple[str, io.BytesIO]]:
+    return [(f"Maria/{p.name}", io.BytesIO(p.read_bytes())) for p in sorted(folder.iterdir())]
+
+
+def all_bytes(root: Path) -> bytes:
+    return b"".join(p.read_bytes() for p in root.rglob("*") if p.is_file())
+
+
+def test_upload_becomes_a_case_without_identity(app, identified, phantom):
+    upload = intake.receive(app, upload_of(identified))
+    assert [s.modality for s in upload.series if s.accepted] == ["CT"]
+    case = intake.create_case(app, upload, who="Dr A")
+    intake.discard(app, upload)
+    np.testing.assert_array_equal(app.store.load_volume(case.id).array, phantom.array)
+    assert case.spacing_mm == phantom.spacing_mm
+    assert case.frame_uid == map_uid(app, phantom.frame_of_reference_uid)
+    assert case.frame_uid != phantom.frame_of_reference_uid
+    stored = all_bytes(app.settings.data_dir)
+    for secret in (
+        b"Kowalska",
+        b"PESEL99",
+        b"19500101",
+        b"Maria",
+        b"Hospital",
+        phantom.frame_of_reference_uid.encode(),
+    ):
+        assert secret not in stored, secret
+    structures = app.store.latest_result(case.id, "structures")
+    mask = app.store.load_masks(structures)["Larynx"]
+    assert mask.sum() == 4 * 6 * 8
+    assert mask[2:6, 6:12, 7:15].all()
+    # 192 voxels of 3 x 1.25 x 1.5 mm
+    assert structures.payload["structures"] == [{"name": "Larynx", "volume_ml": 1.08}]
+
+
+def test_nested_zip_and_picking_a_series(app, identified, tmp_path, phantom):
+    other = tmp_path / "second"
+    smaller = phantom.with_array(phantom.array)
+    write_dicom_series(
+        type(phantom)(smaller.array[:5], phantom.spacing_mm, phantom.origin_mm, "1.9"), other, "b", synthetic=False
+    )
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for folder in (identified, other):
+            for file in folder.iterdir():
+                archive.write(file, f"deep/{folder.name}/{file.name}")
+    buffer.seek(0)
+    upload = intake.receive(app, [("all.zip", buffer)])
+    assert len(upload.accepted) == 2
+    again = intake.open_upload(app, upload.id)  # after a reload of the page
+    assert {s.series_uid for s in again.accepted} == {s.series_uid for s in upload.accepted}
+    small = next(s for s in again.accepted if s.n_slices == 5)
+    case = intake.create_case(app, again, small.series_uid)
+    assert case.shape == (5, 20, 24)
+    assert any("another frame of reference" in w for w in case.meta["warnings"])
+    assert app.store.latest_result(case.id, "structures") is None
+    with pytest.raises(NotFoundError):
+        again.find("1.2.3.4")
+    intake.discard(app, upload)
+    with pytest.raises(NotFoundError, match="again"):
+        intake.open_upload(app, upload.id)
+
+
+def test_the_same_upload_twice_is_noticed(app, identified):
+    first = intake.create_case(app, intake.open_path(identified))
+    second = intake.create_case(app, intake.open_path(identified))
+    assert [c.id for c in intake.already_stored(app, second)] == [first.id]
+    assert first.frame_uid == second.frame_uid
+    assert identified.exists()
+
+
+def test_intake_job_removes_the_upload(app, identified):
+    upload = intake.receive(app, upload_of(identified))
+    folder = app.uploads_dir / upload.id
+    assert folder.is_dir()
+    assert os.stat(folder).st_mode & 0o077 == 0
+    job = app.jobs.wait(intake.start_intake(app, upload, description="my words"), 60)
+    assert job.state == "done", job.error
+    assert app.store.get_case(job.result["case_id"]).description == "my words"
+    assert not folder.exists()
+
+
+def test_unreadable_upload_leaves_nothing_behind(app):
+    with pytest.raises(UnreadableFileError):
+        intake.receive(app, [("a.txt", io.BytesIO(b"hello"))])
+    with pytest.raises(UsageError, match="No file"):
+        intake.receive(app, [])
+    assert list(app.uploads_dir.iterdir()) == []
+    assert app.store.list_cases() == []
+
+
+def test_an_upload_of_structures_alone_is_refused_in_words(app, identified):
+    upload = intake.receive(app, [("rs.dcm", io.BytesIO((identified / "rs.dcm").read_bytes()))])
+    with pytest.raises(InputRefusedError, match="RTSTRUCT"):
+        intake.create_case(app, upload)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil", "/etc/passwd", "..\\..\\evil", "", "a/../../../x", "C:\\x\\y", "n\x00ul"]
+)
+def test_names_cannot_leave_the_upload_folder(app, name):
+    path = intake.spool(app, [(name, io.BytesIO(b"x")), ("same", io.BytesIO(b"1")), ("same", io.BytesIO(b"2"))])
+    files = [p for p in app.uploads_dir.rglob("*") if p.is_file()]
+    assert len(files) == 3
+    assert all(path in p.parents for p in files)
+
+
+def test_a_file_used_as_a_folder_and_the_other_way_round(app):
+    path = intake.spool(
+        app, [("a", io.BytesIO(b"1")), ("a/b", io.BytesIO(b"2")), ("c/d", io.BytesIO(b"3")), ("c", io.BytesIO(b"4"))]
+    )
+    assert sorted(p.read_bytes() for p in path.rglob("*") if p.is_file()) == [b"1", b"2", b"3", b"4"]
+
+
+def test_forgotten_uploads_are_swept(app, identified):
+    upload = intake.receive(app, upload_of(identified))
+    assert intake.sweep_uploads(app) == 0
+    folder = app.uploads_dir / upload.id
+    os.utime(folder, (time.time() - 2 * 86400,) * 2)
+    assert intake.sweep_uploads(app) == 1
+    assert not folder.exists()
+
+
+def test_uids_are_mapped_by_a_key_of_this_store(app, tmp_path):
+    assert map_uid(app, "") == ""
+    assert map_uid(app, "1.2.3") == map_uid(app, "1.2.3") != map_uid(app, "1.2.4")
+    assert re.fullmatch(r"2\.25\.\d{1,39}", map_uid(app, "1.2.3"))
+    key = app.settings.data_dir / "uid.key"
+    before = map_uid(app, "1.2.3")
+    shutil.copy(key, tmp_path / "k")
+    key.unlink()
+    assert map_uid(app, "1.2.3") != before
+
+
+def test_structures_for_a_stored_case_match_by_the_mapped_uid(app, identified, phantom):
+    case = intake.create_case(app, intake.open_path(identified))
+    frame = rt_objects.original_frame_uid(app, case.frame_uid, identified / "rs.dcm")
+    assert frame == phantom.frame_of_reference_uid
+    masks, _ = rt_objects.read_structures(identified / "rs.dcm", app.store.load_volume(case.id), frame)
+    assert masks["Larynx"].sum() == 192
+    assert rt_objects.original_frame_uid(app, map_uid(app, "9.9"), identified / "rs.dcm") == ""
+
+
+def test_real_series_with_structures_and_dose(app, shared_dir):
+    upload = intake.open_path(shared_dir / "data" / "dicom" / "openkbp_dicom" / "pt_1")
+    case = intake.create_case(app, upload)
+    assert case.shape == (128, 128, 128)
+    masks = app.store.load_masks(app.store.latest_result(case.id, "structures"))
+    assert {"Brainstem", "Parotid_L"} <= set(masks)
+    dose = app.store.latest_result(case.id, "dose")
+    assert 60 < dose.payload["max_gy"] < 90
+    assert app.store.load_array(dose, "dose").shape == (128, 128, 128)

@@ -1,0 +1,219 @@
+"""Background jobs: progress, Stop, errors in words, one line for the models, death of the server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hnvlm.errors import NotFoundError, ScopeError
+from hnvlm.services.jobs import JobManager
+from hnvlm.store import CaseStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = CaseStore(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def jobs(store):
+    manager = JobManager(store)
+    yield manager
+    manager.close()
+
+
+def until(condition, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def test_progress_text_time_left_and_result(jobs):
+    go, half = threading.Event(), threading.Event()
+
+    def work(job):
+        job.progress(0.5, "half way")
+        job.on_text("Node ")
+        job.on_text("left.")
+        half.set()
+        assert go.wait(20)
+        return {"result_id": 7}
+
+    job_id = jobs.submit("report", work, who="Dr A")
+    assert half.wait(20)
+    status = jobs.status(job_id)
+    assert (status.state, status.fraction, status.message, status.text) == ("running", 0.5, "half way", "Node left.")
+    assert status.active
+    assert status.eta_seconds == pytest.approx(status.elapsed_seconds)
+    assert [s.id for s in jobs.active()] == [job_id]
+    go.set()
+    done = jobs.wait(job_id, 20)
+    assert (done.state, done.fraction, done.result) == ("done", 1.0, {"result_id": 7})
+    assert done.eta_seconds is None
+    assert jobs.active() == []
+
+
+def test_progress_never_runs_backwards_or_over_one(jobs):
+    seen = []
+
+    def work(job):
+        for f in (0.4, 0.2, 7.0):
+            job.progress(f, "x")
+            seen.append(jobs.status(ids[0]).fraction if ids else None)
+
+    ids = []
+    started = threading.Event()
+    ids.append(jobs.submit("x", lambda job: (started.wait(20), work(job))[1]))
+    started.set()
+    jobs.wait(ids[0], 20)
+    assert seen == [0.4, 0.4, 1.0]
+
+
+def test_stop_ends_a_running_job_at_its_next_step(jobs):
+    running = threading.Event()
+
+    def work(job):
+        while True:
+            running.set()
+            job.progress(0.1, "working")
+            time.sleep(0.005)
+
+    job_id = jobs.submit("x", work)
+    assert running.wait(20)
+    jobs.stop(job_id)
+    assert jobs.wait(job_id, 20).state == "cancelled"
+    assert jobs.status(job_id).message == "stopped"
+    jobs.stop(job_id)  # again: nothing happens
+    with pytest.raises(NotFoundError):
+        jobs.stop("nothing")
+
+
+def test_models_serve_one_job_at_a_time_in_order_of_arrival(jobs):
+    order, inside = [], []
+    release = threading.Event()
+
+    def work(name):
+        def run(job):
+            inside.append(name)
+            assert len(inside) == 1, "two jobs use the models at once"
+            order.append(name)
+            if name == "a":
+                assert release.wait(20)
+            inside.remove(name)
+
+        return run
+
+    first = jobs.submit("x", work("a"))
+    until(lambda: order == ["a"])
+    others = []
+    for name in "bcd":
+        others.append(jobs.submit("x", work(name)))
+        until(lambda: jobs.status(others[-1]).message.startswith("waiting: "))
+    until(lambda: jobs.status(others[2]).message == "waiting: 3 before this one")
+    free = jobs.submit("intake", lambda job: {}, needs_models=False)
+    assert jobs.wait(free, 20).state == "done"  # needs no models, so it does not wait
+    jobs.stop(others[1])
+    assert jobs.wait(others[1], 20).state == "cancelled"
+    release.set()
+    for job_id in (first, others[0], others[2]):
+        assert jobs.wait(job_id, 20).state == "done"
+    assert order == ["a", "b", "d"]
+
+
+def test_errors_are_kept_in_words(jobs):
+    def refused(job):
+        raise ScopeError("This is a chest CT.")
+
+    def fault(job):
+        raise KeyError("patient name")
+
+    def memory(job):
+        raise MemoryError
+
+    status = jobs.wait(jobs.submit("report", refused), 20)
+    assert (status.state, status.error, status.error_code) == ("failed", "This is a chest CT.", "out_of_scope")
+    status = jobs.wait(jobs.submit("report", fault), 20)
+    assert status.state == "failed"
+    assert status.error_code == "unexpected"
+    assert "patient name" not in status.error
+    assert status.id in status.error
+    assert "memory" in jobs.wait(jobs.submit("report", memory), 20).error
+    assert jobs.wait(jobs.submit("report", lambda job: None), 20).state == "done"  # the line goes on
+
+
+def test_a_later_server_still_knows_the_job(store, jobs):
+    job_id = jobs.submit("report", lambda job: {"result_id": 3})
+    jobs.wait(job_id, 20)
+    other = JobManager(store)
+    status = other.status(job_id)
+    assert (status.state, status.result, status.fraction) == ("done", {"result_id": 3}, 1.0)
+    with pytest.raises(NotFoundError):
+        other.status("nothing")
+    other.close()
+
+
+def test_a_second_living_server_leaves_the_jobs_of_the_first_alone(store, jobs):
+    go, running = threading.Event(), threading.Event()
+    job_id = jobs.submit("report", lambda job: (running.set(), go.wait(20), {})[2])
+    assert running.wait(20)
+    other = JobManager(store)
+    assert other.status(job_id).state == "running"
+    other.close()
+    go.set()
+    assert jobs.wait(job_id, 20).state == "done"
+
+
+SERVER = """
+import sys, time
+from hnvlm.services.jobs import JobManager
+from hnvlm.store import CaseStore
+jobs = JobManager(CaseStore(sys.argv[1]))
+def work(job):
+    job.progress(0.3, "working")
+    print(job_id, flush=True)
+    time.sleep(600)
+job_id = "?"
+import threading
+ready = threading.Event()
+job_id = jobs.submit("report", lambda job: (ready.wait(), work(job)))
+ready.set()
+time.sleep(600)
+"""
+
+
+def test_a_job_whose_server_was_killed_is_shown_as_interrupted(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=env)
+    job_id = server.stdout.readline().strip()
+    server.kill()
+    server.wait(10)
+    store = CaseStore(tmp_path)
+    jobs = JobManager(store)
+    status = jobs.status(job_id)
+    assert status.state == "interrupted"
+    assert "again" in status.error
+    assert not status.active
+    jobs.close()
+    store.close()
+
+
+def test_jobs_of_a_case_newest_first(store, jobs):
+    import numpy as np
+
+    from hnvlm.imaging.volume import Volume
+
+    case = store.add_case(Volume(np.zeros((2, 3, 4), np.int16), (1, 2, 3)))
+    ids = [jobs.submit(kind, lambda job: {}, case_id=case.id) for kind in ("report", "plan")]
+    for job_id in ids:
+        jobs.wait(job_id, 20)
+    assert [s.id for s in jobs.for_case(case.id)] == ids[::-1]
+    assert [s.kind for s in jobs.for_case(case.id, "plan")] == ["plan"]
