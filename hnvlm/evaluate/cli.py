@@ -1,0 +1,48 @@
+"""Entry of ``hnvlm evaluate``: measure one thing and record it in the model's metrics.json."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import Any
+
+from hnvlm.errors import ModelPackError, UsageError
+from hnvlm.evaluate.common import write_metrics
+from hnvlm.models.pack import load
+from hnvlm.models.registry import missing_models
+
+# evaluation -> models it needs
+EVALUATIONS = {
+    "segmentation": ("segmenter",),
+    "zeroshot": ("segmenter", "text", "clip"),
+    "retrieval": ("segmenter", "text", "clip"),
+    "report": ("segmenter", "clip", "report"),
+    "counterfactual": ("segmenter", "text", "clip", "diffusion", "judge"),
+    "generation": ("text", "clip", "diffusion", "judge"),
+}
+
+
+def evaluate(name: str, data: Path, *, limit: int | None = None, record: bool = True) -> dict[str, Any]:
+    """Run one evaluation.
+
+    Args:
+        data: Folder with ``validation/``, or a folder of patients never trained on.
+        limit: Use only the first patients (nothing is recorded then).
+        record: Write the result into ``metrics.json`` of the model.
+
+    Returns:
+        ``metrics``, ``n_cases``, ``model``, ``seconds``.
+    """
+    if name not in EVALUATIONS:
+        raise UsageError(f"There is no evaluation '{name}'. Choose one of {', '.join(EVALUATIONS)}.")
+    pack = load()
+    absent = [m for m in EVALUATIONS[name] if m in missing_models(pack.folder)]
+    if absent:
+        raise ModelPackError(f"The evaluation '{name}' needs the model{'s' if len(absent) > 1 else ''} {', '.join(absent)}, which the pack lacks; train first.")
+    started = time.perf_counter()
+    result = importlib.import_module(f"hnvlm.evaluate.{name}").run(pack, Path(data), limit=limit)
+    result["seconds"] = round(time.perf_counter() - started, 1)
+    if record and limit is None:
+        write_metrics(pack, result["model"], name, result, f"hnvlm evaluate {name} --data DATA")
+    return result

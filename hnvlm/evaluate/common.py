@@ -1,0 +1,100 @@
+"""What every evaluation shares: validation folders, cached contours, metrics files, AUROC and intervals."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hnvlm.errors import InputRefusedError
+from hnvlm.imaging.anatomy import Anatomy
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.pack import ModelPack
+from hnvlm.types import OPENKBP_TO_TG263, Segmentation
+
+
+def log(message: str) -> None:
+    """One progress line to stderr."""
+    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+
+
+def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
+    """CT and the clinic's masks (TG-263 names) of a case folder."""
+    from hnvlm.imaging.nifti import read_volume, to_int16_hu
+
+    ct = read_volume(folder / "ct.nii.gz")
+    ct = ct.with_array(to_int16_hu(ct.array))
+    masks = {}
+    for path in sorted(folder.glob("*.nii.gz")):
+        name = OPENKBP_TO_TG263.get(path.name.removesuffix(".nii.gz"))
+        if name:
+            masks[name] = read_volume(path, order=0).array > 0
+    return ct, masks
+
+
+def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:
+    """Patient folders to measure on: ``data`` itself, or its ``validation`` folder.
+
+    Raises:
+        InputRefusedError: It is the training folder, or holds no patient.
+    """
+    data = Path(data)
+    if (data / "validation").is_dir():
+        data = data / "validation"
+    if data.name == "train":
+        raise InputRefusedError(f"{data} is a training folder; numbers are measured on patients never trained on.")
+    folders = sorted((p.parent for p in data.glob("*/ct.nii.gz")), key=lambda p: p.name)
+    if not folders:
+        raise InputRefusedError(f"{data} holds no patient folder with a ct.nii.gz.")
+    return folders[:limit]
+
+
+def write_metrics(pack: ModelPack, model: str, evaluation: str, result: dict[str, Any], command: str) -> None:
+    """Record an evaluation in the model's metrics.json (other evaluations in it are kept)."""
+    path = pack.folder / model / "metrics.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known[evaluation] = {"command": command, **{k: result[k] for k in ("n_cases", "metrics")}}
+    path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+
+
+def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    """Area under the ROC curve; ties count one half (Mann-Whitney)."""
+    s, y = np.asarray(scores, float), np.asarray(labels, bool)
+    if y.all() or not y.any():
+        return float("nan")
+    positive, negative = s[y], s[~y]
+    wins = (positive[:, None] > negative[None]).mean() + 0.5 * (positive[:, None] == negative[None]).mean()
+    return float(wins)
+
+
+def share(values: Sequence[bool | float]) -> dict[str, float]:
+    """Mean, n and 95 % Wilson interval of yes/no values."""
+    n = len(values)
+    if n == 0:
+        return {"value": float("nan"), "n": 0}
+    p = float(np.mean(values))
+    z = 1.96
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return {"value": round(p, 4), "n": n, "low": round(float(centre - half), 4), "high": round(float(centre + half), 4)}
+
+
+def segment_all(pack: ModelPack, folders: list[Path]) -> dict[str, tuple[Volume, Segmentation]]:
+    """CT and predicted contours of every folder."""
+    out = {}
+    for k, folder in enumerate(folders):
+        ct, _ = read_case(folder)
+        out[folder.name] = (ct, pack.segment(ct))
+        if k % 8 == 0:
+            log(f"contoured {k + 1}/{len(folders)}")
+    return out
+
+
+def anatomy_of(pack: ModelPack, ct: Volume, segmentation: Segmentation) -> Anatomy:
+    """Landmarks from predicted contours."""
+    return pack.neck(ct, segmentation).anatomy
