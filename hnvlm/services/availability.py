@@ -26,10 +26,9 @@ def why_not(app: App, task: str) -> str:
     absent = [name for name in missing_models(app.settings.models_dir) if name in needed]
     if not absent:
         return ""
-    noun = "model" if len(absent) == 1 else "models"
     return (
-        f"{label} cannot be made: the {noun} {', '.join(absent)} of the model pack {'is' if len(absent) == 1 else 'are'} "
-        "not installed here. Viewing works without."
+        f"{label} cannot be made here: the model pack lacks {' and '.join(absent)}. Viewing works without. "
+        "Install the complete model pack and open this page again."
     )
 
 

@@ -70,9 +70,10 @@ def understood(text: str) -> str:
     if request.op == "unknown" or request.finding is None:
         return "Not understood as an edit. Say what to add or remove: a node with its level, or a mass with its site."
     finding = request.finding
-    details = [str(finding.attributes[k]) for k in ("texture", "size_word", "narrowing_word") if k in finding.attributes]
-    if "narrowing_pct" in finding.attributes:
-        details.append(f"{finding.attributes['narrowing_pct']:.0f} %")
+    known = finding.attributes
+    details = [str(known[key]) for key in ("texture", "size_word", "narrowing_word") if key in known]
+    if "narrowing_pct" in known:
+        details.append(f"{known['narrowing_pct']:.0f} %")
     line = f"Understood: {request.op} {words(finding)}" + (f" ({', '.join(details)})" if details else "")
     if request.missing:
         line += f". Not said: {', '.join(request.missing)}"

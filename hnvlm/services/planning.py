@@ -84,7 +84,7 @@ def latest(app: App, case_id: str) -> ResultRecord | None:
 
 def versions(app: App, case_id: str) -> list[ResultRecord]:
     """Return all versions, oldest first, with their signatures."""
-    return app.store.history(case_id, "plan")
+    return app.store.history(case_id, "plan", "")
 
 
 def load_form(app: App, case_id: str) -> dict[str, Any]:
