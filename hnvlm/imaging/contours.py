@@ -12,6 +12,8 @@ from hnvlm.imaging.volume import Volume
 
 FLAT_MM = 0.05
 _SAME_PLANE_MM = 0.05
+# A plane exactly midway between two slices goes to the lower one.
+_TIE_MM = 1e-4
 
 
 def fill_even_odd(contours: Sequence[np.ndarray], rows: int, columns: int) -> np.ndarray:
@@ -104,9 +106,9 @@ def _half_distance(heights: np.ndarray, slice_spacing: float) -> float:
 def _nearest(z: np.ndarray, heights: np.ndarray, half: float) -> Iterator[tuple[int, int]]:
     """(slice, plane) pairs; half-open, so that a plane midway between two slices thickens the mask at one end only."""
     for k, height in enumerate(z):
-        plane = int(np.abs(heights - height).argmin())
-        off = heights[plane] - height
-        if -half + 1e-4 <= off < half + 1e-4:
+        off = heights - height - _TIE_MM
+        plane = int(np.abs(off).argmin())
+        if -half <= off[plane] < half:
             yield k, plane
 
 

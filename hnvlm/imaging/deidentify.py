@@ -20,11 +20,13 @@ from pydicom.uid import generate_uid
 _TEXT_VRS = {"AE", "LO", "LT", "SH", "ST", "UC", "UR", "UT", "UN", "PN"}
 # Text that carries the image's meaning and no person's: structure and segment names, codes, units, techniques.
 _KEPT_TEXT = {
-    "ROIName", "SegmentLabel", "CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning",
-    "RescaleType", "ConvolutionKernel", "StructureSetLabel", "ContentLabel", "SegmentAlgorithmName",
+    "ROIName", "SegmentLabel",
+    "RescaleType", "StructureSetLabel", "ContentLabel", "SegmentAlgorithmName",
     "WindowCenterWidthExplanation", "DeidentificationMethod", "PatientID", "PatientName", "AccessionNumber", "StudyID",
     "ReferringPhysicianName", "PositionReferenceIndicator", "LossyImageCompressionMethod",
 }  # fmt: skip
+# Codes have a meaning inside sequences only.
+_CODE_TEXT = {"CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning"}
 # Kept because readers need the element, but emptied.
 _EMPTIED = {"StudyID", "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator", "StructureSetLabel"}
 # Not text, but identifying or able to hide identity (table E.1-1, action X).
@@ -78,7 +80,7 @@ def _deidentify(dataset: Dataset, anonymizer: Anonymizer) -> Dataset:
     if not hasattr(out, "file_meta"):
         out.ensure_file_meta()
     out.remove_private_tags()
-    _strip(out)
+    _strip(out, _KEPT_TEXT)
     anonymizer.anonymize(out)
     for keyword in _EMPTIED & {keyword_for_tag(e.tag) for e in out}:
         out[keyword].value = ""
@@ -95,22 +97,22 @@ def _deidentify(dataset: Dataset, anonymizer: Anonymizer) -> Dataset:
     return out
 
 
-def _strip(dataset: Dataset) -> None:
+def _strip(dataset: Dataset, kept: set[str]) -> None:
     """Remove what the basic profile removes, in nested items too."""
     for element in list(dataset):
-        if _unwanted(element):
+        if _unwanted(element, kept):
             del dataset[element.tag]
         elif element.VR == "SQ":
             for item in element.value:
                 item.remove_private_tags()
-                _strip(item)
+                _strip(item, _KEPT_TEXT | _CODE_TEXT)
 
 
-def _unwanted(element: DataElement) -> bool:
+def _unwanted(element: DataElement, kept: set[str]) -> bool:
     keyword = keyword_for_tag(element.tag)
     if not keyword or keyword in _REMOVED or element.tag.group >> 8 in _OVERLAYS_AND_CURVES:
         return True
-    return element.VR in _TEXT_VRS and keyword not in _KEPT_TEXT
+    return element.VR in _TEXT_VRS and keyword not in kept
 
 
 def _code(value: str, meaning: str) -> Dataset:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,11 @@ from hnvlm.errors import UnreadableFileError
 
 log = logging.getLogger(__name__)
 
+# pydicom converts values lazily and codecs raise anything: on a damaged file all of these mean the same.
+DAMAGED = (
+    InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
+    NotImplementedError, OverflowError, MemoryError, RecursionError, struct.error, zlib.error,
+)  # fmt: skip
 HU_MIN = -1024
 HU_MAX = np.iinfo(np.int16).max
 # A padding value is outside of what a CT measures; one inside (0 HU is water) is a wrong header.
@@ -115,9 +122,7 @@ def read_headers(path: Path) -> list[SliceHeader]:
         return [_slice_header(path, dataset, syntax)]
     except UnreadableFileError:
         raise
-    except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError,
-            NotImplementedError, OverflowError, MemoryError, RecursionError) as error:  # fmt: skip
-        # pydicom converts values lazily, so a damaged header can fail in many ways; all mean the same here.
+    except DAMAGED as error:
         raise UnreadableFileError(f"{path.name}: damaged DICOM header ({error}).") from error
 
 
@@ -215,9 +220,7 @@ class PixelReader:
         try:
             dataset = self._open(header)
             raw = self._decode(dataset, header)
-        except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
-                NotImplementedError, MemoryError) as error:  # fmt: skip
-            # Codec plugins raise anything on broken streams; the file is what the user can act on.
+        except DAMAGED as error:
             raise UnreadableFileError(
                 f"{header.label}: pixel data cannot be decoded ({header.transfer_syntax.name}): {error}. "
                 "The file is damaged or incomplete; export it again."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from hnvlm.imaging.dicom import HU_MAX, HU_MIN
 from hnvlm.imaging.orient import GridMap, orientation_word
 from hnvlm.imaging.volume import Volume
 
+# NIfTI-1 data type codes -> numpy.
+_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 SUFFIXES = (".nii", ".nii.gz")
 
 
@@ -103,17 +107,35 @@ def _short(error: Exception) -> str:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Pixels of a 3-D NIfTI as (slice, row, column) in the file's own type.
+    """Pixels of a 3-D NIfTI as (slice, row, column), scaled as the header says.
+
+    The bytes are read here because the NIfTI library behind SimpleITK fills up a file that is cut off, and
+    values that are not numbers, with zeros (water) and says nothing.
 
     Raises:
         UnreadableFileError: The file is damaged or cut off.
     """
     try:
-        image = sitk.ReadImage(str(path), imageIO="NiftiImageIO")
-    except RuntimeError as error:
-        raise UnreadableFileError(f"{path.name}: pixel data cannot be read ({_short(error)}).") from error
-    array = sitk.GetArrayFromImage(image)
-    return array.reshape(array.shape[-3:])
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as f:
+            data = f.read()
+        order = "<" if data[:4] == (348).to_bytes(4, "little") else ">"
+        if int.from_bytes(data[:4], "little" if order == "<" else "big") != 348:
+            raise ValueError("only NIfTI-1 is read")
+        header = np.frombuffer(data[:348], np.uint8)
+        shape = header[42:56].view(f"{order}i2")[:3]
+        code = int(header[70:72].view(f"{order}i2")[0])
+        offset, slope, inter = (float(v) for v in header[108:120].view(f"{order}f4"))
+        if code not in _TYPES:
+            raise ValueError(f"number type {code} is not read")
+        count = int(np.prod(shape.astype(np.int64)))
+        array = np.frombuffer(data, np.dtype(order + _TYPES[code]), count, int(offset))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UnreadableFileError(f"{path.name}: damaged or incomplete NIfTI file ({error}).") from error
+    array = array.reshape([int(v) for v in shape[::-1]])
+    array = array.astype(array.dtype.newbyteorder("="))
+    if slope not in (0.0, 1.0) or (slope == 1.0 and inter != 0.0):
+        array = array * np.float32(slope) + np.float32(inter)
+    return array
 
 
 def read_volume(path: Path, *, order: int = 1, fill: float = 0.0) -> Volume:

@@ -9,13 +9,13 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from hnvlm.errors import FrameOfReferenceError, UnreadableFileError
+from hnvlm.imaging.dicom import DAMAGED
 from hnvlm.imaging.resample import Order, resample_like
 from hnvlm.imaging.volume import Volume
 
+__all__ = ["DAMAGED", "NO_ORIGIN", "check_frame", "frame_of", "like_ct", "load"]
+
 NO_ORIGIN = "has no origin; it was laid voxel by voxel on the CT of the same shape"
-# pydicom converts lazily and codecs raise anything: on a damaged file all of these mean the same.
-DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
-           NotImplementedError, OverflowError)  # fmt: skip
 
 
 def load(file: Path) -> Dataset:

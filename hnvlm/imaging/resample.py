@@ -194,7 +194,7 @@ def crop(volume: Volume, box: Box, *, fill: float = 0) -> tuple[Volume, Window]:
 
 def pad(volume: Volume, shape: tuple[int, int, int], *, fill: float = 0) -> tuple[Volume, Window]:
     """Pad (or cut) around the centre to a shape; returns the volume and the window that undoes it."""
-    low = [-((int(shape[a]) - volume.shape[a]) // 2) for a in range(3)]
+    low = [(volume.shape[a] - int(shape[a])) // 2 for a in range(3)]
     box = (*low, *(low[a] + int(shape[a]) for a in range(3)))
     return crop(volume, box, fill=fill)  # type: ignore[arg-type]
 

@@ -75,7 +75,7 @@ def _not_a_ct(headers: Sequence[SliceHeader], modality: str) -> str | None:
     if modality in RT_AND_OTHERS:
         return RT_AND_OTHERS[modality]
     if modality != "CT":
-        return f"modality {modality} is not CT; only CT can be read"
+        return f"modality {modality} is not CT; only CT can be read (for example {headers[0].label})"
     if not any(min(h.size) > 0 for h in headers):
         return "no image in these CT objects"
     return None

@@ -1,0 +1,127 @@
+"""NIfTI input: orientation, number types, refusals; checked against SimpleITK's own orientation filter."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from phantoms import ORIGIN, SHAPE, SPACING, head
+
+from hnvlm.errors import InputRefusedError, UnreadableFileError
+from hnvlm.imaging import intake
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import write_nifti
+
+
+def image(array, direction=(1, 0, 0, 0, 1, 0, 0, 0, 1)):
+    out = sitk.GetImageFromArray(array)
+    out.SetSpacing(SPACING[::-1])
+    out.SetOrigin(ORIGIN[::-1])
+    out.SetDirection([float(v) for v in direction])
+    return out
+
+
+def save(tmp_path, *args, name="a.nii.gz"):
+    sitk.WriteImage(image(*args), str(tmp_path / name))
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_written_and_read_volume_is_the_same(tmp_path, name):
+    volume = Volume(head(), SPACING, ORIGIN)
+    write_nifti(volume, tmp_path / name)
+    result = intake.read_path(tmp_path / name)
+    assert result.volume.same_grid(volume)
+    np.testing.assert_array_equal(result.volume.array, head())
+    assert result.volume.array.dtype == np.int16 and result.meta["source"] == "nifti"
+
+
+@pytest.mark.parametrize("axes", ["RPI", "LAS", "RAS", "PIR", "SAL", "ASL"])
+def test_every_axis_order_is_turned_to_lps(tmp_path, axes):
+    """Reference: SimpleITK's DICOMOrient back to LPS."""
+    turned = sitk.DICOMOrient(image(head()), axes)
+    sitk.WriteImage(turned, str(tmp_path / "a.nii.gz"))
+    volume = intake.read_path(tmp_path / "a.nii.gz").volume
+    back = sitk.DICOMOrient(turned, "LPS")
+    np.testing.assert_array_equal(volume.array, sitk.GetArrayFromImage(back))
+    np.testing.assert_allclose(volume.origin_mm, back.GetOrigin()[::-1], atol=1e-3)
+    np.testing.assert_allclose(volume.spacing_mm, back.GetSpacing()[::-1], atol=1e-5)
+
+
+def test_oblique_grid_is_resampled_with_a_warning(tmp_path):
+    c, s = np.cos(0.3), np.sin(0.3)
+    stack = np.full((5, 30, 40), -1000, np.int16)
+    stack[1:4, 10:20, 10:30] = 60
+    path = save(tmp_path, stack, (c, -s, 0, s, c, 0, 0, 0, 1))
+    result = intake.read_path(path)
+    assert any("oblique" in w for w in result.warnings)
+    centre = np.array(image(stack, (c, -s, 0, s, c, 0, 0, 0, 1)).TransformIndexToPhysicalPoint((20, 15, 2)))
+    index = np.rint(result.volume.mm_to_index(centre[::-1])).astype(int)
+    assert result.volume.array[tuple(index)] == 60
+
+
+def test_floats_are_rounded_and_not_numbers_become_air(tmp_path):
+    array = head().astype(np.float32) + 0.4
+    array[0, 0, 0], array[1, 1, 1] = np.nan, 9e9
+    result = intake.read_path(save(tmp_path, array))
+    assert result.volume.array[0, 0, 0] == -1024 and result.volume.array[1, 1, 1] == 32767
+    assert result.volume.array[3, 5, 6] == head()[3, 5, 6]
+    assert any("not numbers" in w for w in result.warnings)
+
+
+def test_implausible_hu_is_said(tmp_path):
+    result = intake.read_path(save(tmp_path, (head() + 1000).astype(np.uint16)))
+    assert any("no air" in w for w in result.warnings)
+
+
+@pytest.mark.parametrize(
+    ("array", "word"),
+    [
+        (np.zeros((2, *SHAPE), np.int16), "3-D volume"),
+        (np.zeros((*SHAPE, 3), np.uint8), "colour"),
+        (np.zeros((1, 10, 14), np.int16), "at least 3 slices"),
+    ],
+)
+def test_other_shapes_are_refused(tmp_path, array, word):
+    if array.shape[-1] == 3:
+        out = sitk.GetImageFromArray(array, isVector=True)
+    elif array.ndim == 4:
+        out = sitk.JoinSeries([sitk.GetImageFromArray(a) for a in array])
+    else:
+        out = sitk.GetImageFromArray(array)
+    sitk.WriteImage(out, str(tmp_path / "a.nii.gz"))
+    info = intake.scan(tmp_path / "a.nii.gz")[0]
+    assert not info.accepted and word in info.reasons[0]
+    with pytest.raises(InputRefusedError, match=word):
+        intake.read(info)
+
+
+def test_no_orientation_in_the_header_is_said(tmp_path):
+    path = tmp_path / "a.nii"
+    write_nifti(Volume(head(), SPACING, ORIGIN), path)
+    data = bytearray(path.read_bytes())
+    data[252:256] = b"\0" * 4  # qform_code and sform_code
+    path.write_bytes(bytes(data))
+    assert any("states no orientation" in w for w in intake.scan(path)[0].warnings)
+
+
+def test_damaged_files_are_named(tmp_path):
+    (tmp_path / "text.nii").write_text("this is no image")
+    with pytest.raises(UnreadableFileError, match=r"text\.nii"):
+        intake.scan(tmp_path / "text.nii")
+    good = write_nifti(Volume(head((40, 40, 40)), SPACING, ORIGIN), tmp_path / "good.nii.gz")
+    (tmp_path / "cut.nii.gz").write_bytes(gzip.compress(gzip.decompress(good.read_bytes())[:5000]))
+    info = intake.scan(tmp_path / "cut.nii.gz")[0]
+    with pytest.raises(UnreadableFileError, match=r"cut\.nii\.gz"):
+        intake.read(info)
+
+
+def test_uid_depends_on_content_alone(tmp_path):
+    a = write_nifti(Volume(head(), SPACING, ORIGIN), tmp_path / "a.nii")
+    b = tmp_path / "b.nii"
+    b.write_bytes(a.read_bytes())
+    c = write_nifti(Volume(head() + 1, SPACING, ORIGIN), tmp_path / "c.nii")
+    uids = [intake.scan(p)[0].series_uid for p in (a, b, c)]
+    assert uids[0] == uids[1] != uids[2] and uids[0].startswith("2.25.")

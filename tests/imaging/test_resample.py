@@ -1,0 +1,122 @@
+"""Resampling by hand-computed numbers; crop and pad undo themselves exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hnvlm.errors import FrameOfReferenceError
+from hnvlm.imaging.resample import crop, mask_box, pad, resample_like, resample_to
+from hnvlm.imaging.volume import Volume
+
+
+def ramp(shape=(6, 8, 10), spacing=(3.0, 2.0, 1.0), origin=(-9.0, 4.0, 7.0), dtype=np.float32):
+    """Value = 100 + 2 z + 3 y + 5 x in millimetres: linear interpolation reproduces it exactly."""
+    grid = Volume(np.zeros(shape, dtype), spacing, origin)
+    z, y, x = (grid.origin_mm[a] + grid.spacing_mm[a] * np.arange(shape[a]) for a in range(3))
+    values = 100 + 2 * z[:, None, None] + 3 * y[None, :, None] + 5 * x[None, None, :]
+    return grid.with_array(values.astype(dtype))
+
+
+def test_extent_stays_and_values_follow_position():
+    source = ramp()
+    out = resample_to(source, (1.5, 4.0, 2.5))
+    assert out.shape == (12, 4, 4) and out.spacing_mm == pytest.approx((1.5, 4.0, 2.5))
+    # The outer border is at -9 - 1.5 = -10.5; the first centre of 1.5 mm voxels lies 0.75 mm inside.
+    assert out.origin_mm == pytest.approx((-9.75, 5.0, 7.75))
+    expected = ramp((12, 4, 4), out.spacing_mm, out.origin_mm)
+    inside = slice(1, -1)
+    np.testing.assert_allclose(out.array[inside, inside, inside], expected.array[inside, inside, inside], rtol=1e-6)
+
+
+def test_resample_like_matches_simpleitk():
+    rng = np.random.default_rng(5)
+    source = ramp().with_array(rng.normal(0, 100, (6, 8, 10)).astype(np.float32))
+    like = Volume(np.zeros((9, 7, 5), bool), (1.7, 1.9, 2.3), (-8.0, 5.0, 6.9))
+    out = resample_like(source, like, fill=-1024)
+    image = sitk.GetImageFromArray(source.array)
+    image.SetSpacing(source.spacing_mm[::-1])
+    image.SetOrigin(source.origin_mm[::-1])
+    other = sitk.Resample(
+        image, like.shape[::-1], sitk.Transform(), sitk.sitkLinear, like.origin_mm[::-1], like.spacing_mm[::-1],
+        (1, 0, 0, 0, 1, 0, 0, 0, 1), -1024.0,
+    )  # fmt: skip
+    np.testing.assert_allclose(out.array, sitk.GetArrayFromImage(other), atol=1e-3)
+
+
+def test_outside_is_filled_and_types_are_kept():
+    source = Volume(np.full((3, 4, 5), 7, np.int16), (1, 1, 1))
+    like = Volume(np.zeros((5, 4, 5), bool), (1, 1, 1), (-1, 0, 0))
+    out = resample_like(source, like, fill=-1024)
+    assert out.array.dtype == np.int16
+    assert out.array[:, 0, 0].tolist() == [-1024, 7, 7, 7, -1024]
+    mask = resample_to(Volume(np.ones((3, 4, 5), bool), (1, 1, 1)), (0.5, 0.5, 0.5))
+    assert mask.array.dtype == bool and mask.array.all()
+
+
+def test_nearest_keeps_labels():
+    labels = Volume(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), (2, 2, 2))
+    out = resample_to(labels, (1, 1, 1), order=0)
+    np.testing.assert_array_equal(out.array[::2, ::2, ::2], labels.array)
+    np.testing.assert_array_equal(out.array[1::2, 1::2, 1::2], labels.array)
+
+
+def test_antialias_keeps_the_mean_of_fine_detail():
+    stripes = np.zeros((4, 4, 64), np.float32)
+    stripes[:, :, ::2] = 100
+    volume = Volume(stripes, (1, 1, 1))
+    smooth = resample_to(volume, (1, 1, 4), antialias=True).array
+    np.testing.assert_allclose(smooth[:, :, 2:-2], 50, atol=3)
+
+
+def test_frames_of_reference_must_agree():
+    a, b = (
+        Volume(np.zeros((3, 3, 3)), (1, 1, 1), (0, 0, 0), "1.2"),
+        Volume(np.zeros((3, 3, 3)), (1, 1, 1), (0, 0, 0), "1.3"),
+    )
+    with pytest.raises(FrameOfReferenceError):
+        resample_like(a, b)
+    unknown = Volume(np.zeros((3, 3, 3)), (1, 1, 1))
+    assert resample_like(a, unknown).frame_of_reference_uid == "1.2"
+
+
+@pytest.mark.parametrize("spacing", [(0, 1, 1), (1, -1, 1), (1, 1, float("nan"))])
+def test_impossible_spacing_is_refused(spacing):
+    with pytest.raises(ValueError, match="positive"):
+        resample_to(ramp(), spacing)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-4, 12), min_size=6, max_size=6))
+def test_crop_and_undo(numbers):
+    low, high = numbers[:3], [max(a + 1, b) for a, b in zip(numbers[:3], numbers[3:], strict=True)]
+    source = ramp(dtype=np.int16)
+    part, window = crop(source, (*low, *high), fill=-1024)
+    assert part.shape == tuple(h - a for a, h in zip(low, high, strict=True))
+    assert part.origin_mm == pytest.approx(tuple(source.index_to_mm(np.array(low))))
+    np.testing.assert_array_equal(window.undo(part.array, into=source.array), source.array)
+    back = window.undo(part.array + 1, fill=-5)
+    inside = np.zeros(source.shape, bool)
+    inside[tuple(slice(max(0, a), max(0, h)) for a, h in zip(low, high, strict=True))] = True
+    np.testing.assert_array_equal(back[inside], source.array[inside] + 1)
+    assert (back[~inside] == -5).all()
+
+
+def test_pad_keeps_the_centre_and_positions():
+    source = ramp()
+    padded, window = pad(source, (10, 8, 7), fill=-1)
+    assert padded.shape == (10, 8, 7)
+    assert padded.origin_mm == pytest.approx((-9 - 2 * 3.0, 4.0, 7 + 1.0))
+    np.testing.assert_array_equal(padded.array[2:8, :, :], source.array[:, :, 1:8])
+    np.testing.assert_array_equal(window.undo(padded.array)[:, :, 1:8], source.array[:, :, 1:8])
+
+
+def test_mask_box():
+    mask = np.zeros((6, 8, 10), bool)
+    assert mask_box(mask) is None
+    mask[2, 3:5, 9] = True
+    assert mask_box(mask) == (2, 3, 9, 3, 5, 10)
+    assert mask_box(mask, (1, 2, 3)) == (1, 1, 6, 4, 7, 10)

@@ -1,0 +1,132 @@
+"""What is written is read back the same, and says what it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis.extra.numpy import arrays
+from phantoms import FRAME, ORIGIN, SPACING, head
+
+from hnvlm.imaging import intake, rt
+from hnvlm.imaging.contours import contours_from_mask, mask_from_contours
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import MARK, write_dicom_series, write_rtstruct
+from hnvlm.imaging.write_seg import write_seg
+
+SHAPE = (5, 60, 90)
+CT = Volume(head(SHAPE), SPACING, ORIGIN, FRAME)
+META = {"window_centre": 35.0, "window_width": 100.0, "kvp": 120.0, "body_part": "NECK", "patient_position": "HFS"}
+
+
+def masks():
+    left = np.zeros(SHAPE, bool)
+    left[1:4, 10:30, 50:80] = True
+    left[2, 15:20, 60:70] = False  # a hole
+    left[3, 40:44, 5:9] = True  # an island
+    tip = np.zeros(SHAPE, bool)
+    tip[4, 59, 89] = True  # one voxel in the last corner
+    return {"Parotid_L": left, "PTV_7000": tip, "Larynx": np.zeros(SHAPE, bool)}
+
+
+def test_ct_is_read_back_voxel_by_voxel(tmp_path):
+    files = write_dicom_series(CT, tmp_path, "CT of the case", False, META)
+    assert len(files) == 5
+    result = intake.read_path(tmp_path)
+    assert result.volume.same_grid(CT) and result.volume.frame_of_reference_uid == FRAME
+    np.testing.assert_array_equal(result.volume.array, CT.array)
+    assert result.warnings == []
+    assert {k: result.meta[k] for k in META} == META and result.meta["synthetic"] is False
+    ds = pydicom.dcmread(files[0])
+    assert ds.BurnedInAnnotation == "NO" and ds.PatientIdentityRemoved == "YES" and ds.PatientID == "ANONYMOUS"
+
+
+def test_synthetic_ct_says_so_in_header_and_pixels(tmp_path):
+    files = write_dicom_series(CT, tmp_path, "with a node", True, META)
+    for file in files:
+        ds = pydicom.dcmread(file)
+        assert list(ds.ImageType[:2]) == ["DERIVED", "SECONDARY"]
+        assert ds.BurnedInAnnotation == "YES"
+        assert ds.SeriesDescription.startswith(MARK)
+        assert MARK in ds.ImageComments and "research use only" in ds.ImageComments
+    result = intake.read_path(tmp_path)
+    assert result.meta["synthetic"] is True
+    changed = result.volume.array != CT.array
+    assert changed.any(axis=(1, 2)).all()  # in every slice
+    rows, columns = np.nonzero(changed.any(axis=0))
+    assert rows.min() >= 0.7 * SHAPE[1] and columns.max() <= 0.55 * SHAPE[2]  # in the corner only
+    bright = result.volume.array[0] == 1500
+    assert bright.sum() > 40
+    # Letters, not a bar: the mark has lit and dark columns within its width.
+    lit = bright.any(axis=0)[: columns.max() + 1]
+    assert np.abs(np.diff(lit.astype(int))).sum() > 3
+
+
+def test_synthetic_and_real_series_never_share_uids(tmp_path):
+    real = pydicom.dcmread(write_dicom_series(CT, tmp_path / "a", "x", False)[0])
+    made = pydicom.dcmread(write_dicom_series(CT, tmp_path / "b", "x", True)[0])
+    again = pydicom.dcmread(write_dicom_series(CT, tmp_path / "c", "x", False)[0])
+    assert real.SeriesInstanceUID != made.SeriesInstanceUID and real.SOPInstanceUID != made.SOPInstanceUID
+    assert real.SOPInstanceUID == again.SOPInstanceUID
+    assert all(len(u) <= 64 for u in (real.SOPInstanceUID, real.SeriesInstanceUID, real.StudyInstanceUID))
+
+
+def test_rtstruct_round_trip_is_exact(tmp_path):
+    path = write_rtstruct(masks(), CT, tmp_path / "rs.dcm")
+    found = rt.read_structures(path, CT)
+    assert set(found.masks) == {"Parotid_L", "PTV_7000"} and found.warnings == []
+    for name, mask in found.masks.items():
+        np.testing.assert_array_equal(mask, masks()[name])
+
+
+def test_rtstruct_refers_to_the_exported_ct_and_is_marked(tmp_path):
+    files = write_dicom_series(CT, tmp_path / "ct", "CT", False)
+    instances = {str(pydicom.dcmread(f).SOPInstanceUID) for f in files}
+    ds = pydicom.dcmread(write_rtstruct(masks(), CT, tmp_path / "rs.dcm"))
+    assert ds.StructureSetLabel == "AI DRAFT" and "research use only" in ds.SeriesDescription
+    assert ds.ApprovalStatus == "UNAPPROVED"
+    assert {r.ROIGenerationAlgorithm for r in ds.StructureSetROISequence} == {"AUTOMATIC"}
+    used = {
+        str(c.ContourImageSequence[0].ReferencedSOPInstanceUID)
+        for roi in ds.ROIContourSequence
+        for c in roi.ContourSequence
+    }
+    assert used and used <= instances
+    assert ds.StudyInstanceUID == pydicom.dcmread(files[0]).StudyInstanceUID
+    z = {float(c.ContourData[2]) for c in ds.ROIContourSequence[0].ContourSequence}
+    assert z == {ORIGIN[0] + 2.5 * k for k in (1, 2, 3)}
+    assert [o.RTROIInterpretedType for o in ds.RTROIObservationsSequence] == ["ORGAN", "PTV"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arrays(bool, (2, 7, 9)))
+def test_any_mask_survives_contours(mask):
+    """Also with voxels that touch by their corners and voxels on the border."""
+    volume = Volume(np.zeros((2, 7, 9), np.int16), (2.5, 0.7, 1.1), (-3.0, 100.0, -40.0))
+    contours = [points for _, points in contours_from_mask(mask, volume)]
+    back, _ = mask_from_contours(contours, volume)
+    np.testing.assert_array_equal(back, mask)
+
+
+def test_seg_round_trip_is_exact_and_marked(tmp_path):
+    path = write_seg(masks(), CT, tmp_path / "seg.dcm")
+    found = rt.read_structures(path, CT)
+    assert set(found.masks) == {"Parotid_L", "PTV_7000"}
+    for name, mask in found.masks.items():
+        np.testing.assert_array_equal(mask, masks()[name])
+    ds = pydicom.dcmread(path)
+    assert "research use only" in ds.ContentDescription and ds.SeriesDescription == ds.ContentDescription
+    assert {s.SegmentAlgorithmType for s in ds.SegmentSequence} == {"AUTOMATIC"}
+    info = next(s for s in intake.scan(path) if s.modality == "SEG")
+    assert not info.accepted and info.frame_of_reference_uid == FRAME
+
+
+def test_masks_off_the_grid_are_refused(tmp_path):
+    wrong = {"Larynx": np.ones((2, 2, 2), bool)}
+    with pytest.raises(ValueError, match="not on the grid"):
+        write_rtstruct(wrong, CT, tmp_path / "a.dcm")
+    with pytest.raises(ValueError, match="not on the grid"):
+        write_seg(wrong, CT, tmp_path / "a.dcm")
+    with pytest.raises(ValueError, match="no structure"):
+        write_seg({}, CT, tmp_path / "a.dcm")
