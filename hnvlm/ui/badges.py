@@ -1,0 +1,44 @@
+"""Badges: what a thing is, in words and colour (never colour alone)."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hnvlm.services import documents
+from hnvlm.store import CaseRecord, ResultRecord
+
+CHECKS = {
+    "fail": ("red", "Disagrees"),
+    "warn": ("orange", "Look at this"),
+    "pass": ("green", "Agrees"),
+    "not_evaluated": ("gray", "Not checked"),
+}
+
+
+def case(record: CaseRecord) -> None:
+    """Show whether a case is synthetic and whether the models accept it."""
+    if record.demo:
+        st.badge("SYNTHETIC, not a patient", color="violet")
+    if record.in_scope is False:
+        st.badge("Not a head-and-neck CT: no drafts", color="orange", help=record.scope_reason)
+    elif record.in_scope:
+        st.badge("Head-and-neck CT", color="gray", help=record.scope_reason)
+
+
+def document(result: ResultRecord) -> None:
+    """Show whether a text is an AI draft, edited, or signed and by whom."""
+    st.badge(documents.signature(result), color="green" if result.signed else "orange")
+
+
+def synthetic() -> None:
+    """Mark what a model drew."""
+    st.badge("SYNTHETIC: drawn by a model, not acquired", color="violet")
+
+
+def check(status: str, message: str) -> None:
+    """Show one check: its verdict as a word, then what to read."""
+    colour, word = CHECKS[status]
+    # The message may quote a clinician's text, whose characters must not become markup.
+    left, right = st.columns([1, 4], vertical_alignment="top")
+    left.badge(word, color=colour)
+    right.text(message)

@@ -1,0 +1,83 @@
+"""The row that says which case a page shows, and the empty state when none is open."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hnvlm.services import worklist
+from hnvlm.services.context import App
+from hnvlm.store import CaseRecord
+from hnvlm.ui import badges, state
+
+_SELECT = "case_select"
+
+
+def require(app: App, purpose: str) -> CaseRecord:
+    """Show the case row and return the open case; without one say how to get one and end the run.
+
+    Args:
+        purpose: What this page would show, for the empty state.
+    """
+    case = state.current_case(app)
+    cases = app.store.list_cases()
+    if not cases:
+        st.subheader("No cases yet")
+        st.text(f"{purpose} Upload a head-and-neck CT, or make the synthetic demo case.")
+        st.page_link("pages/cases.py", label="Go to Cases", icon=":material/upload:")
+        st.stop()
+    names = {c.id: f"{c.id} · {c.description}" for c in cases}
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="casebar"):
+        st.session_state[_SELECT] = case.id if case else None
+        st.selectbox(
+            "Case", list(names), format_func=names.get, key=_SELECT, on_change=_switch, width=430,
+            label_visibility="collapsed", placeholder="Choose a case",
+        )  # fmt: skip
+        if case is not None:
+            _facts(case)
+    if case is None:
+        st.subheader("No case is open")
+        st.text(f"{purpose} Choose a case above, or upload one on the page Cases.")
+        st.stop()
+    return case
+
+
+def geometry(case: CaseRecord) -> str:
+    """Return size and spacing in words: columns × rows × slices, then millimetres in the same order."""
+    (z, y, x), (dz, dy, dx) = case.shape, case.spacing_mm
+    return f"{x} × {y} × {z} voxels of {dx:.2f} × {dy:.2f} × {dz:.2f} mm"
+
+
+def when(created: str) -> str:
+    """Return a stored time as date and minute, UTC."""
+    return created[:16].replace("T", " ")
+
+
+def scope_notice(app: App, case: CaseRecord) -> bool:
+    """Say why the models will not draft on an out-of-scope CT; return whether they may draft."""
+    if case.in_scope is not False:
+        return True
+    st.warning(
+        f"No drafts on this CT: {case.scope_reason.rstrip('.')}. The models were made for head-and-neck CT only. "
+        "The viewer works as usual."
+    )
+    return False
+
+
+def _switch() -> None:
+    state.open_case(st.session_state[_SELECT])
+
+
+def _facts(case: CaseRecord) -> None:
+    badges.case(case)
+    st.caption(geometry(case))
+    warnings = case.meta.get("warnings", [])
+    if warnings:
+        noun = "warning" if len(warnings) == 1 else "warnings"
+        with st.popover(f"{len(warnings)} {noun} about the images", type="tertiary", icon=":material/warning:"):
+            for warning in warnings:
+                st.text(warning)
+
+
+def stored_results(app: App, case: CaseRecord) -> str:
+    """Return what is stored for a case, in words."""
+    return ", ".join(worklist.results_of(app, case.id)) or "nothing yet"

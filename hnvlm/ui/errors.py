@@ -1,0 +1,59 @@
+"""Errors reach the reader as the message written for them; tracebacks go to the log."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import streamlit as st
+
+from hnvlm.errors import HnvlmError
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED = (
+    "Something went wrong that the program does not know. What was saved is safe. Reload the page; if it happens "
+    "again, tell whoever maintains this installation: the details are in the server's log."
+)
+_FLASH = "_flash_errors"
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Show an error in place of what failed; the rest of the page stays."""
+    try:
+        yield
+    except HnvlmError as error:
+        st.error(error.message)
+    except Exception:
+        log.exception("a page failed")
+        st.error(UNEXPECTED)
+
+
+def handled(function: Callable[..., Any]) -> Callable[..., None]:
+    """Wrap a widget callback: its error is shown at the top of the run that follows (callbacks draw nothing)."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except HnvlmError as error:
+            _flash(error.message)
+        except Exception:
+            log.exception("a callback failed")
+            _flash(UNEXPECTED)
+
+    return call
+
+
+def _flash(message: str) -> None:
+    st.session_state.setdefault(_FLASH, []).append(message)
+
+
+def show_flashes() -> None:
+    """Show what callbacks reported, once."""
+    for message in dict.fromkeys(st.session_state.pop(_FLASH, [])):
+        st.error(message)

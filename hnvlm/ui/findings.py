@@ -1,0 +1,79 @@
+"""Findings in words, and as buttons that send the viewer to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from hnvlm.types import Finding
+from hnvlm.ui.viewer import jump_to
+
+_KINDS = {
+    "node": "Node",
+    "mass": "Mass",
+    "airway": "Airway narrowing",
+    "target": "Likely target region",
+    "artefact": "Dental artefact",
+    "coverage": "Field of view",
+}
+# Distinguishable without red and green.
+_COLOURS = {"node": "#ffb454", "mass": "#e07ad0", "airway": "#6ec1e4", "target": "#b7a6ff"}
+_SOURCES = {"measured": "measured", "zero-shot": "detected", "vlm": "from the drafted text", "clinician": "clinician"}
+
+
+def colour(finding: Finding) -> str:
+    """Return the colour of a finding's box."""
+    return _COLOURS.get(finding.kind, "#c9ced3")
+
+
+def label(finding: Finding) -> str:
+    """Name a finding: kind, side and place, size."""
+    place = " ".join(p for p in (finding.side, f"level {finding.level}" if finding.level else finding.site) if p)
+    size = f"{finding.size_mm:.0f} mm" if finding.size_mm is not None else ""
+    texture = str(finding.attributes.get("texture", ""))
+    narrowing = finding.attributes.get("narrowing_pct")
+    share = f"{narrowing:.0f} %" if narrowing is not None else ""
+    head = f"{_KINDS[finding.kind]} {place}".strip()
+    return ", ".join(p for p in (head, size, share, texture) if p)
+
+
+def detail(finding: Finding) -> str:
+    """Say how sure, who says so and where it is best seen."""
+    parts = [finding.certainty, _SOURCES[finding.source]]
+    if finding.score is not None:
+        parts.append(f"probability {100 * finding.score:.0f} %")
+    if finding.slice_index is not None:
+        # The viewer counts slices from 1.
+        parts.append(f"axial slice {finding.slice_index + 1}")
+    return ", ".join(parts)
+
+
+def target(finding: Finding) -> list[int] | int | None:
+    """Return where to send the viewer for a finding: the middle of its box on its best slice, or its slice."""
+    if finding.box is None:
+        return finding.slice_index
+    z0, y0, x0, z1, y1, x1 = finding.box
+    z = finding.slice_index if finding.slice_index is not None else (z0 + z1) // 2
+    return [int(z), (y0 + y1) // 2, (x0 + x1) // 2]
+
+
+def buttons(found: Sequence[Finding], viewer: str) -> None:
+    """List what was found; each present finding is a button that sends ``viewer`` to it."""
+    seen = [(n, f) for n, f in enumerate(found) if f.presence != "absent"]
+    for n, finding in seen:
+        place = target(finding)
+        st.button(
+            label(finding), key=f"finding-{n}", icon=":material/my_location:", on_click=_jump, args=(viewer, place),
+            help=detail(finding) if place is not None else f"{detail(finding)}. No slice is known for it.",
+            disabled=place is None, width="stretch",
+        )  # fmt: skip
+    denied = [label(f).lower() for f in found if f.presence == "absent"]
+    if denied:
+        st.caption(f"Not seen: {', '.join(denied)}.")
+    if not found:
+        st.caption("Nothing was found or measured on this CT.")
+
+
+def _jump(viewer: str, place: list[int] | int) -> None:
+    jump_to(viewer, place)

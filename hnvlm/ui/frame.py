@@ -1,0 +1,30 @@
+"""What surrounds every page: settings, style, banner, errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from hnvlm.config import PROJECT_DIR
+from hnvlm.ui import errors, html
+
+if TYPE_CHECKING:
+    from streamlit.navigation.page import StreamlitPage
+
+STYLE: Path = PROJECT_DIR / "assets" / "app.css"
+
+
+def begin() -> None:
+    """Set up the page; the first call of the entry script."""
+    st.set_page_config(page_title="hnvlm", page_icon=":material/radiology:", layout="wide")
+    st.html(STYLE)
+
+
+def run(page: StreamlitPage) -> None:
+    """Run the chosen page; whatever fails in it is shown in words."""
+    html.banner()
+    errors.show_flashes()
+    with errors.guard():
+        page.run()

@@ -1,0 +1,72 @@
+"""Small pieces of HTML for what Streamlit has no quiet widget for. Every text is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import streamlit as st
+
+from hnvlm.services.reporting import DiffPart
+
+BANNER = "AI draft · research use only · not a medical device"
+
+
+def banner() -> None:
+    """Show the slim strip that stays on every page."""
+    st.html(f'<div class="hn-banner" role="note">{escape(BANNER)}</div>')
+
+
+def text_block(text: str, *, label: str = "") -> None:
+    """Show a report or plan text as written, with its capital headings set apart."""
+    lines = []
+    for line in text.splitlines():
+        heading = line.strip() and line.strip(": ").isupper() and len(line.split()) <= 9
+        lines.append(f"<h4>{escape(line.strip(': '))}</h4>" if heading else f"<p>{escape(line)}</p>" if line else "")
+    st.html(f'<div class="hn-text" role="document" aria-label="{escape(label)}">{"".join(lines)}</div>')
+
+
+def diff_block(parts: Sequence[DiffPart]) -> None:
+    """Show a word difference: added words underlined, removed ones struck through."""
+    tags = {"equal": ("", ""), "insert": ("<ins>", "</ins>"), "delete": ("<del>", "</del>")}
+    body = "".join(tags[p.op][0] + escape(p.text) + tags[p.op][1] for p in parts)
+    st.html(f'<div class="hn-text hn-diff">{body}</div>')
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> None:
+    """Show a table that wraps instead of scrolling sideways; columns in ``numeric`` are set right."""
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        return "".join(
+            f"<{tag}{' class=num' if n in numeric else ''}>{escape(str(cell))}</{tag}>" for n, cell in enumerate(row)
+        )
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    st.html(f'<table class="hn-table"><thead><tr>{cells(headers, "th")}</tr></thead><tbody>{body}</tbody></table>')
+
+
+def bars(values: Sequence[tuple[str, float]]) -> None:
+    """Show labelled probabilities as bars with their number."""
+    rows = "".join(
+        f'<div class="row"><span>{escape(label)}</span><i><b style="width:{100 * value:.0f}%"></b></i>'
+        f"<em>{100 * value:.0f} %</em></div>"
+        for label, value in values
+    )
+    st.html(f'<div class="hn-bars">{rows}</div>')
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> None:
+    """Show name and value pairs in two aligned columns."""
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
+    st.html(f'<dl class="hn-facts">{rows}</dl>')
+
+
+def tiles(pairs: Sequence[tuple[str, str]]) -> None:
+    """Show a few short values large, side by side."""
+    cells = "".join(f"<div><span>{escape(name)}</span><b>{escape(value)}</b></div>" for name, value in pairs)
+    st.html(f'<div class="hn-tiles">{cells}</div>')
+
+
+def items(lines: Sequence[str]) -> None:
+    """Show a plain list."""
+    st.html('<ul class="hn-items">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")

@@ -1,0 +1,77 @@
+"""What the viewer shows of a stored case. Unpacked structures and synthetic volumes are kept between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from hnvlm.imaging.volume import Volume
+from hnvlm.services import analysis, counterfactual
+from hnvlm.services.context import App
+from hnvlm.store import CaseRecord, ResultRecord
+from hnvlm.types import Finding
+from hnvlm.ui import findings as finding_words
+from hnvlm.ui.viewer import Box, Dose, Overlay, Series
+
+# One large CT has about 100 MB; more than a few must not stay in memory.
+_KEEP = 3
+
+
+def window(case: CaseRecord) -> tuple[float, float] | None:
+    """Return the window the scanner stored (centre, width), or None."""
+    centre, width = case.meta.get("window_centre"), case.meta.get("window_width")
+    return (float(centre), float(width)) if centre is not None and width else None
+
+
+def original(app: App, case: CaseRecord, name: str = "CT") -> Series:
+    """Return the CT of a case for the viewer; the file stays on disk until the viewer wants it."""
+    return Series(app.store.load_volume(case.id), name, content_id=case.content_hash)
+
+
+def structures(app: App, case: CaseRecord) -> Overlay | None:
+    """Return the structures of a case (the models' and uploaded ones), or None when there are none."""
+    ids = [
+        result.id
+        for kind in ("segmentation", "structures")
+        if (result := app.store.latest_result(case.id, kind)) is not None
+    ]
+    if not ids:
+        return None
+    overlay = _overlay(app, str(app.store.path), case.id, tuple(ids))
+    return overlay if overlay.masks else None
+
+
+@st.cache_resource(max_entries=_KEEP, show_spinner=False)
+def _overlay(_app: App, store: str, case_id: str, result_ids: tuple[int, ...]) -> Overlay:
+    return Overlay(analysis.load_masks(_app, case_id), content_id=f"{store}:{result_ids}")
+
+
+def dose(app: App, case: CaseRecord) -> Dose | None:
+    """Return the dose of a case, or None."""
+    result = app.store.latest_result(case.id, "dose")
+    if result is None:
+        return None
+    array = app.store.load_array(result, "dose")
+    state = "uploaded" if result.payload.get("source") == "upload" else "AI draft"
+    return Dose(Volume(array, case.spacing_mm, case.origin_mm, case.frame_uid), state=state)
+
+
+def synthetic(app: App, case: CaseRecord, result: ResultRecord) -> Series:
+    """Return the synthetic CT of a counterfactual for the viewer."""
+    volume = _synthetic(app, str(app.store.path), result.id)
+    return Series(volume, "Synthetic", "synthetic", content_id=f"{case.content_hash}:{result.id}")
+
+
+@st.cache_resource(max_entries=_KEEP, show_spinner=False)
+def _synthetic(_app: App, store: str, result_id: int) -> Volume:
+    return counterfactual.load_volume(_app, result_id)
+
+
+def boxes(found: Sequence[Finding]) -> list[Box]:
+    """Return the boxes of the findings that have one; ``Box.id`` is the finding's position in the list."""
+    return [
+        Box(f.box, finding_words.label(f), finding_words.colour(f), id=str(n))
+        for n, f in enumerate(found)
+        if f.box is not None and f.presence != "absent"
+    ]

@@ -1,0 +1,38 @@
+"""What a browser session remembers: which case is open, who works. Everything else is in the store."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hnvlm.services import worklist
+from hnvlm.services.context import App
+from hnvlm.store import CaseRecord
+
+_CASE, _QUERY, _WHO = "case_id", "case", "clinician_name"
+
+
+def open_case(case_id: str | None) -> None:
+    """Make a case the one all pages show; None closes it."""
+    st.session_state[_CASE] = case_id
+    if case_id is None:
+        st.query_params.pop(_QUERY, None)
+
+
+def current_case(app: App) -> CaseRecord | None:
+    """Return the open case, or None. The address holds its id, so that a reload finds it again."""
+    wanted = st.session_state.get(_CASE) or st.query_params.get(_QUERY)
+    case = worklist.find(app, wanted) if wanted else None
+    st.session_state[_CASE] = case.id if case else None
+    if case is not None and st.query_params.get(_QUERY) != case.id:
+        st.query_params[_QUERY] = case.id
+    return case
+
+
+def who() -> str:
+    """Return the name the clinician gave in this session, "" before."""
+    return str(st.session_state.get(_WHO, "")).strip()
+
+
+def set_who(name: str) -> None:
+    """Remember the clinician's name for this session."""
+    st.session_state[_WHO] = name.strip()

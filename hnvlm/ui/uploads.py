@@ -1,0 +1,124 @@
+"""Upload, list of series, and opening one as a case."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hnvlm.errors import HnvlmError, NotFoundError
+from hnvlm.services import intake
+from hnvlm.services.context import App
+from hnvlm.services.intake import SeriesInfo, Upload
+from hnvlm.ui import jobs
+from hnvlm.ui.errors import handled
+
+_ROUND, _UPLOAD, _WORDS = "_upload_round", "_upload", "upload-description"
+_QUERY = "upload"
+FILES, FOLDER = "Files or zip", "Whole folder"
+
+
+def widget(app: App) -> None:
+    """Take files in; they go to disk at once and leave the upload widget (and with it the memory)."""
+    number = st.session_state.setdefault(_ROUND, 0)
+    how = st.segmented_control("What to upload", [FILES, FOLDER], default=FILES, required=True, key="upload-how",
+                               label_visibility="collapsed")  # fmt: skip
+    files = st.file_uploader(
+        "CT of the head and neck: DICOM files, a zip of them, or NIfTI (.nii, .nii.gz)" if how == FILES
+        else "Folder of DICOM files, subfolders included",
+        accept_multiple_files=True if how == FILES else "directory",
+        key=f"upload-{how}-{number}",
+        help="Names, dates and numbers of the patient are removed before anything is stored.",
+    )  # fmt: skip
+    if not files:
+        return
+    st.session_state[_ROUND] = number + 1
+    with st.spinner("Looking through the files"):
+        try:
+            _remember(intake.receive(app, [(f.name, f) for f in files]))
+        except HnvlmError as error:
+            st.session_state["_upload_error"] = error.message
+    st.rerun()
+
+
+def current(app: App) -> Upload | None:
+    """Return the upload this session is looking at, also after a reload of the page."""
+    kept = st.session_state.get(_UPLOAD)
+    wanted = st.query_params.get(_QUERY)
+    if kept is None and wanted:
+        try:
+            kept = intake.open_upload(app, wanted)
+        except NotFoundError:
+            forget()
+        else:
+            _remember(kept)
+    if kept is not None:
+        st.query_params[_QUERY] = kept.id
+    return kept
+
+
+def _remember(upload: Upload) -> None:
+    st.session_state[_UPLOAD] = upload
+
+
+def forget() -> None:
+    """Stop looking at the upload."""
+    st.session_state.pop(_UPLOAD, None)
+    st.query_params.pop(_QUERY, None)
+
+
+def _discard(app: App, upload: Upload) -> None:
+    intake.discard(app, upload)
+    forget()
+
+
+def series_list(app: App, upload: Upload) -> None:
+    """List every series with what it is; accepted ones can be opened as a case."""
+    refused = [s for s in upload.series if not s.accepted]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{_count(len(upload.accepted), 'series')} can be opened**")
+        st.button("Discard this upload", type="tertiary", key="upload-discard", on_click=handled(_discard),
+                  args=(app, upload))  # fmt: skip
+    if upload.accepted:
+        st.text_input("Words for the worklist (optional, nothing that identifies the patient)", key=_WORDS,
+                      max_chars=120)  # fmt: skip
+    for n, series in enumerate(upload.accepted):
+        with st.container(border=True):
+            left, right = st.columns([4, 1], vertical_alignment="center")
+            with left:
+                _describe(series)
+            right.button(
+                "Open as case", type="primary", key=f"open-series-{n}", width="stretch", on_click=handled(_open),
+                args=(app, upload, series.series_uid),
+            )  # fmt: skip
+    if refused:
+        with st.expander(f"{_count(len(refused), 'series')} cannot be opened", expanded=not upload.accepted):
+            for series in refused:
+                with st.container(border=True):
+                    _describe(series)
+
+
+def _open(app: App, upload: Upload, uid: str) -> None:
+    job_id = intake.start_intake(app, upload, uid, description=st.session_state.get(_WORDS, ""))
+    jobs.started(job_id)
+    st.session_state["_intake_job"] = job_id
+    forget()
+
+
+def _describe(series: SeriesInfo) -> None:
+    parts = [series.modality, _count(series.n_slices, "slice" if series.modality == "CT" else "file")]
+    if series.spacing_mm is not None:
+        dz, dy, dx = series.spacing_mm
+        parts.append(f"{dx:.2f} × {dy:.2f} × {dz:.2f} mm")
+    if series.orientation:
+        parts.append(series.orientation)
+    st.text(" · ".join(parts))
+    if series.description:
+        st.caption(f"Named “{series.description}” by the source (not stored)".replace("$", r"\$"))
+    for reason in series.reasons:
+        st.text(f"Refused: {reason}")
+    for warning in series.warnings:
+        st.text(f"Warning: {warning}")
+
+
+def _count(number: int, noun: str) -> str:
+    plural = noun if noun == "series" or number == 1 else noun + "s"
+    return f"{number} {plural}"

@@ -1,0 +1,141 @@
+"""Cases: upload a CT, pick a series, and the worklist."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hnvlm.services import context, demo, worklist
+from hnvlm.ui import casebar, jobs, state, uploads
+from hnvlm.ui.errors import handled
+
+PAGE_ROWS = 12
+WIDTHS = (1.1, 3.4, 2.6, 1.5, 2.2, 1.3, 0.9, 0.9)
+
+
+def main() -> None:
+    app = context.app()
+    left, right = st.columns([1, 2.2], gap="large")
+    with left, st.container(key="intake"):
+        st.subheader("Upload")
+        uploads.widget(app)
+        if message := st.session_state.pop("_upload_error", ""):
+            st.error(message)
+        working(app)
+        upload = uploads.current(app)
+        if upload is not None:
+            uploads.series_list(app, upload)
+    with right, st.container(key="worklist"):
+        worklist_table(app)
+
+
+def working(app) -> None:
+    """Show series that are being read; when this session's one is a case, open it."""
+    jobs.panel(app, None, ["intake", "demo"])
+    job_id = st.session_state.get("_intake_job")
+    if job_id is None:
+        return
+    status = app.jobs.status(job_id)
+    if status.active:
+        return
+    del st.session_state["_intake_job"]
+    if status.state == "done":
+        state.open_case(status.result["case_id"])
+        st.switch_page("pages/review.py", query_params={"case": status.result["case_id"]})
+    elif status.state == "cancelled":
+        st.caption("Stopped. No case was made.")
+    else:
+        st.error(status.error)
+
+
+def worklist_table(app) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Worklist", width="stretch")
+        search = st.text_input("Search", key="search", placeholder="Search", label_visibility="collapsed", width=220)
+    undo(app)
+    total = worklist.count(app, search)
+    if total == 0:
+        empty(app, search)
+        return
+    pages = (total - 1) // PAGE_ROWS
+    number = 0
+    if pages:
+        number = st.number_input(f"Page (1 to {pages + 1})", 1, pages + 1, 1, key="page", width=160) - 1
+    heads = ("Case", "Description", "Size", "In scope", "Results", "Added (UTC)", "", "")
+    for column, head in zip(st.columns(WIDTHS, vertical_alignment="center"), heads, strict=True):
+        column.caption(head)
+    for row in worklist.rows(app, search=search, start=number * PAGE_ROWS, limit=PAGE_ROWS):
+        show_row(app, row)
+    if not demo.existing_demo(app):
+        st.button("Make the demo case", key="demo", on_click=handled(start_demo), args=(app,))
+    restore_list(app)
+
+
+def show_row(app, row: worklist.Row) -> None:
+    case = row.case
+    cells = st.columns(WIDTHS, vertical_alignment="center")
+    cells[0].text(case.id)
+    cells[1].text(case.description)
+    z, y, x = case.shape
+    dz, dy, dx = case.spacing_mm
+    cells[2].text(f"{x} × {y} × {z}\n{dx:.2f} × {dy:.2f} × {dz:.2f} mm")
+    cells[3].text({True: "yes", False: "no", None: "not checked yet"}[case.in_scope], help=case.scope_reason or None)
+    cells[4].text("\n".join(row.results) or "none yet")
+    cells[5].text(casebar.when(case.created).replace(" ", "\n"))
+    if cells[6].button("Open", key=f"open-{case.id}", type="primary", help=f"Open {case.id}", width="stretch"):
+        state.open_case(case.id)
+        st.switch_page("pages/review.py", query_params={"case": case.id})
+    cells[7].button("Delete", key=f"delete-{case.id}", help=f"Hide {case.id}; can be undone", width="stretch",
+                    on_click=handled(delete), args=(app, case.id))  # fmt: skip
+
+
+def delete(app, case_id: str) -> None:
+    app.store.delete_case(case_id, who=state.who())
+    st.session_state["_deleted"] = case_id
+    if st.session_state.get("case_id") == case_id:
+        state.open_case(None)
+
+
+def restore(app, case_id: str) -> None:
+    app.store.restore_case(case_id, who=state.who())
+    st.session_state.pop("_deleted", None)
+
+
+def undo(app) -> None:
+    case_id = st.session_state.get("_deleted")
+    if case_id:
+        with st.container(horizontal=True, vertical_alignment="center", border=True):
+            st.text(f"{case_id} was deleted from the worklist.", width="stretch")
+            st.button("Undo", key="undo", on_click=handled(restore), args=(app, case_id))
+
+
+def restore_list(app) -> None:
+    gone = worklist.deleted(app)
+    if gone:
+        with st.expander(f"Deleted cases ({len(gone)})", key="deleted-cases"):
+            for case in gone:
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    st.text(f"{case.id}  {case.description}", width="stretch")
+                    st.button("Restore", key=f"restore-{case.id}", on_click=handled(restore), args=(app, case.id))
+
+
+def start_demo(app) -> None:
+    job_id = demo.start_demo(app)
+    jobs.started(job_id)
+    st.session_state["_intake_job"] = job_id
+
+
+def empty(app, search: str) -> None:
+    if search:
+        st.text(f"No case matches “{search}”.")
+        return
+    st.text(
+        "The worklist is empty. Upload a contrast-enhanced CT of the neck on the left: a folder or zip of DICOM files, "
+        "or NIfTI. The app lists the series it finds, you pick one, and it becomes a case without the patient's name. "
+        "Nothing leaves this machine."
+    )
+    st.text("To look around first, make the demo case: a synthetic neck with inserted lesions, not a patient.")
+    st.button("Make the demo case", key="demo", type="primary", on_click=handled(start_demo), args=(app,))
+    restore_list(app)
+
+
+main()

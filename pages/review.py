@@ -1,0 +1,162 @@
+"""Review: the images beside the drafted report."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hnvlm.services import analysis, availability, context, reporting, similar, zeroshot
+from hnvlm.store import CaseRecord, ResultRecord
+from hnvlm.ui import badges, casebar, findings, html, jobs, picture, state
+from hnvlm.ui.document import Document
+from hnvlm.ui.document import show as show_document
+from hnvlm.ui.errors import guard, handled
+from hnvlm.ui.viewer import show as show_viewer
+
+VIEWER = "review"
+HEIGHT = 656
+LANGUAGES = {"en": "English", "pl": "Polski"}
+LABELS = "necrotic node in left level II\nnecrotic node in right level II\nmass in the oropharynx\nno mass"
+
+
+def main() -> None:
+    app = context.app()
+    case = casebar.require(app, "This page shows the images beside the drafted report.")
+    left, right = st.columns([3, 2], gap="small")
+    found = analysis.load_findings(app, case.id) or []
+    with left, guard():
+        show_viewer(
+            VIEWER, [picture.original(app, case)], masks=picture.structures(app, case), dose=picture.dose(app, case),
+            boxes=picture.boxes(found), window=picture.window(case), height=HEIGHT, case=case.id,
+        )  # fmt: skip
+    with right, st.container(height=HEIGHT, key="panel"), guard():
+        report, labels, neighbours = st.tabs(["Report", "Zero-shot labels", "Similar cases"])
+        with report, guard():
+            report_tab(app, case, found)
+        with labels, guard():
+            labels_tab(app, case)
+        with neighbours, guard():
+            similar_tab(app, case)
+
+
+def report_tab(app, case: CaseRecord, found) -> None:
+    language = st.session_state.setdefault("language", st.session_state.get("_language", "en"))
+    st.session_state["_language"] = language  # outlives the widget when another page is shown
+    in_scope = casebar.scope_notice(app, case)
+    reason = availability.why_not(app, "report")
+    busy = bool(app.jobs.active(case.id))
+    latest = reporting.latest(app, case.id, language)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.button(
+            "Draft report", type="secondary" if latest else "primary", key="draft-report",
+            disabled=bool(reason) or busy or not in_scope, on_click=handled(draft), args=(app, case.id),
+            help="Writes a new version; earlier ones stay.",
+        )  # fmt: skip
+        if app.store.latest_result(case.id, "segmentation") is None:
+            lacking = availability.why_not(app, "structures")
+            st.button("Contour structures", key="contour", disabled=bool(lacking) or busy, help=lacking or None,
+                      on_click=handled(contour), args=(app, case.id))  # fmt: skip
+        with st.popover("Options", type="tertiary"):
+            st.radio("Language of the report", list(LANGUAGES), format_func=LANGUAGES.get, key="language",
+                     horizontal=True)  # fmt: skip
+            st.number_input("Seed (same seed, same draft)", 0, 9999, 0, key="report-seed")
+    if reason:
+        st.caption(reason)
+    jobs.panel(app, case.id, ["report", "analysis"])
+    if found:
+        findings.buttons(found, VIEWER)
+    versions = reporting.versions(app, case.id, language)
+    if not versions:
+        if in_scope and not busy and not reason:
+            st.caption("No report yet. Draft report contours the structures, measures, and writes a draft to correct.")
+        return
+    show_document(app, Document("report", versions, save(app, case.id, language), sign(app), read=read))
+
+
+def read(result: ResultRecord) -> None:
+    disagreements(result)
+    html.text_block(result.payload["text"], label="Report")
+
+
+def disagreements(result: ResultRecord) -> None:
+    checks = result.payload.get("checks", [])
+    wrong = [c for c in checks if c["status"] in ("fail", "warn")]
+    for check in sorted(wrong, key=lambda c: c["status"] != "fail"):
+        badges.check(check["status"], check["message"])
+    for check in checks if not wrong else ():
+        badges.check(check["status"], check["message"])
+
+
+def save(app, case_id: str, language: str):
+    def store(text: str, based_on: int, who: str) -> ResultRecord:
+        return reporting.save_edit(app, case_id, text, language=language, who=who, based_on=based_on)
+
+    return store
+
+
+def sign(app):
+    def store(result_id: int, clinician: str) -> ResultRecord:
+        return reporting.sign(app, result_id, clinician)
+
+    return store
+
+
+def draft(app, case_id: str) -> None:
+    language, seed = st.session_state.get("language", "en"), st.session_state.get("report-seed", 0)
+    jobs.started(reporting.start_draft(app, case_id, language=language, seed=int(seed), who=state.who()))
+
+
+def contour(app, case_id: str) -> None:
+    jobs.started(analysis.start_analysis(app, case_id, who=state.who()))
+
+
+def labels_tab(app, case: CaseRecord) -> None:
+    reason = availability.why_not(app, "zeroshot")
+    busy = bool(app.jobs.active(case.id))
+    st.caption("How well does the CT fit these words? The numbers are a model's probabilities, one label a line.")
+    latest = zeroshot.latest(app, case.id)
+    text = st.text_area("Labels, one a line", value="\n".join(latest.payload["labels"]) if latest else LABELS,
+                        key=f"labels-{case.id}", height=140, label_visibility="collapsed")  # fmt: skip
+    st.button("Score", key="score", disabled=bool(reason) or busy or case.in_scope is False,
+              help=None if case.in_scope is not False else "Not a head-and-neck CT: the models will not score it.",
+              on_click=handled(score), args=(app, case.id))  # fmt: skip
+    if reason:
+        st.caption(reason)
+    jobs.panel(app, case.id, ["zeroshot"])
+    if latest is not None:
+        html.bars(sorted(latest.payload["scores"].items(), key=lambda pair: -pair[1]))
+        if zeroshot.parse_labels(text.replace("\n", ";") or ";") != latest.payload["labels"]:
+            st.caption("The labels were changed since; press Score.")
+
+
+def score(app, case_id: str) -> None:
+    labels = zeroshot.parse_labels(st.session_state[f"labels-{case_id}"].replace("\n", ";"))
+    jobs.started(zeroshot.start(app, case_id, labels, who=state.who()))
+
+
+def similar_tab(app, case: CaseRecord) -> None:
+    reason = availability.why_not(app, "similar")
+    busy = bool(app.jobs.active(case.id))
+    st.caption("Cases of this worklist whose CT looks most alike to the model. 1 is the same image, 0 is unrelated.")
+    st.button(
+        "Find similar cases", key="similar", disabled=bool(reason) or busy or case.in_scope is False,
+        help=None if case.in_scope is not False else "Not a head-and-neck CT: the models will not compare it.",
+        on_click=handled(find), args=(app, case.id),
+    )  # fmt: skip
+    if reason:
+        st.caption(reason)
+    jobs.panel(app, case.id, ["similar"])
+    neighbours = similar.stored(app, case.id)
+    if neighbours is not None and not neighbours:
+        st.caption("There is no other head-and-neck case in the worklist.")
+    for other in neighbours or ():
+        with st.container(border=True):
+            st.text(f"{other.id}, similarity {other.score:.2f}")
+            st.text(other.impression or "No report yet.")
+            st.button(f"Open {other.id}", key=f"similar-{other.id}", on_click=state.open_case, args=(other.id,))
+
+
+def find(app, case_id: str) -> None:
+    jobs.started(similar.start(app, case_id, who=state.who()))
+
+
+main()
