@@ -41,7 +41,12 @@ def rng_of(patient: str, seed: int = SEED) -> np.random.Generator:
 
 
 def lesion_cases(
-    pack: ModelPack, data: Path, *, per_patient: int = 2, kinds: tuple[str, ...] = ("node", "mass"), limit: int | None = None
+    pack: ModelPack,
+    data: Path,
+    *,
+    per_patient: int = 2,
+    kinds: tuple[str, ...] = ("node", "mass"),
+    limit: int | None = None,
 ) -> Iterator[Case]:
     """Yield each patient's own CT first (no lesion), then ``per_patient`` versions with one lesion each."""
     for folder in evaluation_folders(data, limit):

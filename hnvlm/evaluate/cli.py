@@ -39,7 +39,7 @@ def evaluate(name: str, data: Path, *, limit: int | None = None, record: bool = 
     pack = load()
     absent = [m for m in EVALUATIONS[name] if m in missing_models(pack.folder)]
     if absent:
-        raise ModelPackError(f"The evaluation '{name}' needs the model{'s' if len(absent) > 1 else ''} {', '.join(absent)}, which the pack lacks; train first.")
+        raise ModelPackError(f"The evaluation '{name}' needs {', '.join(absent)}, which the pack lacks; train first.")
     started = time.perf_counter()
     result = importlib.import_module(f"hnvlm.evaluate.{name}").run(pack, Path(data), limit=limit)
     result["seconds"] = round(time.perf_counter() - started, 1)

@@ -20,7 +20,8 @@ from hnvlm.types import OPENKBP_TO_TG263, Segmentation
 
 def log(message: str) -> None:
     """One progress line to stderr."""
-    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+    sys.stderr.flush()
 
 
 def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:

@@ -18,7 +18,7 @@ from hnvlm.errors import UsageError
 from hnvlm.evaluate.cases import rng_of
 from hnvlm.evaluate.common import evaluation_folders, log, read_case, share
 from hnvlm.imaging.anatomy import LEVEL_BOX
-from hnvlm.imaging.lesions import LesionSpec, apply, insert, random_spec
+from hnvlm.imaging.lesions import Lesion, LesionSpec, apply, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import GRID_MM, cut
 from hnvlm.models.detect import Detection
@@ -34,8 +34,6 @@ LEVEL_TOLERANCE_MM = 4.0
 
 def finding_of(spec: LesionSpec) -> Finding:
     """The finding that a specification would be described by."""
-    from hnvlm.imaging.lesions import Lesion
-
     empty = np.zeros((1, 1, 1), np.float32)
     return lesion_finding(Lesion(spec, (0, 0, 0), empty, empty, (0.0, 0.0, 0.0)))
 
@@ -56,7 +54,10 @@ def place_right(found: Detection, labels: dict[str, Any], neck: Neck) -> bool:
         return True
     if labels["kind"] == "node" and labels["place"] in LEVEL_BOX:
         w, u, v = neck.anatomy.neck_frame(found.centre_mm, labels["side"])
-        return all(lo - LEVEL_TOLERANCE_MM <= x <= hi + LEVEL_TOLERANCE_MM for x, (lo, hi) in zip((w, u, v), LEVEL_BOX[labels["place"]], strict=True))
+        return all(
+            lo - LEVEL_TOLERANCE_MM <= x <= hi + LEVEL_TOLERANCE_MM
+            for x, (lo, hi) in zip((w, u, v), LEVEL_BOX[labels["place"]], strict=True)
+        )
     region = np.argwhere(neck.anatomy.candidates(labels["kind"], labels["place"], labels["side"]))
     if not len(region):
         return False
@@ -90,12 +91,16 @@ def row_of(found: Detection | None, labels: dict[str, Any], neck: Neck) -> dict[
         "side": found.side == labels["side"],
         "place": place_right(found, labels, neck),
         "size_mm": found.size_mm,
-        "texture": None if labels.get("texture") is None else (found.mean_core_hu < 45) == (labels["texture"] == "necrotic"),
+        "texture": None
+        if labels.get("texture") is None
+        else (found.mean_core_hu < 45) == (labels["texture"] == "necrotic"),
         "asked_mm": labels["size_mm"],
     }
 
 
-def judge_additions(pack: ModelPack, judge: Judge, ct: Volume, segmentation: Segmentation, patient: str, rows: dict[str, list]) -> None:
+def judge_additions(
+    pack: ModelPack, judge: Judge, ct: Volume, segmentation: Segmentation, patient: str, rows: dict[str, list]
+) -> None:
     """Ask for two nodes and a mass and judge the diffusion's and the inserter's version of each."""
     neck = pack.neck(ct, segmentation)
     words = random.Random(patient)
@@ -120,7 +125,15 @@ def judge_additions(pack: ModelPack, judge: Judge, ct: Volume, segmentation: Seg
             break
 
 
-def _baseline(pack: ModelPack, judge: Judge, ct: Volume, neck: Neck, result: Counterfactual, labels: dict[str, Any], rows: dict[str, list]) -> None:
+def _baseline(
+    pack: ModelPack,
+    judge: Judge,
+    ct: Volume,
+    neck: Neck,
+    result: Counterfactual,
+    labels: dict[str, Any],
+    rows: dict[str, list],
+) -> None:
     """The inserter draws what the text reader understood, with the same seed."""
     from hnvlm.models.layout import spec_of
 
@@ -139,7 +152,9 @@ def outside_change(ct: Volume, result: Counterfactual) -> int:
     return int(difference[~np.asarray(result.edit_mask)].max(initial=0))
 
 
-def judge_removal(pack: ModelPack, judge: Judge, ct: Volume, segmentation: Segmentation, patient: str, rows: dict[str, list]) -> None:
+def judge_removal(
+    pack: ModelPack, judge: Judge, ct: Volume, segmentation: Segmentation, patient: str, rows: dict[str, list]
+) -> None:
     """Insert a lesion, ask for its removal, and measure what is left of it."""
     anatomy = pack.neck(ct, segmentation).anatomy
     rng, words = rng_of(patient, 47), random.Random(patient + "r")
@@ -161,14 +176,19 @@ def judge_removal(pack: ModelPack, judge: Judge, ct: Volume, segmentation: Segme
     whole = np.abs(lesion.delta).sum()
     rest = np.abs(result.volume.array[lesion.slices].astype(np.float32) - ct.array[lesion.slices]).sum()
     seen = bool((before.max(0)[zone] > 0.5).any())
-    rows["removal"].append({"seen": seen, "left": left if seen else float(rest / whole), "hu_left": float(rest / whole), "changed": bool(result.edit_mask.any())})
+    rows["removal"].append(
+        {
+            "seen": seen,
+            "left": left if seen else float(rest / whole),
+            "hu_left": float(rest / whole),
+            "changed": bool(result.edit_mask.any()),
+        }
+    )
     rows["outside"].append(outside_change(with_lesion, result))
 
 
-def lesion_zone(lesion: Any, ct: Volume, neck: Neck) -> np.ndarray:
+def lesion_zone(lesion: Lesion, ct: Volume, neck: Neck) -> np.ndarray:
     """The lesion's mask, two voxels wider, on the judge's crop."""
-    from hnvlm.train.bank import to_coarse
-
     coarse = to_coarse(lesion, ct, neck.working)
     zone = np.zeros((64, 64, 64), bool)
     if coarse is not None:
@@ -179,7 +199,9 @@ def lesion_zone(lesion: Any, ct: Volume, neck: Neck) -> np.ndarray:
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
     """Measure additions, removals and "no mass" on validation patients."""
     judge = Judge(pack.folder / "judge")
-    rows: dict[str, list] = {k: [] for k in ("mid", "held", "baseline", "removal", "none", "outside", "seconds", "not_understood")}
+    rows: dict[str, list] = {
+        k: [] for k in ("mid", "held", "baseline", "removal", "none", "outside", "seconds", "not_understood")
+    }
     folders = evaluation_folders(data, limit)
     for k, folder in enumerate(folders):
         ct, _ = read_case(folder)
@@ -187,7 +209,9 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         judge_additions(pack, judge, ct, segmentation, folder.name, rows)
         judge_removal(pack, judge, ct, segmentation, folder.name, rows)
         words = random.Random(folder.name + "n")
-        result = pack.counterfactual(ct, sample_spec("none", None, words, "mid").text, segmentation=segmentation, seed=2)
+        result = pack.counterfactual(
+            ct, sample_spec("none", None, words, "mid").text, segmentation=segmentation, seed=2
+        )
         rows["none"].append(not result.edit_mask.any())
         log(f"{folder.name} {k + 1}/{len(folders)}")
     additions = [*rows["mid"], *rows["held"]]

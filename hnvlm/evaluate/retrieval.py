@@ -36,7 +36,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         with torch.inference_mode():
             features, mask = token_features([text])
             reports.append(pack.clip.space.report_embedding([pack.reader(features, mask)])[0].numpy())
-            images.append(pack.clip.space.image_embedding(tokens)[0].numpy())
+            images.append(pack.clip.space.image_embedding(pack.clip.space.project(tokens))[0].numpy())
         texts.append(text)
         patients.add(case.patient)
         log(f"{case.patient} {len(images)}")

@@ -43,7 +43,9 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             rows[name].append(dice(guess, mask))
         log(f"{folder.name} {k + 1}/{len(folders)}")
     metrics: dict[str, Any] = {
-        f"dice_{name}": {"mean": round(float(np.mean(v)), 4), "sd": round(float(np.std(v)), 4), "n": len(v)} for name, v in rows.items() if v
+        f"dice_{name}": {"mean": round(float(np.mean(v)), 4), "sd": round(float(np.std(v)), 4), "n": len(v)}
+        for name, v in rows.items()
+        if v
     }
     metrics["mean_dice_core"] = round(float(np.mean([np.mean(rows[n]) for n in CORE if rows[n]])), 4)
     metrics["median_seconds"] = round(float(np.median(seconds)), 2)

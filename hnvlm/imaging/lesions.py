@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.distance import pdist
 
-from hnvlm.imaging.anatomy import Anatomy
+from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, SITE_BOX, Anatomy
 from hnvlm.imaging.volume import Volume
 
 MIN_NECROTIC_MM = 15.0
@@ -285,7 +285,7 @@ def _narrow_airway(ct: Volume, anatomy: Anatomy, spec: LesionSpec, rng: np.rando
     air_share = np.clip((-100.0 - local) / 700.0, 0.0, 1.0)
     near = (np.abs(offsets[..., 1]) < 24) & (np.abs(offsets[..., 2]) < 24)
     labels, _ = ndimage.label((local < -350) & near)
-    middle = labels[tuple((np.array(labels.shape) // 2))] or (
+    middle = labels[tuple(np.array(labels.shape) // 2)] or (
         np.bincount(labels[labels > 0]).argmax() if labels.any() else 0
     )
     if middle == 0:
@@ -328,10 +328,31 @@ def apply(ct: Volume, lesions: list[Lesion]) -> Volume:
     return ct.with_array(np.clip(np.rint(out), -1024, 3071).astype(np.int16))
 
 
+def to_coarse(lesion: Lesion, ct: Volume, coarse: Volume) -> Lesion | None:
+    """Resample a lesion made on ``ct``'s grid onto ``coarse``; None when nothing of it is left there."""
+    lo_mm = ct.index_to_mm(np.array(lesion.start) - 1.0)
+    hi_mm = ct.index_to_mm(np.array(lesion.start) + np.array(lesion.delta.shape))
+    lo = np.maximum(np.floor(coarse.mm_to_index(lo_mm)).astype(int), 0)
+    hi = np.minimum(np.ceil(coarse.mm_to_index(hi_mm)).astype(int) + 1, coarse.shape)
+    if np.any(hi <= lo):
+        return None
+    grids = []
+    for axis in range(3):
+        mm = np.arange(lo[axis], hi[axis]) * coarse.spacing_mm[axis] + coarse.origin_mm[axis]
+        grids.append((mm - ct.origin_mm[axis]) / ct.spacing_mm[axis] - lesion.start[axis])
+    points = np.stack(np.meshgrid(*grids, indexing="ij"))
+    delta = ndimage.map_coordinates(lesion.delta, points, order=1, mode="constant")
+    mask = ndimage.map_coordinates(lesion.mask, points, order=1, mode="constant")
+    touched = np.argwhere((np.abs(delta) > 0.5) | (mask > 0.01))
+    if not len(touched):
+        return None
+    a, b = touched.min(0), touched.max(0) + 1
+    cut = tuple(slice(i, j) for i, j in zip(a, b, strict=True))
+    return Lesion(lesion.spec, tuple(int(v) for v in lo + a), delta[cut], mask[cut], lesion.centre_mm)
+
+
 def random_spec(rng: np.random.Generator, *, kinds: tuple[str, ...] = ("node", "mass", "airway")) -> LesionSpec:
     """Draw a specification: nodes and masses most often, sizes 10-40 mm with small ones as frequent as large."""
-    from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, SITE_BOX
-
     kind = str(rng.choice(kinds, p={3: [0.5, 0.38, 0.12], 2: [0.55, 0.45], 1: [1.0]}[len(kinds)]))
     side = str(rng.choice(["left", "right"]))
     if kind == "airway":

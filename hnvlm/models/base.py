@@ -22,7 +22,9 @@ class Models(Protocol):
     def scope(self, volume: Volume, segmentation: Segmentation) -> ScopeVerdict:
         """Say whether this is a head-and-neck CT the models were made for."""
 
-    def findings(self, volume: Volume, segmentation: Segmentation, *, progress: Progress = no_progress) -> list[Finding]:
+    def findings(
+        self, volume: Volume, segmentation: Segmentation, *, progress: Progress = no_progress
+    ) -> list[Finding]:
         """Measured and detected findings with slice, box and score (source measured | zero-shot)."""
 
     def draft_report(

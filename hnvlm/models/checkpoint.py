@@ -34,7 +34,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelPackError(f"The model in {folder} has no readable config.json ({error}). Restore the model pack.") from error
+        raise ModelPackError(
+            f"The model in {folder} has no readable config.json ({error}). Restore the model pack."
+        ) from error
 
 
 def load_weights(folder: Path, network: nn.Module) -> nn.Module:

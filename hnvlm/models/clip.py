@@ -11,19 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hnvlm.models.ct_encoder import CTEncoder
+from hnvlm.models.ct_encoder import LESION_CHANNELS, TOKENS_PER_AXIS, CTEncoder, token_width
 
 
 class CTTextSpace(nn.Module):
     """Scores between CT tokens and sentence embeddings.
 
     Args:
-        width: Channels of tokens and of text embeddings.
+        tokens: Channels of a CT token.
+        width: Channels of the space and of the text embeddings.
         heads: Attention heads of the sentence query.
     """
 
-    def __init__(self, width: int = 192, heads: int = 6) -> None:
+    def __init__(self, tokens: int, width: int = 192, heads: int = 6) -> None:
         super().__init__()
+        # The lesion maps are the last channels and on a fixed scale; a norm over all would drown them.
+        self.token_norm = nn.LayerNorm(tokens - 2 * len(LESION_CHANNELS))
+        self.token_proj = nn.Linear(tokens, width)
+        self.position = nn.Parameter(0.1 * torch.randn(TOKENS_PER_AXIS**3, width))
         self.text = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
         self.norm = nn.LayerNorm(width)
         self.attend = nn.MultiheadAttention(width, heads, batch_first=True)
@@ -33,17 +38,26 @@ class CTTextSpace(nn.Module):
         self.report_out = nn.Linear(width, width)
         self.log_scale = nn.Parameter(torch.tensor(2.3))
 
-    def logits(self, tokens: Tensor, sentences: Tensor) -> Tensor:
-        """(B, S) logits that each CT shows what each sentence says; tokens (B, T, W), sentences (S, W)."""
-        q = self.text(sentences).expand(len(tokens), -1, -1)
-        keys = self.norm(tokens)
+    def project(self, tokens: Tensor) -> Tensor:
+        """CT tokens (B, 512, C) into the space (B, 512, W)."""
+        maps = 2 * len(LESION_CHANNELS)
+        features = torch.cat([self.token_norm(tokens[..., :-maps]), tokens[..., -maps:]], -1)
+        return self.norm(self.token_proj(features) + self.position)
+
+    def logits(self, keys: Tensor, sentences: Tensor) -> Tensor:
+        """(B, S) logits that each CT shows what each sentence says.
+
+        Args:
+            keys: Projected tokens (B, T, W). sentences: (S, W) for all CTs, or (B, S, W) for each its own.
+        """
+        q = self.text(sentences)
+        q = q if q.ndim == 3 else q.expand(len(keys), -1, -1)
         seen, _ = self.attend(q, keys, keys, need_weights=False)
         return self.score(torch.cat([seen, q, seen * q], -1))[..., 0]
 
-    def image_embedding(self, tokens: Tensor) -> Tensor:
-        """Unit vectors (B, W) for retrieval."""
-        keys = self.norm(tokens)
-        seen, _ = self.attend(self.global_query.expand(len(tokens), -1, -1), keys, keys, need_weights=False)
+    def image_embedding(self, keys: Tensor) -> Tensor:
+        """Unit vectors (B, W) for retrieval, from projected tokens (B, T, W)."""
+        seen, _ = self.attend(self.global_query.expand(len(keys), -1, -1), keys, keys, need_weights=False)
         return F.normalize(self.image_out(seen.flatten(1)), dim=-1)
 
     def report_embedding(self, sentences: list[Tensor]) -> Tensor:
@@ -62,4 +76,4 @@ class ClipNetwork(nn.Module):
     def __init__(self, n_structures: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = CTEncoder(n_structures, widths)
-        self.space = CTTextSpace()
+        self.space = CTTextSpace(token_width(widths))

@@ -1,7 +1,8 @@
 """CT encoder: a neck crop to dense lesion and structure maps and to tokens for the text models.
 
 The crop is 64 x 64 x 64 voxels of 3 mm in the frame of the neck (``hnvlm.imaging.anatomy``); one token covers
-24 mm, so the neck becomes 8 x 8 x 8 = 512 tokens.
+24 mm, so the neck becomes 8 x 8 x 8 = 512 tokens. A token holds the features of two encoder levels, the finest
+decoder features and the lesion maps of its cell: everything the dense supervision taught.
 """
 
 from __future__ import annotations
@@ -19,27 +20,29 @@ GRID_MM = 3.0
 CENTRE_OFFSET_MM = (96.0, 125.0, 96.0)
 TOKENS_PER_AXIS = 8
 LESION_CHANNELS = ("node", "mass", "airway")
+# Lesion maps lie between 0 and 1 and are nearly always 0; scaled up they count as much as a feature.
+MAP_SCALE = 4.0
 
 
 class CTEncoder(nn.Module):
-    """U-Net with dense heads whose inner features become tokens.
+    """U-Net with dense heads whose inner features are the CT tokens.
 
     Args:
         n_structures: Structure channels before the lesion channels.
         widths: Channels per level.
-        token_width: Channels of a token.
     """
 
-    def __init__(self, n_structures: int, widths: tuple[int, ...] = (32, 64, 128, 192), token_width: int = 192) -> None:
+    def __init__(self, n_structures: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
         self.n_structures = n_structures
         self.unet = FoldedUNet(2, n_structures + len(LESION_CHANNELS), widths)
-        inner = widths[2] + widths[3] + widths[0] + 2 * len(LESION_CHANNELS)
         # Lesions are rare: start from "almost surely none", so the first steps are not spent on learning that.
         nn.init.constant_(self.unet.head.bias[n_structures * 8 :], -4.5)
-        self.token_norm = nn.LayerNorm(inner)
-        self.token_proj = nn.Linear(inner, token_width)
-        self.position = nn.Parameter(0.02 * torch.randn(TOKENS_PER_AXIS**3, token_width))
+
+    @property
+    def token_width(self) -> int:
+        """Channels of a token."""
+        return token_width(self.unet.widths)
 
     def forward(self, hu: Tensor) -> tuple[Tensor, Tensor]:
         """Encode HU (B, 64, 64, 64).
@@ -55,21 +58,25 @@ class CTEncoder(nn.Module):
         lesions = folded[:, self.n_structures * 8 :].float().sigmoid()  # [B, 3*8, 32, 32, 32]
         lesions = lesions.reshape(lesions.shape[0], len(LESION_CHANNELS), 8, *lesions.shape[2:])
         size = CROP // 2 // n
-        peak = F.max_pool3d(lesions.amax(2), size)
-        share = F.avg_pool3d(lesions.mean(2), size)
         parts = [
             features[2],
             F.interpolate(features[3], size=(n, n, n), mode="trilinear", align_corners=False),
             F.avg_pool3d(finest, size),
-            peak.to(finest.dtype),
-            share.to(finest.dtype),
+            MAP_SCALE * F.max_pool3d(lesions.amax(2), size).to(finest.dtype),
+            MAP_SCALE * F.avg_pool3d(lesions.mean(2), size).to(finest.dtype),
         ]
-        grid = torch.cat(parts, dim=1).flatten(2).transpose(1, 2)  # [B, 512, inner]
-        tokens = self.token_proj(self.token_norm(grid.float())) + self.position
+        tokens = torch.cat(parts, dim=1).flatten(2).transpose(1, 2)  # [B, 512, token_width]
         return unfold(folded), tokens
 
 
-def neck_crop(hu: np.ndarray, origin_mm: np.ndarray, centre_mm: np.ndarray, shift_mm: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def token_width(widths: tuple[int, ...]) -> int:
+    """Channels of a token for a U-Net of these widths."""
+    return widths[2] + widths[3] + widths[0] + 2 * len(LESION_CHANNELS)
+
+
+def neck_crop(
+    hu: np.ndarray, origin_mm: np.ndarray, centre_mm: np.ndarray, shift_mm: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Cut the encoder's crop out of a CT on the 3 mm grid.
 
     Args:

@@ -78,7 +78,9 @@ def greatest_dimension(mask: np.ndarray, spacing_mm: tuple[float, float, float] 
     return float(pdist(points).max() + np.mean(spacing_mm) * 0.5)
 
 
-def detect(probability: np.ndarray, crop: np.ndarray, start: np.ndarray, anatomy: Anatomy, *, peak: float = PEAK) -> list[Detection]:
+def detect(
+    probability: np.ndarray, crop: np.ndarray, start: np.ndarray, anatomy: Anatomy, *, peak: float = PEAK
+) -> list[Detection]:
     """Components of the lesion maps, most certain first.
 
     Args:
@@ -98,7 +100,9 @@ def detect(probability: np.ndarray, crop: np.ndarray, start: np.ndarray, anatomy
                 continue
             centre = anatomy.ct.index_to_mm(np.argwhere(mask).mean(0) + start)
             place, side = locate(kind, centre, anatomy)
-            found.append(Detection(kind, mask, float(score), centre, greatest_dimension(mask), place, side, _core_hu(crop, mask)))
+            found.append(
+                Detection(kind, mask, float(score), centre, greatest_dimension(mask), place, side, _core_hu(crop, mask))
+            )
     return sorted(found, key=lambda d: -d.score)
 
 

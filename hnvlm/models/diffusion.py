@@ -35,7 +35,7 @@ def windowed(hu: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def edited_hu(source_hu: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """HU after the edit: source + 100 r within the window; air that is filled, or tissue that becomes air, is mapped back.
+    """HU after the edit: source + 100 r within the window; filled air and tissue that becomes air are mapped back.
 
     A windowed value between -2.0 and -2.5 is read as partial volume with air (-200 to -1000 HU).
     """
@@ -64,6 +64,7 @@ class FilmBlock(nn.Module):
         nn.init.zeros_(self.film.bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, in, ...) under a condition (B, C) -> (B, out, ...)."""
         scale, shift = self.film(condition)[:, :, None, None, None].chunk(2, dim=1)
         h = F.silu(self.norm1(self.conv1(x)) * (1 + scale) + shift)
         return F.silu(self.norm2(self.conv2(h)) + self.skip(x))
@@ -87,9 +88,12 @@ class LesionDenoiser(nn.Module):
         self.merge = nn.Sequential(nn.SiLU(), nn.Linear(condition, condition), nn.SiLU())
         stem = 4 * 8
         self.down = nn.ModuleList(
-            FilmBlock(stem if k == 0 else widths[k - 1], w, condition, stride=1 if k == 0 else 2) for k, w in enumerate(widths)
+            FilmBlock(stem if k == 0 else widths[k - 1], w, condition, stride=1 if k == 0 else 2)
+            for k, w in enumerate(widths)
         )
-        self.up = nn.ModuleList(FilmBlock(widths[k + 1] + widths[k], widths[k], condition) for k in range(len(widths) - 2, -1, -1))
+        self.up = nn.ModuleList(
+            FilmBlock(widths[k + 1] + widths[k], widths[k], condition) for k in range(len(widths) - 2, -1, -1)
+        )
         self.head = nn.Conv3d(widths[0], 8, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)

@@ -21,7 +21,7 @@ GATE_HU = 12.0
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """One drawn layout: HU difference (PATCH^3) on the working grid, its first voxel, and where it may differ from zero."""
+    """One drawn layout: HU difference (PATCH^3) on the working grid, its first voxel, and where it may differ."""
 
     delta: np.ndarray
     start: np.ndarray
@@ -29,7 +29,14 @@ class Drawn:
 
 
 def draw(
-    model: LesionDenoiser, working: np.ndarray, layout: Layout, text: torch.Tensor, *, seed: int, steps: int, on_step: Callable[[int, int], None] | None = None
+    model: LesionDenoiser,
+    working: np.ndarray,
+    layout: Layout,
+    text: torch.Tensor,
+    *,
+    seed: int,
+    steps: int,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Drawn:
     """Draw one layout into a CT on the working grid.
 
@@ -77,7 +84,9 @@ def onto_grid(volume: Volume, working: Volume, drawn: Drawn) -> tuple[np.ndarray
     return delta, tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))  # type: ignore[return-value]
 
 
-def apply_differences(volume: Volume, pieces: list[tuple[np.ndarray, tuple[slice, slice, slice]]]) -> tuple[Volume, np.ndarray]:
+def apply_differences(
+    volume: Volume, pieces: list[tuple[np.ndarray, tuple[slice, slice, slice]]]
+) -> tuple[Volume, np.ndarray]:
     """Add differences to a CT; returns the edited CT (int16) and the mask of what changed."""
     edited = volume.array.astype(np.float32)
     touched = np.zeros(volume.shape, bool)
@@ -92,7 +101,9 @@ def apply_differences(volume: Volume, pieces: list[tuple[np.ndarray, tuple[slice
     return volume.with_array(out), touched & (out != volume.array)
 
 
-def identity_of(before: Volume, after: Volume, mask: np.ndarray, pieces: list[tuple[np.ndarray, tuple[slice, slice, slice]]]) -> dict[str, Any]:
+def identity_of(
+    before: Volume, after: Volume, mask: np.ndarray, pieces: list[tuple[np.ndarray, tuple[slice, slice, slice]]]
+) -> dict[str, Any]:
     """What stayed the same: change outside the edit boxes, number of changed voxels, volume of the edit."""
     outside = np.ones(before.shape, bool)
     for _, box in pieces:

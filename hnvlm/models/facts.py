@@ -106,6 +106,13 @@ def lesion_finding(lesion: Lesion) -> Finding:
     """The finding an inserted lesion is described by."""
     spec = lesion.spec
     if spec.kind == "airway":
-        return Finding("airway", site=spec.place, side=spec.side, attributes={"narrowing_pct": float(round(spec.narrowing_pct / 5) * 5)})
+        return Finding(
+            "airway",
+            site=spec.place,
+            side=spec.side,
+            attributes={"narrowing_pct": float(round(spec.narrowing_pct / 5) * 5)},
+        )
     place = {"level": spec.place} if spec.kind == "node" else {"site": spec.place}
-    return Finding(spec.kind, side=spec.side, size_mm=float(round(spec.size_mm)), attributes={"texture": spec.texture}, **place)
+    return Finding(
+        spec.kind, side=spec.side, size_mm=float(round(spec.size_mm)), attributes={"texture": spec.texture}, **place
+    )

@@ -57,7 +57,8 @@ def spec_of(asked: dict[str, Any], rng: np.random.Generator) -> LesionSpec:
     kind, place = asked["kind"], asked["place"]
     if kind is None or place is None:
         raise UsageError(
-            "The request does not say where. Name a nodal level (IB, II, III, IV, V), a site (base of tongue, oral tongue, "
+            "The request does not say where. Name the side and a nodal level (IB, II, III, IV, V), a site "
+            "(base of tongue, oral tongue, "
             "palatine tonsil, supraglottis, pyriform sinus, parotid gland) or an airway level, and the side."
         )
     side = asked["side"] or str(rng.choice(["left", "right"]))
@@ -79,10 +80,12 @@ def lay_out_addition(asked: dict[str, Any], neck: Neck, rng: np.random.Generator
     if lesion is None:
         size = f"{spec.size_mm:.0f} mm " if spec.size_mm else ""
         raise UsageError(
-            f"There is no room for a {size}{spec.kind} at {spec.side} {spec.place} in this scan (the region is outside the field "
-            "of view, or bone, skin and air leave too little space). Ask for a smaller one or another place."
+            f"There is no room for a {size}{spec.kind} at {spec.side} {spec.place} in this scan (the region is outside "
+            "the field of view, or bone, skin and air leave too little space). Ask for a smaller one or another place."
         )
-    extent = spec.size_mm or float(np.ptp(np.argwhere(lesion.mask > 0.2), axis=0).max() + 1) * neck.working.spacing_mm[0]
+    extent = (
+        spec.size_mm or float(np.ptp(np.argwhere(lesion.mask > 0.2), axis=0).max() + 1) * neck.working.spacing_mm[0]
+    )
     return Layout("add", spec.kind, lesion.mask, np.array(lesion.start), extent, lesion)
 
 
@@ -90,7 +93,9 @@ def lay_out_removals(asked: dict[str, Any], detections: list[Detection], neck: N
     """Masks of the detected lesions a removal means; an empty list when there is none to remove."""
     out = []
     for found in detections:
-        same_kind = asked["kind"] in (None, found.kind) or {asked["kind"], found.kind} == {"node", "mass"} and asked["place"] == found.place
+        same_kind = asked["kind"] in (None, found.kind) or (
+            {asked["kind"], found.kind} == {"node", "mass"} and asked["place"] == found.place
+        )
         same_side = asked["side"] in (None, found.side)
         same_place = asked["place"] in (None, found.place) or _neighbours(asked["place"], found.place)
         if asked["op"] == "none" or (same_kind and same_side and same_place):
@@ -103,6 +108,16 @@ def lay_out_removals(asked: dict[str, Any], detections: list[Detection], neck: N
 
 def _neighbours(a: str | None, b: str | None) -> bool:
     """Levels and sites whose border a lesion may straddle."""
-    pairs = {("II", "III"), ("III", "IV"), ("II", "V"), ("III", "V"), ("IV", "V"), ("IB", "II"), ("supraglottis", "pyriform sinus"),
-             ("base of tongue", "palatine tonsil"), ("base of tongue", "oral tongue"), ("parotid gland", "II")}  # fmt: skip
+    pairs = {
+        ("II", "III"),
+        ("III", "IV"),
+        ("II", "V"),
+        ("III", "V"),
+        ("IV", "V"),
+        ("IB", "II"),
+        ("supraglottis", "pyriform sinus"),
+        ("base of tongue", "palatine tonsil"),
+        ("base of tongue", "oral tongue"),
+        ("parotid gland", "II"),
+    }
     return (a, b) in pairs or (b, a) in pairs

@@ -76,11 +76,13 @@ def judge_scope(volume: Volume, masks: dict[str, np.ndarray]) -> ScopeVerdict:
     # One organ may be cut off, as in a scan that starts below the parotids; two missing means another body part.
     if len(missing) >= 2 or "cervical spinal cord" in missing:
         reason = (
-            f"This does not look like a CT of the neck: {_listed(missing)} could not be found in it. The models were made for "
-            "head-and-neck CT and will not draft on another body part; the viewer works as usual."
+            f"This does not look like a CT of the neck: {_listed(missing)} could not be found in it. The models were "
+            "made for head-and-neck CT and will not draft on another body part; the viewer works as usual."
         )
         return ScopeVerdict(False, reason, evidence)
-    return ScopeVerdict(True, "Head-and-neck CT: mandible, parotid glands and cervical cord are in the field of view.", evidence)
+    return ScopeVerdict(
+        True, "Head-and-neck CT: mandible, parotid glands and cervical cord are in the field of view.", evidence
+    )
 
 
 def _listed(words: list[str]) -> str:

@@ -29,7 +29,16 @@ from hnvlm.models.registry import model_cards
 from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.text_tower import TextReader, read_facts, token_features
-from hnvlm.types import Counterfactual, Finding, Progress, Provenance, ReportDraft, ScopeVerdict, Segmentation, no_progress
+from hnvlm.types import (
+    Counterfactual,
+    Finding,
+    Progress,
+    Provenance,
+    ReportDraft,
+    ScopeVerdict,
+    Segmentation,
+    no_progress,
+)
 
 DIFFUSION_STEPS = 12
 # A typed request acts on lesions the detector is sure of; a report's finding list may name possible ones.
@@ -106,8 +115,8 @@ class ModelPack:
         neck = self._necks[key]
         if neck is None:
             raise ScopeError(
-                "The landmarks of the neck (cervical cord with mandible or brainstem) could not be found in this CT, so the "
-                "models will not draft on it. The viewer works as usual."
+                "The landmarks of the neck (cervical cord with mandible or brainstem) could not be found in this CT: "
+                "the models will not draft on it. The viewer works as usual."
             )
         return neck
 
@@ -150,7 +159,9 @@ class ModelPack:
                 return ScopeVerdict(False, error.message, verdict.evidence)
         return verdict
 
-    def findings(self, volume: Volume, segmentation: Segmentation, *, progress: Progress = no_progress) -> list[Finding]:
+    def findings(
+        self, volume: Volume, segmentation: Segmentation, *, progress: Progress = no_progress
+    ) -> list[Finding]:
         """Measured facts and detected lesions with slice, box and score."""
         progress(0.1, "Measuring")
         neck = self.neck(volume, segmentation)
@@ -173,7 +184,9 @@ class ModelPack:
         progress(0.05, "Encoding the CT")
         _, tokens = self.encode(self.neck(volume, segmentation))
         text, first, _ = self.write_report(tokens, language, started=started, on_text=on_text, progress=progress)
-        return ReportDraft(text, language, self.provenance("report", seed, language=language), time.perf_counter() - started, first)
+        return ReportDraft(
+            text, language, self.provenance("report", seed, language=language), time.perf_counter() - started, first
+        )
 
     def write_report(
         self, tokens: Tensor, language: str, *, started: float | None = None,
@@ -186,7 +199,9 @@ class ModelPack:
         ids: list[int] = []
         steps: list[tuple[Tensor, int]] = []
         shown, first = "", 0.0
-        for token in decode(model, tokens, prompt, end=tokenizer.token_to_id(EOS), on_step=lambda p, c: steps.append((p, c))):
+        for token in decode(
+            model, tokens, prompt, end=tokenizer.token_to_id(EOS), on_step=lambda p, c: steps.append((p, c))
+        ):
             ids.append(token)
             text = tokenizer.decode(ids)
             # A multi-byte letter may still be incomplete at the end of the ids.
@@ -212,14 +227,14 @@ class ModelPack:
         """Probability that the CT of ``tokens`` shows what each text says."""
         features, mask = token_features(labels)
         with torch.inference_mode():
-            logits = self.clip.space.logits(tokens, self.reader(features, mask))[0]
+            logits = self.clip.space.logits(self.clip.space.project(tokens), self.reader(features, mask))[0]
         return [round(float(p), 4) for p in logits.sigmoid()]
 
     def embed(self, volume: Volume, *, segmentation: Segmentation) -> np.ndarray:
         """Unit vector of a CT for the search of similar cases."""
         _, tokens = self.encode(self.neck(volume, segmentation))
         with torch.inference_mode():
-            return self.clip.space.image_embedding(tokens)[0].numpy().copy()
+            return self.clip.space.image_embedding(self.clip.space.project(tokens))[0].numpy().copy()
 
     def counterfactual(
         self, volume: Volume, text: str, *, segmentation: Segmentation, seed: int = 0, progress: Progress = no_progress
@@ -236,10 +251,19 @@ class ModelPack:
         edits = 0
         jobs = [(r, layout) for r in requests for layout in self._layouts(r, before, neck, rng)]
         for k, (request, layout) in enumerate(jobs):
+
             def on_step(step: int, of: int, k: int = k) -> None:
                 progress(0.1 + 0.8 * (k + step / of) / len(jobs), f"Drawing the change, step {step} of {of}")
 
-            drawn = edit.draw(self.denoiser, working, layout, self.embed_text(request["text"]), seed=seed + k, steps=DIFFUSION_STEPS, on_step=on_step)
+            drawn = edit.draw(
+                self.denoiser,
+                working,
+                layout,
+                self.embed_text(request["text"]),
+                seed=seed + k,
+                steps=DIFFUSION_STEPS,
+                on_step=on_step,
+            )
             edits += 1
             _add_patch(working, drawn)
             piece = edit.onto_grid(volume, neck.working, drawn)
@@ -265,13 +289,17 @@ class ModelPack:
         asks = [f for f in facts if f["op"] in ("add", "remove") and (f["place"] or f["op"] == "remove")]
         return asks or facts[:1]
 
-    def _layouts(self, request: dict[str, Any], before: list[Detection], neck: Neck, rng: np.random.Generator) -> list[Layout]:
+    def _layouts(
+        self, request: dict[str, Any], before: list[Detection], neck: Neck, rng: np.random.Generator
+    ) -> list[Layout]:
         if request["op"] == "add":
             return [lay_out_addition(request, neck, rng)]
         sure = [d for d in before if d.score >= (CLEAR_PEAK if request["op"] == "none" else REMOVE_PEAK)]
         return lay_out_removals(request, sure, neck)
 
-    def _text_match(self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck, edits: int) -> dict[str, Any]:
+    def _text_match(
+        self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck, edits: int
+    ) -> dict[str, Any]:
         """What the encoder's own detector sees in the edited CT (the published numbers use an independent judge)."""
         from hnvlm.models.ct_encoder import CROP, cut
 
@@ -292,7 +320,9 @@ class ModelPack:
 
         patch = torch.zeros(1, PATCH, PATCH, PATCH)
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            self.denoiser(patch[None], torch.ones(1), patch, patch, torch.zeros(1, 192), torch.zeros(1, dtype=torch.long))
+            self.denoiser(
+                patch[None], torch.ones(1), patch, patch, torch.zeros(1, 192), torch.zeros(1, dtype=torch.long)
+            )
         return counter.get_total_flops() / 1e9
 
     def generate(self, text: str, *, seed: int = 0, progress: Progress = no_progress) -> Counterfactual:

@@ -38,14 +38,15 @@ class Projector(nn.Module):
 
     def __init__(self, token_width: int, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(token_width * SHUFFLE**3)
+        self.norm = nn.LayerNorm(token_width)
         self.linear = nn.Linear(token_width * SHUFFLE**3, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """CT tokens (B, 512, W) to decoder tokens (B, 64, D)."""
         b, _, w = tokens.shape
         n, s = TOKENS_PER_AXIS // SHUFFLE, SHUFFLE
-        x = tokens.reshape(b, n, s, n, s, n, s, w).permute(0, 1, 3, 5, 2, 4, 6, 7)
-        return self.linear(self.norm(x.reshape(b, n**3, s**3 * w)))
+        x = self.norm(tokens).reshape(b, n, s, n, s, n, s, w).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        return self.linear(x.reshape(b, n**3, s**3 * w))
 
 
 class ReportModel(nn.Module):
@@ -57,7 +58,7 @@ class ReportModel(nn.Module):
         width, layers: Size of the decoder.
     """
 
-    def __init__(self, vocabulary: int, token_width: int = 192, width: int = 256, layers: int = 5) -> None:
+    def __init__(self, vocabulary: int, token_width: int = 358, width: int = 256, layers: int = 5) -> None:
         super().__init__()
         self.projector = Projector(token_width, width)
         self.decoder = Gemma2Model(decoder_config(vocabulary, width=width, layers=layers))
@@ -77,14 +78,22 @@ class ReportModel(nn.Module):
         n, p = embedded.shape[1], prefix.shape[1]
         allowed = torch.ones(n, n, dtype=torch.bool, device=embedded.device).tril()
         allowed[:p, :p] = True
-        mask = torch.zeros(1, 1, n, n, dtype=embedded.dtype, device=embedded.device).masked_fill(~allowed, torch.finfo(embedded.dtype).min)
+        mask = torch.zeros(1, 1, n, n, dtype=embedded.dtype, device=embedded.device).masked_fill(
+            ~allowed, torch.finfo(embedded.dtype).min
+        )
         masks = {"full_attention": mask, "sliding_attention": mask}
         hidden = self.decoder(inputs_embeds=embedded, attention_mask=masks, use_cache=False).last_hidden_state
         return self.logits(hidden[:, p - 1 :])
 
 
 def decode(
-    model: ReportModel, tokens: Tensor, prompt: Tensor, *, end: int, max_length: int = 420, on_step: Callable[[Tensor, int], None] | None = None
+    model: ReportModel,
+    tokens: Tensor,
+    prompt: Tensor,
+    *,
+    end: int,
+    max_length: int = 420,
+    on_step: Callable[[Tensor, int], None] | None = None,
 ) -> Iterator[int]:
     """Yield the ids of one report, most likely first choice, until ``end``.
 
@@ -92,29 +101,31 @@ def decode(
         tokens: (1, 512, W). prompt: (1, P).
         on_step: Called with the probabilities (V,) and the chosen id of every step.
     """
+    cache = DynamicCache(config=model.decoder.config)
     with torch.inference_mode():
-        cache = DynamicCache(config=model.decoder.config)
         embedded = model.prefix(tokens, prompt)
-        p = embedded.shape[1]
-        position = 0
-        for _ in range(max_length):
+    p = embedded.shape[1]
+    for position in range(max_length):
+        with torch.inference_mode():
             n = embedded.shape[1]
             # Nothing is masked: the prefix is read in both directions and a new token sees everything before it.
             mask = torch.zeros(1, 1, n, p + position, dtype=embedded.dtype)
-            masks = {"full_attention": mask, "sliding_attention": mask}
             ids = torch.arange(p + position - n, p + position)[None]
             hidden = model.decoder(
-                inputs_embeds=embedded, attention_mask=masks, position_ids=ids, past_key_values=cache, use_cache=True
+                inputs_embeds=embedded,
+                attention_mask={"full_attention": mask, "sliding_attention": mask},
+                position_ids=ids,
+                past_key_values=cache,
+                use_cache=True,
             ).last_hidden_state
             probabilities = model.logits(hidden[0, -1]).float().softmax(-1)
             choice = int(probabilities.argmax())
-            if on_step is not None:
-                on_step(probabilities, choice)
-            if choice == end:
-                return
-            yield choice
-            position += 1
             embedded = model.decoder.embed_tokens(torch.tensor([[choice]]))
+        if on_step is not None:
+            on_step(probabilities, choice)
+        if choice == end:
+            return
+        yield choice
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

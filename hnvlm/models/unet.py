@@ -42,6 +42,7 @@ class ConvBlock(nn.Module):
         self.skip = nn.Identity() if same else nn.Conv3d(in_channels, out_channels, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in, Z, Y, X) -> (B, out, Z, Y, X), halved when the stride is 2."""
         h = F.silu(self.norm1(self.conv1(x)))
         return F.silu(self.norm2(self.conv2(h)) + self.skip(x))
 

@@ -14,10 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from hnvlm.imaging.anatomy import Anatomy, build_anatomy
-from hnvlm.imaging.lesions import Lesion, LesionSpec, insert, random_spec
+from hnvlm.imaging.lesions import Lesion, LesionSpec, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
 from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, load_cached, read_case
 from hnvlm.train.loop import log
@@ -45,29 +44,6 @@ def anatomy_of(patient: CachedPatient, masks: dict[str, np.ndarray] | None = Non
     return build_anatomy(Volume(patient.ct, (GRID_MM,) * 3, patient.origin_mm), masks)
 
 
-def to_coarse(lesion: Lesion, ct: Volume, coarse: Volume) -> Lesion | None:
-    """Resample a lesion made on ``ct``'s grid onto ``coarse``; None when nothing of it is left there."""
-    lo_mm = ct.index_to_mm(np.array(lesion.start) - 1.0)
-    hi_mm = ct.index_to_mm(np.array(lesion.start) + np.array(lesion.delta.shape))
-    lo = np.maximum(np.floor(coarse.mm_to_index(lo_mm)).astype(int), 0)
-    hi = np.minimum(np.ceil(coarse.mm_to_index(hi_mm)).astype(int) + 1, coarse.shape)
-    if np.any(hi <= lo):
-        return None
-    grids = []
-    for axis in range(3):
-        mm = np.arange(lo[axis], hi[axis]) * coarse.spacing_mm[axis] + coarse.origin_mm[axis]
-        grids.append((mm - ct.origin_mm[axis]) / ct.spacing_mm[axis] - lesion.start[axis])
-    points = np.stack(np.meshgrid(*grids, indexing="ij"))
-    delta = ndimage.map_coordinates(lesion.delta, points, order=1, mode="constant")
-    mask = ndimage.map_coordinates(lesion.mask, points, order=1, mode="constant")
-    touched = np.argwhere((np.abs(delta) > 0.5) | (mask > 0.01))
-    if not len(touched):
-        return None
-    a, b = touched.min(0), touched.max(0) + 1
-    cut = tuple(slice(i, j) for i, j in zip(a, b, strict=True))
-    return Lesion(lesion.spec, tuple(int(v) for v in lo + a), delta[cut], mask[cut], lesion.centre_mm)
-
-
 def _save(path: Path, bank: list[Lesion], centre: tuple[float, float, float] | None) -> None:
     temporary = path.with_suffix(".tmp.npz")
     np.savez_compressed(
@@ -76,12 +52,15 @@ def _save(path: Path, bank: list[Lesion], centre: tuple[float, float, float] | N
             {
                 "centre_mm": centre,
                 "lesions": [
-                    {"spec": asdict(b.spec), "start": b.start, "shape": b.delta.shape, "centre_mm": b.centre_mm} for b in bank
+                    {"spec": asdict(b.spec), "start": b.start, "shape": b.delta.shape, "centre_mm": b.centre_mm}
+                    for b in bank
                 ],
             }
         ),
         delta=np.concatenate([b.delta.ravel() for b in bank]).astype(np.float16) if bank else np.zeros(0, np.float16),
-        mask=np.concatenate([np.rint(b.mask * 255).ravel() for b in bank]).astype(np.uint8) if bank else np.zeros(0, np.uint8),
+        mask=np.concatenate([np.rint(b.mask * 255).ravel() for b in bank]).astype(np.uint8)
+        if bank
+        else np.zeros(0, np.uint8),
     )
     temporary.replace(path)
 

@@ -12,7 +12,9 @@ from hnvlm.errors import UsageError
 TRAINERS = ("segmenter", "clip", "report", "diffusion", "judge")
 
 
-def train(name: str, data: Path, resume: bool = False, *, out: Path | None = None, work: Path = Path("runs"), **options: Any) -> dict[str, Any]:
+def train(
+    name: str, data: Path, resume: bool = False, *, out: Path | None = None, work: Path = Path("runs"), **options: Any
+) -> dict[str, Any]:
     """Train one model.
 
     Args:

@@ -1,12 +1,15 @@
-"""Train the CT encoder and the CT-text space: dense lesion maps first, sentences aligned with them.
+"""Train the CT encoder and the CT-text space: dense lesion maps first, then sentences aligned with its tokens.
 
-Sentences are scored against every CT of the batch; whether a pair is true follows from the facts of the inserted
-lesions, so the contrast is between what is there and what is one word away from it.
+The encoder starts from the segmenter and learns lesion masks (dense supervision). Then it is frozen, a pool of
+samples is encoded once, and the CT-text space learns which sentences hold: every sentence of a batch is scored
+against every CT of it; whether a pair is true follows from the facts of the inserted lesions, so the contrast is
+between what is there and what is one word away from it.
 """
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +19,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
-from hnvlm.models.clip import ClipNetwork
+from hnvlm.models.clip import ClipNetwork, CTTextSpace
 from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder
-from hnvlm.models.facts import lesion_finding
 from hnvlm.models.text_tower import TextReader, token_features
+from hnvlm.models.unet import FoldedUNet
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_spec
 from hnvlm.train import text as text_trainer
 from hnvlm.train.bank import BankPatient, load_bank
-from hnvlm.train.compose import Sample, compose
+from hnvlm.train.compose import compose
 from hnvlm.train.data import CHANNELS, training_folders
 from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.train.pool import Encoded, build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS, segmentation_loss
 from hnvlm.train.text import random_finding
 from hnvlm.types import Finding
 
-QUEUE = 256
+POOL = 4000
+ALIGN_BATCH = 16
+EMBED_BATCH = 128
 SIZE_TOLERANCE = 0.3
 
 
@@ -43,10 +49,14 @@ def is_true(labels: dict[str, Any], findings: list[Finding]) -> bool:
         attributes = finding.attributes
         place = finding.level or finding.site
         size_right = labels.get("size_mm") is None or (
-            finding.size_mm is not None and abs(finding.size_mm - labels["size_mm"]) <= SIZE_TOLERANCE * labels["size_mm"]
+            finding.size_mm is not None
+            and abs(finding.size_mm - labels["size_mm"]) <= SIZE_TOLERANCE * labels["size_mm"]
         )
         texture_right = labels.get("texture") is None or attributes.get("texture") == labels["texture"]
-        same = all(labels.get(k) is None or labels[k] == v for k, v in (("kind", finding.kind), ("place", place), ("side", finding.side)))
+        same = all(
+            labels.get(k) is None or labels[k] == v
+            for k, v in (("kind", finding.kind), ("place", place), ("side", finding.side))
+        )
         if same and size_right and texture_right:
             return True
     return False
@@ -54,8 +64,6 @@ def is_true(labels: dict[str, Any], findings: list[Finding]) -> bool:
 
 def changed(finding: Finding, rng: random.Random) -> Finding:
     """The same finding with one fact changed: side most often, else place, texture or a size well apart."""
-    from dataclasses import replace
-
     draw = rng.random()
     if draw < 0.5:
         return replace(finding, side="left" if finding.side == "right" else "right")
@@ -81,8 +89,14 @@ def sentence(finding: Finding | None, rng: random.Random) -> tuple[str, dict[str
     return spec.text, spec.labels()
 
 
-def sentences_for(samples: list[Sample], rng: random.Random) -> tuple[list[str], list[dict[str, Any]], list[list[int]]]:
-    """Sentences of a batch: true ones, ones with a single wrong fact, unrelated ones; and which are each CT's own."""
+def sentences_for(
+    samples: list[list[Finding]], rng: random.Random
+) -> tuple[list[str], list[dict[str, Any]], list[list[int]]]:
+    """Sentences about CTs with these findings: true ones, ones with a single wrong fact, unrelated ones.
+
+    Returns:
+        Texts, the facts each states, and for every CT the indices of its own true sentences.
+    """
     texts: list[str] = []
     labels: list[dict[str, Any]] = []
     own: list[list[int]] = []
@@ -93,8 +107,7 @@ def sentences_for(samples: list[Sample], rng: random.Random) -> tuple[list[str],
         labels.append(facts)
         return len(texts) - 1
 
-    for sample in samples:
-        findings = [lesion_finding(x) for x in sample.lesions]
+    for findings in samples:
         mine = [put(f) for f in findings] or [put(None)]
         own.append(mine)
         for finding in findings:
@@ -104,49 +117,8 @@ def sentences_for(samples: list[Sample], rng: random.Random) -> tuple[list[str],
     return texts, labels, own
 
 
-def clip_loss(
-    network: ClipNetwork, reader: TextReader, samples: list[Sample], rng: random.Random, queue: list[Tensor]
-) -> tuple[Tensor, dict[str, float]]:
-    """Dense lesion and structure loss, pairwise sentence loss and the global contrastive loss of one batch."""
-    hu = torch.from_numpy(np.stack([s.hu for s in samples]))
-    targets = torch.from_numpy(np.stack([s.targets for s in samples]))
-    known = torch.from_numpy(np.stack([s.known for s in samples]))
-    with torch.autocast("cpu", torch.bfloat16):
-        logits, tokens = network.encoder(hu)
-    logits = logits.float()
-    n = len(CHANNELS)
-    dense = segmentation_loss(logits[:, n:], targets[:, n:], known[:, n:])
-    structures = segmentation_loss(logits[:, :n], targets[:, :n], known[:, :n])
-
-    texts, labels, own = sentences_for(samples, rng)
-    features, mask = token_features(texts)
-    with torch.no_grad():
-        sentences = reader(features, mask)
-    findings = [[lesion_finding(x) for x in s.lesions] for s in samples]
-    truth = torch.tensor([[float(is_true(facts, f)) for facts in labels] for f in findings])
-    scores = network.space.logits(tokens.float(), sentences)
-    weight = torch.where(truth > 0, 0.5 / truth.mean().clamp(min=0.02), 0.5 / (1 - truth.mean()).clamp(min=0.02))
-    pairs = (F.binary_cross_entropy_with_logits(scores, truth, reduction="none") * weight).mean()
-
-    image = network.space.image_embedding(tokens.float())
-    report = network.space.report_embedding([sentences[i] for i in own])
-    bank = torch.cat([report, *queue]) if queue else report
-    contrast = F.cross_entropy(image @ bank.T * network.space.log_scale.exp().clamp(max=50), torch.arange(len(samples)))
-    queue.insert(0, report.detach())
-    while sum(len(q) for q in queue) > QUEUE:
-        queue.pop()
-    loss = 2.0 * dense + 0.5 * structures + pairs + 0.1 * contrast
-    right = float(((scores > 0) == (truth > 0)).float().mean())
-    return loss, {
-        "dense": float(dense.detach()), "structures": float(structures.detach()), "pairs": float(pairs.detach()),
-        "contrast": float(contrast.detach()), "right": right,
-    }  # fmt: skip
-
-
 def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
     """Copy the trained segmenter's U-Net: its features already know the neck; lesion rows start at random."""
-    from hnvlm.models.unet import FoldedUNet
-
     config = read_config(folder)
     segmenter = FoldedUNet(2, len(config["channels"]), config["widths"])
     load_weights(folder, segmenter)
@@ -157,8 +129,119 @@ def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
     encoder.unet.load_state_dict(own)
 
 
+def dense_loss(encoder: CTEncoder, samples: list[Any]) -> tuple[Tensor, dict[str, float]]:
+    """Lesion and structure maps of a batch against their masks."""
+    hu = torch.from_numpy(np.stack([s.hu for s in samples]))
+    targets = torch.from_numpy(np.stack([s.targets for s in samples]))
+    known = torch.from_numpy(np.stack([s.known for s in samples]))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, _ = encoder(hu)
+    logits = logits.float()
+    n = encoder.n_structures
+    lesions = segmentation_loss(logits[:, n:], targets[:, n:], known[:, n:])
+    structures = segmentation_loss(logits[:, :n], targets[:, :n], known[:, :n])
+    return 2.0 * lesions + 0.5 * structures, {
+        "lesions": float(lesions.detach()),
+        "structures": float(structures.detach()),
+    }
+
+
+def train_dense(
+    banks: list[BankPatient], segmenter: Path, out: Path, work: Path, *, resume: bool, steps: int, batch: int
+) -> CTEncoder:
+    """First stage: the encoder learns where lesions are. Its weights are kept in ``out`` for the second stage."""
+    encoder = CTEncoder(len(CHANNELS), WIDTHS)
+    if resume and (out / "model.safetensors").exists():
+        return load_weights(out, encoder).to(memory_format=torch.channels_last_3d)  # type: ignore[return-value]
+    start_from_segmenter(encoder, segmenter)
+    encoder = encoder.to(memory_format=torch.channels_last_3d)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([3, step])
+        return dense_loss(encoder, [compose(banks[int(rng.integers(len(banks)))], rng) for _ in range(batch)])
+
+    trained = train_loop(
+        encoder, loss_of_step, LoopOptions(steps=steps, learning_rate=8e-4), work / "clip-dense.pt", resume=resume
+    )
+    save_model(out, trained, {"name": "dense", "steps": steps})
+    return trained  # type: ignore[return-value]
+
+
+def embed_sentences(reader: TextReader, texts: list[str]) -> Tensor:
+    """Embeddings (n, W) of sentences, batch by batch."""
+    out = []
+    for i in range(0, len(texts), EMBED_BATCH):
+        features, mask = token_features(texts[i : i + EMBED_BATCH])
+        with torch.inference_mode():
+            out.append(reader(features, mask).clone())
+    return torch.cat(out)
+
+
+def align_loss(
+    space: CTTextSpace, batch: list[Encoded], sentences: Tensor, labels: list[dict[str, Any]], own: list[list[int]]
+) -> tuple[Tensor, dict[str, float]]:
+    """Pairwise sentence loss and global contrastive loss of a batch of encoded CTs."""
+    keys = space.project(torch.stack([e.tokens for e in batch]).float())
+    truth = torch.tensor([[float(is_true(facts, e.findings)) for facts in labels] for e in batch])
+    scores = space.logits(keys, sentences)
+    weight = torch.where(truth > 0, 0.5 / truth.mean().clamp(min=0.02), 0.5 / (1 - truth.mean()).clamp(min=0.02))
+    pairs = (F.binary_cross_entropy_with_logits(scores, truth, reduction="none") * weight).mean()
+    image, report = space.image_embedding(keys), space.report_embedding([sentences[i] for i in own])
+    similarity = image @ report.T * space.log_scale.exp().clamp(max=50)
+    target = torch.arange(len(batch))
+    contrast = 0.5 * (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target))
+    guess = scores > 0
+    numbers = {
+        "pairs": float(pairs.detach()),
+        "contrast": float(contrast.detach()),
+        "true_found": float(guess[truth > 0].float().mean()),
+        "false_refused": float((~guess)[truth == 0].float().mean()),
+    }
+    return pairs + 0.2 * contrast, numbers
+
+
+def train_alignment(
+    encoder: CTEncoder, reader: TextReader, pool: list[Encoded], work: Path, *, resume: bool, steps: int
+) -> CTTextSpace:
+    """Second stage: the CT-text space learns which sentences hold, over the frozen encoder's tokens."""
+    rng = random.Random(17)
+    per_sample: list[tuple[int, int, list[int]]] = []
+    texts: list[str] = []
+    labels: list[dict[str, Any]] = []
+    for encoded in pool:
+        t, facts, own = sentences_for([encoded.findings], rng)
+        per_sample.append((len(texts), len(texts) + len(t), own[0]))
+        texts += t
+        labels += facts
+    log(f"alignment: {len(pool)} samples, {len(texts)} sentences, {steps} steps")
+    embedded = embed_sentences(reader, texts)
+    space = CTTextSpace(encoder.token_width)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        index = np.random.default_rng([8, step]).integers(len(pool), size=ALIGN_BATCH)
+        rows: list[int] = []
+        own: list[list[int]] = []
+        for i in index:
+            first, last, mine = per_sample[int(i)]
+            own.append([len(rows) + k for k in mine])
+            rows += range(first, last)
+        sentences = embedded[rows] + 0.03 * torch.randn(len(rows), embedded.shape[1])
+        return align_loss(space, [pool[int(i)] for i in index], sentences, [labels[r] for r in rows], own)
+
+    options = LoopOptions(steps=steps, learning_rate=1e-3, weight_decay=5e-2)
+    return train_loop(space, loss_of_step, options, work / "clip-align.pt", resume=resume)  # type: ignore[return-value]
+
+
 def train(
-    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 1000, batch: int = 4, threads: int = 2
+    data: Path,
+    out: Path,
+    work: Path,
+    *,
+    resume: bool = False,
+    steps: int = 1000,
+    batch: int = 4,
+    align_steps: int = 4000,
+    threads: int = 2,
 ) -> dict[str, Any]:
     """Train text reader (if it is not there yet), encoder and CT-text space; write ``out`` and its ``text`` sibling."""
     torch.set_num_threads(threads)
@@ -166,25 +249,29 @@ def train(
     text_folder = out.parent / "text"
     if not (text_folder / "model.safetensors").exists():
         text_trainer.train(text_folder, work, resume=resume, threads=threads)
-    reader = load_weights(text_folder, TextReader())
+    reader: TextReader = load_weights(text_folder, TextReader())  # type: ignore[assignment]
     banks: list[BankPatient] = load_bank(training_folders(data), work / "cache", workers=threads)
     log(f"clip: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
+    dense = work / "dense"
+    encoder = train_dense(banks, out.parent / "segmenter", dense, work, resume=resume, steps=steps, batch=batch)
+    pool = build_pool(encoder, banks, pool_folder(work, dense), POOL)
+    space = train_alignment(encoder, reader, pool, work, resume=resume, steps=align_steps)
     network = ClipNetwork(len(CHANNELS), WIDTHS)
-    start_from_segmenter(network.encoder, out.parent / "segmenter")
-    network = network.to(memory_format=torch.channels_last_3d)
-    queue: list[Tensor] = []
-
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([3, step])
-        samples = [compose(banks[int(rng.integers(len(banks)))], rng) for _ in range(batch)]
-        return clip_loss(network, reader, samples, random.Random(step), queue)
-
-    options = LoopOptions(steps=steps, learning_rate=8e-4)
-    trained = train_loop(network, loss_of_step, options, work / "clip.pt", resume=resume)
+    network.encoder, network.space = encoder, space
     config = {
-        "name": "clip", "version": "1", "architecture": "CTEncoder+CTTextSpace", "widths": list(WIDTHS),
-        "structures": list(CHANNELS), "lesions": list(LESION_CHANNELS), "crop": CROP, "grid_mm": 3.0,
-        "train_patients": len(banks), "steps": steps, "batch": batch,
-    }  # fmt: skip
-    save_model(out, trained, config)
+        "name": "clip",
+        "version": "1",
+        "architecture": "CTEncoder+CTTextSpace",
+        "widths": list(WIDTHS),
+        "structures": list(CHANNELS),
+        "lesions": list(LESION_CHANNELS),
+        "crop": CROP,
+        "grid_mm": 3.0,
+        "train_patients": len(banks),
+        "steps": steps,
+        "batch": batch,
+        "align_steps": align_steps,
+        "pool": POOL,
+    }
+    save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}

@@ -62,7 +62,10 @@ def _overlap(a: Lesion, b: Lesion) -> bool:
     if np.any(hi <= lo):
         return False
     part = lambda x: tuple(slice(p - s, q - s) for p, q, s in zip(lo, hi, x.start, strict=True))  # noqa: E731
-    return bool(((a.mask[part(a)] > 0.05) & (np.abs(b.delta[part(b)]) > 1)).any() or ((b.mask[part(b)] > 0.05) & (np.abs(a.delta[part(a)]) > 1)).any())
+    return bool(
+        ((a.mask[part(a)] > 0.05) & (np.abs(b.delta[part(b)]) > 1)).any()
+        or ((b.mask[part(b)] > 0.05) & (np.abs(a.delta[part(a)]) > 1)).any()
+    )
 
 
 def add_lesions(hu: np.ndarray, start: np.ndarray, lesions: list[Lesion]) -> np.ndarray:
@@ -84,7 +87,12 @@ def in_crop(lesion: Lesion, start: np.ndarray) -> bool:
 
 
 def compose(
-    bank: BankPatient, rng: np.random.Generator, *, n_lesions: int | None = None, augment: bool = True, lesions: list[Lesion] | None = None
+    bank: BankPatient,
+    rng: np.random.Generator,
+    *,
+    n_lesions: int | None = None,
+    augment: bool = True,
+    lesions: list[Lesion] | None = None,
 ) -> Sample:
     """Make one sample.
 

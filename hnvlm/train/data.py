@@ -140,6 +140,8 @@ def load_cached(folder: Path, cache: Path) -> CachedPatient:
     patient = to_grid(ct, masks, folder.name)
     cache.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, ct=patient.ct, labels=patient.labels, known=patient.known, origin_mm=np.array(patient.origin_mm))
+    np.savez(
+        temporary, ct=patient.ct, labels=patient.labels, known=patient.known, origin_mm=np.array(patient.origin_mm)
+    )
     temporary.replace(path)
     return patient

@@ -24,7 +24,7 @@ from hnvlm.train.data import training_folders
 from hnvlm.train.loop import LoopOptions, log, train_loop
 
 OP_SHARE = {"add": 0.52, "remove": 0.43, "none": 0.05}
-# Above this spread the noise hides everything, below it nothing is left to learn (EDM, table 1, shifted for CT texture).
+# Above this spread noise hides everything, below it nothing is left to learn (EDM, table 1, shifted for CT texture).
 LOG_SIGMA_MEAN, LOG_SIGMA_SD = -0.8, 1.3
 OUTSIDE_WEIGHT = 0.15
 
@@ -56,7 +56,9 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
     if rng.random() < 0.2:
         for other in pick_lesions([lesion, *bank.lesions[:8]], 2, rng):
             if other is not lesion:
-                base += cut(other.delta, start - np.array(other.start), (PATCH,) * 3, 0.0) if _apart(lesion, other) else 0.0
+                base += (
+                    cut(other.delta, start - np.array(other.start), (PATCH,) * 3, 0.0) if _apart(lesion, other) else 0.0
+                )
     mask = cut(lesion.mask, start - np.array(lesion.start), (PATCH,) * 3, 0.0)
     delta = cut(lesion.delta, start - np.array(lesion.start), (PATCH,) * 3, 0.0)
     edited = np.clip(base + delta, -1024, 3071)
@@ -70,12 +72,18 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
     support = support_of(mask, size)
     shown = mask if op != "none" else np.zeros_like(mask)
     if rng.random() < 0.5:
-        source, residual, support, shown = (np.ascontiguousarray(a[..., ::-1]) for a in (source, residual, support, shown))
+        source, residual, support, shown = (
+            np.ascontiguousarray(a[..., ::-1]) for a in (source, residual, support, shown)
+        )
         lesion = mirrored(lesion)
     return {
-        "source": source, "residual": residual * (support > 0), "mask": shown, "weight": OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * support,
-        "op": OPS.index(op), "text": request_text(op, lesion, words),
-    }  # fmt: skip
+        "source": source,
+        "residual": residual * (support > 0),
+        "mask": shown,
+        "weight": OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * support,
+        "op": OPS.index(op),
+        "text": request_text(op, lesion, words),
+    }
 
 
 def _apart(a: Lesion, b: Lesion) -> bool:
@@ -91,7 +99,9 @@ def train(
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     reader = load_weights(out.parent / "text", TextReader())
-    banks: list[BankPatient] = [b for b in load_bank(training_folders(data), work / "cache", workers=threads) if b.lesions]
+    banks: list[BankPatient] = [
+        b for b in load_bank(training_folders(data), work / "cache", workers=threads) if b.lesions
+    ]
     log(f"diffusion: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
     model = LesionDenoiser().to(memory_format=torch.channels_last_3d)
 
@@ -106,7 +116,10 @@ def train(
         features, token_mask = token_features([p["text"] for p in pairs])
         with torch.no_grad():
             text = reader(features, token_mask)
-        stack = {k: torch.from_numpy(np.stack([p[k] for p in pairs])).float() for k in ("source", "residual", "mask", "weight")}
+        stack = {
+            k: torch.from_numpy(np.stack([p[k] for p in pairs])).float()
+            for k in ("source", "residual", "mask", "weight")
+        }
         op = torch.tensor([p["op"] for p in pairs])
         noise = torch.Generator().manual_seed(step)
         sigma = torch.exp(torch.randn(batch, generator=noise) * LOG_SIGMA_SD + LOG_SIGMA_MEAN).clamp(0.02, 20.0)
@@ -123,13 +136,26 @@ def train(
             here = (sigma >= lo) & (sigma < hi)
             power = ((clean**2) * stack["weight"][:, None]).sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))
             if here.any():
-                numbers[f"relative_error_{name}"] = float((per_sample[here] / power[here].clamp(min=1e-3)).median().detach())
+                numbers[f"relative_error_{name}"] = float(
+                    (per_sample[here] / power[here].clamp(min=1e-3)).median().detach()
+                )
         return loss, numbers
 
-    trained = train_loop(model, loss_of_step, LoopOptions(steps=steps, learning_rate=1e-3), work / "diffusion.pt", resume=resume)
+    trained = train_loop(
+        model, loss_of_step, LoopOptions(steps=steps, learning_rate=1e-3), work / "diffusion.pt", resume=resume
+    )
     config = {
-        "name": "diffusion", "version": "1", "architecture": "LesionDenoiser", "widths": list(model.widths), "patch": PATCH,
-        "grid_mm": GRID_MM, "sigma_data": SIGMA_DATA, "ops": list(OPS), "train_patients": len(banks), "steps": steps, "batch": batch,
-    }  # fmt: skip
+        "name": "diffusion",
+        "version": "1",
+        "architecture": "LesionDenoiser",
+        "widths": list(model.widths),
+        "patch": PATCH,
+        "grid_mm": GRID_MM,
+        "sigma_data": SIGMA_DATA,
+        "ops": list(OPS),
+        "train_patients": len(banks),
+        "steps": steps,
+        "batch": batch,
+    }
     save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}

@@ -47,10 +47,20 @@ def train(
             logits, _ = network(hu)
         return segmentation_loss(logits.float()[:, n:], targets[:, n:], known[:, n:]), {}
 
-    trained = train_loop(network, loss_of_step, LoopOptions(steps=steps, learning_rate=6e-4), work / "judge.pt", resume=resume)
+    trained = train_loop(
+        network, loss_of_step, LoopOptions(steps=steps, learning_rate=6e-4), work / "judge.pt", resume=resume
+    )
     config = {
-        "name": "judge", "version": "1", "architecture": "CTEncoder", "widths": list(WIDTHS), "structures": list(CHANNELS),
-        "lesions": list(LESION_CHANNELS), "bank_seed": BANK_SEED, "train_patients": len(banks), "steps": steps, "batch": batch,
-    }  # fmt: skip
+        "name": "judge",
+        "version": "1",
+        "architecture": "CTEncoder",
+        "widths": list(WIDTHS),
+        "structures": list(CHANNELS),
+        "lesions": list(LESION_CHANNELS),
+        "bank_seed": BANK_SEED,
+        "train_patients": len(banks),
+        "steps": steps,
+        "batch": batch,
+    }
     save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}

@@ -36,7 +36,8 @@ class LoopOptions:
 
 def log(message: str) -> None:
     """Write one progress line to stderr (stdout is kept for JSON)."""
-    print(f"{time.strftime('%H:%M:%S')} {message}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+    sys.stderr.flush()
 
 
 def rate_at(step: int, options: LoopOptions) -> float:
@@ -84,7 +85,12 @@ def train_loop(
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         temporary = checkpoint.with_suffix(".tmp")
         torch.save(
-            {"network": network.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict(), "step": step},
+            {
+                "network": network.state_dict(),
+                "ema": ema.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "step": step,
+            },
             temporary,
         )
         temporary.replace(checkpoint)

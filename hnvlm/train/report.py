@@ -12,32 +12,42 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from torch.nn import functional as F
 
-from hnvlm.imaging.lesions import Lesion
 from hnvlm.models.checkpoint import load_weights, save_model
 from hnvlm.models.clip import ClipNetwork
-from hnvlm.models.facts import lesion_finding, measured_findings
+from hnvlm.models.facts import measured_findings
 from hnvlm.models.report_model import EOS, PAD, PROMPTS, SPECIAL, ReportModel, model_config
 from hnvlm.report.flip import flip_finding
 from hnvlm.report.render import render
 from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
-from hnvlm.train.compose import Sample, compose
+from hnvlm.train.clip import POOL
 from hnvlm.train.data import CHANNELS, training_folders
 from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.train.pool import build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS
 from hnvlm.train.text import random_finding
 from hnvlm.types import Finding
 
 VOCABULARY = 1200
-WIDTH, LAYERS, TOKEN_WIDTH = 256, 5, 192
-POOL = 6000
+WIDTH, LAYERS = 256, 5
+TOKEN_NOISE = 0.1
 POLISH_SHARE = 0.25
-LANDMARKS = ("vertex", "skull base", "nasopharynx", "hard palate", "oropharynx", "hyoid", "larynx", "cricoid", "clavicle", "upper mediastinum")
+LANDMARKS = (
+    "vertex",
+    "skull base",
+    "nasopharynx",
+    "hard palate",
+    "oropharynx",
+    "hyoid",
+    "larynx",
+    "cricoid",
+    "clavicle",
+    "upper mediastinum",
+)
 
 
-def findings_of(base: list[Finding], lesions: list[Lesion], flipped: bool) -> list[Finding]:
+def findings_of(base: list[Finding], inserted: list[Finding], flipped: bool) -> list[Finding]:
     """What the report of a sample says: measured facts (mirrored with the CT) and the inserted lesions."""
     facts = [flip_finding(f) for f in base] if flipped else list(base)
-    inserted = [lesion_finding(x) for x in lesions]
     if any(f.kind == "airway" for f in inserted):
         facts = [f for f in facts if f.kind != "airway"]
     if any(f.kind == "mass" for f in inserted):
@@ -74,7 +84,10 @@ def train_tokenizer(folder: Path) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     texts = [random_report(rng, "pl" if k % 3 == 0 else "en") for k in range(2500)]
     tokenizer.train_from_iterator(texts, trainer)
@@ -83,15 +96,9 @@ def train_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def encode_samples(network: ClipNetwork, samples: list[Sample]) -> Tensor:
-    """CT tokens (n, 512, W) of samples, half precision."""
-    hu = torch.from_numpy(np.stack([s.hu for s in samples]))
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        _, tokens = network.encoder(hu)
-    return tokens.clone().half()
-
-
-def report_loss(model: ReportModel, tokens: Tensor, texts: list[list[int]], prompts: list[int], pad: int) -> tuple[Tensor, float]:
+def report_loss(
+    model: ReportModel, tokens: Tensor, texts: list[list[int]], prompts: list[int], pad: int
+) -> tuple[Tensor, float]:
     """Mean cross-entropy over report tokens (padding left out) and the share predicted right."""
     length = max(len(t) for t in texts)
     ids = torch.full((len(texts), length), pad)
@@ -106,50 +113,61 @@ def report_loss(model: ReportModel, tokens: Tensor, texts: list[list[int]], prom
 
 
 def train(
-    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 3000, batch: int = 16, fresh: int = 3, threads: int = 2
+    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 3000, batch: int = 16, threads: int = 2
 ) -> dict[str, Any]:
     """Train on the tokens of the encoder in ``out``'s sibling ``clip`` and write the model folder ``out``.
 
-    Each step encodes ``fresh`` new samples into a pool of ``POOL`` and trains on ``batch`` of the pool.
+    The encoder is frozen: its tokens come from the pool that the alignment with text was trained on.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     tokenizer = train_tokenizer(out)
     pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(EOS)
     prompts = {k: tokenizer.token_to_id(v) for k, v in PROMPTS.items()}
-    network = load_weights(out.parent / "clip", ClipNetwork(len(CHANNELS), WIDTHS)).to(memory_format=torch.channels_last_3d)
+    network: ClipNetwork = load_weights(out.parent / "clip", ClipNetwork(len(CHANNELS), WIDTHS))  # type: ignore[assignment]
     banks: list[BankPatient] = load_bank(training_folders(data), work / "cache", workers=threads)
     base = [measured_findings(a) for a in (anatomy_of(b.patient) for b in banks) if a is not None]
-    log(f"report: {len(banks)} patients, vocabulary {tokenizer.get_vocab_size()}, {steps} steps of {batch}")
-    model = ReportModel(tokenizer.get_vocab_size(), TOKEN_WIDTH, WIDTH, LAYERS)
-    pool: list[tuple[Tensor, list[int], int]] = []
-
-    def fill(rng: np.random.Generator, n: int) -> None:
-        index = rng.integers(len(banks), size=n)
-        samples = [compose(banks[int(i)], rng) for i in index]
-        for i, sample, tokens in zip(index, samples, encode_samples(network, samples), strict=True):
-            language = "pl" if rng.random() < POLISH_SHARE else "en"
-            text = render(findings_of(base[int(i)], sample.lesions, sample.flipped), language=language)
-            entry = (tokens, [*tokenizer.encode(text).ids, end], prompts[language])
-            if len(pool) < POOL:
-                pool.append(entry)
-            else:
-                pool[int(rng.integers(POOL))] = entry
+    pool = build_pool(network.encoder, banks, pool_folder(work, work / "dense"), POOL)
+    log(
+        f"report: {len(banks)} patients, {len(pool)} samples, vocabulary {tokenizer.get_vocab_size()}, "
+        f"{steps} steps of {batch}"
+    )
+    model = ReportModel(tokenizer.get_vocab_size(), network.encoder.token_width, WIDTH, LAYERS)
+    texts = {
+        language: [
+            [*tokenizer.encode(render(findings_of(base[e.patient], e.findings, e.flipped), language=language)).ids, end]
+            for e in pool
+        ]
+        for language in PROMPTS
+    }
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([4, step])
-        fill(rng, fresh if pool else 10 * batch)
-        chosen = [pool[int(i)] for i in rng.integers(len(pool), size=batch)]
-        tokens = torch.stack([c[0] for c in chosen]).float()
-        tokens = tokens + 0.02 * torch.randn_like(tokens)
-        loss, right = report_loss(model, tokens, [c[1] for c in chosen], [c[2] for c in chosen], pad)
+        chosen = [int(i) for i in rng.integers(len(pool), size=batch)]
+        languages = ["pl" if rng.random() < POLISH_SHARE else "en" for _ in chosen]
+        tokens = torch.stack([pool[i].tokens for i in chosen]).float()
+        tokens = tokens + TOKEN_NOISE * tokens.std() * torch.randn_like(tokens)
+        loss, right = report_loss(
+            model,
+            tokens,
+            [texts[g][i] for g, i in zip(languages, chosen, strict=True)],
+            [prompts[g] for g in languages],
+            pad,
+        )
         return loss, {"right": right}
 
     options = LoopOptions(steps=steps, learning_rate=8e-4, weight_decay=5e-2)
     trained = train_loop(model, loss_of_step, options, work / "report.pt", resume=resume)
     config = {
-        "name": "report", "version": "1", "architecture": "Projector+Gemma2", "encoder": "clip", "languages": list(PROMPTS),
-        **model_config(tokenizer.get_vocab_size(), WIDTH, LAYERS, TOKEN_WIDTH), "train_patients": len(banks), "steps": steps, "batch": batch,
-    }  # fmt: skip
+        "name": "report",
+        "version": "1",
+        "architecture": "Projector+Gemma2",
+        "encoder": "clip",
+        "languages": list(PROMPTS),
+        **model_config(tokenizer.get_vocab_size(), WIDTH, LAYERS, network.encoder.token_width),
+        "train_patients": len(banks),
+        "steps": steps,
+        "batch": batch,
+    }
     save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}

