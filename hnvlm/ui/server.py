@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 import secrets
 from http.cookies import CookieError, SimpleCookie
@@ -160,7 +161,7 @@ def make_routes(access: Access) -> list[Route]:
                 return Response("too large", 413, PRIVATE, "text/plain")
         try:
             data = parse_position(json.loads(body))
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return Response("bad position", 400, PRIVATE, "text/plain")
         token, sid = request.path_params["token"], request.cookies.get(COOKIE)
         stored = access.set_position(token, sid, data.pop("key"), data)
@@ -180,11 +181,17 @@ def parse_position(raw: Any) -> dict[str, Any]:
         ``plane``, ``measurements`` (list of dicts with kind, plane, slice, value, unit, text).
 
     Raises:
-        ValueError, TypeError, KeyError: Anything else than that.
+        ValueError, TypeError, KeyError, OverflowError: Anything else than that.
     """
     index = [int(v) for v in raw["index"]]
     window = [float(v) for v in raw["window"]]
-    if len(index) != 3 or min(index) < 0 or max(index) > 100_000 or len(window) != 2:
+    if (
+        len(index) != 3
+        or min(index) < 0
+        or max(index) > 100_000
+        or len(window) != 2
+        or not all(map(math.isfinite, window))
+    ):
         raise ValueError("index or window out of range")
     measurements = []
     for item in raw.get("measurements", [])[:100]:

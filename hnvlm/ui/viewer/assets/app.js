@@ -1,8 +1,11 @@
 // The viewer: state, what panes there are, and when to draw. Input is in input.js, drawing in draw.js.
 
-import { PLANES, PLANE_NAMES, bestGrid, clamp, fitScale, paneView } from "./geometry.js";
-import { drawBase, drawTop, swipeX } from "./draw.js";
+import { PLANES, clamp } from "./geometry.js";
+import { ACTIONS } from "./actions.js";
+import { drawBase, swipeX } from "./draw.js";
 import { Input } from "./input.js";
+import { drawTop } from "./marks.js";
+import { layoutPanes } from "./panes.js";
 import { Panel } from "./panel.js";
 import { greyTable, rgb } from "./render.js";
 import { CSS } from "./style.js";
@@ -168,47 +171,6 @@ export class Viewer {
     this.refresh();
   }
 
-  layoutPanes() {
-    const s = this.state;
-    const w = this.stage.clientWidth;
-    const h = this.stage.clientHeight;
-    let panes;
-    if (this.comparing) {
-      const shown = s.compare === "panes" ? this.data.series.map((_, n) => n) : [s.compare === "flicker" ? s.flicker : 0];
-      panes = shown.map((series) => ({ series, plane: s.plane }));
-    } else if (this.view === "mpr") panes = PLANE_NAMES.map((plane) => ({ series: 0, plane }));
-    else panes = [{ series: 0, plane: s.plane }];
-    panes.forEach((pane, n) => (pane.slot = n));
-    if (s.maximised !== null && panes[s.maximised]) panes = [panes[s.maximised]];
-    this.placePanes(panes, w, h);
-    for (const pane of panes) {
-      pane.fit = fitScale(pane.rect, this.shape, this.spacing, pane.plane);
-      pane.view = paneView(pane.rect, this.shape, this.spacing, pane.plane, s.zoom, s.centre, pane.fit);
-      pane.index = s.pos[PLANES[pane.plane].w];
-    }
-    if (s.active >= panes.length) s.active = 0;
-    this.panes = panes;
-  }
-
-  placePanes(panes, w, h) {
-    if (this.view === "mpr" && panes.length === 3) {
-      const left = Math.round(w * 0.62);
-      const half = Math.round(h / 2);
-      panes[0].rect = { x: 0, y: 0, w: left - 1, h };
-      panes[1].rect = { x: left, y: 0, w: w - left, h: half - 1 };
-      panes[2].rect = { x: left, y: half, w: w - left, h: h - half };
-      return;
-    }
-    const p = PLANES[panes[0].plane];
-    const aspect = (this.shape[p.u] * this.spacing[p.u]) / (this.shape[p.v] * this.spacing[p.v]);
-    const [cols, rows] = bestGrid(panes.length, w, h, aspect);
-    panes.forEach((pane, n) => {
-      const x = Math.round(((n % cols) * w) / cols);
-      const y = Math.round((Math.floor(n / cols) * h) / rows);
-      pane.rect = { x, y, w: Math.round((((n % cols) + 1) * w) / cols) - x - 1, h: Math.round(((Math.floor(n / cols) + 1) * h) / rows) - y - 1 };
-    });
-  }
-
   swipeX(pane) {
     return swipeX(this, pane);
   }
@@ -290,42 +252,8 @@ export class Viewer {
     this.refresh();
   }
 
-  cycle(list, current) {
-    return list[(list.indexOf(current) + 1) % list.length];
-  }
-
   act(name) {
-    const s = this.state;
-    const hasPair = this.comparing && this.data.series.length > 1;
-    const actions = {
-      invert: () => (s.invert = !s.invert),
-      crosshair: () => (s.crosshair = !this.crosshairOn),
-      structures: () => (s.structures = this.cycle(["outline", "fill", "off"], s.structures)),
-      dose: () => (s.dose = !s.dose),
-      boxes: () => (s.boxes = !s.boxes),
-      list: () => (s.list = !this.sideOpen),
-      reset: () => this.resetView(),
-      help: () => this.panel.showHelp(this.panel.help.hidden),
-      layout: () => this.setView(this.comparing ? this.cycle(PLANE_NAMES, s.plane) : this.view === "mpr" ? "axial" : "mpr"),
-      length: () => (s.tool = s.tool === "length" ? "window" : "length"),
-      roi: () => (s.tool = s.tool === "roi" ? "window" : "roi"),
-      erase: () => s.measures.pop(),
-      flicker: () => {
-        if (!hasPair) return;
-        s.flicker = s.compare === "flicker" ? 1 - s.flicker : 1;
-        Object.assign(s, { compare: "flicker", maximised: null });
-      },
-      swipe: () => {
-        if (hasPair) Object.assign(s, { compare: s.compare === "swipe" ? "panes" : "swipe", maximised: null });
-      },
-      pick: () => this.trigger("picked", { index: [...s.pos], id: "", n: performance.now() }),
-      cancel: () => {
-        if (!this.panel.help.hidden) this.panel.showHelp(false);
-        else Object.assign(s, { tool: "window", compare: "panes" });
-        this.draft = null;
-      },
-    };
-    actions[name]();
+    ACTIONS[name](this, this.state);
     this.refresh();
   }
 
@@ -376,7 +304,7 @@ export class Viewer {
     if (!this.data || !this.ratio) return;
     const began = performance.now();
     if (this.baseDirty) {
-      this.layoutPanes();
+      this.panes = layoutPanes(this);
       this.panel.sync();
       drawBase(this);
       this.baseDirty = false;

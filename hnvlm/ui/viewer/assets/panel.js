@@ -85,7 +85,7 @@ export class Panel {
     if (v.data.dose) parts.push(this.toggle("dose", "Dose (d)", () => s.dose, () => v.act("dose")));
     if (v.data.boxes.length) parts.push(this.toggle("boxes", "Findings (b)", () => s.boxes, () => v.act("boxes")));
     if (v.comparing) {
-      parts.push(gap());
+      parts.push(gap(), this.toggle("Panes", "All pictures side by side (Esc)", () => s.compare === "panes", () => v.act("panes")));
       parts.push(this.toggle("Flicker", "One picture, switch original and synthetic (f)", () => s.compare === "flicker", () => v.act("flicker")));
       parts.push(this.toggle("Swipe", "One picture with a movable divider (w)", () => s.compare === "swipe", () => v.act("swipe")));
     }

@@ -1,0 +1,166 @@
+"""What goes to the browser: encoding, structures, refusals; and the page side without a server."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from hnvlm.errors import FrameOfReferenceError, UsageError
+from hnvlm.imaging.volume import Volume
+from hnvlm.ui.blobs import BlobStore
+from hnvlm.ui.viewer import Dose, Overlay, Series
+from hnvlm.ui.viewer.series import (
+    check_grids,
+    display_tables,
+    dose_blob,
+    mask_blob,
+    pack_masks,
+    structure_list,
+    to_int16,
+    volume_blob,
+)
+
+SHAPE = (5, 4, 3)
+SPACING = (3.0, 1.25, 2.0)
+
+
+def volume(fill: float = 0, **kwargs) -> Volume:
+    return Volume(np.full(SHAPE, fill, np.float32), kwargs.pop("spacing", SPACING), **kwargs)
+
+
+@pytest.fixture
+def store():
+    made = BlobStore()
+    yield made
+    made.clear()
+
+
+def test_hu_is_rounded_clipped_and_air_where_unknown() -> None:
+    values = np.array([[[0.4, 0.6, -0.6, 40000, -40000, np.nan, np.inf]]], np.float32)
+    assert to_int16(values).tolist() == [[[0, 1, -1, 32767, -32768, -1024, 32767]]]
+    exact = np.zeros((1, 1, 1), np.int16)
+    assert to_int16(exact) is exact
+
+
+def test_overlapping_structures_keep_their_bits() -> None:
+    a, b = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    a[0, 0, :2] = True
+    b[0, 0, 1:] = True
+    packed = pack_masks({"A": a, "B": b})
+    assert packed.dtype == np.uint8 and packed[0, 0].tolist() == [1, 3, 2] and packed[1:].max() == 0
+
+
+@pytest.mark.parametrize(("n", "dtype"), [(8, np.uint8), (9, np.uint16), (17, np.uint32), (32, np.uint32)])
+def test_bits_fit_the_number_of_structures(n: int, dtype: type) -> None:
+    packed = pack_masks({str(i): np.ones((1, 1, 1), bool) for i in range(n)})
+    assert packed.dtype == dtype and int(packed.max()) == 2**n - 1
+
+
+def test_too_many_or_uneven_structures_are_refused() -> None:
+    with pytest.raises(UsageError, match="32"):
+        pack_masks({str(i): np.ones((1, 1, 1), bool) for i in range(33)})
+    with pytest.raises(UsageError, match="different shapes"):
+        pack_masks({"A": np.ones((1, 1, 1), bool), "B": np.ones((2, 1, 1), bool)})
+
+
+def test_same_shape_different_content_gets_different_blobs(store) -> None:
+    first, second = volume(1), volume(2)
+    a, b = volume_blob(store, first), volume_blob(store, second)
+    assert a.id != b.id and a.slab(0, 1) != b.slab(0, 1)
+    assert volume_blob(store, volume(1)) is a  # same content, another object
+    masks = {"A": np.zeros(SHAPE, bool)}
+    masks["A"][1, 1, 1] = True
+    moved = {"A": np.roll(masks["A"], 1, axis=2)}
+    assert mask_blob(store, Overlay(masks)).id != mask_blob(store, Overlay(moved)).id
+
+
+def test_dose_travels_in_hundredths_of_a_gray(store) -> None:
+    gy = np.zeros(SHAPE, np.float32)
+    gy[2, 1, 1] = 66.127
+    blob = dose_blob(store, Dose(Volume(gy, SPACING)))
+    assert np.frombuffer(blob.slab(2, 3), "<u2").reshape(SHAPE[1:])[1, 1] == 6613
+
+
+def test_structure_list_has_volume_and_a_voxel_inside() -> None:
+    ring = np.zeros((5, 7, 7), bool)
+    ring[2:4, 1:6, 1:6] = True
+    ring[2:4, 2:5, 2:5] = False  # hollow: the centre of mass is not inside
+    empty = np.zeros_like(ring)
+    listed = structure_list(Overlay({"Bone_Mandible": ring, "Odd": empty}, {"Odd": "#010203"}), 0.0075)
+    assert listed[0]["ml"] == round(2 * 16 * 0.0075, 1)
+    assert ring[tuple(listed[0]["jump"])] and listed[1]["jump"] is None and listed[1]["colour"] == "#010203"
+    assert listed[0]["colour"] == display_tables()["structures"]["colours"]["Bone_Mandible"]
+
+
+def test_what_is_not_on_the_grid_is_refused() -> None:
+    ct = Series(volume(), "CT")
+    assert check_grids([ct], None, None) is ct.volume
+    with pytest.raises(FrameOfReferenceError, match="Other"):
+        check_grids([ct, Series(volume(spacing=(3.0, 1.25, 2.1)), "Other")], None, None)
+    with pytest.raises(FrameOfReferenceError, match="Cord"):
+        check_grids([ct], Overlay({"Cord": np.zeros((5, 3, 4), bool)}), None)
+    with pytest.raises(FrameOfReferenceError, match="dose"):
+        check_grids([ct], None, Dose(volume(origin_mm=(1.0, 0.0, 0.0))))
+    framed = Series(volume(frame_of_reference_uid="1.2"), "CT")
+    with pytest.raises(FrameOfReferenceError):
+        check_grids([framed, Series(volume(frame_of_reference_uid="1.3"), "Other")], None, None)
+
+
+@pytest.mark.parametrize("of", [None, (0,), (0, 2), (-1, 0), (0, 7)])
+def test_difference_must_name_two_images(of) -> None:
+    shown = [Series(volume(), "CT"), Series(volume(), "Edited", "synthetic"), Series(None, "D", "difference", of=of)]
+    with pytest.raises(UsageError):
+        check_grids(shown, None, None)
+    with pytest.raises(UsageError):
+        check_grids([], None, None)
+
+
+def test_tables_name_their_source_and_cover_the_keys() -> None:
+    tables = display_tables()
+    assert all(tables[name]["source"] for name in ("presets", "isodose", "structures"))
+    assert [p["key"] for p in tables["presets"]["list"]] == list("12345678")
+    levels = [level["percent"] for level in tables["isodose"]["levels"]]
+    assert levels == sorted(levels, reverse=True)
+
+
+def test_without_its_server_the_page_says_so_and_hands_out_nothing() -> None:
+    def page() -> None:
+        import numpy as np
+        import streamlit as st
+
+        from hnvlm.imaging.volume import Volume
+        from hnvlm.ui.viewer import Series, jump_to, show
+
+        jump_to("v", 2)
+        state = show("v", [Series(Volume(np.zeros((6, 4, 2), np.int16), (1, 1, 1)), "CT")])
+        st.text(str(state.index))
+
+    run = AppTest.from_function(page).run(timeout=60)
+    assert not run.exception
+    assert "hnvlm serve" in run.info[0].value
+    assert run.text[0].value == "(3, 2, 1)"
+
+
+def test_component_mounts_in_a_page_test_when_served(monkeypatch) -> None:
+    def page() -> None:
+        import numpy as np
+        import streamlit as st
+
+        import hnvlm.ui.viewer as viewer
+        from hnvlm.imaging.volume import Volume
+
+        viewer.browser_id = lambda: "a-browser-cookie-value-1"
+        masks = {"Cord": np.ones((6, 4, 2), bool)}
+        ct = viewer.Series(Volume(np.zeros((6, 4, 2), np.int16), (1, 1, 1)), "CT")
+        st.text(str(viewer.show("v", [ct], masks=masks, goto=4).index))
+
+    from hnvlm.ui import viewer
+    from hnvlm.ui.access import ACCESS
+
+    monkeypatch.setattr(ACCESS, "serving", True)
+    monkeypatch.setattr(viewer, "browser_id", viewer.browser_id)
+    run = AppTest.from_function(page).run(timeout=60)
+    assert not run.exception and not run.info
+    assert run.text[0].value == "(3, 2, 1)"
+    assert run.run(timeout=60).text[0].value == "(3, 2, 1)" and not run.exception
