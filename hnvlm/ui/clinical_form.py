@@ -1,0 +1,105 @@
+"""The clinical form: every answer goes into the store at once, every question may stay unknown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from hnvlm.errors import UsageError
+from hnvlm.services import planning
+from hnvlm.services.context import App
+from hnvlm.ui import state
+from hnvlm.ui.errors import handled
+
+UNKNOWN = "unknown"
+_CHOICE_TYPES = ("choice", "yes_no")
+_OPEN = ("Disease",)
+
+
+def show(app: App, case_id: str) -> None:
+    """Show the form, grouped; each field says what its answer would change."""
+    answers = planning.load_form(app, case_id)
+    fields = planning.form_fields()
+    st.caption(f"{len(answers)} of {len(fields)} answered. Each answer is kept at once; what is not known stays open.")
+    for group in dict.fromkeys(f.group for f in fields):
+        members = [f for f in fields if f.group == group]
+        with st.expander(group, expanded=group in _OPEN, key=f"form-{case_id}-{group}"):
+            known = sum(f.id in answers for f in members)
+            st.caption(f"{known} of {len(members)} answered")
+            columns = st.columns(2, gap="small")
+            for n, question in enumerate(members):
+                with columns[n % 2]:
+                    _field(app, case_id, question, answers.get(question.id))
+
+
+def _key(case_id: str, field_id: str) -> str:
+    return f"form-{case_id}-{field_id}"
+
+
+def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
+    key = _key(case_id, question.id)
+    if key not in st.session_state:
+        st.session_state[key] = _to_widget(question, answer)
+    label = question.label + (f" ({question.unit})" if question.unit else "")
+    common = {"key": key, "help": _help(question), "on_change": handled(_store), "args": (app, case_id, question)}
+    if question.type in _CHOICE_TYPES:
+        st.selectbox(label, [UNKNOWN, *(c for c in question.choices if c != UNKNOWN)], format_func=words, **common)
+    elif question.type == "multi":
+        choices = [c for c in question.choices if c != UNKNOWN]
+        st.multiselect(label, choices, format_func=words, placeholder="not known", **common)
+    elif question.type == "text":
+        st.text_input(label, placeholder="not known", **common)
+    else:
+        _number(label, question, common)
+    if message := st.session_state.get(f"{key}-error"):
+        st.error(message)
+
+
+def _number(label: str, question: Any, common: dict[str, Any]) -> None:
+    kind = int if question.type == "integer" else float
+    low, high = (None if v is None else kind(v) for v in (question.minimum, question.maximum))
+    st.number_input(
+        label, min_value=low, max_value=high, value=None, step=kind(1), placeholder="not known",
+        format=None if kind is int else "%g", **common,
+    )  # fmt: skip
+
+
+def _help(question: Any) -> str | None:
+    changes = f"Changes {question.changes}." if question.changes else ""
+    return " ".join(p for p in (question.help and question.help.rstrip(".") + ".", changes) if p) or None
+
+
+def words(choice: str) -> str:
+    """Return a choice of the tables as a person would write it."""
+    if choice == UNKNOWN:
+        return "not known"
+    text = choice.replace("_", " ")
+    return text[0].upper() + text[1:]
+
+
+def _to_widget(question: Any, answer: Any) -> Any:
+    if question.type == "yes_no":
+        return UNKNOWN if answer is None else "yes" if answer else "no"
+    if question.type == "choice":
+        return UNKNOWN if answer is None else answer
+    if question.type == "multi":
+        return [] if answer is None else (list(answer) or ["none"])
+    if question.type == "text":
+        return answer or ""
+    if answer is None:
+        return None
+    return int(answer) if question.type == "integer" else float(answer)
+
+
+def _store(app: App, case_id: str, question: Any) -> None:
+    """Store one answer; a wrong one is named beside its field and the others are not lost."""
+    key = _key(case_id, question.id)
+    form = dict(planning.load_form(app, case_id))
+    form.pop(question.id, None)
+    try:
+        planning.save_form(app, case_id, form | {question.id: st.session_state.get(key)}, who=state.who())
+    except UsageError as error:
+        st.session_state[f"{key}-error"] = error.message
+    else:
+        st.session_state.pop(f"{key}-error", None)

@@ -1,0 +1,85 @@
+"""Facts of a counterfactual: what was asked, what is there, what stayed the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from hnvlm.ui import html
+
+_ASKED = (("op", "Operation"), ("kind", "Lesion"), ("site", "Site"), ("place", "Place"), ("side", "Side"),
+          ("level", "Level"), ("size_mm", "Size, mm"), ("texture", "Texture"))  # fmt: skip
+_WORDS = {
+    "max_abs_hu_outside": "Largest change outside the edit",
+    "found": "Lesion found in the result",
+    "side_right": "Side as asked",
+    "level_right": "Level as asked",
+    "edits": "Places changed",
+    "lesions_before": "Lesions seen before",
+    "lesions_after": "Lesions seen after",
+    "understood": "Sentences acted on",
+}
+
+
+def show(payload: Mapping[str, Any]) -> None:
+    """Show asked against measured, the region and the proof that the rest is the original."""
+    st.markdown("**Asked**")
+    asked = payload["asked"]
+    html.facts([("Text", payload["text"]), *((label, words(asked[key])) for key, label in _ASKED if asked.get(key))])
+    st.markdown("**Measured in the result**")
+    html.facts([(name_of(key), words(value)) for key, value in payload["text_match"].items()] or [("Nothing", "–")])
+    st.markdown("**Kept from the original**")
+    html.facts([(name_of(key), _hu(key, value)) for key, value in payload["identity"].items()])
+    st.markdown("**Edited region**")
+    html.facts([*region(payload["edit_box_mm"], payload.get("box")), ("Made in", f"{payload['seconds']:.0f} s"),
+                ("Seed", str(payload["seed"])), ("Model", str(payload["model"]))])  # fmt: skip
+
+
+def name_of(key: str) -> str:
+    """Return a key of the facts in words."""
+    text = _WORDS.get(key) or key.removesuffix("_hu").removesuffix("_mm").replace("_", " ")
+    return text[0].upper() + text[1:]
+
+
+def words(value: Any) -> str:
+    """Return a value of the facts in words: lists and records flattened, numbers with few digits."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "not measured"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, Mapping):
+        return ", ".join(_pair(k, v) for k, v in value.items() if v not in (None, ""))
+    if isinstance(value, list | tuple):
+        return "; ".join(words(v) for v in value) or "none"
+    return str(value).replace("_", " ")
+
+
+def _pair(key: str, value: Any) -> str:
+    if key == "size_mm":
+        return f"{words(value)} mm"
+    return f"score {words(value)}" if key == "score" else words(value)
+
+
+def _hu(key: str, value: Any) -> str:
+    text = words(value)
+    return f"{text} HU" if "hu" in key.split("_") and isinstance(value, int | float) else text
+
+
+def region(box: Any, voxels: Sequence[int] | None = None) -> list[tuple[str, str]]:
+    """Return the size of the edited region in millimetres along the patient's directions, and its slices.
+
+    Args:
+        box: ((z0, y0, x0), (z1, y1, x1)) in LPS millimetres, or None when nothing was changed.
+        voxels: (z0, y0, x0, z1, y1, x1), end exclusive.
+    """
+    if box is None:
+        return [("Region", "nothing was changed")]
+    (z0, y0, x0), (z1, y1, x1) = box
+    size = f"{abs(x1 - x0):.0f} mm across, {abs(y1 - y0):.0f} mm front to back, {abs(z1 - z0):.0f} mm up and down"
+    # The viewer counts slices from 1; the voxel box ends exclusive.
+    where = [("Axial slices", f"{voxels[0] + 1} to {voxels[3]}")] if voxels else []
+    return [("Size", size), *where]

@@ -1,0 +1,145 @@
+"""Counterfactual: describe what the CT should show, and see it drawn into this patient's CT."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hnvlm.services import availability, context, counterfactual, reporting
+from hnvlm.store import CaseRecord, ResultRecord
+from hnvlm.ui import badges, casebar, edit_facts, html, jobs, picture, state
+from hnvlm.ui.errors import guard, handled
+from hnvlm.ui.viewer import Series, jump_to
+from hnvlm.ui.viewer import show as show_viewer
+
+HEIGHT = 656
+VIEWER = "counterfactual"
+EXAMPLES = (
+    "Necrotic node in left level II, 22 mm",
+    "Remove the node in right level III",
+    "Mass of the right palatine tonsil, 30 mm",
+    "No mass and no enlarged nodes",
+)
+
+
+def main() -> None:
+    app = context.app()
+    case = casebar.require(app, "This page draws what you describe into the open case's CT.")
+    edits = counterfactual.list_for_case(app, case.id)
+    left, right = st.columns([1, 2.4], gap="small")
+    with left, st.container(height=HEIGHT, key="request"), guard():
+        chosen = request_side(app, case, edits)
+    with right, guard():
+        pictures(app, case, chosen)
+
+
+def request_side(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord | None:
+    in_scope = casebar.scope_notice(app, case)
+    reason = availability.why_not(app, "counterfactual")
+    busy = bool(app.jobs.active(case.id))
+    key = f"wish-{case.id}"
+    if key not in st.session_state:
+        st.session_state[key] = st.session_state.get(f"_{key}", "")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown("**What should the CT show?**", width="stretch")
+        with st.popover("Start from", type="tertiary"):
+            starts(app, case, key)
+    text = st.text_area("What the CT should show", key=key, height=96, max_chars=counterfactual.MAX_TEXT,
+                        placeholder=EXAMPLES[0], label_visibility="collapsed")  # fmt: skip
+    st.session_state[f"_{key}"] = text
+    st.caption(counterfactual.understood(text) or "Type a sentence, then click outside the box or press Ctrl+Enter.")
+    run, seed = st.columns([1, 1], vertical_alignment="bottom")
+    # Not disabled while the box is empty: the text only arrives when the box loses focus, which is this click.
+    run.button("Run", type="primary", key="run-edit", disabled=bool(reason) or busy or not in_scope, width="stretch",
+               on_click=handled(start), args=(app, case.id))  # fmt: skip
+    seed.number_input("Seed", 0, 9999, 0, key="edit-seed", help="Another seed draws another variant.")
+    if reason:
+        st.caption(reason)
+    jobs.panel(app, case.id, ["counterfactual", "export"])
+    if not edits:
+        if in_scope and not busy and not reason:
+            st.caption("No counterfactual of this case yet.")
+        return None
+    return earlier(app, case, edits)
+
+
+def starts(app, case: CaseRecord, key: str) -> None:
+    report = reporting.latest(app, case.id, st.session_state.get("_language", "en"))
+    st.button("Edit the report", key="from-report", disabled=report is None, on_click=handled(prefill),
+              args=(key, report.payload["text"] if report else "", case.id), width="stretch",
+              help=None if report else "There is no report of this case yet.")  # fmt: skip
+    for n, example in enumerate(EXAMPLES):
+        st.button(example, key=f"example-{n}", on_click=handled(prefill), args=(key, example, None), width="stretch")
+
+
+def prefill(key: str, text: str, report_of: str | None) -> None:
+    st.session_state[key] = text[: counterfactual.MAX_TEXT]
+    st.session_state["_wish_from_report"] = report_of
+
+
+def start(app, case_id: str) -> None:
+    text = st.session_state.get(f"wish-{case_id}", "")
+    seed = int(st.session_state.get("edit-seed", 0))
+    job_id = counterfactual.start(app, case_id, text, seed=seed, who=state.who())
+    jobs.started(job_id)
+    st.session_state["_edit_choice"] = None  # show the new one when it is there
+
+
+def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
+    names = {e.id: f"{casebar.when(e.created)}  {e.payload['text'][:60]}" for e in edits}
+    key = f"edit-choice-{case.id}-{len(edits)}"
+    number = st.selectbox(f"Counterfactuals of this case ({len(edits)})", list(names), format_func=names.get, key=key)
+    chosen = next(e for e in edits if e.id == number)
+    badges.synthetic()
+    edit_facts.show(chosen.payload)
+    wording(app, case, chosen)
+    export(app, chosen)
+    return chosen
+
+
+def wording(app, case: CaseRecord, chosen: ResultRecord) -> None:
+    report = reporting.latest(app, case.id, st.session_state.get("_language", "en"))
+    if report is not None:
+        with st.expander("Words against the report", key="wording"):
+            st.caption("Added words are underlined, words of the report that are left out are struck through.")
+            html.diff_block(reporting.word_diff(report.payload["text"], chosen.payload["text"]))
+
+
+def export(app, chosen: ResultRecord) -> None:
+    packed = counterfactual.archive_path(app, chosen.id)
+    if packed.is_file():
+        st.download_button(
+            "Download NIfTI, DICOM and PNG (SYNTHETIC)", packed.read_bytes, packed.name, "application/zip",
+            key=f"download-{chosen.id}", icon=":material/download:", on_click="ignore",
+        )  # fmt: skip
+    else:
+        st.button("Prepare export (NIfTI, DICOM, PNG)", key=f"export-{chosen.id}", on_click=handled(prepare),
+                  args=(app, chosen.id), disabled=bool(app.jobs.active(chosen.case_id, "export")))  # fmt: skip
+
+
+def prepare(app, result_id: int) -> None:
+    jobs.started(counterfactual.start_export(app, result_id, who=state.who()))
+
+
+def pictures(app, case: CaseRecord, chosen: ResultRecord | None) -> None:
+    series = [picture.original(app, case, "Original")]
+    if chosen is None:
+        show_viewer(f"{VIEWER}-none", series, window=picture.window(case), height=HEIGHT, case=case.id)
+        return
+    with_difference = st.toggle("Show the difference in HU (red denser, blue less dense)", key="difference")
+    series.append(picture.synthetic(app, case, chosen))
+    if with_difference:
+        series.append(Series(None, "Difference", "difference", of=(0, 1)))
+    aim(chosen)
+    show_viewer(VIEWER, series, layout="side_by_side", window=picture.window(case), height=HEIGHT - 44, case=case.id)
+
+
+def aim(chosen: ResultRecord) -> None:
+    """Send the viewer to the edit when another one is shown."""
+    box = chosen.payload["box"]
+    if box is not None and st.session_state.get("_aimed") != chosen.id:
+        z0, y0, x0, z1, y1, x1 = box
+        jump_to(VIEWER, [(z0 + z1) // 2, (y0 + y1) // 2, (x0 + x1) // 2])
+        st.session_state["_aimed"] = chosen.id
+
+
+main()
