@@ -195,6 +195,9 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
         )
         return Modality(None, "", None, options, branches, why)
     drafted = _path(kb, lead, context)
+    if drafted is None:
+        why = "cisplatin is contraindicated and the tables hold no sourced alternative here"
+        return Modality(None, "", None, options, branches, why)
     return Modality(drafted, _label(kb, lead, drafted), lead, options, branches)
 
 
@@ -209,13 +212,16 @@ def _label(kb: KnowledgeBase, lead: Option, drafted: str) -> str:
     return entry["label"]
 
 
-def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any]) -> str:
-    """Within an entry take the first whole treatment with radiotherapy, without drugs where they are ruled out."""
+def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any]) -> str | None:
+    """Within an entry take the first whole treatment with radiotherapy, without drugs where they are ruled out.
+
+    None when the entry rests on cisplatin, cisplatin is contraindicated and the tables know no way around.
+    """
     whole = [t for t in lead.actions if action(kb, t)["kind"] in ("primary", "systemic")]
     with_rt = [t for t in whole if "rt" in action(kb, t)["modalities"]] or whole
     if uses_cisplatin(kb, with_rt[0]) and lookup(context, "patient.cisplatin_eligible") is False:
-        instead = kb["actions"]["without_cisplatin"]
-        return instead.get(context["case"]["site"]) or instead[action(kb, with_rt[0])["rt"]]
+        table = "without_cisplatin_nasopharynx" if context["case"]["site"] == "nasopharynx" else "without_cisplatin"
+        return kb["actions"][table].get(action(kb, with_rt[0])["rt"])
     if lookup(context, "plan.concurrent_systemic") == "none":
         kind = action(kb, with_rt[0])["rt"]
         local = [t for t in with_rt if "systemic" not in action(kb, t)["modalities"] and action(kb, t)["rt"] == kind]

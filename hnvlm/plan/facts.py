@@ -23,6 +23,8 @@ def plan_facts(
     """Return ``plan.*`` as the contradiction rules read it."""
     drafted = [kb.entry(s.id) for s in systemic if s.status == "drafted"]
     agents = {drug for entry in drafted for drug in _DRUGS if drug in entry["agent"]}
+    if any("platinum" in entry["agent"] for entry in drafted):
+        agents.add("carboplatin")  # platinum of choice: counted as the one that the kidney limits less
     token = action(kb, modality.drafted) if modality.drafted else {"modalities": []}
     plan: dict[str, Any] = {
         "intent": context["case"].get("intent"), "side": context["case"].get("side"), "agents": sorted(agents),
@@ -30,7 +32,11 @@ def plan_facts(
         "larynx_preservation": bool(token.get("preserves_larynx")), "clinician_reviewed": False,
         "n_uncited_statements": 0, "kb_ids_unverified": _unverified(kb, modality, prescription, systemic),
     }  # fmt: skip
-    if context.get("plan", {}).get("concurrent_systemic") == "none":
+    if modality.drafted is None:
+        plan["no_chemo_reason"] = "no treatment is drafted"
+    elif plan["intent"] == "palliative":
+        plan["no_chemo_reason"] = "palliative intent"
+    elif context.get("plan", {}).get("concurrent_systemic") == "none":
         plan["no_chemo_reason"] = "form: systemic treatment not possible or not wanted"
     elif eligibility is not None and eligibility.verdict == "contraindicated":
         plan["no_chemo_reason"] = "cisplatin is contraindicated"

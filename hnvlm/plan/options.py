@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from hnvlm.plan.conditions import Context, judge, lookup
+from hnvlm.plan.conditions import Context, holds, judge, lookup
 from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import Document, KnowledgeBase, documents
 
@@ -32,7 +32,7 @@ class Option:
     sources: tuple[Document, ...]
     verified: bool
     depends_on: tuple[str, ...] = ()
-    rank: tuple[int, int] = (2, 3)
+    rank: tuple[int, int, int] = (2, 3, 1)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -144,10 +144,12 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         if verdict is not None and verdict.truth is False:
             continue
         depends = tuple(sorted(verdict.missing)) if verdict is not None and verdict.truth is None else ()
+        if depends and "ask_when" in entry and not holds(entry["ask_when"], context):
+            continue
         option = Option(
             entry["id"], tokens, tuple(action(kb, t)["label"] for t in tokens),
             entry.get("principle", "") if entry["verified"] else "", entry.get("strength", ""), documents(entry),
-            entry["verified"], depends, (specificity, _STRENGTH_ORDER.get(entry.get("strength", ""), 1)),
+            entry["verified"], depends, (specificity, _STRENGTH_ORDER.get(entry.get("strength", ""), 1), entry.get("precedence", 1)),
         )  # fmt: skip
         group = "unverified" if not option.verified else "avoid" if avoid else "depends" if depends else "applies"
         groups[group].append(option)
@@ -177,8 +179,10 @@ def systemic_option(kb: KnowledgeBase, agent_id: str, status: str, reason: str =
 
 
 def uses_cisplatin(kb: KnowledgeBase, token: str) -> bool:
-    """Whether an option token rests on concurrent cisplatin."""
-    return bool(_CISPLATIN_AGENTS & set(action(kb, token).get("agents", ())))
+    """Whether an option token rests on cisplatin."""
+    return action(kb, token).get("cisplatin", False) or bool(
+        _CISPLATIN_AGENTS & set(action(kb, token).get("agents", ()))
+    )
 
 
 def systemic_options(

@@ -30,6 +30,7 @@ _JOINED_TNM = re.compile(r"(?<![A-Za-z0-9])[cp]?(T(?:is|[0-4][ab]?))(N[0-3][abc]
 _STAGE = re.compile(r"\bstage\s+(?:group\s+)?(0|IV[ABC]?|I{1,3})(?![A-Za-z0-9])", re.IGNORECASE)
 _TARGET = re.compile(r"\b(?:PTV|CTV|GTV)_?\d{2,4}\b", re.IGNORECASE)
 _HEDGES = re.compile(r"\b(?:could|would|may|might|if|possible|possibly)\b", re.IGNORECASE)
+_REFERENCE = re.compile(r"\[S\d+\] ")
 _TAGS = re.compile(r"\[S\d+\]")
 _WORDS = {
     "dose_gy": "Gy", "fractions": "fractions", "fractions_per_week": "fractions a week", "mg_m2": "mg/m2", "mm": "mm",
@@ -53,9 +54,12 @@ def figures(text: str) -> list[Figure]:
     """Find every dose, fraction number, drug dose, length, TNM category and stage group; the source list is skipped."""
     found: list[Figure] = []
     offset = 0
+    in_sources = False
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        if line.strip() == SOURCES_HEADING:
-            break
+        in_sources = in_sources or line.strip() == SOURCES_HEADING
+        if in_sources and _REFERENCE.match(line):
+            offset += len(line)
+            continue
         found += [
             Figure(kind, value, line[a:b], offset + a, offset + b, number) for kind, value, a, b in _in_line(line)
         ]

@@ -33,7 +33,8 @@ _OPERATORS = {
 # Staging facts whose question in the form has another id.
 _FORM_ID_OF_FACT = {
     "size_cm": "tumour_size_mm", "n_pos": "nodes_n_pos", "laterality": "nodes_laterality",
-    "max_node_cm": "nodes_max_mm", "ene_path": "ene_path", "tumour.size_cm": "tumour_size_mm", "nodes.max_node_cm": "nodes_max_mm",
+    "max_node_cm": "nodes_max_mm", "ene_path": "ene_path",
+    "tumour.size_cm": "tumour_size_mm", "nodes.max_node_cm": "nodes_max_mm",
 }  # fmt: skip
 
 
