@@ -123,6 +123,10 @@ def _in_setting(entry: dict[str, Any], kinds: Iterable[str], context: Context) -
     return setting == "definitive" or _mentions(when, "case.setting")
 
 
+def _rank(entry: dict[str, Any], specificity: int) -> tuple[int, int, int]:
+    return specificity, _STRENGTH_ORDER.get(entry.get("strength", ""), 1), entry.get("precedence", 1)
+
+
 def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
     """Match every entry of the option table against a staged case.
 
@@ -149,7 +153,7 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         option = Option(
             entry["id"], tokens, tuple(action(kb, t)["label"] for t in tokens),
             entry.get("principle", "") if entry["verified"] else "", entry.get("strength", ""), documents(entry),
-            entry["verified"], depends, (specificity, _STRENGTH_ORDER.get(entry.get("strength", ""), 1), entry.get("precedence", 1)),
+            entry["verified"], depends, _rank(entry, specificity),
         )  # fmt: skip
         group = "unverified" if not option.verified else "avoid" if avoid else "depends" if depends else "applies"
         groups[group].append(option)
