@@ -55,12 +55,40 @@ def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:
     return folders[:limit]
 
 
+MEASURED = "<!-- measured: written by hnvlm evaluate -->"
+
+
 def write_metrics(pack: ModelPack, model: str, evaluation: str, result: dict[str, Any], command: str) -> None:
-    """Record an evaluation in the model's metrics.json (other evaluations in it are kept)."""
+    """Record an evaluation in the model's metrics.json (other evaluations in it are kept) and in its card."""
     path = pack.folder / model / "metrics.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     known[evaluation] = {"command": command, **{k: result[k] for k in ("n_cases", "metrics")}}
     path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    refresh_card(pack.folder / model, known)
+
+
+def refresh_card(folder: Path, metrics: dict[str, Any]) -> None:
+    """Rewrite the measured part of a model card (everything after its marker) from metrics.json."""
+    card = folder / "README.md"
+    if not card.exists():
+        return
+    head = card.read_text(encoding="utf-8").split(MEASURED)[0].rstrip()
+    lines = [head, "", MEASURED]
+    for evaluation, result in metrics.items():
+        lines += ["", f"`{result['command']}` ({result['n_cases']} cases)", "", "| measure | value |", "|---|---|"]
+        lines += [f"| {name} | {_shown(value)} |" for name, value in result["metrics"].items() if name != "per_label"]
+    card.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _shown(value: Any) -> str:
+    """One metric as a table cell: a share with n and interval, a mean with spread, or plain."""
+    if not isinstance(value, dict):
+        return str(value)
+    if "low" in value:
+        return f"{value['value']} (95 % {value['low']}-{value['high']}, n {value['n']})"
+    if "mean" in value:
+        return f"{value['mean']} +- {value['sd']} (n {value['n']})"
+    return "; ".join(f"{k}: {_shown(v)}" for k, v in value.items())
 
 
 def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:

@@ -30,6 +30,7 @@ from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_to
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.text_tower import TextReader, read_facts, token_features
 from hnvlm.types import (
+    TARGET_NAMES,
     Counterfactual,
     Finding,
     Progress,
@@ -147,7 +148,11 @@ class ModelPack:
     def segment(self, volume: Volume, *, progress: Progress = no_progress) -> Segmentation:
         """Contour organs at risk and targets."""
         torch.set_num_threads(self.threads)
-        return self.segmenter(volume, progress=progress)
+        found = self.segmenter(volume, progress=progress)
+        if not judge_scope(volume, found.masks).in_scope:
+            # Where there is no neck there is no target of a neck either.
+            found = replace(found, masks={k: m for k, m in found.masks.items() if k not in TARGET_NAMES})
+        return found
 
     def scope(self, volume: Volume, segmentation: Segmentation) -> ScopeVerdict:
         """Say whether this is a head-and-neck CT."""
