@@ -95,9 +95,9 @@ def _orientation_warnings(reader: sitk.ImageFileReader, path: Path) -> list[str]
 
 def _uid(path: Path) -> str:
     """A UID that is the same whenever the same content is read (PS3.5 B.2, the 2.25 root)."""
-    digest = hashlib.sha256(str(path.stat().st_size).encode())
+    # The whole file: an edited copy has the same size and the same first megabyte of air.
     with path.open("rb") as f:
-        digest.update(f.read(1 << 20))
+        digest = hashlib.file_digest(f, "sha256")
     return "2.25." + str(int.from_bytes(digest.digest()[:16], "big"))
 
 

@@ -122,6 +122,8 @@ def test_uid_depends_on_content_alone(tmp_path):
     a = write_nifti(Volume(head(), SPACING, ORIGIN), tmp_path / "a.nii")
     b = tmp_path / "b.nii"
     b.write_bytes(a.read_bytes())
-    c = write_nifti(Volume(head() + 1, SPACING, ORIGIN), tmp_path / "c.nii")
+    edited = head()
+    edited[-1, -1, -1] += 1
+    c = write_nifti(Volume(edited, SPACING, ORIGIN), tmp_path / "c.nii")
     uids = [intake.scan(p)[0].series_uid for p in (a, b, c)]
     assert uids[0] == uids[1] != uids[2] and uids[0].startswith("2.25.")
