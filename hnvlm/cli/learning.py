@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,7 +67,7 @@ def train(
         with _needed(f"train {name}"):
             from hnvlm.train.cli import train as run
 
-        payload = run(name, data, resume, **options)
+        payload = run(name, data, resume, **known_options(run, options))
         out.emit(payload, lambda: _print_pairs(out, payload))
 
 
@@ -85,7 +86,7 @@ def evaluate(
         with _needed(f"evaluate {name}"):
             from hnvlm.evaluate.cli import evaluate as run
 
-        payload = run(name, data, **options)
+        payload = run(name, data, **known_options(run, options))
         out.emit(payload, lambda: _print_pairs(out, payload))
 
 
@@ -106,6 +107,20 @@ def extra_options(args: list[str]) -> dict[str, Any]:
             value, equals = rest.pop(0), "="
         options[key.replace("-", "_")] = _typed(value) if equals else True
     return options
+
+
+def known_options(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options as ``function`` takes them: folders as paths.
+
+    Raises:
+        UsageError: An option the function does not have.
+    """
+    parameters = inspect.signature(function).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        unknown = [key for key in options if key not in parameters]
+        if unknown:
+            raise UsageError(f"There is no option --{unknown[0].replace('_', '-')} here.")
+    return {k: Path(str(v)) if k in ("out", "work") else v for k, v in options.items()}
 
 
 @contextmanager

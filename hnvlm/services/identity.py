@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import os
 import secrets
 import time
 
 from hnvlm.errors import HnvlmError
+from hnvlm.imaging.deidentify import stable_uid
 from hnvlm.services.context import App
 
 
@@ -18,10 +17,7 @@ def map_uid(app: App, uid: str) -> str:
 
     The key never leaves the data folder, so that nobody can test a guessed UID against the store.
     """
-    if not uid:
-        return ""
-    digest = hmac.new(_secret(app), uid.encode(), hashlib.sha256).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+    return stable_uid(uid, _secret(app).hex())
 
 
 def _secret(app: App) -> bytes:

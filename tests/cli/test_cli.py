@@ -297,6 +297,15 @@ def test_train_and_evaluate_pass_everything_on(run, tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+def test_options_are_checked_against_the_function():
+    def run(name, data, *, limit=None, out=None):
+        return {}
+
+    assert learning.known_options(run, {"limit": 3, "out": "x"}) == {"limit": 3, "out": Path("x")}
+    with pytest.raises(Exception, match="--record-all"):
+        learning.known_options(run, {"record_all": True})
+
+
 def test_import_openkbp(run, tmp_path):
     folder = tmp_path / "src" / "valid-pats" / "pt_201"
     folder.mkdir(parents=True)
