@@ -32,8 +32,9 @@ def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
     ct = ct.with_array(to_int16_hu(ct.array))
     masks = {}
     for path in sorted(folder.glob("*.nii.gz")):
-        name = OPENKBP_TO_TG263.get(path.name.removesuffix(".nii.gz"))
-        if name:
+        stem = path.name.removesuffix(".nii.gz")
+        name = OPENKBP_TO_TG263.get(stem, stem)
+        if name in OPENKBP_TO_TG263.values():
             masks[name] = read_volume(path, order=0).array > 0
     return ct, masks
 
@@ -47,7 +48,7 @@ def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:
     data = Path(data)
     if (data / "validation").is_dir():
         data = data / "validation"
-    if data.name == "train":
+    if data.resolve().name == "train":
         raise InputRefusedError(f"{data} is a training folder; numbers are measured on patients never trained on.")
     folders = sorted((p.parent for p in data.glob("*/ct.nii.gz")), key=lambda p: p.name)
     if not folders:

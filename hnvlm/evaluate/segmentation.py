@@ -35,7 +35,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         seconds.append(predicted.seconds)
         for name, mask in truth.items():
             guess = predicted.masks.get(name, np.zeros(ct.shape, bool))
-            if name in ("SpinalCord", "Esophagus"):
+            if name in ("SpinalCord", "Esophagus") and mask.any():
                 slices = np.flatnonzero(mask.any((1, 2)))
                 guess = guess.copy()
                 guess[: slices[0]] = False

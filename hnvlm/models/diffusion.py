@@ -44,9 +44,10 @@ def edited_hu(source_hu: np.ndarray, residual: np.ndarray) -> np.ndarray:
     low = value < -2.0
     as_air = -200.0 + (np.clip(value, -2.5, -2.0) + 2.0) / -0.5 * (AIR_HU + 200.0)
     out = np.where(low, as_air, np.where(np.abs(source_hu) <= WINDOW_HU, plain, SCALE_HU * value))
-    # Where the window clipped both, nothing was asked to change.
-    unchanged = np.abs(residual) < 1e-3
-    return np.where(unchanged, source_hu, out)
+    # Where the window clipped both (dense bone, open air), nothing was asked to change: noise in the residual must not
+    # pull a voxel of 900 HU down to the window's end.
+    both = ((source_hu > WINDOW_HU) & (residual >= 0)) | ((source_hu < -WINDOW_HU) & (residual <= 0))
+    return np.where(both | (np.abs(residual) < 1e-3), source_hu, out)
 
 
 class FilmBlock(nn.Module):

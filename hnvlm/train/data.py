@@ -60,7 +60,7 @@ def case_folders(data: Path) -> list[Path]:
 def training_folders(data: Path) -> list[Path]:
     """Return the folders to train on: ``data/train`` when it exists, else ``data``; never ``validation``."""
     data = Path(data)
-    if data.name == "validation":
+    if data.resolve().name == "validation":
         raise InputRefusedError(f"{data} is the validation folder; models are never trained on it. Give its parent.")
     return case_folders(data / "train" if (data / "train").is_dir() else data)
 
