@@ -75,7 +75,7 @@ def refresh_card(folder: Path, metrics: dict[str, Any]) -> None:
         return
     head = card.read_text(encoding="utf-8").split(MEASURED)[0].rstrip()
     lines = [head, "", MEASURED]
-    for evaluation, result in metrics.items():
+    for result in metrics.values():
         lines += ["", f"`{result['command']}` ({result['n_cases']} cases)", "", "| measure | value |", "|---|---|"]
         lines += [f"| {name} | {_shown(value)} |" for name, value in result["metrics"].items() if name != "per_label"]
     card.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -36,8 +36,10 @@ class CTEncoder(nn.Module):
         super().__init__()
         self.n_structures = n_structures
         self.unet = FoldedUNet(2, n_structures + len(LESION_CHANNELS), widths)
-        # Lesions are rare: start from "almost surely none", so the first steps are not spent on learning that.
-        nn.init.constant_(self.unet.head.bias[n_structures * 8 :], -4.5)
+        # Lesions are rare: start from "probably none, everywhere the same", so that the first steps do not throw away
+        # the segmenter's features.
+        nn.init.zeros_(self.unet.head.weight[n_structures * 8 :])
+        nn.init.constant_(self.unet.head.bias[n_structures * 8 :], -3.0)
 
     @property
     def token_width(self) -> int:

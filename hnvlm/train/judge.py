@@ -16,17 +16,17 @@ from torch import Tensor
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.ct_encoder import LESION_CHANNELS, CTEncoder
 from hnvlm.train.bank import load_bank
-from hnvlm.train.clip import start_from_segmenter
+from hnvlm.train.clip import dense_loss, start_from_segmenter
 from hnvlm.train.compose import compose
 from hnvlm.train.data import CHANNELS, training_folders
 from hnvlm.train.loop import LoopOptions, log, train_loop
-from hnvlm.train.segmenter import WIDTHS, segmentation_loss
+from hnvlm.train.segmenter import WIDTHS
 
 BANK_SEED = 101
 
 
 def train(
-    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 700, batch: int = 3, threads: int = 2
+    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 600, batch: int = 6, threads: int = 2
 ) -> dict[str, Any]:
     """Train on ``data`` and write the model folder ``out``."""
     torch.set_num_threads(threads)
@@ -36,16 +36,10 @@ def train(
     encoder = CTEncoder(len(CHANNELS), WIDTHS)
     start_from_segmenter(encoder, out.parent / "segmenter")
     network = encoder.to(memory_format=torch.channels_last_3d)
-    n = len(CHANNELS)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([6, step])
-        samples = [compose(banks[int(rng.integers(len(banks)))], rng) for _ in range(batch)]
-        hu, targets = (torch.from_numpy(np.stack([getattr(s, k) for s in samples])) for k in ("hu", "targets"))
-        known = torch.from_numpy(np.stack([s.known for s in samples]))
-        with torch.autocast("cpu", torch.bfloat16):
-            logits, _ = network(hu)
-        return segmentation_loss(logits.float()[:, n:], targets[:, n:], known[:, n:]), {}
+        return dense_loss(network, [compose(banks[int(rng.integers(len(banks)))], rng) for _ in range(batch)], rng)
 
     trained = train_loop(
         network, loss_of_step, LoopOptions(steps=steps, learning_rate=6e-4), work / "judge.pt", resume=resume

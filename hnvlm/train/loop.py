@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 CHECKPOINT_SECONDS = 240
+LOG_SECONDS = 30
 
 
 @dataclass
@@ -116,7 +117,7 @@ def train_loop(
             sums[key] = sums.get(key, 0.0) + value
         count += 1
         now = time.monotonic()
-        if now - logged > 60 or step + 1 == options.steps:
+        if now - logged > LOG_SECONDS or step + 1 == options.steps:
             means = {k: round(v / count, 4) for k, v in sums.items()}
             log(f"step {step + 1}/{options.steps} {(now - logged) / count:.2f} s/step {json.dumps(means)}")
             sums, count, logged = {}, 0, now
