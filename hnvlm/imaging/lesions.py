@@ -311,8 +311,9 @@ def _narrow_airway(ct: Volume, anatomy: Anatomy, spec: LesionSpec, rng: np.rando
     fill = float(np.clip(_reference_hu(local) + rng.uniform(-5, 25), 35, 95)) + _noise(
         local.shape, local, np.array(ct.spacing_mm), rng
     )
-    # Wall voxels are part air, part tissue already: only their air share changes.
-    delta = (alpha * air_share * (fill + 700.0)).astype(np.float32)
+    # Wall voxels are part air, part tissue already: only their air share changes. Open air (below -700 HU) becomes
+    # the filling itself, whatever HU the scanner gives to air.
+    delta = (alpha * air_share * (fill - np.minimum(local, -700.0))).astype(np.float32)
     delta = np.where(local + delta > 130, np.maximum(0, np.minimum(delta, 130 - local)), delta).astype(np.float32)
     mask = (alpha * (air_share > 0.3)).astype(np.float32)
     if mask.sum() * ct.voxel_ml < 0.2:

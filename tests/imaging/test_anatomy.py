@@ -52,7 +52,7 @@ def test_neck_frame_by_hand(neck):
 def test_a_leaning_cord_is_followed_and_extrapolated():
     """The cord shifts 6 mm to the left per 60 mm; above and below its contour its last position holds."""
     ct, masks = phantom()
-    grid, w, v, u = frame(COARSE)
+    _, w, v, u = frame(COARSE)
     line = np.clip(w, -30, 30) / 10.0
     masks["SpinalCord"] = (v**2 + (u - line) ** 2 < 36) & (np.abs(w) < 30)
     built = build_anatomy(ct, masks)
@@ -92,7 +92,7 @@ def test_body_holds_the_airway_and_not_the_couch():
     hu = ct.array.copy()
     hu[:, -2:, :] = 100  # a couch behind the patient, apart from him
     body = body_mask(hu)
-    grid, w, v, u = frame(COARSE)
+    _, _, v, u = frame(COARSE)
     inside = np.broadcast_to((v + 34) ** 2 / 72**2 + u**2 / 80**2 < 0.9, ct.shape)
     assert body[inside].all()
     assert not body[:, -2:].any()
