@@ -75,7 +75,7 @@ def test_the_atlas_is_symmetric_but_a_neck_is_not(atlas, necks):
     ct = atlas.volume.array.astype(float)
     assert np.mean(np.abs(ct - ct[..., ::-1])) < 1.0
     neck = necks[0].volume.array.astype(float)
-    assert np.mean(np.abs(neck - neck[..., ::-1])) > 20.0
+    assert np.mean(np.abs(neck - neck[..., ::-1])) > 10.0
 
 
 def test_equal_seeds_give_equal_necks_and_others_differ(atlas, necks):
@@ -86,7 +86,8 @@ def test_equal_seeds_give_equal_necks_and_others_differ(atlas, necks):
     assert len({n.volume.content_hash() for n in necks}) == 3
 
 
-def test_hu_are_those_of_a_ct(necks):
+def test_hu_are_those_of_the_training_cts(necks):
+    """As the public training CTs, which sit some 25 HU low (six measured: fat -82 to -114, muscle 16 to 30)."""
     for neck in necks:
         ct, masks = neck.volume.array, neck.masks
         assert ct.dtype == np.int16 and ct.min() >= -1024 and ct.max() < 3072
@@ -94,12 +95,12 @@ def test_hu_are_those_of_a_ct(necks):
         assert corner.mean() < -950
         soft = ct[(ct > -200) & (ct < 200)]
         fat, muscle = soft[soft < -40], soft[(soft > 0) & (soft < 120)]
-        assert -125 < np.median(fat) < -60 and 30 < np.median(muscle) < 80
-        assert 0.1 < fat.size / soft.size < 0.6
+        assert -125 < np.median(fat) < -70 and 12 < np.median(muscle) < 45
+        assert 0.15 < fat.size / soft.size < 0.5
         inside = {name: float(np.median(ct[mask])) for name, mask in masks.items()}
-        assert 10 < inside["Brainstem"] < 60
+        assert -20 < inside["Brainstem"] < 45
         assert inside["Bone_Mandible"] > 300
-        assert -40 < inside["Parotid_L"] < 80 and -40 < inside["Parotid_R"] < 80
+        assert -60 < inside["Parotid_L"] < 60 and -60 < inside["Parotid_R"] < 60
         # An open airway runs through the neck below the mandible.
         jaw = np.argwhere(masks["Bone_Mandible"])[:, 0].min()
         cord = np.argwhere(masks["SpinalCord"]).mean(0).astype(int)
@@ -127,7 +128,7 @@ def test_the_deformation_folds_nowhere(atlas, seed):
     mapped = bend.to_atlas(np.stack(np.meshgrid(*axes, indexing="ij"), -1))
     jacobian = np.stack([np.stack(np.gradient(mapped[..., i], 8.0), -1) for i in range(3)], -2)
     determinant = np.linalg.det(jacobian)
-    assert 0.4 < determinant.min() and determinant.max() < 2.0
+    assert determinant.min() > 0.4 and determinant.max() < 2.0
 
 
 def test_index_map_follows_the_deformation(atlas):
