@@ -80,9 +80,11 @@ def judge_scope(volume: Volume, masks: dict[str, np.ndarray]) -> ScopeVerdict:
             "made for head-and-neck CT and will not draft on another body part; the viewer works as usual."
         )
         return ScopeVerdict(False, reason, evidence)
-    return ScopeVerdict(
-        True, "Head-and-neck CT: mandible, parotid glands and cervical cord are in the field of view.", evidence
-    )
+    seen = [organ for organ in ("mandible", "parotid glands", "cervical spinal cord") if organ not in missing]
+    reason = f"Head-and-neck CT: {_listed(seen)} are in the field of view."
+    if missing:
+        reason += f" The {missing[0]} could not be found; what depends on it may be missing too."
+    return ScopeVerdict(True, reason, evidence)
 
 
 def _listed(words: list[str]) -> str:
