@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import context, demo, worklist
+from hnvlm.services import context, demo, intake, worklist
 from hnvlm.ui import casebar, jobs, state, uploads
 from hnvlm.ui.errors import handled
 
 PAGE_ROWS = 12
-WIDTHS = (1.1, 3.4, 2.6, 1.5, 2.2, 1.3, 0.9, 0.9)
+WIDTHS = (2.4, 2.2, 1.3, 1.4, 1.15, 1.0, 1.1)
+SCOPE = {True: "yes", False: "no", None: "not checked"}
 
 
 def main() -> None:
     app = context.app()
-    left, right = st.columns([1, 2.2], gap="large")
+    left, right = st.columns([1, 2.3], gap="medium")
     with left, st.container(key="intake"):
         st.subheader("Upload")
         uploads.widget(app)
@@ -29,22 +30,35 @@ def main() -> None:
 
 
 def working(app) -> None:
-    """Show series that are being read; when this session's one is a case, open it."""
+    """Show series that are being read, and the case that this session's one became."""
     jobs.panel(app, None, ["intake", "demo"])
     job_id = st.session_state.get("_intake_job")
     if job_id is None:
         return
     status = app.jobs.status(job_id)
-    if status.active:
-        return
-    del st.session_state["_intake_job"]
     if status.state == "done":
-        state.open_case(status.result["case_id"])
-        st.switch_page("pages/review.py", query_params={"case": status.result["case_id"]})
+        ready(app, status.result["case_id"])
     elif status.state == "cancelled":
         st.caption("Stopped. No case was made.")
-    else:
+    elif not status.active:
         st.error(status.error)
+
+
+def ready(app, case_id: str) -> None:
+    """Offer the new case. The page is not changed by itself: that loses a race with the panel that still polls."""
+    case = worklist.find(app, case_id)
+    if case is None:
+        return
+    with st.container(border=True):
+        st.markdown(f"**{case.id} is ready**")
+        for warning in case.meta.get("warnings", []):
+            st.text(f"Warning: {warning}")
+        others = [other.id for other in intake.already_stored(app, case)]
+        if others:
+            st.text(f"The same CT is already stored as {', '.join(others)}.")
+        if st.button(f"Review {case.id}", key="review-new", type="primary"):
+            del st.session_state["_intake_job"]
+            open_in_review(case.id)
 
 
 def worklist_table(app) -> None:
@@ -60,7 +74,7 @@ def worklist_table(app) -> None:
     number = 0
     if pages:
         number = st.number_input(f"Page (1 to {pages + 1})", 1, pages + 1, 1, key="page", width=160) - 1
-    heads = ("Case", "Description", "Size", "In scope", "Results", "Added (UTC)", "", "")
+    heads = ("Case", "Images", "Head and neck", "Results", "Added (UTC)", "", "")
     for column, head in zip(st.columns(WIDTHS, vertical_alignment="center"), heads, strict=True):
         column.caption(head)
     for row in worklist.rows(app, search=search, start=number * PAGE_ROWS, limit=PAGE_ROWS):
@@ -73,19 +87,23 @@ def worklist_table(app) -> None:
 def show_row(app, row: worklist.Row) -> None:
     case = row.case
     cells = st.columns(WIDTHS, vertical_alignment="center")
-    cells[0].text(case.id)
-    cells[1].text(case.description)
+    cells[0].markdown(f"**{case.id}**")
+    cells[0].caption(case.description.replace("$", r"\$"))
     z, y, x = case.shape
     dz, dy, dx = case.spacing_mm
-    cells[2].text(f"{x} × {y} × {z}\n{dx:.2f} × {dy:.2f} × {dz:.2f} mm")
-    cells[3].text({True: "yes", False: "no", None: "not checked yet"}[case.in_scope], help=case.scope_reason or None)
-    cells[4].text("\n".join(row.results) or "none yet")
-    cells[5].text(casebar.when(case.created).replace(" ", "\n"))
-    if cells[6].button("Open", key=f"open-{case.id}", type="primary", help=f"Open {case.id}", width="stretch"):
-        state.open_case(case.id)
-        st.switch_page("pages/review.py", query_params={"case": case.id})
-    cells[7].button("Delete", key=f"delete-{case.id}", help=f"Hide {case.id}; can be undone", width="stretch",
-                    on_click=handled(delete), args=(app, case.id))  # fmt: skip
+    cells[1].text(f"{x} × {y} × {z} voxels\n{dx:.2f} × {dy:.2f} × {dz:.2f} mm")
+    cells[2].text(SCOPE[case.in_scope], help=case.scope_reason or None)
+    cells[3].text("\n".join(row.results) or "none yet")
+    cells[4].text(casebar.when(case.created).replace(" ", "\n"))
+    if cells[5].button("Open", key=f"open-{case.id}", type="primary", help=f"Open {case.id}", width="stretch"):
+        open_in_review(case.id)
+    cells[6].button("Delete", key=f"delete-{case.id}", help=f"Take {case.id} off the list; can be undone",
+                    width="stretch", on_click=handled(delete), args=(app, case.id))  # fmt: skip
+
+
+def open_in_review(case_id: str) -> None:
+    state.open_case(case_id)
+    st.switch_page("pages/review.py", query_params={"case": case_id})
 
 
 def delete(app, case_id: str) -> None:
@@ -129,8 +147,8 @@ def empty(app, search: str) -> None:
         st.text(f"No case matches “{search}”.")
         return
     st.text(
-        "The worklist is empty. Upload a contrast-enhanced CT of the neck on the left: a folder or zip of DICOM files, "
-        "or NIfTI. The app lists the series it finds, you pick one, and it becomes a case without the patient's name. "
+        "The worklist is empty. On the left, upload a contrast-enhanced CT of the neck: a folder or zip of DICOM "
+        "files, or NIfTI. The app lists the series it finds, you pick one, and it becomes a case without the patient's name. "
         "Nothing leaves this machine."
     )
     st.text("To look around first, make the demo case: a synthetic neck with inserted lesions, not a patient.")

@@ -11,7 +11,7 @@ from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import Series, jump_to
 from hnvlm.ui.viewer import show as show_viewer
 
-HEIGHT = 656
+HEIGHT = 676
 VIEWER = "counterfactual"
 EXAMPLES = (
     "Necrotic node in left level II, 22 mm",

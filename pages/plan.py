@@ -11,7 +11,7 @@ from hnvlm.ui.document import Document
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
 
-HEIGHT = 656
+HEIGHT = 676
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import show as show_viewer
 
 VIEWER = "review"
-HEIGHT = 656
+HEIGHT = 676
 LANGUAGES = {"en": "English", "pl": "Polski"}
 LABELS = "necrotic node in left level II\nnecrotic node in right level II\nmass in the oropharynx\nno mass"
 

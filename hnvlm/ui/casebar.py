@@ -69,7 +69,8 @@ def _switch() -> None:
 
 def _facts(case: CaseRecord) -> None:
     badges.case(case)
-    st.caption(geometry(case))
+    if "×" not in case.description:  # the default description holds the size already
+        st.caption(geometry(case))
     warnings = case.meta.get("warnings", [])
     if warnings:
         noun = "warning" if len(warnings) == 1 else "warnings"

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
 
 STYLE: Path = PROJECT_DIR / "assets" / "app.css"
+# A file of our own: Streamlit fetches its named icons for the browser tab from another host.
+ICON: Path = PROJECT_DIR / "assets" / "icon.svg"
 
 
 def begin() -> None:
     """Set up the page; the first call of the entry script."""
-    st.set_page_config(page_title="hnvlm", page_icon=":material/radiology:", layout="wide")
+    st.set_page_config(page_title="hnvlm", page_icon=str(ICON), layout="wide")
     st.html(STYLE)
 
 

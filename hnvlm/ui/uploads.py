@@ -78,16 +78,14 @@ def series_list(app: App, upload: Upload) -> None:
         st.button("Discard this upload", type="tertiary", key="upload-discard", on_click=handled(_discard),
                   args=(app, upload))  # fmt: skip
     if upload.accepted:
-        st.text_input("Words for the worklist (optional, nothing that identifies the patient)", key=_WORDS,
+        st.text_input("Description for the worklist (optional, no patient name)", key=_WORDS,
                       max_chars=120)  # fmt: skip
     for n, series in enumerate(upload.accepted):
         with st.container(border=True):
-            left, right = st.columns([4, 1], vertical_alignment="center")
-            with left:
-                _describe(series)
-            right.button(
-                "Open as case", type="primary", key=f"open-series-{n}", width="stretch", on_click=handled(_open),
-                args=(app, upload, series.series_uid),
+            _describe(series)
+            st.button(
+                "Open as case", type="primary", key=f"open-series-{n}", on_click=handled(_open),
+                args=(app, upload, series.series_uid), help=f"Series {n + 1}: read it and store it without identity",
             )  # fmt: skip
     if refused:
         with st.expander(f"{_count(len(refused), 'series')} cannot be opened", expanded=not upload.accepted):

@@ -1,0 +1,51 @@
+"""Start the real app for the browser tests: with fake models or the model pack, and a log of every script run.
+
+Usage: serve_app.py PORT RUN_LOG {fake,fake-out-of-scope,pack}. Never part of the app.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent)]
+
+
+def count_runs(log: Path) -> None:
+    """Write a line for every run of the script, whole page or fragment."""
+    from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
+
+    run_script = ScriptRunner._run_script
+
+    def counted(self, rerun_data):
+        what = "fragment" if rerun_data.fragment_id or rerun_data.fragment_id_queue else "page"
+        with open(log, "a", encoding="utf-8") as out:
+            out.write(f"{what}\n")
+        return run_script(self, rerun_data)
+
+    ScriptRunner._run_script = counted
+
+
+def use_fakes(*, in_scope: bool) -> None:
+    """Give the pages services with fake models; each step takes a moment, so that progress and Stop can be seen."""
+    from fakes import FakeModels
+
+    from hnvlm.services import context
+
+    services = context.App(models=FakeModels(in_scope=in_scope, on_step=lambda message: time.sleep(0.1)))
+    context.app = lambda: services
+
+
+def main(port: int, log: Path, models: str) -> None:
+    count_runs(log)
+    if models != "pack":
+        use_fakes(in_scope=models == "fake")
+    from hnvlm.ui.launch import serve
+
+    serve(port)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
