@@ -1,0 +1,115 @@
+"""The crop's place in the scan and the order of the tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hnvlm.models.ct_encoder import CENTRE_OFFSET_MM, CTEncoder, cut, neck_crop, token_width
+
+WIDTHS = (8, 16, 16, 16)
+
+
+def numbered(shape: tuple[int, int, int]) -> np.ndarray:
+    return np.arange(np.prod(shape)).reshape(shape).astype(np.float32)
+
+
+def test_cut_inside_by_hand():
+    a = numbered((4, 5, 6))
+    np.testing.assert_array_equal(cut(a, np.array([1, 2, 3]), (2, 2, 2), -1), a[1:3, 2:4, 3:5])
+
+
+def test_cut_beyond_both_borders_by_hand():
+    a = numbered((2, 3, 4))
+    out = cut(a, np.array([-1, 1, 2]), (3, 4, 3), -7)
+    assert out.shape == (3, 4, 3)
+    np.testing.assert_array_equal(out[1:3, 0:2, 0:2], a[0:2, 1:3, 2:4])
+    assert (out[0] == -7).all()
+    assert (out[:, 2:] == -7).all()
+    assert (out[..., 2] == -7).all()
+
+
+@pytest.mark.parametrize("start", [(-5, 0, 0), (0, 9, 0), (0, 0, -2), (2, 0, 0)])
+def test_cut_wholly_outside_is_all_filling(start):
+    out = cut(numbered((2, 3, 4)), np.array(start), (2, 2, 2), -1024)
+    assert (out == -1024).all()
+
+
+def test_cut_of_a_larger_box_holds_the_whole_array():
+    a = numbered((2, 3, 4))
+    np.testing.assert_array_equal(cut(a, np.array([-2, -1, -3]), (8, 8, 8), 0)[2:4, 1:4, 3:7], a)
+
+
+def test_neck_crop_by_hand():
+    """The origin of the neck frame lies 96, 125 and 96 mm into the crop, whatever the scan's own origin is."""
+    assert CENTRE_OFFSET_MM == (96.0, 125.0, 96.0)
+    hu = np.full((80, 90, 100), 10, np.int16)
+    hu[35, 44, 51] = 999  # at 3 mm: LPS (z, y, x) = origin + (105, 132, 153)
+    origin = np.array([-200.0, 31.0, -140.0])
+    centre = origin + np.array([105.0, 132.0, 153.0])
+    crop, start = neck_crop(hu, origin, centre)
+    # (105 - 96) / 3 = 3; (132 - 125) / 3 = 2.33 -> 2; (153 - 96) / 3 = 19
+    assert start.tolist() == [3, 2, 19]
+    assert crop.shape == (64, 64, 64)
+    assert np.argwhere(crop == 999).tolist() == [[32, 42, 32]]
+    assert (crop == 10).sum() == 64**3 - 1
+
+
+def test_neck_crop_with_negative_start_and_shift():
+    hu = np.full((40, 50, 60), 10, np.int16)
+    crop, start = neck_crop(hu, np.zeros(3), np.array([60.0, 119.0, 93.0]), np.array([3.0, 0.0, -6.0]))
+    # (60 - 96 + 3) / 3 = -11; (119 - 125) / 3 = -2; (93 - 96 - 6) / 3 = -3
+    assert start.tolist() == [-11, -2, -3]
+    assert (crop[:11] == -1024).all()
+    assert (crop[:, :2] == -1024).all()
+    assert (crop[..., :3] == -1024).all()
+    assert crop[11, 2, 3] == 10
+    assert (crop[51:] == -1024).all()  # the scan ends after 40 slices
+    assert (crop == 10).sum() == 40 * 50 * 60
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(1)
+    return CTEncoder(4, WIDTHS).eval()
+
+
+def test_shapes_and_the_start_from_no_lesion(encoder):
+    with torch.inference_mode():
+        logits, tokens = encoder(torch.full((1, 64, 64, 64), 40.0))
+    assert logits.shape == (1, 4 + 3, 64, 64, 64)
+    assert tokens.shape == (1, 512, token_width(WIDTHS)) == (1, 512, encoder.token_width)
+    assert encoder.token_width == 16 + 16 + 8 + 6
+    assert float(logits[:, 4:].sigmoid().mean()) < 0.05 < float(logits[:, :4].sigmoid().mean())
+
+
+def test_token_order_is_z_y_x():
+    """A block that fills one cell of 8 x 8 x 8 voxels changes the token of that cell more than any other.
+
+    Without group norms, which spread every change over the whole crop in a network that has learned nothing.
+    """
+    torch.manual_seed(1)
+    local = CTEncoder(4, (8, 8, 8, 8)).eval()
+    for block in (*local.unet.down, *local.unet.up):
+        block.norm1 = block.norm2 = torch.nn.Identity()
+    cells = [(2, 5, 6), (6, 1, 3), (0, 7, 4)]
+    hu = torch.full((4, 64, 64, 64), 40.0)
+    for k, cell in enumerate(cells, start=1):
+        hu[(k, *(slice(8 * c, 8 * c + 8) for c in cell))] = 230.0
+    with torch.inference_mode():
+        _, tokens = local(hu)
+    change = (tokens[1:] - tokens[0]).norm(dim=-1)
+    assert change.argmax(1).tolist() == [z * 64 + y * 8 + x for z, y, x in cells]
+
+
+def test_the_last_channels_of_a_token_are_the_lesion_maps_of_its_cell(encoder):
+    """Four times the greatest and four times the mean probability of the cell, per kind of lesion."""
+    torch.manual_seed(2)
+    hu = 40 + 60 * torch.randn(1, 64, 64, 64)
+    with torch.inference_mode():
+        logits, tokens = encoder(hu)
+    p = logits[0, 4:].sigmoid()[:, 16:24, 40:48, 8:16].reshape(3, -1)
+    token = tokens[0, 2 * 64 + 5 * 8 + 1]
+    torch.testing.assert_close(token[-6:-3], 4 * p.amax(1))
+    torch.testing.assert_close(token[-3:], 4 * p.mean(1))
