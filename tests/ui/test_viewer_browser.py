@@ -19,8 +19,9 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent
-START_S = 120
-PATIENCE_S = 60
+# A machine that is busy with training may need much longer.
+PATIENCE_S = float(os.environ.get("HNVLM_TEST_PATIENCE_S", "60"))
+START_S = 2 * PATIENCE_S
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -81,7 +82,7 @@ class Screen:
     def __init__(self, browser, server: Server, query: str) -> None:
         self.server = server
         self.context = browser.new_context(viewport={"width": 1280, "height": 800})
-        self.context.set_default_timeout(60_000)
+        self.context.set_default_timeout(1000 * PATIENCE_S)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -313,7 +314,7 @@ def test_zoom_keeps_the_point_under_the_pointer(single: Screen) -> None:
     single.page.keyboard.up("Control")
     single.settle()
     assert single.state("zoom") == pytest.approx(np.exp(0.4))
-    np.testing.assert_allclose(single.js(where), before, atol=1e-6)
+    np.testing.assert_allclose(single.js(where), before, atol=0.05)  # the pointer stands on whole pixels
     single.drag(0, 0, -75, button="right")
     assert single.state("zoom") == pytest.approx(np.exp(0.4 + 0.5), rel=1e-3)
     centre = single.state("centre")
@@ -425,13 +426,13 @@ def test_length_and_mean_are_true_and_reach_python(single: Screen, data: dict) -
     item = single.js("v.state.measures[0]")
     assert item["value"] == pytest.approx(np.hypot(90, 40) / scale, abs=0.06)
     single.key("e")
-    single.drag(0, 60, 60)
+    single.drag(0, 200, 160)
     roi = single.js("v.state.measures[1]")
     a, b = np.array(roi["a"]), np.array(roi["b"])
     y, x = np.indices((40, 32))
     centre, radius = (a + b) / 2, np.abs(a - b) / 2
     inside = ((y - centre[1]) / radius[1]) ** 2 + ((x - centre[2]) / radius[2]) ** 2 <= 1
-    assert inside.sum() > 5
+    assert inside.sum() > 20
     assert roi["value"] == pytest.approx(data["ct"].array[20][inside].mean(), abs=0.06)
     single.page.wait_for_timeout(600)
     assert single.rerun_shows("n=2")

@@ -12,8 +12,13 @@ export function layoutPanes(viewer) {
   const three = viewer.view === "mpr" && state.maximised === null;
   if (state.maximised !== null && panes[state.maximised]) panes = [panes[state.maximised]];
   placePanes(panes, viewer.stage.clientWidth, viewer.stage.clientHeight, three, shape, spacing);
+  for (const pane of panes) pane.fit = fitScale(pane.rect, shape, spacing, pane.plane);
+  // Widths round to whole pixels; pictures to compare must have one scale all the same.
+  if (viewer.comparing) {
+    const fit = Math.min(...panes.map((pane) => pane.fit));
+    for (const pane of panes) pane.fit = fit;
+  }
   for (const pane of panes) {
-    pane.fit = fitScale(pane.rect, shape, spacing, pane.plane);
     pane.view = paneView(pane.rect, shape, spacing, pane.plane, state.zoom, state.centre, pane.fit);
     pane.index = state.pos[PLANES[pane.plane].w];
   }
