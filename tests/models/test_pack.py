@@ -1,0 +1,326 @@
+"""The pack as the app uses it: with small untrained networks (mechanics), then with what is shipped (whole way)."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from imaging.neck_phantom import CENTRE_MM, phantom
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import models as token_models
+
+from hnvlm.config import settings
+from hnvlm.errors import CancelledError, ModelPackError, ScopeError, UsageError
+from hnvlm.imaging.atlas import sample_neck
+from hnvlm.imaging.volume import Volume
+from hnvlm.models import pack as pack_module
+from hnvlm.models.base import Models
+from hnvlm.models.checkpoint import save_model
+from hnvlm.models.clip import ClipNetwork
+from hnvlm.models.ct_encoder import token_width
+from hnvlm.models.diffusion import LesionDenoiser
+from hnvlm.models.pack import ModelPack
+from hnvlm.models.registry import missing_models
+from hnvlm.models.report_model import SPECIAL, ReportModel, model_config
+from hnvlm.models.text_tower import TextReader, minilm_folder
+from hnvlm.report.parse import parse_report
+from hnvlm.types import OAR_NAMES, TARGET_NAMES, Provenance, Segmentation
+
+WIDTHS = (8, 8, 8, 8)
+
+
+def small_tokenizer(folder: Path) -> Tokenizer:
+    tokenizer = Tokenizer(token_models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(
+        ["Nodes left: No enlarged nodes.", "Węzły chłonne powiększone po stronie lewej."], trainer
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def untrained_folder(tmp_path_factory) -> Path:
+    """A pack of the right shape whose small networks have learned nothing."""
+    try:
+        minilm_folder()
+    except ModelPackError as error:
+        pytest.skip(str(error))
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("pack")
+    names = [*OAR_NAMES, *TARGET_NAMES]
+    save_model(
+        folder / "clip", ClipNetwork(len(names), WIDTHS), {"version": "0", "structures": names, "widths": WIDTHS}
+    )
+    save_model(folder / "text", TextReader(), {"version": "0"})
+    save_model(folder / "diffusion", LesionDenoiser(widths=(8, 8, 8)), {"version": "0", "widths": (8, 8, 8)})
+    vocabulary = small_tokenizer(folder / "report").get_vocab_size()
+    width = token_width(WIDTHS)
+    save_model(
+        folder / "report",
+        ReportModel(vocabulary, width, 32, 2),
+        {"version": "0"} | model_config(vocabulary, 32, 2, width),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def patient() -> tuple[Volume, Segmentation]:
+    ct, masks = phantom((3.0, 1.8, 1.5), noise_hu=6.0)
+    return ct, Segmentation(masks, {}, Provenance("phantom", "1", "", 0), 0.0)
+
+
+READINGS = {
+    "node": {"op": "add", "kind": "node", "place": "II", "side": "left", "size_mm": 20.0},
+    "unclear": {"op": "add", "kind": None, "place": None, "side": None},
+    "remove": {"op": "remove", "kind": "node", "place": "II", "side": "left"},
+}
+
+
+@pytest.fixture
+def untrained(untrained_folder, monkeypatch) -> ModelPack:
+    """The pack, with requests read by a table: an untrained reader understands nothing."""
+    blank = dict.fromkeys(("op", "kind", "place", "side", "texture", "size_mm", "narrowing_pct"))
+    monkeypatch.setattr(
+        pack_module, "read_facts", lambda reader, texts: [blank | {"confidence": {}} | READINGS[t] for t in texts]
+    )
+    monkeypatch.setattr(pack_module, "decode", partial(pack_module.decode, max_length=24))
+    return ModelPack(untrained_folder, threads=1)
+
+
+def test_the_pack_speaks_the_protocol():
+    public = {name for name in vars(Models) if not name.startswith("_")}
+    assert public <= set(dir(ModelPack))
+
+
+def test_nothing_outside_the_mask_changes(untrained, patient):
+    ct, segmentation = patient
+    before = ct.array.copy()
+    result = untrained.counterfactual(ct, "node", segmentation=segmentation, seed=3)
+    np.testing.assert_array_equal(ct.array, before)
+    assert result.edit_mask.any()
+    assert result.volume.same_grid(ct)
+    assert result.volume.array.dtype == ct.array.dtype
+    np.testing.assert_array_equal(result.volume.array[~result.edit_mask], ct.array[~result.edit_mask])
+    assert (result.volume.array != ct.array).sum() == result.edit_mask.sum()
+    assert result.identity["max_abs_change_outside_hu"] == 0
+    assert result.identity["changed_voxels"] == result.edit_mask.sum()
+    (z0, y0, x0), (z1, y1, x1) = result.edit_box_mm
+    assert z1 - z0 <= 96 + 3
+    assert y1 - y0 <= 96 + 3
+    assert x1 - x0 <= 96 + 3
+    assert (x0 + x1) / 2 > CENTRE_MM[2]  # left of the patient
+    assert result.asked["kind"] == "node"
+    assert result.text_match["edits"] == 1
+    assert result.gflops > 0
+    assert (result.provenance.model, result.provenance.seed) == ("diffusion", 3)
+
+
+def test_one_seed_one_counterfactual(untrained, patient):
+    ct, segmentation = patient
+    a, b, c = (untrained.counterfactual(ct, "node", segmentation=segmentation, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(a.volume.array, b.volume.array)
+    assert not np.array_equal(a.volume.array, c.volume.array)
+
+
+def test_nothing_to_remove_changes_nothing(untrained, patient):
+    ct, segmentation = patient
+    result = untrained.counterfactual(ct, "remove", segmentation=segmentation)
+    np.testing.assert_array_equal(result.volume.array, ct.array)
+    assert result.edit_box_mm is None
+    assert result.text_match["edits"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "Write what"), ("  \n", "Write what"), ("unclear", "does not say where")]
+)
+def test_requests_that_cannot_be_drawn(untrained, patient, text, words):
+    ct, segmentation = patient
+    with pytest.raises(UsageError, match=words):
+        untrained.counterfactual(ct, text, segmentation=segmentation)
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.3, 0.9])
+def test_stop_is_heard(untrained, patient, limit):
+    ct, segmentation = patient
+    told: list[float] = []
+
+    def progress(fraction: float, message: str) -> None:
+        told.append(fraction)
+        if fraction > limit:
+            raise CancelledError("stopped")
+
+    with pytest.raises(CancelledError):
+        untrained.counterfactual(ct, "node", segmentation=segmentation, progress=progress)
+    assert told == sorted(told)
+    with pytest.raises(CancelledError):
+        untrained.draft_report(ct, segmentation=segmentation, progress=progress)
+    with pytest.raises(CancelledError):
+        untrained.findings(ct, segmentation, progress=progress)
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_the_pieces_of_a_report_are_its_text(untrained, patient, language):
+    ct, segmentation = patient
+    pieces: list[str] = []
+    draft = untrained.draft_report(ct, segmentation=segmentation, language=language, seed=4, on_text=pieces.append)
+    assert "".join(pieces) == draft.text
+    assert draft.language == language
+    assert draft.provenance.settings == {"language": language}
+    assert len(draft.provenance.weights_sha256) == 64
+    assert 0 <= draft.first_token_seconds <= draft.seconds
+    assert untrained.draft_report(ct, segmentation=segmentation, language=language).text == draft.text
+
+
+def test_a_language_that_is_not_spoken(untrained, patient):
+    ct, segmentation = patient
+    with pytest.raises(UsageError, match="en and pl, not in 'de'"):
+        untrained.draft_report(ct, segmentation=segmentation, language="de")
+
+
+def test_every_label_gets_a_probability(untrained, patient):
+    ct, segmentation = patient
+    labels = ["node in left level II", " mass ", ""]
+    scores = untrained.zeroshot(ct, labels, segmentation=segmentation)
+    assert list(scores) == ["node in left level II", "mass"]
+    assert all(0 <= p <= 1 for p in scores.values())
+    assert untrained.zeroshot(ct, labels, segmentation=segmentation) == scores
+    with pytest.raises(UsageError, match="at least one label"):
+        untrained.zeroshot(ct, ["", "  "], segmentation=segmentation)
+
+
+def test_the_embedding_of_a_case_has_length_one(untrained, patient):
+    ct, segmentation = patient
+    assert np.linalg.norm(untrained.embed(ct, segmentation=segmentation)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_facts_without_lesions(untrained, patient):
+    ct, segmentation = patient
+    assert [f.kind for f in untrained.findings(ct, segmentation)] == ["coverage", "artefact", "airway"]
+
+
+def test_without_landmarks_nothing_is_drafted(untrained, patient):
+    ct, segmentation = patient
+    other = ct.with_array(np.roll(ct.array, 1, 0))
+    masks = {k: m for k, m in segmentation.masks.items() if k not in ("Bone_Mandible", "Brainstem")}
+    bare = Segmentation(masks, {}, segmentation.provenance, 0.0)
+    with pytest.raises(ScopeError, match="landmarks of the neck"):
+        untrained.findings(other, bare)
+    verdict = untrained.scope(other, bare)
+    assert not verdict.in_scope
+    assert "landmarks" in verdict.reason
+    assert untrained.scope(ct, segmentation).in_scope
+    assert not untrained.scope(ct, Segmentation({}, {}, segmentation.provenance, 0.0)).in_scope
+
+
+def test_a_missing_model_is_named(tmp_path, patient):
+    ct, segmentation = patient
+    with pytest.raises(ModelPackError, match=r"clip.*Restore the model pack"):
+        ModelPack(tmp_path, 1).findings(ct, segmentation)
+    with pytest.raises(ModelPackError, match="segmenter"):
+        ModelPack(tmp_path, 1).segment(ct)
+
+
+# ---- what is shipped ------------------------------------------------------------------------------------------------
+def shipped(*names: str) -> ModelPack:
+    folder = settings().models_dir
+    absent = [n for n in names if n in missing_models(folder)]
+    if absent:
+        pytest.skip(f"the pack lacks {', '.join(absent)}: no weights in {folder}")
+    return ModelPack(folder, threads=1)
+
+
+@pytest.fixture(scope="module")
+def synthetic():
+    return sample_neck(3, spacing_mm=(3.0, 2.4, 2.4), size=208)
+
+
+@pytest.fixture(scope="module")
+def contoured(synthetic):
+    """Contours of the shipped segmenter on a synthetic neck."""
+    told: list[float] = []
+    result = shipped("segmenter").segment(synthetic.volume, progress=lambda f, m: told.append(f))
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    return result
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2.0 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_shipped_segmenter_on_a_synthetic_neck(synthetic, contoured):
+    for name, least in (("Bone_Mandible", 0.6), ("SpinalCord", 0.5), ("Parotid_L", 0.5), ("Parotid_R", 0.5)):
+        assert contoured.masks[name].shape == synthetic.volume.shape
+        assert dice(contoured.masks[name], synthetic.masks[name]) > least, name
+    assert set(contoured.uncertainty) >= set(contoured.masks)
+    assert all(0 <= v <= 1 for v in contoured.uncertainty.values())
+    assert contoured.provenance.model == "segmenter"
+
+
+def test_shipped_segmenter_finds_no_neck_in_air(contoured):
+    pack = shipped("segmenter")
+    air = Volume(np.full((20, 40, 40), -1000, np.int16), (5.0, 5.0, 5.0))
+    found = pack.segment(air)
+    assert found.masks == {}
+    assert not pack.scope(air, found).in_scope
+
+
+def test_shipped_pack_stops_while_contouring(synthetic):
+    def progress(fraction: float, message: str) -> None:
+        if fraction > 0:
+            raise CancelledError("stopped")
+
+    with pytest.raises(CancelledError):
+        shipped("segmenter").segment(synthetic.volume, progress=progress)
+
+
+def test_shipped_pack_scope_and_findings(synthetic, contoured):
+    pack = shipped("segmenter", "clip")
+    assert pack.scope(synthetic.volume, contoured).in_scope
+    found = pack.findings(synthetic.volume, contoured)
+    assert {"coverage", "artefact"} <= {f.kind for f in found}
+    for f in found:
+        if f.box is not None:
+            assert all(0 <= a < b <= n for a, b, n in zip(f.box[:3], f.box[3:], synthetic.volume.shape, strict=True))
+
+
+def test_shipped_pack_writes_a_report_that_parses(synthetic, contoured):
+    pack = shipped("segmenter", "clip", "report")
+    draft = pack.draft_report(synthetic.volume, segmentation=contoured)
+    parsed = parse_report(draft.text)
+    assert "coverage" in {f.kind for f in parsed.findings}
+    assert len(re.findall(r"^[A-Z ]{6,}:?$", draft.text, re.MULTILINE)) >= 2
+    assert pack.draft_report(synthetic.volume, segmentation=contoured).text == draft.text
+
+
+def test_shipped_pack_scores_labels(synthetic, contoured):
+    pack = shipped("segmenter", "clip", "text")
+    scores = pack.zeroshot(synthetic.volume, ["necrotic node in left level II", "no mass"], segmentation=contoured)
+    assert all(0 <= p <= 1 for p in scores.values())
+
+
+def test_shipped_pack_draws_a_node_and_nothing_else(synthetic, contoured):
+    pack = shipped("segmenter", "clip", "text", "diffusion")
+    text = "Add a 24 mm solid node in left level II."
+    result = pack.counterfactual(synthetic.volume, text, segmentation=contoured, seed=5)
+    assert result.edit_mask.any()
+    np.testing.assert_array_equal(result.volume.array[~result.edit_mask], synthetic.volume.array[~result.edit_mask])
+    assert result.identity["max_abs_change_outside_hu"] == 0
+    neck = pack.neck(synthetic.volume, contoured)
+    middle = synthetic.volume.index_to_mm(np.argwhere(result.edit_mask).mean(0))
+    assert neck.anatomy.neck_frame(middle, "left")[1] > 10  # on the left
+    again = pack.counterfactual(synthetic.volume, text, segmentation=contoured, seed=5)
+    np.testing.assert_array_equal(again.volume.array, result.volume.array)

@@ -1,0 +1,160 @@
+"""Case folders to the training grid: names, refusals, resampling, cache."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from train.cases import write_case, write_image
+
+from hnvlm.errors import InputRefusedError, UsageError
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.checkpoint import load_weights, read_config
+from hnvlm.models.unet import FoldedUNet
+from hnvlm.train import cli, segmenter
+from hnvlm.train.data import BIT, CHANNELS, body_box, case_folders, load_cached, read_case, to_grid, training_folders
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_case(root / "train" / "pt_2")
+    write_case(root / "train" / "pt_10", mirrored=True, without=("Larynx",), tg263_names=True)
+    write_case(root / "validation" / "pt_201")
+    return root
+
+
+def test_training_never_sees_the_validation_folder(data, monkeypatch):
+    assert [f.name for f in training_folders(data)] == ["pt_10", "pt_2"]
+    assert [f.name for f in training_folders(data / "train")] == ["pt_10", "pt_2"]
+    monkeypatch.chdir(data / "validation")
+    for path in (data / "validation", data / "train" / ".." / "validation", "."):
+        with pytest.raises(InputRefusedError, match="never trained"):
+            training_folders(path)
+
+
+@pytest.mark.parametrize("name", ["segmenter", "judge"])
+def test_trainers_refuse_the_validation_folder_and_write_nothing(data, tmp_path, name):
+    with pytest.raises(InputRefusedError, match="validation folder"):
+        cli.train(name, data / "validation", out=tmp_path / "models", work=tmp_path / "runs", threads=1)
+    assert not (tmp_path / "models").exists()
+
+
+def test_an_unknown_trainer_is_refused(data):
+    with pytest.raises(UsageError, match=r"no trainer 'dose'.*segmenter"):
+        cli.train("dose", data)
+
+
+def test_a_folder_without_patients_is_refused(tmp_path):
+    with pytest.raises(InputRefusedError, match=r"ct\.nii\.gz"):
+        case_folders(tmp_path)
+
+
+def test_both_kinds_of_names_are_read(data):
+    ct, masks = read_case(data / "train" / "pt_2")
+    assert set(masks) == {"Brainstem", "SpinalCord", "Larynx", "Parotid_L", "Parotid_R", "Bone_Mandible"}
+    assert ct.spacing_mm == pytest.approx((3.0, 2.5, 2.5))
+    _, other = read_case(data / "train" / "pt_10")
+    assert set(other) == set(masks) - {"Larynx"}
+    # The mirrored patient: the larger gland is on the other side.
+    assert masks["Parotid_L"].sum() > masks["Parotid_R"].sum()
+    assert other["Parotid_L"].sum() < other["Parotid_R"].sum()
+
+
+def test_a_mask_on_another_grid_is_refused(tmp_path):
+    ct, _ = write_case(tmp_path / "pt_1")
+    write_image(tmp_path / "pt_1" / "Esophagus.nii.gz", ct, np.zeros((3, 4, 5), np.uint8))
+    with pytest.raises(InputRefusedError, match=r"Esophagus.*shape"):
+        read_case(tmp_path / "pt_1")
+
+
+def test_to_grid_by_hand():
+    """A body of 6 x 5 x 7 voxels in air: cropped to it, one voxel of border, at 3 mm; a mask keeps its place."""
+    hu = np.full((12, 11, 14), -1000, np.int16)
+    hu[3:9, 4:9, 5:12] = 60
+    ct = Volume(hu, (6.0, 3.0, 1.5), (10.0, -20.0, 5.0))
+    mask = np.zeros(hu.shape, bool)
+    mask[5:7, 6:8, 7:11] = True
+    made = to_grid(ct, {"Larynx": mask}, "p")
+    assert made.origin_mm == pytest.approx((10 + 2 * 6.0, -20 + 3 * 3.0, 5 + 4 * 1.5))
+    # From the voxel before the body to the one behind it, in steps of 3 mm.
+    assert made.ct.shape == (int((9 - 2) * 6 / 3) + 1, (9 - 3) + 1, int(np.ceil((12 - 4) * 1.5 / 3)) + 1)
+    inside = ct.index_to_mm(np.array([6, 6, 8])) - np.array(made.origin_mm)
+    z, y, x = np.rint(inside / 3.0).astype(int)
+    assert made.ct[z, y, x] == 60
+    bit = (made.labels >> BIT["Larynx"]) & 1
+    assert bit[z, y, x] == 1
+    assert made.labels.max() == 1 << BIT["Larynx"]
+    middle = np.argwhere(bit).mean(0) * 3.0 + made.origin_mm
+    np.testing.assert_allclose(middle, ct.index_to_mm(np.argwhere(mask).mean(0)), atol=1.5)
+    assert {c for c, k in zip(CHANNELS, made.known, strict=True) if k} == {"Larynx", "PTV_7000", "PTV_6300", "PTV_5600"}
+
+
+def test_an_empty_ct_keeps_its_extent():
+    assert body_box(np.full((2, 3, 4), -1000)) == (slice(0, 2), slice(0, 3), slice(0, 4))
+
+
+def test_the_cache_is_written_once_and_read_back(data, tmp_path):
+    folder = data / "train" / "pt_2"
+    first = load_cached(folder, tmp_path)
+    (file,) = tmp_path.glob("pt_2-*.npz")
+    stamp = file.stat().st_mtime_ns
+    second = load_cached(folder, tmp_path)
+    assert file.stat().st_mtime_ns == stamp
+    for field in ("ct", "labels", "known"):
+        np.testing.assert_array_equal(getattr(first, field), getattr(second, field))
+    assert first.origin_mm == second.origin_mm
+    assert first.patient_id == "pt_2"
+    load_cached(data / "validation" / "pt_201", tmp_path)
+    assert len(list(tmp_path.glob("*.npz"))) == 2
+
+
+def test_unknown_channels_teach_nothing():
+    """Channel 1 was not contoured: whatever the network says there costs nothing and has no gradient."""
+    logits = torch.zeros(1, 2, 2, 3, 4, requires_grad=True)
+    targets = torch.zeros(1, 2, 2, 3, 4)
+    targets[:, :, 0] = 1.0
+    known = torch.tensor([[True, False]])
+    loss = segmenter.segmentation_loss(logits, targets, known)
+    # p = 1/2 everywhere: cross-entropy ln 2; overlap 6, p 12, target 12: 1 - (12 + 10) / (24 + 10)
+    assert loss.item() == pytest.approx(10 * np.log(2) + 1 - 22 / 34)
+    loss.backward()
+    assert logits.grad[:, 1].abs().max() == 0
+    assert logits.grad[:, 0].abs().min() > 0
+    other = logits.detach().clone()
+    other[:, 1] = 7.0
+    assert float(segmenter.segmentation_loss(other, targets, known)) == pytest.approx(loss.item())
+    assert float(segmenter.segmentation_loss(other, targets, torch.zeros(1, 2, dtype=torch.bool))) == 0.0
+
+
+def test_two_steps_of_the_segmenter_give_a_model_folder(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(segmenter, "CROP", (16, 32, 16))
+    monkeypatch.setattr(segmenter, "WIDTHS", (8, 8))
+    told = cli.train("segmenter", data, out=tmp_path / "models", work=tmp_path / "runs", steps=2, threads=1)
+    folder = tmp_path / "models" / "segmenter"
+    assert told == {"checkpoint": str(folder), "metrics": {"train_patients": 2, "steps": 2}}
+    config = read_config(folder)
+    assert config["crop"] == [16, 32, 16]
+    load_weights(folder, FoldedUNet(2, len(config["channels"]), config["widths"]))
+
+
+def test_a_mirrored_crop_swaps_the_parotids(data, tmp_path, monkeypatch):
+    """Channel Parotid_L always lies at larger x, mirrored or not; what was not contoured moves with its side."""
+    monkeypatch.setattr(segmenter, "CROP", (48, 64, 64))
+    monkeypatch.setattr(segmenter, "random_matrix", lambda rng: np.eye(3))
+    patient = load_cached(data / "train" / "pt_2", tmp_path)
+    known = patient.known.copy()
+    known[BIT["Parotid_L"]] = False
+    patient = type(patient)(patient.patient_id, patient.ct, patient.labels, known, patient.origin_mm)
+    sizes = set()
+    for seed in range(12):
+        _, targets, seen = segmenter.sample_crop(patient, np.random.default_rng(seed))
+        left, right = targets[BIT["Parotid_L"]], targets[BIT["Parotid_R"]]
+        if left.sum() < 200 or right.sum() < 200:
+            continue
+        assert np.argwhere(left.numpy())[:, 2].mean() > np.argwhere(right.numpy())[:, 2].mean()
+        flipped = bool(left.sum() < right.sum())
+        assert bool(seen[BIT["Parotid_L"]]) == flipped
+        assert bool(seen[BIT["Parotid_R"]]) != flipped
+        sizes.add(flipped)
+    assert sizes == {True, False}
