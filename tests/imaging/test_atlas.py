@@ -68,6 +68,8 @@ def test_the_shipped_atlas_is_small_and_says_how_it_was_made(atlas):
     # Membership adds next to nothing to how much the atlas resembles a person.
     assert atlas.meta["privacy"]["gap_max"] < 0.03
     assert atlas.meta["privacy"]["equal_voxels_max"] < 0.05
+    # People who were never in it resemble it as much as those who were.
+    assert atlas.meta["privacy"]["outsiders_mean"] > atlas.meta["privacy"]["members_mean"] - 0.02
     assert "10.1002/mp.14845" in (ATLAS / "README.md").read_text(encoding="utf-8")
 
 

@@ -30,7 +30,7 @@ def neck():
 @pytest.fixture(scope="module")
 def ct(neck):
     """What ``draw_demo_ct`` gives, from the neck that the tests share."""
-    return demo.insert_lesions(neck, demo.DEMO_LESIONS, np.random.default_rng(demo.DEMO_SEED))
+    return demo.insert_lesions(neck, demo.DEMO_LESIONS, np.random.default_rng(demo.DEMO_LESION_SEED))
 
 
 @pytest.fixture
@@ -90,8 +90,8 @@ def test_every_lesion_found_room_on_the_right(ct, neck):
 
 
 def test_equal_seeds_insert_equal_lesions(ct, neck):
-    again = demo.insert_lesions(neck, demo.DEMO_LESIONS[:1], np.random.default_rng(demo.DEMO_SEED))
-    other = demo.insert_lesions(neck, demo.DEMO_LESIONS[:1], np.random.default_rng(demo.DEMO_SEED))
+    again = demo.insert_lesions(neck, demo.DEMO_LESIONS[:1], np.random.default_rng(demo.DEMO_LESION_SEED))
+    other = demo.insert_lesions(neck, demo.DEMO_LESIONS[:1], np.random.default_rng(demo.DEMO_LESION_SEED))
     assert again.content_hash() == other.content_hash() != neck.volume.content_hash()
 
 
