@@ -1,0 +1,182 @@
+"""What training keeps on disk: the lesion bank, the pool of encoded samples, the contact sheets."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+from train.cases import bank_patient, write_case
+
+from hnvlm.errors import InputRefusedError
+from hnvlm.imaging.lesions import LesionSpec
+from hnvlm.models.checkpoint import save_model
+from hnvlm.models.facts import lesion_finding
+from hnvlm.report.parse import parse
+from hnvlm.train import pool
+from hnvlm.train.bank import anatomy_of, load_bank
+from hnvlm.train.data import load_cached
+from hnvlm.train.supervision import contact_sheets
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    write_case(root / "train" / "pt_1")
+    write_case(root / "train" / "pt_2", mirrored=True)
+    write_case(root / "train" / "pt_3", without=("SpinalCord",))
+    return root
+
+
+@pytest.fixture(scope="module")
+def built(data, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    folders = sorted((data / "train").iterdir())
+    return folders, cache, load_bank(folders, cache, per_patient=3, seed=4, workers=1)
+
+
+def test_the_bank_comes_back_from_disk_as_it_was(built):
+    folders, cache, first = built
+    files = {p: p.stat().st_mtime_ns for p in cache.glob("bank-*.npz")}
+    again = load_bank(folders, cache, per_patient=3, seed=4, workers=1)
+    assert {p: p.stat().st_mtime_ns for p in cache.glob("bank-*.npz")} == files
+    assert [b.patient.patient_id for b in again] == ["pt_1", "pt_2"]  # no cord, no landmarks, no lesions
+    assert sum(len(b.lesions) for b in again) >= 3
+    for a, b in zip(first, again, strict=True):
+        assert a.centre_mm == b.centre_mm
+        assert len(a.lesions) == len(b.lesions)
+        for x, y in zip(a.lesions, b.lesions, strict=True):
+            assert (x.spec, x.start, x.centre_mm) == (y.spec, y.start, y.centre_mm)
+            np.testing.assert_array_equal(x.delta, y.delta)
+            np.testing.assert_array_equal(x.mask, y.mask)
+
+
+def test_lesions_lie_where_their_sentence_says(built):
+    _, _, banks = built
+    for b in banks:
+        anatomy = anatomy_of(b.patient)
+        for lesion in b.lesions:
+            middle = np.argwhere(lesion.mask > 0.5).mean(0) + lesion.start
+            mm = anatomy.ct.index_to_mm(middle)
+            np.testing.assert_allclose(mm, lesion.centre_mm, atol=16.0)
+            if lesion.spec.kind != "airway":
+                assert anatomy.place_of(lesion.spec.kind, mm)[1] == lesion.spec.side
+            assert min(lesion.start) >= 0
+            assert np.all(np.add(lesion.start, lesion.delta.shape) <= b.patient.ct.shape)
+
+
+def test_a_bank_lost_is_built_again_alike_and_another_seed_is_another_bank(built):
+    folders, cache, first = built
+    lost = next(p for p in cache.glob("bank-pt_1-*.npz"))
+    lost.unlink()
+    again = load_bank(folders, cache, per_patient=3, seed=4, workers=1)
+    for x, y in zip(first[0].lesions, again[0].lesions, strict=True):
+        assert x.spec == y.spec
+        np.testing.assert_array_equal(x.delta, y.delta)
+    other = load_bank(folders[:1], cache, per_patient=3, seed=5, workers=1)
+    assert [x.spec for x in other[0].lesions] != [x.spec for x in first[0].lesions]
+
+
+def test_given_contours_take_the_place_of_the_clinics(data, tmp_path):
+    patient = load_cached(data / "train" / "pt_1", tmp_path)
+    moved = anatomy_of(patient)
+    masks = {k: np.roll(m, 2, axis=0) for k, m in moved.masks.items()}
+    assert anatomy_of(patient, masks).z0_mm == pytest.approx(moved.z0_mm + 6.0)
+
+
+# ---- pool -----------------------------------------------------------------------------------------------------------
+class Means(torch.nn.Module):
+    """Stands for the encoder: a token is the mean HU of its cell."""
+
+    calls = 0
+
+    def forward(self, hu):
+        Means.calls += 1
+        return None, F.avg_pool3d(hu[:, None] / 1000.0, 8).flatten(2).transpose(1, 2)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(pool, "CHUNK", 8)
+    Means.calls = 0
+
+
+@pytest.fixture(scope="module")
+def banks():
+    nodes = bank_patient((LesionSpec("node", "II", "left", 18.0), LesionSpec("node", "III", "right", 14.0)))
+    return [nodes, bank_patient((LesionSpec("mass", "parotid gland", "left", 14.0),))]
+
+
+def same(a: list[pool.Encoded], b: list[pool.Encoded]) -> bool:
+    return len(a) == len(b) and all(
+        torch.equal(x.tokens, y.tokens) and (x.patient, x.flipped, x.findings) == (y.patient, y.flipped, y.findings)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def test_chunks_survive_a_kill(small_chunks, banks, tmp_path):
+    whole = pool.build_pool(Means(), banks, tmp_path / "p", 14)
+    assert len(whole) == 14
+    assert Means.calls == 4  # two chunks of two batches
+    assert same(pool.build_pool(Means(), banks, tmp_path / "p", 14), whole)
+    assert Means.calls == 4
+    (tmp_path / "p" / "0001.npz").unlink()
+    (tmp_path / "p" / "0001.tmp.npz").write_bytes(b"half a chunk")
+    assert same(pool.build_pool(Means(), banks, tmp_path / "p", 14), whole)
+    assert Means.calls == 6
+    # A larger pool goes on where the smaller one ended.
+    more = pool.build_pool(Means(), banks, tmp_path / "p", 20)
+    assert same(more[:14], whole)
+    assert Means.calls == 8
+
+
+def test_an_encoded_sample_knows_its_lesions(small_chunks, banks, tmp_path):
+    encoded = pool.build_pool(Means(), banks, tmp_path, 16)
+    assert encoded[0].tokens.dtype == torch.float16
+    assert encoded[0].tokens.shape == (512, 1)
+    assert any(e.findings for e in encoded)
+    for e in encoded:
+        possible = [lesion_finding(x) for x in banks[e.patient].lesions]
+        for f in e.findings:
+            own = [p for p in possible if (p.kind, p.size_mm) == (f.kind, f.size_mm)]
+            assert len(own) == 1
+            assert (own[0].side == f.side) != e.flipped
+
+
+def test_another_encoder_has_another_pool(tmp_path):
+    for k in range(2):
+        torch.manual_seed(k)
+        save_model(tmp_path / f"m{k}", torch.nn.Linear(2, 2), {})
+    a, b = (pool.pool_folder(tmp_path, tmp_path / f"m{k}") for k in range(2))
+    assert a != b
+    assert a == pool.pool_folder(tmp_path, tmp_path / "m0")
+    assert a.parent == tmp_path / "pool"
+
+
+# ---- contact sheets -------------------------------------------------------------------------------------------------
+def test_contact_sheets_show_lesion_and_sentences(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = contact_sheets(data, tmp_path / "sheets", n=2)
+    pictures = [f for f in told["files"] if f.endswith(".png")]
+    assert 1 <= len(pictures) <= 2
+    assert told["files"][-1].endswith("measured.txt")
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert picture.width >= 3 * 260
+            assert picture.height > 260
+            assert len(set(np.asarray(picture.convert("L")).ravel().tolist())) > 30
+    lines = (tmp_path / "sheets" / "measured.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(pictures)
+    name, text = lines[0].split(": ", 1)
+    assert name in ("pt_1", "pt_2")
+    assert {"coverage", "artefact"} <= {f.kind for f in parse(text)}
+    assert json.dumps(told)  # the command line prints it
+
+
+def test_contact_sheets_refuse_the_validation_folder(data, tmp_path):
+    (data / "validation").mkdir(exist_ok=True)
+    with pytest.raises(InputRefusedError, match="validation folder"):
+        contact_sheets(data / "validation", tmp_path / "s")

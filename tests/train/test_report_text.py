@@ -1,0 +1,127 @@
+"""What the report model and the text reader are taught: facts, tokens, labels."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from hnvlm.models.report_model import BOS, EOS, PAD, SPECIAL, decoder_config, load_tokenizer
+from hnvlm.models.text_tower import HEADS, NUMBERS
+from hnvlm.report.parse import parse
+from hnvlm.train import report, text
+from hnvlm.types import Finding
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    report.train_tokenizer(folder)
+    return load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_reports_survive_the_tokenizer(tokenizer, language):
+    rng = random.Random(99)
+    for _ in range(25):
+        written = report.random_report(rng, language)
+        encoded = tokenizer.encode(written)
+        assert tokenizer.decode(encoded.ids) == written
+        assert len(encoded.ids) < 420  # what the decoder writes at most
+        assert not set(encoded.ids) & {tokenizer.token_to_id(s) for s in SPECIAL}
+
+
+def test_any_text_survives_the_tokenizer(tokenizer):
+    for written in ("Zażółć gęślą jaźń", "naïve 3 × 4 mm²", "日本 ☃", "  two  spaces\n\n", "<report en"):
+        assert tokenizer.decode(tokenizer.encode(written).ids) == written
+
+
+def test_every_digit_is_its_own_token(tokenizer):
+    tokens = tokenizer.encode("measuring 128 mm").tokens
+    assert [t for t in tokens if any(c.isdigit() for c in t)] == ["1", "2", "8"]
+
+
+def test_special_tokens_are_those_of_the_decoder(tokenizer):
+    config = decoder_config(tokenizer.get_vocab_size())
+    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == tuple(
+        tokenizer.token_to_id(t) for t in (PAD, BOS, EOS)
+    )
+    assert [tokenizer.token_to_id(t) for t in SPECIAL] == list(range(len(SPECIAL)))
+    assert 256 < tokenizer.get_vocab_size() <= report.VOCABULARY
+
+
+def test_loss_leaves_padding_out():
+    """A model that says the same of everything: the loss is ln V over real tokens, however long the padding."""
+
+    class Flat(torch.nn.Module):
+        def forward(self, tokens, prompt, ids):
+            assert prompt.tolist() == [[3], [4]]
+            out = torch.zeros(*ids.shape, 10)
+            out[..., 7] = 1.0
+            return out
+
+    loss, right = report.report_loss(Flat(), torch.zeros(2, 512, 4), [[7, 8, 7, 2], [7]], [3, 4], pad=0)
+    e = np.exp(1.0)
+    hit, miss = np.log(9 + e) - 1, np.log(9 + e)
+    assert float(loss) == pytest.approx((3 * hit + 2 * miss) / 5, rel=1e-2)
+    assert right == pytest.approx(3 / 5)
+
+
+TARGET = Finding("target", side="left", attributes={"volume_ml": 40.0})
+AIRWAY = Finding("airway", "absent", attributes={"min_area_mm2": 300.0})
+NARROW = Finding("airway", site="larynx", side="left", attributes={"narrowing_pct": 50.0})
+MASS = Finding("mass", side="left", site="oral tongue", size_mm=20.0)
+
+
+def test_measured_facts_follow_what_is_inserted():
+    node = Finding("node", side="left", level="II", size_mm=20.0)
+    assert report.findings_of([TARGET, AIRWAY], [node], flipped=False) == [TARGET, AIRWAY, node]
+    flipped = report.findings_of([TARGET, AIRWAY], [node], flipped=True)
+    assert flipped[0].side == "right"
+    assert flipped[2].side == "left"  # inserted lesions are described as they are seen already
+    assert report.findings_of([TARGET, AIRWAY], [NARROW], flipped=False) == [TARGET, NARROW]
+    # A mass may fill the lumen: the area measured without it is not repeated.
+    assert report.findings_of([AIRWAY], [MASS], flipped=False) == [Finding("airway", "absent"), MASS]
+
+
+def test_random_reports_say_one_thing_of_the_airway():
+    rng = random.Random(0)
+    for _ in range(30):
+        found = parse(report.random_report(rng, "en"))
+        assert sum(f.kind == "airway" for f in found) == 1
+        assert sum(f.kind == "target" for f in found) == 1
+
+
+def test_labels_by_hand():
+    stated = {
+        "op": "add", "kind": "node", "place": "II", "side": "left", "texture": None, "size_mm": 30.0,
+        "narrowing_pct": None,
+    }  # fmt: skip
+    none = dict.fromkeys(stated) | {"op": "none"}
+    made = text.label_tensors([stated, none])
+    assert made["op"].tolist() == [HEADS["op"].index("add"), HEADS["op"].index("none")]
+    assert made["place"].tolist() == [HEADS["place"].index("II"), HEADS["place"].index("unstated")]
+    assert made["texture"].tolist() == [HEADS["texture"].index("unstated")] * 2
+    assert made["size_mm"].tolist() == [[30.0 / NUMBERS["size_mm"], 1.0], [0.0, 0.0]]
+    assert made["narrowing_pct"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("bank", ["train", "mid", "held"])
+def test_every_sampled_sentence_has_labels_the_reader_knows(bank):
+    rng = random.Random(5)
+    pairs = [text.sample_sentence(rng, bank) for _ in range(120)]
+    made = text.label_tensors([labels for _, labels in pairs])
+    assert {len(v) for v in made.values()} == {120}
+    assert {labels["op"] for _, labels in pairs} == {"add", "remove", "none"}
+    again = [text.sample_sentence(random.Random(5), bank) for _ in range(1)]
+    assert again[0][0] == pairs[0][0]
+
+
+def test_collate_pads_and_masks():
+    features, mask = text.collate([torch.ones(2, 384).half(), 2 * torch.ones(4, 384).half()])
+    assert features.shape == (2, 4, 384)
+    assert features.dtype == torch.float32
+    assert mask.tolist() == [[True, True, False, False], [True] * 4]
+    assert features[0, 2:].abs().max() == 0
