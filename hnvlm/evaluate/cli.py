@@ -11,6 +11,7 @@ from hnvlm.errors import ModelPackError, UsageError
 from hnvlm.evaluate.common import write_metrics
 from hnvlm.models.pack import load
 from hnvlm.models.registry import missing_models
+from hnvlm.report.request_facts import request_facts
 
 # evaluation -> models it needs
 EVALUATIONS = {
@@ -37,6 +38,7 @@ def evaluate(name: str, data: Path, *, limit: int | None = None, record: bool = 
     if name not in EVALUATIONS:
         raise UsageError(f"There is no evaluation '{name}'. Choose one of {', '.join(EVALUATIONS)}.")
     pack = load()
+    pack.rules = request_facts
     absent = [m for m in EVALUATIONS[name] if m in missing_models(pack.folder)]
     if absent:
         raise ModelPackError(f"The evaluation '{name}' needs {', '.join(absent)}, which the pack lacks; train first.")

@@ -26,6 +26,7 @@ from hnvlm.models.facts import lesion_finding
 from hnvlm.models.judge import Judge
 from hnvlm.models.neck import Neck
 from hnvlm.models.pack import ModelPack
+from hnvlm.models.text_tower import read_facts
 from hnvlm.report.requests import sample_spec
 from hnvlm.types import Counterfactual, Finding, Segmentation
 
@@ -220,6 +221,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         "additions_unseen_sentences": summary(rows["mid"]),
         "additions_unseen_sentences_and_words": summary(rows["held"]),
         "baseline_inserter": summary(rows["baseline"]),
+        "text_reader_alone": reader_alone(pack),
         "requests_not_understood": len(rows["not_understood"]),
         "removal_less_than_half_left": share([r["left"] < 0.5 for r in rows["removal"]]),
         "removal_median_left": round(float(np.median([r["left"] for r in rows["removal"]])), 3),
@@ -229,6 +231,21 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         "median_seconds": round(float(np.median(rows["seconds"])), 2),
     }
     return {"metrics": metrics, "n_cases": len(folders), "model": "diffusion"}
+
+
+def reader_alone(pack: ModelPack, n: int = 300) -> dict[str, float]:
+    """Share of requests whose side and place the learned reader gets right without the rules, per bank."""
+    out = {}
+    for bank in ("mid", "held"):
+        words, rng = random.Random(bank), np.random.default_rng(3)
+        pairs = [
+            stated_request("add", finding_of(random_spec(rng, kinds=("node", "mass"))), words, bank) for _ in range(n)
+        ]
+        facts = read_facts(pack.reader, [text for text, _ in pairs])
+        for key in ("side", "place"):
+            right = [f[key] == labels[key] for f, (_, labels) in zip(facts, pairs, strict=True)]
+            out[f"{bank}_{key}"] = round(float(np.mean(right)), 3)
+    return out
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -60,7 +60,9 @@ class ModelPack:
         self.folder = folder
         self.threads = threads
         self._necks: dict[str, Neck | None] = {}
-        self._encoded: dict[str, tuple[np.ndarray, Tensor]] = {}
+        # A reading by rules (sentence -> facts or None) that services and evaluations may put in front of the learned
+        # reader: where the rules are sure they win, what they leave open the reader fills in.
+        self.rules: Callable[[str], dict[str, Any] | None] | None = None
 
     # ---- parts, loaded once -------------------------------------------------------------------------------------
     @cached_property
@@ -290,7 +292,7 @@ class ModelPack:
         if not text.strip():
             raise UsageError("Write what the CT should show, for example 'necrotic node in left level II, 22 mm'.")
         parts = sentences_of(text)
-        facts = [{"text": part, **f} for part, f in zip(parts, read_facts(self.reader, parts), strict=True)]
+        facts = [self._merged(part, f) for part, f in zip(parts, read_facts(self.reader, parts), strict=True)]
         asks = [f for f in facts if f["op"] in ("add", "remove") and (f["place"] or f["op"] == "remove")]
         return asks or facts[:1]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from hnvlm.config import Settings, settings
 from hnvlm.errors import ModelPackError
 from hnvlm.models.base import Models
+from hnvlm.report.request_facts import request_facts
 from hnvlm.services.jobs import JobManager
 from hnvlm.store import CaseStore
 
@@ -25,7 +26,10 @@ def load_model_pack() -> Models:
         pack = importlib.import_module("hnvlm.models.pack")
     except ModuleNotFoundError as exc:
         raise ModelPackError(f"The models cannot be loaded: the Python module {exc.name} is missing.") from exc
-    return pack.load()
+    models = pack.load()
+    # The rules know the clinical lexicon's synonyms; the learned reader fills in what they leave open.
+    models.rules = request_facts
+    return models
 
 
 class ModelSlot:

@@ -150,20 +150,41 @@ def lesion_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return per_lesion.mean() + dice
 
 
-def dense_crop(sample: Sample, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A DENSE_CROP^3 part of a sample, around one of its lesions three times in four: HU and targets."""
+def dense_part(sample: Sample, rng: np.random.Generator) -> tuple[slice, slice, slice]:
+    """A DENSE_CROP^3 part of a sample, around one of its lesions four times in five."""
     lesions = np.argwhere(sample.targets[len(CHANNELS) :].max(0) > 0.5)
     centre = rng.uniform(0, CROP, 3)
-    if len(lesions) and rng.random() < 0.75:
+    if len(lesions) and rng.random() < 0.8:
         centre = lesions[int(rng.integers(len(lesions)))] + rng.uniform(-14, 14, 3)
     start = np.clip(np.rint(centre - DENSE_CROP / 2), 0, CROP - DENSE_CROP).astype(int) // 2 * 2
-    part = tuple(slice(v, v + DENSE_CROP) for v in start)
-    return sample.hu[part], sample.targets[(slice(None), *part)]
+    return tuple(slice(int(v), int(v) + DENSE_CROP) for v in start)  # type: ignore[return-value]
+
+
+def twins(banks: list[BankPatient], n: int, rng: np.random.Generator) -> list[Sample]:
+    """``n`` samples in pairs: the same crop of the same patient with lesions and without.
+
+    What differs within a pair is the lesion alone, so the step does not learn from the patients' other differences.
+    """
+    out: list[Sample] = []
+    while len(out) < n:
+        bank = banks[int(rng.integers(len(banks)))]
+        seed = int(rng.integers(2**62))
+        lesioned = compose(bank, np.random.default_rng(seed), n_lesions=int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])))
+        if not lesioned.lesions:
+            continue
+        clean = lesioned.hu - lesioned.delta
+        empty = lesioned.targets.copy()
+        empty[len(CHANNELS) :] = 0.0
+        out += [lesioned, replace(lesioned, hu=clean, targets=empty, lesions=[])]
+    return out[:n]
 
 
 def dense_loss(encoder: CTEncoder, samples: list[Sample], rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
     """Lesion and structure maps of a batch of part crops against their masks."""
-    parts = [dense_crop(s, rng) for s in samples]
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    for lesioned, clean in zip(samples[::2], samples[1::2], strict=True):
+        part = dense_part(lesioned, rng)
+        parts += [(s.hu[part], s.targets[(slice(None), *part)]) for s in (lesioned, clean)]
     hu, targets = (torch.from_numpy(np.stack(x)) for x in zip(*parts, strict=True))
     known = torch.from_numpy(np.stack([s.known for s in samples]))
     x = ct_channels(hu).contiguous(memory_format=torch.channels_last_3d)
@@ -176,13 +197,18 @@ def dense_loss(encoder: CTEncoder, samples: list[Sample], rng: np.random.Generat
     with torch.no_grad():
         hit = targets[:, n:].flatten(2).max(2).values > 0.5
         peak = (logits[:, n:].sigmoid() * (targets[:, n:] > 0.5)).flatten(2).max(2).values[hit]
-        quiet = logits[:, n:].sigmoid().flatten(2).max(2).values[~hit]
+        twin = (logits[1::2, n:].sigmoid() * (targets[::2, n:] > 0.5)).flatten(2).max(2).values[hit[::2]]
     numbers = {"lesions": float(lesions.detach()), "structures": float(structures.detach())}
     if len(peak):
         numbers["peak_on_lesion"] = float(peak.mean())
-    if len(quiet):
-        numbers["peak_without"] = float(quiet.mean())
-    return lesions + 0.5 * structures, numbers
+    if len(twin):
+        numbers["peak_in_twin"] = float(twin.mean())
+    return lesions + 0.2 * structures, numbers
+
+
+def dense_options(steps: int) -> LoopOptions:
+    """The lesion head starts from zero on trained features, so it learns ten times as fast as they change."""
+    return LoopOptions(steps=steps, learning_rate=1e-3, warmup=60, fast=("unet.head",))
 
 
 def train_dense(
@@ -197,11 +223,9 @@ def train_dense(
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([3, step])
-        return dense_loss(encoder, [compose(banks[int(rng.integers(len(banks)))], rng) for _ in range(batch)], rng)
+        return dense_loss(encoder, twins(banks, batch, rng), rng)
 
-    trained = train_loop(
-        encoder, loss_of_step, LoopOptions(steps=steps, learning_rate=8e-4), work / "clip-dense.pt", resume=resume
-    )
+    trained = train_loop(encoder, loss_of_step, dense_options(steps), work / "clip-dense.pt", resume=resume)
     save_model(out, trained, {"name": "dense", "steps": steps})
     return trained  # type: ignore[return-value]
 

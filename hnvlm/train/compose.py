@@ -23,6 +23,7 @@ class Sample:
         hu: float32 HU (64, 64, 64).
         targets: float32 (structures + lesion kinds, 64, 64, 64).
         known: bool per channel.
+        delta: HU that the lesions added, so that ``hu - delta`` is the lesion-free twin.
         lesions: What was inserted, sides already mirrored when ``flipped``.
         flipped: Whether left and right were swapped.
     """
@@ -30,6 +31,7 @@ class Sample:
     hu: np.ndarray
     targets: np.ndarray
     known: np.ndarray
+    delta: np.ndarray
     lesions: list[Lesion]
     flipped: bool
 
@@ -110,6 +112,7 @@ def compose(
         usable = [b for b in bank.lesions if in_crop(b, start)]
         lesions = pick_lesions(usable, n, rng) if n and usable else []
     masks = add_lesions(hu, start, lesions)
+    delta = hu - crop
     labels = cut(patient.labels, start, (CROP,) * 3, 0)
     targets = np.stack([(labels >> BIT[c]) & 1 for c in CHANNELS]).astype(np.float32)
     for name, parts in NESTED.items():
@@ -119,15 +122,18 @@ def compose(
     flipped = bool(augment and rng.random() < 0.5)
     if flipped:
         swap = [BIT[FLIP.get(c, c)] for c in CHANNELS]
-        hu, targets, masks, known = hu[..., ::-1], targets[swap][..., ::-1], masks[..., ::-1], known[swap]
+        hu, delta, masks = hu[..., ::-1], delta[..., ::-1], masks[..., ::-1]
+        targets, known = targets[swap][..., ::-1], known[swap]
         lesions = [mirrored(x) for x in lesions]
     if augment:
-        hu = hu * rng.uniform(0.97, 1.03) + rng.uniform(-10, 10)
+        gain = rng.uniform(0.97, 1.03)
+        hu, delta = hu * gain + rng.uniform(-10, 10), delta * gain
         hu = hu + rng.standard_normal(hu.shape, dtype=np.float32) * rng.uniform(0, 10)
     return Sample(
         np.ascontiguousarray(hu, np.float32),
         np.ascontiguousarray(np.concatenate([targets, masks]), np.float32),
         np.concatenate([known, np.ones(len(LESION_CHANNELS), bool)]),
+        np.ascontiguousarray(delta, np.float32),
         lesions,
         flipped,
     )

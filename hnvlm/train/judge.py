@@ -16,10 +16,9 @@ from torch import Tensor
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.ct_encoder import LESION_CHANNELS, CTEncoder
 from hnvlm.train.bank import load_bank
-from hnvlm.train.clip import dense_loss, start_from_segmenter
-from hnvlm.train.compose import compose
+from hnvlm.train.clip import dense_loss, dense_options, start_from_segmenter, twins
 from hnvlm.train.data import CHANNELS, training_folders
-from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.train.loop import log, train_loop
 from hnvlm.train.segmenter import WIDTHS
 
 BANK_SEED = 101
@@ -39,11 +38,9 @@ def train(
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([6, step])
-        return dense_loss(network, [compose(banks[int(rng.integers(len(banks)))], rng) for _ in range(batch)], rng)
+        return dense_loss(network, twins(banks, batch, rng), rng)
 
-    trained = train_loop(
-        network, loss_of_step, LoopOptions(steps=steps, learning_rate=6e-4), work / "judge.pt", resume=resume
-    )
+    trained = train_loop(network, loss_of_step, dense_options(steps), work / "judge.pt", resume=resume)
     config = {
         "name": "judge",
         "version": "1",

@@ -25,6 +25,8 @@ class LoopOptions:
         steps: Optimiser steps in all; the learning rate falls to zero over them as a cosine.
         learning_rate: Peak rate after ``warmup`` steps.
         ema: Decay of the averaged weights that are exported.
+        fast: Parameters whose name starts with one of these learn ``fast_factor`` times as fast (a new head on
+            trained features).
     """
 
     steps: int
@@ -33,6 +35,8 @@ class LoopOptions:
     weight_decay: float = 1e-2
     ema: float = 0.998
     grad_clip: float = 1.0
+    fast: tuple[str, ...] = ()
+    fast_factor: float = 10.0
 
 
 def log(message: str) -> None:
@@ -69,7 +73,14 @@ def train_loop(
         evaluate: Called with the EMA network every ``evaluate_every`` steps and at the end; logged.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=options.weight_decay)
+    quick = {id(p) for name, p in network.named_parameters() if options.fast and name.startswith(options.fast)}
+    groups = [
+        {"params": [p for p in parameters if id(p) not in quick], "scale": 1.0},
+        {"params": [p for p in parameters if id(p) in quick], "scale": options.fast_factor},
+    ]
+    optimiser = torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=options.learning_rate, weight_decay=options.weight_decay
+    )
     ema = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(options.ema), use_buffers=True
     )
@@ -101,7 +112,7 @@ def train_loop(
     count = 0
     for step in range(start, options.steps):
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(step, options)
+            group["lr"] = rate_at(step, options) * group["scale"]
         network.train()
         loss, numbers = loss_of_step(step)
         optimiser.zero_grad(set_to_none=True)
