@@ -91,7 +91,7 @@ def show_row(app, row: worklist.Row) -> None:
     cells[0].caption(case.description.replace("$", r"\$"))
     z, y, x = case.shape
     dz, dy, dx = case.spacing_mm
-    cells[1].text(f"{x} × {y} × {z} voxels\n{dx:.2f} × {dy:.2f} × {dz:.2f} mm")
+    cells[1].text(f"{x} × {y} × {z}\n{dx:.2f} × {dy:.2f} × {dz:.2f} mm")
     cells[2].text(SCOPE[case.in_scope], help=case.scope_reason or None)
     cells[3].text("\n".join(row.results) or "none yet")
     cells[4].text(casebar.when(case.created).replace(" ", "\n"))
@@ -148,8 +148,8 @@ def empty(app, search: str) -> None:
         return
     st.text(
         "The worklist is empty. On the left, upload a contrast-enhanced CT of the neck: a folder or zip of DICOM "
-        "files, or NIfTI. The app lists the series it finds, you pick one, and it becomes a case without the patient's name. "
-        "Nothing leaves this machine."
+        "files, or NIfTI. The app lists the series it finds, you pick one, and it becomes a case without the "
+        "patient's name. Nothing leaves this machine."
     )
     st.text("To look around first, make the demo case: a synthetic neck with inserted lesions, not a patient.")
     st.button("Make the demo case", key="demo", type="primary", on_click=handled(start_demo), args=(app,))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from hnvlm.config import PROJECT_DIR
-from hnvlm.ui import errors, html
+from hnvlm.ui import errors, html, state
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -27,6 +27,7 @@ def begin() -> None:
 def run(page: StreamlitPage) -> None:
     """Run the chosen page; whatever fails in it is shown in words."""
     html.banner()
+    state.adopt_address()
     errors.show_flashes()
     with errors.guard():
         page.run()

@@ -31,8 +31,13 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
     if not 1 <= port <= 65535:
         raise UsageError(f"port {port} is not between 1 and 65535")
     settings()  # sets the offline switches before any library is imported
+    from streamlit.runtime.pages_manager import PagesManager
+
     from hnvlm.ui.server import create_app
 
+    # Until the first st.navigation call Streamlit takes the folder pages/ for its older kind of app and runs a
+    # page without app.py around it: a browser that reconnects to /review after a restart would meet that.
+    PagesManager.uses_pages_directory = False
     # Streamlit looks for .streamlit/config.toml beside sys.argv[0]; that is to be the script's folder,
     # not the folder of the console command.
     argv, sys.argv = sys.argv, [str(script)]

@@ -18,9 +18,16 @@ def open_case(case_id: str | None) -> None:
         st.query_params.pop(_QUERY, None)
 
 
+def adopt_address() -> None:
+    """Take over the case named in the address, whichever page is opened with it (reload, bookmark)."""
+    if st.session_state.get(_CASE) is None and st.query_params.get(_QUERY):
+        st.session_state[_CASE] = st.query_params[_QUERY]
+
+
 def current_case(app: App) -> CaseRecord | None:
     """Return the open case, or None. The address holds its id, so that a reload finds it again."""
-    wanted = st.session_state.get(_CASE) or st.query_params.get(_QUERY)
+    adopt_address()
+    wanted = st.session_state.get(_CASE)
     case = worklist.find(app, wanted) if wanted else None
     st.session_state[_CASE] = case.id if case else None
     if case is not None and st.query_params.get(_QUERY) != case.id:
