@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from hnvlm.errors import UsageError
-from hnvlm.imaging.anatomy import AIRWAY_RANGE
+from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX
 from hnvlm.imaging.lesions import Lesion, LesionSpec, insert
 from hnvlm.models.detect import Detection
 from hnvlm.models.neck import Neck
+from hnvlm.types import MASS_SITES
 
 DEFAULT_SIZE_MM = 20.0
 DEFAULT_NARROWING_PCT = 50.0
@@ -65,6 +66,13 @@ def spec_of(asked: dict[str, Any], rng: np.random.Generator) -> LesionSpec:
     if kind == "airway":
         pct = float(np.clip(asked["narrowing_pct"] or DEFAULT_NARROWING_PCT, 20, 80))
         return LesionSpec("airway", place if place in AIRWAY_RANGE else "oropharynx", side, narrowing_pct=pct)
+    # The words for the lesion and for its place are read apart: "a node in the parotid" lies at a primary site.
+    kind = "node" if place in LEVEL_BOX else "mass"
+    if kind == "mass" and place not in MASS_SITES:
+        raise UsageError(
+            f"A lesion cannot be drawn at '{place}', which is a level of the airway: ask for a narrowing there, or "
+            "name a nodal level or a site (for example supraglottis or pyriform sinus)."
+        )
     size = float(np.clip(asked["size_mm"] or DEFAULT_SIZE_MM, 6, 45))
     return LesionSpec(kind, place, side, size, asked["texture"] or "solid")
 

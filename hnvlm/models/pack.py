@@ -296,6 +296,11 @@ class ModelPack:
         asks = [f for f in facts if f["op"] in ("add", "remove") and (f["place"] or f["op"] == "remove")]
         return asks or facts[:1]
 
+    def _merged(self, sentence: str, learned: dict[str, Any]) -> dict[str, Any]:
+        """What a sentence asks: by the rules where they are sure, by the learned reader where they leave it open."""
+        ruled = self.rules(sentence) if self.rules is not None else None
+        return {"text": sentence, **learned, **{k: v for k, v in (ruled or {}).items() if v is not None}}
+
     def _layouts(
         self, request: dict[str, Any], before: list[Detection], neck: Neck, rng: np.random.Generator
     ) -> list[Layout]:

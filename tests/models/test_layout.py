@@ -80,6 +80,28 @@ def test_a_request_that_does_not_say_where_is_refused(missing):
         spec_of(full | {missing: None}, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize(
+    ("kind", "place", "made"),
+    [
+        ("node", "parotid gland", "mass"),
+        ("mass", "III", "node"),
+        ("node", "IB", "node"),
+        ("mass", "supraglottis", "mass"),
+    ],
+)
+def test_the_place_decides_what_kind_of_lesion_it_is(neck, kind, place, made):
+    """ "A node in the parotid" is drawn there and is no crash."""
+    request = asked(kind=kind, place=place, side="left", size_mm=12.0)
+    assert spec_of(request, None).kind == made
+    assert lay_out_addition(request, neck, np.random.default_rng(1)).kind == made
+
+
+@pytest.mark.parametrize("kind", ["node", "mass"])
+def test_a_lesion_at_an_airway_level_is_refused(kind):
+    with pytest.raises(UsageError, match="ask for a narrowing"):
+        spec_of(asked(kind=kind, place="larynx", side="left"), None)
+
+
 def test_an_addition_is_laid_out_in_this_neck(neck):
     request = asked(kind="node", place="II", side="right", size_mm=18.0)
     layout = lay_out_addition(request, neck, np.random.default_rng(3))

@@ -135,6 +135,16 @@ def test_one_seed_one_counterfactual(untrained, patient):
     assert not np.array_equal(a.volume.array, c.volume.array)
 
 
+def test_rules_win_where_they_are_sure(untrained):
+    """The learned reader took "node" for level II left; what the rules leave open stays as it read it."""
+    untrained.rules = lambda sentence: {"op": "remove", "kind": None, "place": "IV", "side": None}
+    (request,) = untrained.understand("node")
+    assert (request["text"], request["op"], request["place"]) == ("node", "remove", "IV")
+    assert (request["kind"], request["side"], request["size_mm"]) == ("node", "left", 20.0)
+    untrained.rules = lambda sentence: None
+    assert untrained.understand("node")[0]["place"] == "II"
+
+
 def test_nothing_to_remove_changes_nothing(untrained, patient):
     ct, segmentation = patient
     result = untrained.counterfactual(ct, "remove", segmentation=segmentation)
