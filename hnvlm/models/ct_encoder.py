@@ -24,6 +24,23 @@ LESION_CHANNELS = ("node", "mass", "airway")
 MAP_SCALE = 4.0
 
 
+IN_CHANNELS = 5
+
+
+def neck_channels(hu: Tensor) -> Tensor:
+    """Input of the encoder: HU (B, 64, 64, 64) -> (B, 5, 64, 64, 64).
+
+    The segmenter's two windows, a narrow one in which a lesion stands out from muscle, the mirrored neck and the
+    difference to it: the crop is centred on the cord, so the other side of the same patient lies beside every voxel,
+    as a reader compares sides.
+    """
+    narrow = ((hu - 50.0) / 80.0).clamp(-1.5, 1.5)
+    other = hu.flip(-1)
+    mirrored = ((other - 50.0) / 120.0).clamp(-1.5, 1.5)
+    difference = ((hu.clamp(-250, 250) - other.clamp(-250, 250)) / 120.0).clamp(-1.5, 1.5)
+    return torch.cat([ct_channels(hu), torch.stack([narrow, mirrored, difference], dim=1)], dim=1)
+
+
 class CTEncoder(nn.Module):
     """U-Net with dense heads whose inner features are the CT tokens.
 
@@ -35,7 +52,7 @@ class CTEncoder(nn.Module):
     def __init__(self, n_structures: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
         self.n_structures = n_structures
-        self.unet = FoldedUNet(2, n_structures + len(LESION_CHANNELS), widths)
+        self.unet = FoldedUNet(IN_CHANNELS, n_structures + len(LESION_CHANNELS), widths)
         # Lesions are rare: start from "probably none, everywhere the same", so that the first steps do not throw away
         # the segmenter's features.
         nn.init.zeros_(self.unet.head.weight[n_structures * 8 :])
@@ -52,7 +69,7 @@ class CTEncoder(nn.Module):
         Returns:
             logits (B, structures + 3, 64, 64, 64) and tokens (B, 512, token_width).
         """
-        x = ct_channels(hu).contiguous(memory_format=torch.channels_last_3d)
+        x = neck_channels(hu).contiguous(memory_format=torch.channels_last_3d)
         features = self.unet.encode(x)
         finest = self.unet.decode(features)  # [B, w0, 32, 32, 32]
         folded = self.unet.head(finest)

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork, CTTextSpace
-from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder
+from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder, neck_channels
 from hnvlm.models.text_tower import TextReader, token_features
-from hnvlm.models.unet import FoldedUNet, ct_channels
+from hnvlm.models.unet import FOLD, FoldedUNet
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_spec
 from hnvlm.train import text as text_trainer
@@ -36,7 +36,6 @@ from hnvlm.train.text import random_finding
 from hnvlm.types import Finding
 
 POOL = 3000
-DENSE_CROP = 48
 SMALLEST_VOXELS = 60.0
 ALIGN_BATCH = 16
 EMBED_BATCH = 128
@@ -124,10 +123,15 @@ def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
     config = read_config(folder)
     segmenter = FoldedUNet(2, len(config["channels"]), config["widths"])
     load_weights(folder, segmenter)
-    state = segmenter.state_dict()
     own = encoder.unet.state_dict()
-    for name, value in state.items():
-        own[name][: len(value)] = value
+    inputs = config["in_channels"] * FOLD**3
+    for name, value in segmenter.state_dict().items():
+        if name in ("down.0.conv1.weight", "down.0.skip.weight"):
+            # The encoder sees more channels; it starts by looking at the segmenter's alone.
+            own[name].zero_()
+            own[name][:, :inputs] = value
+        else:
+            own[name][: len(value)] = value
     encoder.unet.load_state_dict(own)
 
 
@@ -150,16 +154,6 @@ def lesion_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return per_lesion.mean() + dice
 
 
-def dense_part(sample: Sample, rng: np.random.Generator) -> tuple[slice, slice, slice]:
-    """A DENSE_CROP^3 part of a sample, around one of its lesions four times in five."""
-    lesions = np.argwhere(sample.targets[len(CHANNELS) :].max(0) > 0.5)
-    centre = rng.uniform(0, CROP, 3)
-    if len(lesions) and rng.random() < 0.8:
-        centre = lesions[int(rng.integers(len(lesions)))] + rng.uniform(-14, 14, 3)
-    start = np.clip(np.rint(centre - DENSE_CROP / 2), 0, CROP - DENSE_CROP).astype(int) // 2 * 2
-    return tuple(slice(int(v), int(v) + DENSE_CROP) for v in start)  # type: ignore[return-value]
-
-
 def twins(banks: list[BankPatient], n: int, rng: np.random.Generator) -> list[Sample]:
     """``n`` samples in pairs: the same crop of the same patient with lesions and without.
 
@@ -179,15 +173,11 @@ def twins(banks: list[BankPatient], n: int, rng: np.random.Generator) -> list[Sa
     return out[:n]
 
 
-def dense_loss(encoder: CTEncoder, samples: list[Sample], rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-    """Lesion and structure maps of a batch of part crops against their masks."""
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
-    for lesioned, clean in zip(samples[::2], samples[1::2], strict=True):
-        part = dense_part(lesioned, rng)
-        parts += [(s.hu[part], s.targets[(slice(None), *part)]) for s in (lesioned, clean)]
-    hu, targets = (torch.from_numpy(np.stack(x)) for x in zip(*parts, strict=True))
+def dense_loss(encoder: CTEncoder, samples: list[Sample]) -> tuple[Tensor, dict[str, float]]:
+    """Lesion and structure maps of a batch of twins against their masks."""
+    hu, targets = (torch.from_numpy(np.stack([getattr(s, k) for s in samples])) for k in ("hu", "targets"))
     known = torch.from_numpy(np.stack([s.known for s in samples]))
-    x = ct_channels(hu).contiguous(memory_format=torch.channels_last_3d)
+    x = neck_channels(hu).contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", torch.bfloat16):
         logits = encoder.unet(x)
     logits = logits.float()
@@ -223,7 +213,7 @@ def train_dense(
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([3, step])
-        return dense_loss(encoder, twins(banks, batch, rng), rng)
+        return dense_loss(encoder, twins(banks, batch, rng))
 
     trained = train_loop(encoder, loss_of_step, dense_options(steps), work / "clip-dense.pt", resume=resume)
     save_model(out, trained, {"name": "dense", "steps": steps})

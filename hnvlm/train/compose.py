@@ -12,6 +12,9 @@ from hnvlm.train.bank import BankPatient
 from hnvlm.train.data import BIT, CHANNELS, FLIP
 from hnvlm.train.segmenter import NESTED
 
+# The training CTs lie about 25 HU low (their source values were stored minus 1024, not minus 1000): an upload with true
+# HU must look familiar too.
+HU_SHIFT = (-15.0, 40.0)
 OTHER_SIDE = {"left": "right", "right": "left"}
 
 
@@ -104,7 +107,8 @@ def compose(
         lesions: Use exactly these instead of drawing.
     """
     patient = bank.patient
-    shift = rng.uniform(-10, 10, 3) if augment else np.zeros(3)
+    # Sideways the crop stays on the cord: the encoder compares each side with the mirrored other one.
+    shift = rng.uniform(-10, 10, 3) * (1.0, 1.0, 0.4) if augment else np.zeros(3)
     crop, start = neck_crop(patient.ct, np.array(patient.origin_mm), np.array(bank.centre_mm), shift)
     hu = crop.astype(np.float32)
     if lesions is None:
@@ -127,7 +131,7 @@ def compose(
         lesions = [mirrored(x) for x in lesions]
     if augment:
         gain = rng.uniform(0.97, 1.03)
-        hu, delta = hu * gain + rng.uniform(-10, 10), delta * gain
+        hu, delta = hu * gain + rng.uniform(*HU_SHIFT), delta * gain
         hu = hu + rng.standard_normal(hu.shape, dtype=np.float32) * rng.uniform(0, 10)
     return Sample(
         np.ascontiguousarray(hu, np.float32),

@@ -25,7 +25,7 @@ BANK_SEED = 101
 
 
 def train(
-    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 600, batch: int = 6, threads: int = 2
+    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 6000, batch: int = 2, threads: int = 2
 ) -> dict[str, Any]:
     """Train on ``data`` and write the model folder ``out``."""
     torch.set_num_threads(threads)
@@ -38,7 +38,7 @@ def train(
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([6, step])
-        return dense_loss(network, twins(banks, batch, rng), rng)
+        return dense_loss(network, twins(banks, batch, rng))
 
     trained = train_loop(network, loss_of_step, dense_options(steps), work / "judge.pt", resume=resume)
     config = {

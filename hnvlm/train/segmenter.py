@@ -72,7 +72,7 @@ def sample_crop(patient: CachedPatient, rng: np.random.Generator) -> tuple[Tenso
     if rng.random() < 0.5:
         swap = [BIT[FLIP.get(name, name)] for name in CHANNELS]
         hu, targets, known = hu.flip(2), targets[swap].flip(3), known[swap]
-    hu = hu * float(rng.uniform(0.95, 1.05)) + float(rng.uniform(-15, 15))
+    hu = hu * float(rng.uniform(0.95, 1.05)) + float(rng.uniform(-15, 40))
     hu = hu + torch.from_numpy(rng.standard_normal(CROP, dtype=np.float32)) * float(rng.uniform(0, 15))
     return hu, targets, known
 
