@@ -13,6 +13,8 @@ from hnvlm.ui.errors import handled
 
 _ROUND, _UPLOAD, _WORDS = "_upload_round", "_upload", "upload-description"
 _QUERY = "upload"
+# Taken in together with the CT they belong to, so their reason is no refusal.
+_BESIDE_CT = ("RTSTRUCT", "SEG", "RTDOSE")
 FILES, FOLDER = "Files or zip", "Whole folder"
 
 
@@ -88,7 +90,7 @@ def series_list(app: App, upload: Upload) -> None:
                 args=(app, upload, series.series_uid), help=f"Series {n + 1}: read it and store it without identity",
             )  # fmt: skip
     if refused:
-        with st.expander(f"{_count(len(refused), 'series')} cannot be opened", expanded=not upload.accepted):
+        with st.expander(f"Not opened as images ({len(refused)})", expanded=not upload.accepted, key="refused"):
             for series in refused:
                 with st.container(border=True):
                     _describe(series)
@@ -112,7 +114,7 @@ def _describe(series: SeriesInfo) -> None:
     if series.description:
         st.caption(f"Named “{series.description}” by the source (not stored)".replace("$", r"\$"))
     for reason in series.reasons:
-        st.text(f"Refused: {reason}")
+        st.text(reason if series.modality in _BESIDE_CT else f"Refused: {reason}")
     for warning in series.warnings:
         st.text(f"Warning: {warning}")
 
