@@ -11,6 +11,7 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.ui.blobs import BlobStore
 from hnvlm.ui.viewer import Dose, Overlay, Series
 from hnvlm.ui.viewer.series import (
+    body_box,
     check_grids,
     display_tables,
     dose_blob,
@@ -114,6 +115,15 @@ def test_difference_must_name_two_images(of) -> None:
         check_grids(shown, None, None)
     with pytest.raises(UsageError):
         check_grids([], None, None)
+
+
+def test_body_is_found_in_a_field_of_view_that_is_mostly_air() -> None:
+    hu = np.full((40, 60, 50), -1000, np.int16)
+    hu[10:30, 20:40, 5:25] = 20
+    hu[0, 0, 0] = 500  # a speck
+    # Margins: 6 mm are 2, 5 and 3 voxels of 3, 1.25 and 2 mm, plus one for the sampling step.
+    assert body_box(Volume(hu, SPACING)) == [7, 14, 1, 33, 46, 29]
+    assert body_box(Volume(np.full(SHAPE, -1000, np.int16), SPACING)) == [0, 0, 0, *SHAPE]
 
 
 def test_tables_name_their_source_and_cover_the_keys() -> None:

@@ -21,6 +21,9 @@ Kind = Literal["ct", "synthetic", "difference"]
 MAX_STRUCTURES = 32
 DOSE_STEP_GY = 0.01  # uint16 holds up to 655 Gy
 AIR_HU = -1024
+BODY_HU = -300  # denser than this is patient (or couch), not air
+BODY_SHARE = 0.002  # of a plane's voxels, so that specks of noise do not count
+BODY_MARGIN_MM = 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +155,28 @@ def volume_blob(store: BlobStore, volume: Volume, content_id: str = "") -> Blob:
     array = volume.array
     blob_id = content_id or _IDS.get([array], (volume.spacing_mm, volume.origin_mm), volume.content_hash)
     return store.put(f"hu:{blob_id}", volume.shape, "int16", lambda: to_int16(array))
+
+
+def body_box(volume: Volume) -> list[int]:
+    """Return the patient's extent as (z0, y0, x0, z1, y1, x1) voxels, end exclusive, with a margin.
+
+    The viewer fits this to its panes: a 50 cm field of view is mostly air around a neck.
+    """
+
+    def measure() -> list[int]:
+        step = tuple(max(1, n // 96) for n in volume.shape)
+        dense = volume.array[:: step[0], :: step[1], :: step[2]] > BODY_HU
+        low, high = [], []
+        for axis in range(3):
+            share = dense.mean(axis=tuple(a for a in range(3) if a != axis))
+            where = np.flatnonzero(share > BODY_SHARE)
+            pad = int(np.ceil(BODY_MARGIN_MM / volume.spacing_mm[axis])) + step[axis]
+            first, last = (where[0], where[-1]) if len(where) else (0, len(share) - 1)
+            low.append(max(0, int(first) * step[axis] - pad))
+            high.append(min(volume.shape[axis], int(last + 1) * step[axis] + pad))
+        return low + high
+
+    return _SUMMARIES.get([volume.array], ("body", volume.spacing_mm), measure)
 
 
 def mask_blob(store: BlobStore, overlay: Overlay) -> Blob:

@@ -58,6 +58,8 @@ export class Viewer {
     this.trigger = trigger;
     this.shape = data.shape;
     this.spacing = data.spacing;
+    this.bodySize = [0, 1, 2].map((a) => data.body[a + 3] - data.body[a]);
+    this.bodyCentre = [0, 1, 2].map((a) => (data.body[a] + data.body[a + 3] - 1) / 2);
     this.root.style.height = `${data.height}px`;
     this.presets = [{ key: "0", name: "Default", centre: data.window[0], width: data.window[1] }, ...data.presets];
     const memory = `${data.key}|${data.series[0].id}`;
@@ -85,7 +87,7 @@ export class Viewer {
   freshState() {
     const start = this.data.start.map((v, a) => clamp(v, 0, this.shape[a] - 1));
     return {
-      pos: start, centre: this.shape.map((n) => (n - 1) / 2), zoom: 1, window: [...this.data.window], invert: false,
+      pos: start, centre: [...this.bodyCentre], zoom: 1, window: [...this.data.window], invert: false,
       plane: "axial", mpr: false, layoutAsked: "", maximised: null, active: 0, tool: "window", structures: "outline",
       hidden: new Set(), dose: true, boxes: true, crosshair: null, list: null, compare: "panes", flicker: 0, swipe: 0.5,
       measures: [], obeyed: "",
@@ -248,7 +250,7 @@ export class Viewer {
 
   resetView() {
     const s = this.state;
-    Object.assign(s, { zoom: 1, centre: this.shape.map((n) => (n - 1) / 2), window: [...this.data.window], invert: false });
+    Object.assign(s, { zoom: 1, centre: [...this.bodyCentre], window: [...this.data.window], invert: false });
     this.refresh();
   }
 

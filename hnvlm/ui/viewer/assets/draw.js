@@ -52,7 +52,7 @@ function drawSeries(viewer, ctx, pane, n) {
   ctx.imageSmoothingQuality = "high";
   ctx.drawImage(painter.canvas, view.x0, view.y0, painter.nu * view.pxU, painter.nv * view.pxV);
   if (dose) strokeDose(viewer, ctx, pane, painter, dose);
-  if (visible.length) strokeStructures(ctx, pane, painter, bits, visible);
+  if (visible.length) strokeStructures(ctx, pane, painter, bits, visible, dose ? 2.2 : 1.5);
 }
 
 function maskVolume(viewer, difference) {
@@ -83,13 +83,13 @@ function strokePath(ctx, path, view, colour, width) {
   ctx.stroke(placed);
 }
 
-function strokeStructures(ctx, pane, painter, bits, visible) {
+function strokeStructures(ctx, pane, painter, bits, visible, width) {
   const wanted = visible.reduce((all, item) => all | item.bit, 0);
   const key = `${bits.id}|${pane.index}|${wanted}`;
   const paths = cached(painter, "bits", key, () => bitContours(painter.slice("bits", bits, pane.index), painter.nu, painter.nv, wanted));
   for (const item of visible) {
     const path = paths.get(item.bit);
-    if (path) strokePath(ctx, path, pane.view, item.colour, 1.5);
+    if (path) strokePath(ctx, path, pane.view, item.colour, width);
   }
 }
 
@@ -100,5 +100,5 @@ function strokeDose(viewer, ctx, pane, painter, dose) {
     const values = painter.slice("dose", dose, pane.index);
     return viewer.doseLevels.map((level) => levelContour(values, painter.nu, painter.nv, level.gy / step));
   });
-  viewer.doseLevels.forEach((level, n) => strokePath(ctx, paths[n], pane.view, level.colour, 1.2));
+  viewer.doseLevels.forEach((level, n) => strokePath(ctx, paths[n], pane.view, level.colour, 1));
 }

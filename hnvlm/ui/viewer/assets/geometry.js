@@ -62,10 +62,10 @@ export function paneView(rect, shape, spacing, plane, zoom, centre, fit) {
   };
 }
 
-// Pixels per mm at which the whole slice fits the rectangle.
-export function fitScale(rect, shape, spacing, plane) {
+// Pixels per mm at which a box of so many voxels (z, y, x) fits the rectangle.
+export function fitScale(rect, size, spacing, plane) {
   const p = PLANES[plane];
-  return Math.min(rect.w / (shape[p.u] * spacing[p.u]), rect.h / (shape[p.v] * spacing[p.v]));
+  return Math.min(rect.w / (size[p.u] * spacing[p.u]), rect.h / (size[p.v] * spacing[p.v]));
 }
 
 // Screen point -> fractional voxel (z, y, x) on the slice of the plane.

@@ -201,7 +201,7 @@ export class Input {
     else if (key === "ArrowLeft") s.active = (s.active + v.panes.length - 1) % v.panes.length;
     else if (key === "+") v.zoomBy(1.25);
     else if (key === "-") v.zoomBy(0.8);
-    else if (key === "=") Object.assign(s, { zoom: 1, centre: v.shape.map((n) => (n - 1) / 2) });
+    else if (key === "=") Object.assign(s, { zoom: 1, centre: [...v.bodyCentre] });
     else return false;
     v.refresh();
     return true;

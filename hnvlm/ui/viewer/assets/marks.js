@@ -19,10 +19,10 @@ export function drawTop(viewer) {
       if (viewer.crosshairOn) drawCrosshair(viewer, ctx, pane);
       drawMeasures(viewer, ctx, pane);
       drawScrollbar(viewer, ctx, pane);
+      drawKind(viewer, ctx, pane);
       drawLetters(ctx, pane);
       drawCorners(viewer, ctx, pane);
       drawScale(ctx, pane);
-      drawKind(viewer, ctx, pane);
       if (n === 0 && viewer.data.dose && viewer.state.dose) drawDoseLegend(viewer, ctx, pane);
       drawProgress(viewer, ctx, pane);
     });
@@ -172,7 +172,7 @@ function drawBoxes(viewer, ctx, pane) {
     const y0 = view.y0 + r0 * view.pxV - pad;
     const y1 = view.y0 + r1 * view.pxV + pad;
     corners(ctx, x0, y0, x1, y1, item.colour);
-    if (pane.slot === 0) label(ctx, item.label, x0, y0 - 9, { size: 12, colour: item.colour, weight: 600 });
+    if (pane.slot === 0) label(ctx, item.label, Math.max(x0, pane.rect.x + 8), Math.max(y0 - 9, pane.rect.y + 48), { size: 12, colour: item.colour, weight: 600 });
   }
 }
 
@@ -266,10 +266,9 @@ function drawKind(viewer, ctx, pane) {
 }
 
 function drawDifferenceLegend(ctx, { rect }) {
-  const height = Math.min(150, rect.h * 0.4);
+  const h = Math.min(100, rect.h * 0.3);
   const x = rect.x + 8;
-  const y = rect.y + rect.h / 2 + 18;
-  const h = Math.min(height, rect.y + rect.h - 60 - y);
+  const y = rect.y + rect.h - 34 - h;
   for (let i = 0; i < h; i++) {
     const [r, g, b, a] = differenceColour(DIFFERENCE_FULL * (1 - (2 * i) / h));
     ctx.fillStyle = a ? `rgb(${24 * (1 - a) + r * a},${24 * (1 - a) + g * a},${24 * (1 - a) + b * a})` : "#181818";

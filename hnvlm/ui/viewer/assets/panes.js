@@ -6,13 +6,13 @@ const MAIN_SHARE = 0.62; // of the width, for the axial plane beside the two oth
 
 // Each pane: { series, plane, slot, rect, fit, view, index }.
 export function layoutPanes(viewer) {
-  const { state, shape, spacing } = viewer;
+  const { state, shape, spacing, bodySize } = viewer;
   let panes = choosePanes(viewer);
   panes.forEach((pane, n) => (pane.slot = n));
   const three = viewer.view === "mpr" && state.maximised === null;
   if (state.maximised !== null && panes[state.maximised]) panes = [panes[state.maximised]];
-  placePanes(panes, viewer.stage.clientWidth, viewer.stage.clientHeight, three, shape, spacing);
-  for (const pane of panes) pane.fit = fitScale(pane.rect, shape, spacing, pane.plane);
+  placePanes(panes, viewer.stage.clientWidth, viewer.stage.clientHeight, three, bodySize, spacing);
+  for (const pane of panes) pane.fit = fitScale(pane.rect, bodySize, spacing, pane.plane);
   // Widths round to whole pixels; pictures to compare must have one scale all the same.
   if (viewer.comparing) {
     const fit = Math.min(...panes.map((pane) => pane.fit));
@@ -37,7 +37,7 @@ function choosePanes(viewer) {
   return [{ series: 0, plane: state.plane }];
 }
 
-function placePanes(panes, w, h, three, shape, spacing) {
+function placePanes(panes, w, h, three, size, spacing) {
   if (three) {
     const left = Math.round(w * MAIN_SHARE);
     const half = Math.round(h / 2);
@@ -47,7 +47,7 @@ function placePanes(panes, w, h, three, shape, spacing) {
     return;
   }
   const p = PLANES[panes[0].plane];
-  const aspect = (shape[p.u] * spacing[p.u]) / (shape[p.v] * spacing[p.v]);
+  const aspect = (size[p.u] * spacing[p.u]) / (size[p.v] * spacing[p.v]);
   const [cols, rows] = bestGrid(panes.length, w, h, aspect);
   panes.forEach((pane, n) => {
     const [col, row] = [n % cols, Math.floor(n / cols)];

@@ -4,7 +4,8 @@ export const CSS = `
 .hv { position: relative; display: flex; flex-direction: column; box-sizing: border-box; width: 100%;
   background: #0e1116; color: #c9d1d9; border: 1px solid #232a33; border-radius: 6px; overflow: hidden;
   font: 13px/1.35 "Source Sans", "Source Sans 3", system-ui, sans-serif; outline: none; user-select: none; }
-.hv:focus-visible, .hv:focus { border-color: #4ea1ff; box-shadow: 0 0 0 1px #4ea1ff; }
+.hv:focus { border-color: #3a5575; }
+.hv:focus-visible { border-color: #4ea1ff; box-shadow: 0 0 0 1px #4ea1ff; }
 .hv * { box-sizing: border-box; }
 .bar { display: flex; align-items: center; flex-wrap: wrap; gap: 2px; padding: 3px 4px; background: #12161d;
   border-bottom: 1px solid #232a33; }
@@ -25,17 +26,17 @@ select { background: #171c24; color: #c9d1d9; border: 1px solid #2b333d; border-
 .stage { position: relative; flex: 1; min-width: 0; background: #000; overflow: hidden; }
 .stage canvas { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
 .stage canvas.top { touch-action: none; cursor: crosshair; }
-.side { width: 168px; flex: none; background: #12161d; border-left: 1px solid #232a33; overflow: auto; padding: 6px;
+.side { width: 180px; flex: none; background: #12161d; border-left: 1px solid #232a33; overflow: auto; padding: 6px;
   scrollbar-width: thin; scrollbar-color: #38424e transparent; }
 .side[hidden], .help[hidden] { display: none; }
 .side h4 { margin: 8px 0 3px; font-size: 11px; font-weight: 600; color: #8b96a3; letter-spacing: 0.03em;
   display: flex; justify-content: space-between; align-items: center; }
 .side h4:first-child { margin-top: 0; }
 .side h4 button { font-size: 11px; padding: 0 4px; color: #7fb8ff; font-weight: 400; }
-.row { display: flex; align-items: center; gap: 5px; min-height: 24px; }
+.row { display: flex; align-items: center; gap: 4px; min-height: 24px; }
 .row input { accent-color: #4ea1ff; margin: 0; width: 14px; height: 14px; flex: none; cursor: pointer; }
 .row i { width: 10px; height: 10px; border-radius: 2px; flex: none; }
-.row button { flex: 1; min-width: 0; padding: 2px 3px; font-size: 12px; color: #c9d1d9; overflow: hidden;
+.row button { flex: 1; min-width: 0; padding: 2px 2px; font-size: 12px; color: #c9d1d9; overflow: hidden;
   text-overflow: ellipsis; white-space: nowrap; }
 .row small { color: #7d8794; font-size: 11px; font-variant-numeric: tabular-nums; flex: none; }
 .row.wrap button { white-space: normal; }
