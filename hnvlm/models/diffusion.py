@@ -35,19 +35,26 @@ def windowed(hu: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def edited_hu(source_hu: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """HU after the edit: source + 100 r within the window; filled air and tissue that becomes air are mapped back.
+    """HU after the edit.
 
-    A windowed value between -2.0 and -2.5 is read as partial volume with air (-200 to -1000 HU).
+    Between the windowed values -2.0 and -2.5 a voxel is read as partial volume with air (-200 to -1000 HU), so that a
+    filled lumen becomes tissue and removed tissue becomes air; elsewhere one unit is 100 HU. Where the window hides the
+    source (bone, air), a residual of half a unit or more replaces it, a smaller one only shifts it: no jump, and
+    nothing asked is nothing changed. A push further out of the window means nothing and is ignored.
     """
-    value = windowed(source_hu) + residual
-    plain = source_hu + SCALE_HU * residual
-    low = value < -2.0
-    as_air = -200.0 + (np.clip(value, -2.5, -2.0) + 2.0) / -0.5 * (AIR_HU + 200.0)
-    out = np.where(low, as_air, np.where(np.abs(source_hu) <= WINDOW_HU, plain, SCALE_HU * value))
-    # Where the window clipped both (dense bone, open air), nothing was asked to change: noise in the residual must not
-    # pull a voxel of 900 HU down to the window's end.
-    both = ((source_hu > WINDOW_HU) & (residual >= 0)) | ((source_hu < -WINDOW_HU) & (residual <= 0))
-    return np.where(both | (np.abs(residual) < 1e-3), source_hu, out)
+    before = windowed(source_hu)
+    after = np.clip(before + residual, -2.5, 2.5)
+    shifted = source_hu + _hu_of(after) - _hu_of(before)
+    hidden = np.abs(source_hu) > 200.0
+    replace = np.where(hidden, np.clip((np.abs(after - before) - 0.15) / 0.35, 0.0, 1.0), 1.0)
+    out = replace * _hu_of(after) + (1.0 - replace) * shifted
+    return np.where(np.abs(residual) < 1e-3, source_hu, out)
+
+
+def _hu_of(value: np.ndarray) -> np.ndarray:
+    """HU of a windowed value (-2.5..2.5), continuous and rising."""
+    air = -200.0 + (value + 2.0) / -0.5 * (AIR_HU + 200.0)
+    return np.where(value < -2.0, air, SCALE_HU * value)
 
 
 class FilmBlock(nn.Module):
@@ -135,27 +142,30 @@ def sample_residual(
     text: Tensor,
     op: Tensor,
     *,
+    support: Tensor,
     seed: int,
     steps: int = 12,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Draw residuals (B, 32, 32, 32) for source HU and mask patches (B, 32, 32, 32).
+    """Draw residuals (B, 32, 32, 32) for source HU, mask and support patches (B, 32, 32, 32).
 
+    Noise and residual live where ``support`` is above zero; outside, the edit is zero by construction.
     Uses the EDM DPM-Solver++ scheduler of diffusers; the same seed gives the same result.
     """
     from diffusers import EDMDPMSolverMultistepScheduler
 
-    scheduler = EDMDPMSolverMultistepScheduler(sigma_min=0.02, sigma_max=20.0, sigma_data=SIGMA_DATA, solver_order=2)
+    scheduler = EDMDPMSolverMultistepScheduler(sigma_min=0.03, sigma_max=8.0, sigma_data=SIGMA_DATA, solver_order=2)
     scheduler.set_timesteps(steps)
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(source.shape[0], 1, *source.shape[1:], generator=generator) * scheduler.init_noise_sigma
+    inside = (support > 0)[:, None].float()
+    x = torch.randn(source.shape[0], 1, *source.shape[1:], generator=generator) * scheduler.init_noise_sigma * inside
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         for k, t in enumerate(scheduler.timesteps):
             sigma = scheduler.sigmas[k].float().clamp(min=1e-4)
             denoised = model(x, sigma.expand(len(x)), source, mask, text, op)
             # The scheduler preconditions a raw network output; it is undone here because D is already preconditioned.
             raw = unprecondition(denoised, x, sigma)
-            x = scheduler.step(raw, t, x, generator=generator).prev_sample.float()
+            x = scheduler.step(raw, t, x, generator=generator).prev_sample.float() * inside
             if on_step is not None:
                 on_step(k + 1, steps)
     return x[:, 0]

@@ -49,11 +49,18 @@ def draw(
     start = np.rint(centre).astype(int) - PATCH // 2
     source = cut(working, start, (PATCH,) * 3, -1024.0).astype(np.float32)
     mask = cut(layout.mask.astype(np.float32), start - layout.start, (PATCH,) * 3, 0.0)
-    residual = sample_residual(
-        model, torch.from_numpy(source)[None], torch.from_numpy(mask)[None], text,
-        torch.tensor([OPS.index(layout.op)]), seed=seed, steps=steps, on_step=on_step,
-    )[0].numpy()  # fmt: skip
     support = support_of(mask, layout.size_mm)
+    residual = sample_residual(
+        model,
+        torch.from_numpy(source)[None],
+        torch.from_numpy(mask)[None],
+        text,
+        torch.tensor([OPS.index(layout.op)]),
+        support=torch.from_numpy(support)[None],
+        seed=seed,
+        steps=steps,
+        on_step=on_step,
+    )[0].numpy()
     residual = residual * support
     strong = ndimage.gaussian_filter(np.abs(residual) * 100.0, 0.8) > GATE_HU
     residual = np.where(strong, residual, 0.0)

@@ -24,9 +24,8 @@ from hnvlm.train.data import training_folders
 from hnvlm.train.loop import LoopOptions, log, train_loop
 
 OP_SHARE = {"add": 0.52, "remove": 0.43, "none": 0.05}
-# Above this spread noise hides everything, below it nothing is left to learn (EDM, table 1, shifted for CT texture).
-LOG_SIGMA_MEAN, LOG_SIGMA_SD = -0.8, 1.3
-OUTSIDE_WEIGHT = 0.15
+# Noise levels are drawn evenly on a log scale: sampling starts at the upper end, which must be learned like the rest.
+SIGMA_MIN, SIGMA_MAX = 0.03, 8.0
 
 
 def request_text(op: str, lesion: Lesion, rng: random.Random) -> str:
@@ -80,7 +79,7 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
         "source": source,
         "residual": residual * (support > 0),
         "mask": shown,
-        "weight": OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * support,
+        "weight": support,
         "op": OPS.index(op),
         "text": request_text(op, lesion, words),
     }
@@ -122,9 +121,12 @@ def train(
         }
         op = torch.tensor([p["op"] for p in pairs])
         noise = torch.Generator().manual_seed(step)
-        sigma = torch.exp(torch.randn(batch, generator=noise) * LOG_SIGMA_SD + LOG_SIGMA_MEAN).clamp(0.02, 20.0)
+        spread = torch.rand(batch, generator=noise)
+        sigma = SIGMA_MIN * (SIGMA_MAX / SIGMA_MIN) ** spread
         clean = stack["residual"][:, None]
-        noisy = clean + torch.randn(clean.shape, generator=noise) * sigma.view(-1, 1, 1, 1, 1)
+        # Outside the support the edit is zero by construction: there is nothing to denoise there.
+        inside = (stack["weight"] > 0)[:, None].float()
+        noisy = (clean + torch.randn(clean.shape, generator=noise) * sigma.view(-1, 1, 1, 1, 1)) * inside
         with torch.autocast("cpu", torch.bfloat16):
             denoised = model(noisy, sigma, stack["source"], stack["mask"], text, op)
         weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
