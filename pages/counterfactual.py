@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import availability, context, counterfactual, reporting
-from hnvlm.store import CaseRecord, ResultRecord
+from hnvlm.services import CaseRecord, ResultRecord, availability, context, counterfactual, reporting
 from hnvlm.ui import badges, casebar, edit_facts, html, jobs, picture, state
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import Series, jump_to

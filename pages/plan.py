@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import availability, context, documents, dumps, planning
-from hnvlm.store import CaseRecord, ResultRecord
+from hnvlm.services import CaseRecord, ResultRecord, availability, context, documents, dumps, planning
 from hnvlm.ui import casebar, clinical_form, jobs, plan_view, state
 from hnvlm.ui.document import Document
 from hnvlm.ui.document import show as show_document

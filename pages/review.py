@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import analysis, availability, context, reporting, similar, zeroshot
-from hnvlm.store import CaseRecord, ResultRecord
+from hnvlm.services import CaseRecord, ResultRecord, analysis, availability, context, reporting, similar, zeroshot
 from hnvlm.ui import badges, casebar, findings, html, jobs, picture, state
 from hnvlm.ui.document import Document
 from hnvlm.ui.document import show as show_document

@@ -24,21 +24,36 @@ LESION_CHANNELS = ("node", "mass", "airway")
 MAP_SCALE = 4.0
 
 
-IN_CHANNELS = 5
+IN_CHANNELS = 2
+CUES = 21
 
 
-def neck_channels(hu: Tensor) -> Tensor:
-    """Input of the encoder: HU (B, 64, 64, 64) -> (B, 5, 64, 64, 64).
+def _box(x: Tensor, size: int) -> Tensor:
+    """Mean over a cube of ``size`` voxels; the border counts only what is inside."""
+    return F.avg_pool3d(x, size, stride=1, padding=size // 2, count_include_pad=False)
 
-    The segmenter's two windows, a narrow one in which a lesion stands out from muscle, the mirrored neck and the
-    difference to it: the crop is centred on the cord, so the other side of the same patient lies beside every voxel,
-    as a reader compares sides.
+
+def visual_cues(hu: Tensor) -> Tensor:
+    """What a reader compares, as channels on the folded 6 mm grid: HU (B, 64, 64, 64) -> (B, CUES, 32, 32, 32).
+
+    Soft-tissue density at several scales and its contrast to the surroundings (blobs), local spread (texture), the
+    difference to the mirrored neck (the crop is centred on the cord, so the other side lies mirror-wise), how much
+    tissue, bone and air is near, and the position. Lesions are small and faint: a network that has to find these
+    features by itself needs many times the training.
     """
-    narrow = ((hu - 50.0) / 80.0).clamp(-1.5, 1.5)
-    other = hu.flip(-1)
-    mirrored = ((other - 50.0) / 120.0).clamp(-1.5, 1.5)
-    difference = ((hu.clamp(-250, 250) - other.clamp(-250, 250)) / 120.0).clamp(-1.5, 1.5)
-    return torch.cat([ct_channels(hu), torch.stack([narrow, mirrored, difference], dim=1)], dim=1)
+    soft = ((hu - 40.0) / 100.0).clamp(-1.5, 1.5)[:, None]
+    fine = (soft - _box(soft, 3)).abs()
+    s = F.avg_pool3d(soft, 2)
+    spread = (F.avg_pool3d(soft * soft, 2) - s * s).clamp(min=0).sqrt()
+    b3, b5, b7 = _box(s, 3), _box(s, 5), _box(s, 7)
+    wide = (_box(s * s, 3) - b3 * b3).clamp(min=0).sqrt()
+    texture = F.avg_pool3d(fine, 2)
+    near = [_box(F.avg_pool3d(m[:, None].float(), 2), 3) for m in (hu > -300, hu > 250, hu < -300)]
+    z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, n, device=hu.device) for n in s.shape[2:]], indexing="ij")
+    place = torch.stack([z, y, x.abs()]).expand(len(hu), -1, -1, -1, -1)
+    mirror = [v - v.flip(-1) for v in (s, b3, b5, _box(texture, 3))]
+    parts = [s, b3, b5, s - b3, s - b5, b3 - b7, spread, wide, texture, _box(texture, 3), *mirror, *near, s.flip(-1)]
+    return torch.cat([*parts, place], dim=1)
 
 
 class CTEncoder(nn.Module):
@@ -52,7 +67,7 @@ class CTEncoder(nn.Module):
     def __init__(self, n_structures: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
         self.n_structures = n_structures
-        self.unet = FoldedUNet(IN_CHANNELS, n_structures + len(LESION_CHANNELS), widths)
+        self.unet = FoldedUNet(IN_CHANNELS, n_structures + len(LESION_CHANNELS), widths, extra=CUES)
         # Lesions are rare: start from "probably none, everywhere the same", so that the first steps do not throw away
         # the segmenter's features.
         nn.init.zeros_(self.unet.head.weight[n_structures * 8 :])
@@ -63,14 +78,18 @@ class CTEncoder(nn.Module):
         """Channels of a token."""
         return token_width(self.unet.widths)
 
+    def maps(self, hu: Tensor) -> Tensor:
+        """Logits (B, structures + 3, 64, 64, 64) alone, for training."""
+        return self(hu)[0]
+
     def forward(self, hu: Tensor) -> tuple[Tensor, Tensor]:
         """Encode HU (B, 64, 64, 64).
 
         Returns:
             logits (B, structures + 3, 64, 64, 64) and tokens (B, 512, token_width).
         """
-        x = neck_channels(hu).contiguous(memory_format=torch.channels_last_3d)
-        features = self.unet.encode(x)
+        x = ct_channels(hu).contiguous(memory_format=torch.channels_last_3d)
+        features = self.unet.encode(x, visual_cues(hu))
         finest = self.unet.decode(features)  # [B, w0, 32, 32, 32]
         folded = self.unet.head(finest)
         n = TOKENS_PER_AXIS

@@ -54,12 +54,15 @@ class FoldedUNet(nn.Module):
         in_channels: Channels of the CT input before folding.
         out_channels: Output channels (logits) on the input grid.
         widths: Channels per level; level k works at ``2**(k+1)`` times the input spacing.
+        extra: Further input channels that already lie on the folded grid.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, widths: Sequence[int] = (32, 64, 128, 192)) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, widths: Sequence[int] = (32, 64, 128, 192), extra: int = 0
+    ) -> None:
         super().__init__()
         self.widths = tuple(widths)
-        stem = in_channels * FOLD**3
+        stem = in_channels * FOLD**3 + extra
         self.down = nn.ModuleList()
         for level, width in enumerate(widths):
             previous = stem if level == 0 else widths[level - 1]
@@ -74,9 +77,13 @@ class FoldedUNet(nn.Module):
         """Input sizes must be multiples of this."""
         return FOLD * 2 ** (len(self.widths) - 1)
 
-    def encode(self, x: Tensor) -> list[Tensor]:
-        """Return the features of each level, finest first: level k is (B, widths[k], Z/2^(k+1), ...)."""
-        h = fold(x)
+    def encode(self, x: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """Return the features of each level, finest first: level k is (B, widths[k], Z/2^(k+1), ...).
+
+        Args:
+            x: (B, C, Z, Y, X). extra: (B, E, Z/2, Y/2, X/2), when the network was made with such channels.
+        """
+        h = fold(x) if extra is None else torch.cat([fold(x), extra.to(x.dtype)], dim=1)
         features = []
         for block in self.down:
             h = block(h)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork, CTTextSpace
-from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder, neck_channels
+from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder
 from hnvlm.models.text_tower import TextReader, token_features
 from hnvlm.models.unet import FOLD, FoldedUNet
 from hnvlm.report.render import render_finding
@@ -127,8 +127,8 @@ def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
     inputs = config["in_channels"] * FOLD**3
     for name, value in segmenter.state_dict().items():
         if name in ("down.0.conv1.weight", "down.0.skip.weight"):
-            # The encoder sees more channels; it starts by looking at the segmenter's alone.
-            own[name].zero_()
+            # The encoder sees more channels: the segmenter's keep their weights, the cues start small and at random.
+            own[name].mul_(0.5)
             own[name][:, :inputs] = value
         else:
             own[name][: len(value)] = value
@@ -177,9 +177,8 @@ def dense_loss(encoder: CTEncoder, samples: list[Sample]) -> tuple[Tensor, dict[
     """Lesion and structure maps of a batch of twins against their masks."""
     hu, targets = (torch.from_numpy(np.stack([getattr(s, k) for s in samples])) for k in ("hu", "targets"))
     known = torch.from_numpy(np.stack([s.known for s in samples]))
-    x = neck_channels(hu).contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = encoder.unet(x)
+        logits = encoder.maps(hu)
     logits = logits.float()
     n = encoder.n_structures
     lesions = lesion_loss(logits[:, n:], targets[:, n:])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import documents
-from hnvlm.store import CaseRecord, ResultRecord
+from hnvlm.services import CaseRecord, ResultRecord, documents
 
 CHECKS = {
     "fail": ("red", "Disagrees"),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import worklist
+from hnvlm.services import CaseRecord, worklist
 from hnvlm.services.context import App
-from hnvlm.store import CaseRecord
 from hnvlm.ui import badges, state
 
 _SELECT = "case_select"

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from hnvlm.services import documents, reporting
+from hnvlm.services import ResultRecord, documents, reporting
 from hnvlm.services.context import App
-from hnvlm.store import ResultRecord
 from hnvlm.ui import badges, casebar, html, state
 from hnvlm.ui.errors import handled
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from hnvlm.imaging.volume import Volume
-from hnvlm.services import analysis, counterfactual
+from hnvlm.services import CaseRecord, ResultRecord, analysis, counterfactual
 from hnvlm.services.context import App
-from hnvlm.store import CaseRecord, ResultRecord
 from hnvlm.types import Finding
 from hnvlm.ui import findings as finding_words
 from hnvlm.ui.viewer import Box, Dose, Overlay, Series

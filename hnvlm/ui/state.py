@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import worklist
+from hnvlm.services import CaseRecord, worklist
 from hnvlm.services.context import App
-from hnvlm.store import CaseRecord
 
 _CASE, _QUERY, _WHO = "case_id", "case", "clinician_name"
 
