@@ -80,7 +80,13 @@ def worklist_table(app) -> None:
     for row in worklist.rows(app, search=search, start=number * PAGE_ROWS, limit=PAGE_ROWS):
         show_row(app, row)
     if not demo.existing_demo(app):
-        st.button("Make the demo case", key="demo", on_click=handled(start_demo), args=(app,))
+        st.button(
+            "Make the demo case",
+            key="demo",
+            on_click=handled(start_demo),
+            args=(app,),
+            disabled=bool(app.jobs.active(kind="demo")),
+        )
     restore_list(app)
 
 
@@ -152,7 +158,14 @@ def empty(app, search: str) -> None:
         "patient's name. Nothing leaves this machine."
     )
     st.text("To look around first, make the demo case: a synthetic neck with inserted lesions, not a patient.")
-    st.button("Make the demo case", key="demo", type="primary", on_click=handled(start_demo), args=(app,))
+    st.button(
+        "Make the demo case",
+        key="demo",
+        type="primary",
+        on_click=handled(start_demo),
+        args=(app,),
+        disabled=bool(app.jobs.active(kind="demo")),
+    )
     restore_list(app)
 
 
