@@ -102,11 +102,16 @@ def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
     return float(wins)
 
 
-def share(values: Sequence[bool | float]) -> dict[str, float]:
+def median(values: Sequence[float]) -> float | None:
+    """Median rounded to three places; None without values (JSON has no NaN)."""
+    return round(float(np.median(values)), 3) if len(values) else None
+
+
+def share(values: Sequence[bool | float]) -> dict[str, float | None]:
     """Mean, n and 95 % Wilson interval of yes/no values."""
     n = len(values)
     if n == 0:
-        return {"value": float("nan"), "n": 0}
+        return {"value": None, "n": 0}
     p = float(np.mean(values))
     z = 1.96
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from hnvlm.errors import UsageError
 from hnvlm.evaluate.cases import rng_of
-from hnvlm.evaluate.common import evaluation_folders, log, read_case, share
+from hnvlm.evaluate.common import evaluation_folders, log, median, read_case, share
 from hnvlm.imaging.anatomy import LEVEL_BOX
 from hnvlm.imaging.lesions import Lesion, LesionSpec, apply, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
@@ -224,11 +224,11 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         "text_reader_alone": reader_alone(pack),
         "requests_not_understood": len(rows["not_understood"]),
         "removal_less_than_half_left": share([r["left"] < 0.5 for r in rows["removal"]]),
-        "removal_median_left": round(float(np.median([r["left"] for r in rows["removal"]])), 3),
-        "removal_median_hu_left": round(float(np.median([r["hu_left"] for r in rows["removal"]])), 3),
+        "removal_median_left": median([r["left"] for r in rows["removal"]]),
+        "removal_median_hu_left": median([r["hu_left"] for r in rows["removal"]]),
         "no_mass_changes_nothing": share(rows["none"]),
         "max_abs_change_outside_edit_hu": int(max(rows["outside"], default=0)),
-        "median_seconds": round(float(np.median(rows["seconds"])), 2),
+        "median_seconds": median(rows["seconds"]),
     }
     return {"metrics": metrics, "n_cases": len(folders), "model": "diffusion"}
 
@@ -253,12 +253,12 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     seen = [r for r in rows if r["present"]]
     asked = np.array([r["asked_mm"] for r in seen], float)
     measured = np.array([r["size_mm"] for r in seen], float)
-    r = float(np.corrcoef(asked, measured)[0, 1]) if len(seen) > 3 else float("nan")
+    r = round(float(np.corrcoef(asked, measured)[0, 1]), 3) if len(seen) > 3 and asked.std() * measured.std() else None
     return {
         "present": share([x["present"] for x in rows]),
         "side_right": share([x["side"] for x in seen]),
         "place_right": share([x["place"] for x in seen]),
         "texture_right": share([x["texture"] for x in seen if x["texture"] is not None]),
-        "size_r": round(r, 3),
+        "size_r": r,
         "size_mae_mm": round(float(np.abs(asked - measured).mean()), 1) if len(seen) else None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from hnvlm.evaluate.cases import Case, lesion_cases
-from hnvlm.evaluate.common import auroc, log, share
+from hnvlm.evaluate.common import auroc, log, median, share
 from hnvlm.models.facts import lesion_finding, measured_findings
 from hnvlm.models.pack import ModelPack
 from hnvlm.models.report_model import presence_score
@@ -56,7 +57,9 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         segmentation = pack.segment(case.ct) if case.lesions else case.segmentation
         neck = pack.neck(case.ct, segmentation)
         _, tokens = pack.encode(neck)
+        started = time.perf_counter()
         text, _, steps = pack.write_report(tokens, "en")
+        seconds.append(time.perf_counter() - started)
         found = parse(text)
         scores.append(presence_score(denial_probabilities(tokenizer, steps)))
         labels.append(bool(case.lesions))
@@ -65,7 +68,6 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         else:
             own_reports.append(text)
             _count_facts(facts, measured_findings(neck.anatomy), found)
-        seconds.append(0.0)
         log(f"{case.patient} lesions {len(case.lesions)} score {scores[-1]:.3f}")
     named = [r for r in rows if r["found"]]
     sized = [r for r in named if r["size_error_mm"] is not None]
@@ -83,6 +85,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         "finding_f1": _f1(rows),
         "distinct_reports": len(set(own_reports)),
         "patients": len(own_reports),
+        "median_writing_seconds": median(seconds),
         "target_side_right": _ratio(facts, "target_side"),
         "artefact_right": _ratio(facts, "artefact"),
         "coverage_right": _ratio(facts, "coverage"),
@@ -131,6 +134,6 @@ def _count_facts(facts: Counter[str], measured: list[Finding], found: list[Findi
         facts[key] += bool(guess is not None and value(guess) == value(truth))
 
 
-def _ratio(facts: Counter[str], key: str) -> dict[str, float]:
+def _ratio(facts: Counter[str], key: str) -> dict[str, float | None]:
     n = facts[f"{key}_n"]
-    return {"value": round(facts[key] / n, 4) if n else float("nan"), "n": n}
+    return {"value": round(facts[key] / n, 4) if n else None, "n": n}

@@ -65,7 +65,7 @@ class Detection:
 
 
 def greatest_dimension(mask: np.ndarray, spacing_mm: tuple[float, float, float] = (GRID_MM,) * 3) -> float:
-    """Largest distance (mm) between two voxels of a mask, plus one voxel because voxels have width."""
+    """Largest distance (mm) between two voxels of a mask, plus half a voxel because voxels have width."""
     edge = mask & ~ndimage.binary_erosion(mask)
     points = np.argwhere(edge) * np.array(spacing_mm)
     if len(points) < 2:

@@ -110,7 +110,8 @@ class ModelPack:
         Raises:
             ScopeError: The landmarks are not in the scan.
         """
-        key = volume.content_hash()
+        # Corrected or imported contours move the landmarks, so they belong to the key.
+        key = volume.content_hash() + str(sorted((name, int(mask.sum())) for name, mask in segmentation.masks.items()))
         if key not in self._necks:
             while len(self._necks) >= 4:
                 self._necks.pop(next(iter(self._necks)))

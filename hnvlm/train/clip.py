@@ -204,6 +204,7 @@ def train_dense(
     banks: list[BankPatient], segmenter: Path, out: Path, work: Path, *, resume: bool, steps: int, batch: int
 ) -> CTEncoder:
     """First stage: the encoder learns where lesions are. Its weights are kept in ``out`` for the second stage."""
+    batch += batch % 2  # twins come in pairs
     encoder = CTEncoder(len(CHANNELS), WIDTHS)
     if resume and (out / "model.safetensors").exists():
         return load_weights(out, encoder).to(memory_format=torch.channels_last_3d)  # type: ignore[return-value]
@@ -306,7 +307,7 @@ def train(
     log(f"clip: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
     dense = work / "dense"
     encoder = train_dense(banks, out.parent / "segmenter", dense, work, resume=resume, steps=steps, batch=batch)
-    pool = build_pool(encoder, banks, pool_folder(work, dense), POOL)
+    pool = build_pool(encoder, banks, pool_folder(work, dense, banks), POOL)
     space = train_alignment(encoder, reader, pool, work, resume=resume, steps=align_steps)
     network = ClipNetwork(len(CHANNELS), WIDTHS)
     network.encoder, network.space = encoder, space

@@ -32,6 +32,7 @@ def train(
     torch.manual_seed(1)
     banks = load_bank(training_folders(data), work / "cache", per_patient=16, seed=BANK_SEED, workers=threads)
     log(f"judge: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
+    batch += batch % 2  # twins come in pairs
     encoder = CTEncoder(len(CHANNELS), WIDTHS)
     start_from_segmenter(encoder, out.parent / "segmenter")
     network = encoder.to(memory_format=torch.channels_last_3d)

@@ -70,7 +70,7 @@ def train_loop(
             resumed run continues the same sequence); returns the loss and numbers to log.
         checkpoint: File that holds weights, optimiser, EMA and step; written at least every
             ``CHECKPOINT_SECONDS`` by write-then-rename, so a kill never leaves half a file.
-        evaluate: Called with the EMA network every ``evaluate_every`` steps and at the end; logged.
+        evaluate: Called with the EMA network every ``evaluate_every`` steps; logged.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     quick = {id(p) for name, p in network.named_parameters() if options.fast and name.startswith(options.fast)}

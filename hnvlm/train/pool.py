@@ -6,6 +6,7 @@ alignment with text and by the report model.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def build_pool(encoder: CTEncoder, banks: list[BankPatient], folder: Path, n: in
     """Encode ``n`` composed samples, in chunks that survive a kill; returns all of them.
 
     Args:
-        folder: Directory of the chunks; name it after the encoder's weights (``pool_folder``).
+        folder: Directory of the chunks; see ``pool_folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     out: list[Encoded] = []
@@ -60,9 +61,10 @@ def build_pool(encoder: CTEncoder, banks: list[BankPatient], folder: Path, n: in
     return out[:n]
 
 
-def pool_folder(work: Path, model: Path) -> Path:
-    """Where the pool of an encoder lives: another encoder never reads it."""
-    return work / "pool" / weights_sha256(model)[:12]
+def pool_folder(work: Path, model: Path, banks: list[BankPatient]) -> Path:
+    """Where the pool of an encoder and a set of patients lives: neither another encoder nor other data read it."""
+    patients = ",".join(f"{b.patient.patient_id}:{len(b.lesions)}" for b in banks)
+    return work / "pool" / (weights_sha256(model)[:12] + hashlib.sha256(patients.encode()).hexdigest()[:8])
 
 
 def _encode_chunk(encoder: CTEncoder, banks: list[BankPatient], path: Path, rng: np.random.Generator) -> None:

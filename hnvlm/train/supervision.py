@@ -76,7 +76,7 @@ def contact_sheets(data: Path, out: Path, n: int = 20) -> dict[str, Any]:
         if len(files) >= n:
             break
         folder = folders[int(index)]
-        anatomy = anatomy_of(load_cached(folder, Path("runs") / "cache"))
+        anatomy = anatomy_of(load_cached(folder, out / ".cache"))
         if anatomy is None:
             continue
         ct, _ = read_case(folder)

@@ -146,13 +146,14 @@ def test_an_encoded_sample_knows_its_lesions(small_chunks, banks, tmp_path):
             assert (own[0].side == f.side) != e.flipped
 
 
-def test_another_encoder_has_another_pool(tmp_path):
+def test_another_encoder_or_other_patients_have_another_pool(tmp_path, banks):
     for k in range(2):
         torch.manual_seed(k)
         save_model(tmp_path / f"m{k}", torch.nn.Linear(2, 2), {})
-    a, b = (pool.pool_folder(tmp_path, tmp_path / f"m{k}") for k in range(2))
+    a, b = (pool.pool_folder(tmp_path, tmp_path / f"m{k}", banks) for k in range(2))
     assert a != b
-    assert a == pool.pool_folder(tmp_path, tmp_path / "m0")
+    assert a == pool.pool_folder(tmp_path, tmp_path / "m0", banks)
+    assert a != pool.pool_folder(tmp_path, tmp_path / "m0", banks[:-1])
     assert a.parent == tmp_path / "pool"
 
 
