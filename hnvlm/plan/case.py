@@ -255,5 +255,5 @@ def describe_finding(finding: Finding) -> str:
     if details.get("volume_ml") is not None:
         parts.append(f"{details['volume_ml']:.0f} ml")
     parts.append("indeterminate" if finding.presence == "indeterminate" else finding.certainty)
-    where = f" (slice {finding.slice_index})" if finding.slice_index is not None else ""
+    where = f" (slice {finding.slice_index + 1})" if finding.slice_index is not None else ""
     return ", ".join(p for p in parts if p) + where
