@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hnvlm.models.unet import FoldedUNet, ct_channels, unfold
+from hnvlm.models.unet import FoldedUNet, ct_channels, fold, unfold
 
 CROP = 64
 GRID_MM = 3.0
@@ -25,35 +25,66 @@ MAP_SCALE = 4.0
 
 
 IN_CHANNELS = 2
-CUES = 21
+CUES = 28
+BOXES = (3, 5, 7, 11, 15)
 
 
 def _box(x: Tensor, size: int) -> Tensor:
-    """Mean over a cube of ``size`` voxels; the border counts only what is inside."""
-    return F.avg_pool3d(x, size, stride=1, padding=size // 2, count_include_pad=False)
+    """Mean over a cube of ``size`` voxels (odd), one axis at a time; the border counts only what is inside."""
+    for axis in range(3):
+        kernel = [1, 1, 1]
+        kernel[axis] = size
+        padding = [k // 2 for k in kernel]
+        x = F.avg_pool3d(x, kernel, stride=1, padding=padding, count_include_pad=False)
+    return x
 
 
 def visual_cues(hu: Tensor) -> Tensor:
-    """What a reader compares, as channels on the folded 6 mm grid: HU (B, 64, 64, 64) -> (B, CUES, 32, 32, 32).
+    """What a reader compares, voxel by voxel: HU (B, 64, 64, 64) -> (B, CUES, 64, 64, 64).
 
     Soft-tissue density at several scales and its contrast to the surroundings (blobs), local spread (texture), the
     difference to the mirrored neck (the crop is centred on the cord, so the other side lies mirror-wise), how much
-    tissue, bone and air is near, and the position. Lesions are small and faint: a network that has to find these
-    features by itself needs many times the training.
+    tissue, bone and air is near, edges, and the position. Lesions are small and faint: a network that has to find
+    these by itself needs many times the training.
     """
     soft = ((hu - 40.0) / 100.0).clamp(-1.5, 1.5)[:, None]
-    fine = (soft - _box(soft, 3)).abs()
-    s = F.avg_pool3d(soft, 2)
-    spread = (F.avg_pool3d(soft * soft, 2) - s * s).clamp(min=0).sqrt()
-    b3, b5, b7 = _box(s, 3), _box(s, 5), _box(s, 7)
-    wide = (_box(s * s, 3) - b3 * b3).clamp(min=0).sqrt()
-    texture = F.avg_pool3d(fine, 2)
-    near = [_box(F.avg_pool3d(m[:, None].float(), 2), 3) for m in (hu > -300, hu > 250, hu < -300)]
-    z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, n, device=hu.device) for n in s.shape[2:]], indexing="ij")
+    b3, b5, b7, b11, b15 = (_box(soft, k) for k in BOXES)
+    square = soft * soft
+    spread = [(_box(square, k) - m * m).clamp(min=0).sqrt() for k, m in ((3, b3), (5, b5), (11, b11))]
+    mirror = [v - v.flip(-1) for v in (b3, b5, b7, b11)]
+    grain = (soft - b3).abs()
+    near = [_box(m[:, None].float(), k) for m, k in ((hu > -300, 9), (hu > 250, 9), (hu < -300, 5), (hu < -300, 15))]
+    edge = torch.stack([(soft.roll(1, d) - soft.roll(-1, d)).abs() for d in (2, 3, 4)]).sum(0)
+    z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, n, device=hu.device) for n in hu.shape[1:]], indexing="ij")
     place = torch.stack([z, y, x.abs()]).expand(len(hu), -1, -1, -1, -1)
-    mirror = [v - v.flip(-1) for v in (s, b3, b5, _box(texture, 3))]
-    parts = [s, b3, b5, s - b3, s - b5, b3 - b7, spread, wide, texture, _box(texture, 3), *mirror, *near, s.flip(-1)]
-    return torch.cat([*parts, place], dim=1)
+    blobs = [b3 - b7, b5 - b11, b7 - b15]
+    texture = [_box(grain, 3), _box(grain, 7), edge, _box(edge, 5)]
+    parts = [soft, b3, b5, b7, b11, *blobs, *spread, *mirror, *texture, *near]
+    return torch.cat([*parts, _box(soft.flip(-1), 3), _box(spread[0], 7), place], dim=1)
+
+
+class CueNet(nn.Module):
+    """Voxel-wise reading of the cues: (B, CUES, ...) -> lesion logits (B, 3, ...).
+
+    Small enough to be trained on sampled voxels in a minute; the U-Net starts from what it finds.
+    """
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm3d(CUES, affine=False)
+        self.layers = nn.Sequential(
+            nn.Conv3d(CUES, width, 1),
+            nn.SiLU(),
+            nn.Conv3d(width, width, 1),
+            nn.SiLU(),
+            nn.Conv3d(width, len(LESION_CHANNELS), 1),
+        )
+        # Lesions are rare: start from "almost surely none".
+        nn.init.constant_(self.layers[-1].bias, -4.0)
+
+    def forward(self, cues: Tensor) -> Tensor:
+        """Logits of node, mass and airway narrowing at every voxel."""
+        return self.layers(self.norm(cues))
 
 
 class CTEncoder(nn.Module):
@@ -67,20 +98,17 @@ class CTEncoder(nn.Module):
     def __init__(self, n_structures: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
         super().__init__()
         self.n_structures = n_structures
-        self.unet = FoldedUNet(IN_CHANNELS, n_structures + len(LESION_CHANNELS), widths, extra=CUES)
-        # Lesions are rare: start from "probably none, everywhere the same", so that the first steps do not throw away
-        # the segmenter's features.
+        self.cue_net = CueNet()
+        lesions = len(LESION_CHANNELS)
+        self.unet = FoldedUNet(IN_CHANNELS, n_structures + lesions, widths, extra=lesions * 8)
+        # The U-Net corrects what the cues say: it starts with nothing to correct.
         nn.init.zeros_(self.unet.head.weight[n_structures * 8 :])
-        nn.init.constant_(self.unet.head.bias[n_structures * 8 :], -3.0)
+        nn.init.zeros_(self.unet.head.bias[n_structures * 8 :])
 
     @property
     def token_width(self) -> int:
         """Channels of a token."""
         return token_width(self.unet.widths)
-
-    def maps(self, hu: Tensor) -> Tensor:
-        """Logits (B, structures + 3, 64, 64, 64) alone, for training."""
-        return self(hu)[0]
 
     def forward(self, hu: Tensor) -> tuple[Tensor, Tensor]:
         """Encode HU (B, 64, 64, 64).
@@ -88,23 +116,24 @@ class CTEncoder(nn.Module):
         Returns:
             logits (B, structures + 3, 64, 64, 64) and tokens (B, 512, token_width).
         """
+        cued = fold(self.cue_net(visual_cues(hu)))  # [B, 3*8, 32, 32, 32]
         x = ct_channels(hu).contiguous(memory_format=torch.channels_last_3d)
-        features = self.unet.encode(x, visual_cues(hu))
+        features = self.unet.encode(x, cued / 4.0)
         finest = self.unet.decode(features)  # [B, w0, 32, 32, 32]
-        folded = self.unet.head(finest)
-        n = TOKENS_PER_AXIS
-        lesions = folded[:, self.n_structures * 8 :].float().sigmoid()  # [B, 3*8, 32, 32, 32]
-        lesions = lesions.reshape(lesions.shape[0], len(LESION_CHANNELS), 8, *lesions.shape[2:])
-        size = CROP // 2 // n
+        folded = self.unet.head(finest).float()
+        structures, corrections = folded.split([self.n_structures * 8, len(LESION_CHANNELS) * 8], dim=1)
+        lesion_logits = corrections + cued
+        lesions = lesion_logits.sigmoid().unflatten(1, (len(LESION_CHANNELS), 8))
+        n, size = TOKENS_PER_AXIS, CROP // 2 // TOKENS_PER_AXIS
         parts = [
-            features[2],
-            F.interpolate(features[3], size=(n, n, n), mode="trilinear", align_corners=False),
-            F.avg_pool3d(finest, size),
-            MAP_SCALE * F.max_pool3d(lesions.amax(2), size).to(finest.dtype),
-            MAP_SCALE * F.avg_pool3d(lesions.mean(2), size).to(finest.dtype),
+            features[2].float(),
+            F.interpolate(features[3].float(), size=(n, n, n), mode="trilinear", align_corners=False),
+            F.avg_pool3d(finest.float(), size),
+            MAP_SCALE * F.max_pool3d(lesions.amax(2), size),
+            MAP_SCALE * F.avg_pool3d(lesions.mean(2), size),
         ]
         tokens = torch.cat(parts, dim=1).flatten(2).transpose(1, 2)  # [B, 512, token_width]
-        return unfold(folded), tokens
+        return unfold(torch.cat([structures, lesion_logits], dim=1)), tokens
 
 
 def token_width(widths: tuple[int, ...]) -> int:

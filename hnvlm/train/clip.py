@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork, CTTextSpace
-from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder
+from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder, visual_cues
 from hnvlm.models.text_tower import TextReader, token_features
 from hnvlm.models.unet import FOLD, FoldedUNet
 from hnvlm.report.render import render_finding
@@ -37,6 +37,8 @@ from hnvlm.types import Finding
 
 POOL = 3000
 SMALLEST_VOXELS = 60.0
+CUE_CROPS, CUE_STEPS = 700, 4000
+VOXELS_INSIDE, VOXELS_OUTSIDE = 300, 1200
 ALIGN_BATCH = 16
 EMBED_BATCH = 128
 SIZE_TOLERANCE = 0.3
@@ -127,7 +129,7 @@ def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
     inputs = config["in_channels"] * FOLD**3
     for name, value in segmenter.state_dict().items():
         if name in ("down.0.conv1.weight", "down.0.skip.weight"):
-            # The encoder sees more channels: the segmenter's keep their weights, the cues start small and at random.
+            # The encoder sees more channels: the segmenter's keep their weights, the others start small and at random.
             own[name].mul_(0.5)
             own[name][:, :inputs] = value
         else:
@@ -178,7 +180,7 @@ def dense_loss(encoder: CTEncoder, samples: list[Sample]) -> tuple[Tensor, dict[
     hu, targets = (torch.from_numpy(np.stack([getattr(s, k) for s in samples])) for k in ("hu", "targets"))
     known = torch.from_numpy(np.stack([s.known for s in samples]))
     with torch.autocast("cpu", torch.bfloat16):
-        logits = encoder.maps(hu)
+        logits = encoder(hu)[0]
     logits = logits.float()
     n = encoder.n_structures
     lesions = lesion_loss(logits[:, n:], targets[:, n:])
@@ -200,6 +202,47 @@ def dense_options(steps: int) -> LoopOptions:
     return LoopOptions(steps=steps, learning_rate=1e-3, warmup=60, fast=("unet.head",))
 
 
+def sample_voxels(samples: list[Sample], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Cues (n, CUES) and lesion shares (n, 3) of some lesion voxels and some others of each sample."""
+    cues, shares = [], []
+    for sample in samples:
+        with torch.inference_mode():
+            maps = visual_cues(torch.from_numpy(sample.hu)[None])[0].flatten(1).T
+        lesions = torch.from_numpy(sample.targets[len(CHANNELS) :]).flatten(1).T
+        tissue = (sample.hu.ravel() > -300) & (sample.hu.ravel() < 300)
+        any_lesion = lesions.amax(1).numpy()
+        inside = np.flatnonzero(any_lesion > 0.3)
+        outside = np.flatnonzero((any_lesion < 0.02) & tissue)
+        chosen = [rng.permutation(inside)[:VOXELS_INSIDE], rng.permutation(outside)[:VOXELS_OUTSIDE]]
+        index = torch.from_numpy(np.concatenate(chosen))
+        cues.append(maps[index].clone().half())
+        shares.append(lesions[index].clone())
+    return torch.cat(cues), torch.cat(shares)
+
+
+def train_cues(encoder: CTEncoder, banks: list[BankPatient], work: Path, *, resume: bool) -> None:
+    """Train the voxel-wise cue network in place, on voxels sampled from CUE_CROPS composed crops."""
+    log(f"cues: sampling voxels of {CUE_CROPS} crops")
+    rng = np.random.default_rng(23)
+    samples = (compose(banks[int(rng.integers(len(banks)))], rng, n_lesions=2) for _ in range(CUE_CROPS))
+    parts = [sample_voxels([s], rng) for s in samples]
+    cues, shares = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+    encoder.cue_net.norm.running_mean.copy_(cues.float().mean(0))
+    encoder.cue_net.norm.running_var.copy_(cues.float().var(0))
+    encoder.cue_net.norm.eval()
+    log(f"cues: {len(cues)} voxels, {float((shares > 0.3).any(1).float().mean()):.3f} in a lesion")
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        encoder.cue_net.norm.eval()
+        index = torch.from_numpy(np.random.default_rng([9, step]).integers(len(cues), size=4096))
+        logits = encoder.cue_net(cues[index].float()[..., None, None, None]).flatten(1)
+        return F.binary_cross_entropy_with_logits(logits, shares[index]), {}
+
+    options = LoopOptions(steps=CUE_STEPS, learning_rate=2e-3, ema=0.99)
+    trained = train_loop(encoder.cue_net, loss_of_step, options, work / "clip-cues.pt", resume=resume)
+    encoder.cue_net.load_state_dict(trained.state_dict())
+
+
 def train_dense(
     banks: list[BankPatient], segmenter: Path, out: Path, work: Path, *, resume: bool, steps: int, batch: int
 ) -> CTEncoder:
@@ -209,6 +252,9 @@ def train_dense(
     if resume and (out / "model.safetensors").exists():
         return load_weights(out, encoder).to(memory_format=torch.channels_last_3d)  # type: ignore[return-value]
     start_from_segmenter(encoder, segmenter)
+    train_cues(encoder, banks, work, resume=resume)
+    for parameter in encoder.cue_net.parameters():
+        parameter.requires_grad_(False)
     encoder = encoder.to(memory_format=torch.channels_last_3d)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:

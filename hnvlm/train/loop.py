@@ -112,7 +112,7 @@ def train_loop(
     count = 0
     for step in range(start, options.steps):
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(step, options) * group["scale"]
+            group["lr"] = rate_at(step, options) * group.get("scale", 1.0)
         network.train()
         loss, numbers = loss_of_step(step)
         optimiser.zero_grad(set_to_none=True)
