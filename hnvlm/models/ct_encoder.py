@@ -101,9 +101,10 @@ class CTEncoder(nn.Module):
         self.cue_net = CueNet()
         lesions = len(LESION_CHANNELS)
         self.unet = FoldedUNet(IN_CHANNELS, n_structures + lesions, widths, extra=lesions * 8)
-        # The U-Net corrects what the cues say: it starts with nothing to correct.
+        # The U-Net corrects what the cues say. It starts with the one correction that is known: the cue network saw a
+        # hundred times more lesion voxels than there are.
         nn.init.zeros_(self.unet.head.weight[n_structures * 8 :])
-        nn.init.zeros_(self.unet.head.bias[n_structures * 8 :])
+        nn.init.constant_(self.unet.head.bias[n_structures * 8 :], -3.0)
 
     @property
     def token_width(self) -> int:

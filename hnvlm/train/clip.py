@@ -222,6 +222,10 @@ def sample_voxels(samples: list[Sample], rng: np.random.Generator) -> tuple[Tens
 
 def train_cues(encoder: CTEncoder, banks: list[BankPatient], work: Path, *, resume: bool) -> None:
     """Train the voxel-wise cue network in place, on voxels sampled from CUE_CROPS composed crops."""
+    folder = work / "cues"
+    if resume and (folder / "model.safetensors").exists():
+        load_weights(folder, encoder.cue_net)
+        return
     log(f"cues: sampling voxels of {CUE_CROPS} crops")
     rng = np.random.default_rng(23)
     samples = (compose(banks[int(rng.integers(len(banks)))], rng, n_lesions=2) for _ in range(CUE_CROPS))
@@ -241,6 +245,7 @@ def train_cues(encoder: CTEncoder, banks: list[BankPatient], work: Path, *, resu
     options = LoopOptions(steps=CUE_STEPS, learning_rate=2e-3, ema=0.99)
     trained = train_loop(encoder.cue_net, loss_of_step, options, work / "clip-cues.pt", resume=resume)
     encoder.cue_net.load_state_dict(trained.state_dict())
+    save_model(folder, encoder.cue_net, {"name": "cues", "steps": CUE_STEPS}, dtype=torch.float32)
 
 
 def train_dense(
@@ -340,6 +345,7 @@ def train(
     steps: int = 1000,
     batch: int = 4,
     align_steps: int = 4000,
+    pool_size: int = POOL,
     threads: int = 2,
 ) -> dict[str, Any]:
     """Train text reader (if it is not there yet), encoder and CT-text space; write ``out`` and its ``text`` sibling."""
@@ -353,7 +359,7 @@ def train(
     log(f"clip: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
     dense = work / "dense"
     encoder = train_dense(banks, out.parent / "segmenter", dense, work, resume=resume, steps=steps, batch=batch)
-    pool = build_pool(encoder, banks, pool_folder(work, dense, banks), POOL)
+    pool = build_pool(encoder, banks, pool_folder(work, dense, banks), pool_size)
     space = train_alignment(encoder, reader, pool, work, resume=resume, steps=align_steps)
     network = ClipNetwork(len(CHANNELS), WIDTHS)
     network.encoder, network.space = encoder, space
@@ -370,7 +376,7 @@ def train(
         "steps": steps,
         "batch": batch,
         "align_steps": align_steps,
-        "pool": POOL,
+        "pool": pool_size,
     }
     save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}

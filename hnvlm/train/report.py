@@ -113,7 +113,15 @@ def report_loss(
 
 
 def train(
-    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 3000, batch: int = 16, threads: int = 2
+    data: Path,
+    out: Path,
+    work: Path,
+    *,
+    resume: bool = False,
+    steps: int = 3000,
+    batch: int = 16,
+    pool_size: int = POOL,
+    threads: int = 2,
 ) -> dict[str, Any]:
     """Train on the tokens of the encoder in ``out``'s sibling ``clip`` and write the model folder ``out``.
 
@@ -127,7 +135,7 @@ def train(
     network: ClipNetwork = load_weights(out.parent / "clip", ClipNetwork(len(CHANNELS), WIDTHS))  # type: ignore[assignment]
     banks: list[BankPatient] = load_bank(training_folders(data), work / "cache", workers=threads)
     base = [measured_findings(a) for a in (anatomy_of(b.patient) for b in banks) if a is not None]
-    pool = build_pool(network.encoder, banks, pool_folder(work, work / "dense", banks), POOL)
+    pool = build_pool(network.encoder, banks, pool_folder(work, work / "dense", banks), pool_size)
     log(
         f"report: {len(banks)} patients, {len(pool)} samples, vocabulary {tokenizer.get_vocab_size()}, "
         f"{steps} steps of {batch}"
