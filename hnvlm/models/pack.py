@@ -20,7 +20,7 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.models import edit
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.clip import ClipNetwork
-from hnvlm.models.detect import Detection, detect
+from hnvlm.models.detect import PEAK, Detection, detect
 from hnvlm.models.diffusion import PATCH, LesionDenoiser
 from hnvlm.models.facts import measured_findings
 from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of
@@ -41,11 +41,12 @@ from hnvlm.types import (
     no_progress,
 )
 
-DIFFUSION_STEPS = 12
-# A typed request acts on lesions the detector is sure of; a report's finding list may name possible ones.
-REMOVE_PEAK = 0.5
+# A lesion is drawn with its texture, step by step; a removal asks for the likeliest tissue, which few steps give.
+DIFFUSION_STEPS = {"add": 12, "remove": 2}
+# A removal names its lesion, so a weaker detection at that place is believed.
+REMOVE_PEAK = 0.6
 # "No mass" is a statement about the whole neck: only what is surely a lesion is taken away.
-CLEAR_PEAK = 0.9
+CLEAR_PEAK = 0.98
 
 
 class ModelPack:
@@ -142,10 +143,17 @@ class ModelPack:
         with torch.inference_mode():
             return self.reader(features, mask).clone()
 
-    def detections(self, neck: Neck, *, peak: float = 0.5) -> list[Detection]:
-        """Lesions the encoder's dense maps show."""
+    @cached_property
+    def detection_peak(self) -> float:
+        """Probability from which a peak of the lesion maps is called a finding (set with the encoder's weights)."""
+        return float(read_config(self.folder / "clip").get("detection_peak", PEAK))
+
+    def detections(self, neck: Neck, *, peak: float | None = None) -> list[Detection]:
+        """Lesions the encoder's dense maps show, from the encoder's own threshold or another one."""
         probability, _ = self.encode(neck)
-        return detect(probability, neck.crop, neck.start, neck.anatomy, peak=peak)
+        return detect(
+            probability, neck.crop, neck.start, neck.anatomy, peak=self.detection_peak if peak is None else peak
+        )
 
     # ---- what the app asks --------------------------------------------------------------------------------------
     def segment(self, volume: Volume, *, progress: Progress = no_progress) -> Segmentation:
@@ -269,7 +277,7 @@ class ModelPack:
                 layout,
                 self.embed_text(request["text"]),
                 seed=seed + k,
-                steps=DIFFUSION_STEPS,
+                steps=DIFFUSION_STEPS[layout.op],
                 on_step=on_step,
             )
             edits += 1
@@ -284,8 +292,8 @@ class ModelPack:
         progress(1.0, "Counterfactual ready")
         return Counterfactual(
             after, mask, edit.box_mm(volume, mask), asked, edit.identity_of(volume, after, mask, pieces), match,
-            round(self.denoiser_gflops * DIFFUSION_STEPS * max(1, edits), 1),
-            self.provenance("diffusion", seed, steps=DIFFUSION_STEPS), time.perf_counter() - started,
+            round(self.denoiser_gflops * sum(DIFFUSION_STEPS[layout.op] for _, layout in jobs), 1),
+            self.provenance("diffusion", seed, steps=dict(DIFFUSION_STEPS)), time.perf_counter() - started,
         )  # fmt: skip
 
     def understand(self, text: str) -> list[dict[str, Any]]:
@@ -318,10 +326,10 @@ class ModelPack:
 
         crop = cut(neck.working.array, neck.start, (CROP,) * 3, -1024.0).astype(np.float32)
         probability, _ = self.encode_crop(crop)
-        after = detect(probability, crop, neck.start, neck.anatomy)
+        after = detect(probability, crop, neck.start, neck.anatomy, peak=self.detection_peak)
         return {
             "edits": edits,
-            "lesions_before": [_brief(d) for d in before],
+            "lesions_before": [_brief(d) for d in before if d.score >= self.detection_peak],
             "lesions_after": [_brief(d) for d in after],
             "understood": [r["text"] for r in requests],
         }

@@ -37,6 +37,8 @@ from hnvlm.types import Finding
 
 POOL = 3000
 SMALLEST_VOXELS = 60.0
+# Most lesion-free necks stay below this, most lesions over 18 mm reach it.
+DETECTION_PEAK = 0.95
 CUE_CROPS, CUE_STEPS = 700, 4000
 VOXELS_INSIDE, VOXELS_OUTSIDE = 300, 1200
 ALIGN_BATCH = 16
@@ -377,6 +379,7 @@ def train(
         "batch": batch,
         "align_steps": align_steps,
         "pool": pool_size,
+        "detection_peak": DETECTION_PEAK,
     }
     save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}
