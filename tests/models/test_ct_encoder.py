@@ -113,6 +113,6 @@ def test_the_last_channels_of_a_token_are_the_lesion_maps_of_its_cell():
         logits, tokens = encoder(hu)
     p = logits[0, 4:].sigmoid()[:, 16:24, 40:48, 8:16].reshape(3, -1)
     token = tokens[0, 2 * 64 + 5 * 8 + 1]
-    assert float(p.std()) > 0.001
+    assert float(p.std()) > 0.0003
     torch.testing.assert_close(token[-6:-3], 4 * p.amax(1))
     torch.testing.assert_close(token[-3:], 4 * p.mean(1))
