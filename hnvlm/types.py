@@ -173,6 +173,25 @@ class Counterfactual:
     seconds: float
 
 
+@dataclass(frozen=True)
+class DosePrediction:
+    """Achievable dose of a plan as the dose network predicts it (AI draft, research use only).
+
+    Attributes:
+        dose_gy: float32 Gy on the CT's own grid, 0 outside the body.
+        prescriptions: Target name -> prescribed Gy the prediction was asked for.
+        from_ct: Whether the CT was used, or structures alone.
+        notes: What a reader must know (a missing organ, a level the network was not trained with, ...).
+    """
+
+    dose_gy: Volume
+    prescriptions: dict[str, float]
+    provenance: Provenance
+    seconds: float
+    from_ct: bool = True
+    notes: tuple[str, ...] = ()
+
+
 # progress(fraction 0..1, message). It raises hnvlm.errors.CancelledError when the user pressed Stop.
 Progress = Callable[[float, str], None]
 

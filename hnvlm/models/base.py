@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from hnvlm.imaging.volume import Volume
-from hnvlm.types import Counterfactual, Finding, Progress, ReportDraft, ScopeVerdict, Segmentation, no_progress
+from hnvlm.types import (
+    Counterfactual,
+    DosePrediction,
+    Finding,
+    Progress,
+    ReportDraft,
+    ScopeVerdict,
+    Segmentation,
+    no_progress,
+)
 
 
 class Models(Protocol):
@@ -55,6 +66,33 @@ class Models(Protocol):
 
     def generate(self, text: str, *, seed: int = 0, progress: Progress = no_progress) -> Counterfactual:
         """Draw what the text says without a patient."""
+
+    def dose(
+        self,
+        volume: Volume,
+        masks: Mapping[str, np.ndarray],
+        *,
+        prescriptions: Mapping[str, float] | None = None,
+        possible_dose: np.ndarray | None = None,
+        use_ct: bool = True,
+        progress: Progress = no_progress,
+    ) -> DosePrediction:
+        """Predict the achievable dose of nine equispaced fields.
+
+        Args:
+            volume: The CT; the dose comes back on its grid.
+            masks: TG-263 name -> bool mask on that grid: targets (PTV_7000, PTV_6300, PTV_5600 or any name that
+                ``prescriptions`` has) and the organs at risk there are. Overlapping targets are allowed: the
+                higher prescription wins.
+            prescriptions: Target name -> Gy, for other levels than the names' own; a target that is left out of a
+                given mapping is not treated.
+            possible_dose: Where dose can be (bool); the body near the targets by default.
+            use_ct: Predict from structures alone when false (the CT then gives only the grid and the body).
+
+        Raises:
+            ModelPackError: The pack has no dose model.
+            InputRefusedError: No target with a prescription, or a mask on another grid.
+        """
 
     def cards(self) -> list[dict[str, Any]]:
         """One dict a model: name, version, readme (markdown), metrics (dict), size_mb, config (dict)."""
