@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hnvlm.models.ct_encoder import LESION_CHANNELS, TOKENS_PER_AXIS, CTEncoder, token_width
+from hnvlm.models.ct_encoder import TOKENS_PER_AXIS, CTEncoder
 
 
 class CTTextSpace(nn.Module):
@@ -25,8 +25,6 @@ class CTTextSpace(nn.Module):
 
     def __init__(self, tokens: int, width: int = 192, heads: int = 6) -> None:
         super().__init__()
-        # The lesion maps are the last channels and on a fixed scale; a norm over all would drown them.
-        self.token_norm = nn.LayerNorm(tokens - 2 * len(LESION_CHANNELS))
         self.token_proj = nn.Linear(tokens, width)
         self.position = nn.Parameter(0.1 * torch.randn(TOKENS_PER_AXIS**3, width))
         self.text = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
@@ -40,9 +38,7 @@ class CTTextSpace(nn.Module):
 
     def project(self, tokens: Tensor) -> Tensor:
         """CT tokens (B, 512, C) into the space (B, 512, W)."""
-        maps = 2 * len(LESION_CHANNELS)
-        features = torch.cat([self.token_norm(tokens[..., :-maps]), tokens[..., -maps:]], -1)
-        return self.norm(self.token_proj(features) + self.position)
+        return self.norm(self.token_proj(tokens) + self.position)
 
     def logits(self, keys: Tensor, sentences: Tensor) -> Tensor:
         """(B, S) logits that each CT shows what each sentence says.
@@ -76,4 +72,4 @@ class ClipNetwork(nn.Module):
     def __init__(self, n_structures: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = CTEncoder(n_structures, widths)
-        self.space = CTTextSpace(token_width(widths))
+        self.space = CTTextSpace(self.encoder.token_width)

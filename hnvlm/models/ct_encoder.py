@@ -1,8 +1,9 @@
 """CT encoder: a neck crop to dense lesion and structure maps and to tokens for the text models.
 
 The crop is 64 x 64 x 64 voxels of 3 mm in the frame of the neck (``hnvlm.imaging.anatomy``); one token covers
-24 mm, so the neck becomes 8 x 8 x 8 = 512 tokens. A token holds the features of two encoder levels, the finest
-decoder features and the lesion maps of its cell: everything the dense supervision taught.
+24 mm, so the neck becomes 8 x 8 x 8 = 512 tokens. Two networks look at it: the segmenter's U-Net knows the anatomy, the
+lesion network knows what does not belong. A token holds the features of both in its cell, and, weighed by how
+probable a lesion is, what the lesion network says of it: size, texture, place.
 """
 
 from __future__ import annotations
@@ -12,134 +13,116 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hnvlm.models.unet import FoldedUNet, ct_channels, fold, unfold
+from hnvlm.models.lesion_net import ATTRIBUTES, LESION_CHANNELS, LesionNet, network_inputs
+from hnvlm.models.lesion_net import WIDTHS as LESION_WIDTHS
+from hnvlm.models.unet import FoldedUNet, ct_channels, unfold
+
+__all__ = ["CROP", "GRID_MM", "LESION_CHANNELS", "CTEncoder", "cut", "neck_crop", "token_width"]
 
 CROP = 64
 GRID_MM = 3.0
 # Distance (mm) from the crop's first voxel to the origin of the neck frame, (z, y, x).
 CENTRE_OFFSET_MM = (96.0, 125.0, 96.0)
 TOKENS_PER_AXIS = 8
-LESION_CHANNELS = ("node", "mass", "airway")
 # Lesion maps lie between 0 and 1 and are nearly always 0; scaled up they count as much as a feature.
 MAP_SCALE = 4.0
-
-
+MAPS = 2 * len(LESION_CHANNELS)
+# A feature that is nearly always 0 may lie many spreads away where a lesion is.
+LARGEST_FEATURE = 8.0
 IN_CHANNELS = 2
-CUES = 28
-BOXES = (3, 5, 7, 11, 15)
-
-
-def _box(x: Tensor, size: int) -> Tensor:
-    """Mean over a cube of ``size`` voxels (odd), one axis at a time; the border counts only what is inside."""
-    for axis in range(3):
-        kernel = [1, 1, 1]
-        kernel[axis] = size
-        padding = [k // 2 for k in kernel]
-        x = F.avg_pool3d(x, kernel, stride=1, padding=padding, count_include_pad=False)
-    return x
-
-
-def visual_cues(hu: Tensor) -> Tensor:
-    """What a reader compares, voxel by voxel: HU (B, 64, 64, 64) -> (B, CUES, 64, 64, 64).
-
-    Soft-tissue density at several scales and its contrast to the surroundings (blobs), local spread (texture), the
-    difference to the mirrored neck (the crop is centred on the cord, so the other side lies mirror-wise), how much
-    tissue, bone and air is near, edges, and the position. Lesions are small and faint: a network that has to find
-    these by itself needs many times the training.
-    """
-    soft = ((hu - 40.0) / 100.0).clamp(-1.5, 1.5)[:, None]
-    b3, b5, b7, b11, b15 = (_box(soft, k) for k in BOXES)
-    square = soft * soft
-    spread = [(_box(square, k) - m * m).clamp(min=0).sqrt() for k, m in ((3, b3), (5, b5), (11, b11))]
-    mirror = [v - v.flip(-1) for v in (b3, b5, b7, b11)]
-    grain = (soft - b3).abs()
-    near = [_box(m[:, None].float(), k) for m, k in ((hu > -300, 9), (hu > 250, 9), (hu < -300, 5), (hu < -300, 15))]
-    edge = torch.stack([(soft.roll(1, d) - soft.roll(-1, d)).abs() for d in (2, 3, 4)]).sum(0)
-    z, y, x = torch.meshgrid(*[torch.linspace(-1, 1, n, device=hu.device) for n in hu.shape[1:]], indexing="ij")
-    place = torch.stack([z, y, x.abs()]).expand(len(hu), -1, -1, -1, -1)
-    blobs = [b3 - b7, b5 - b11, b7 - b15]
-    texture = [_box(grain, 3), _box(grain, 7), edge, _box(edge, 5)]
-    parts = [soft, b3, b5, b7, b11, *blobs, *spread, *mirror, *texture, *near]
-    return torch.cat([*parts, _box(soft.flip(-1), 3), _box(spread[0], 7), place], dim=1)
-
-
-class CueNet(nn.Module):
-    """Voxel-wise reading of the cues: (B, CUES, ...) -> lesion logits (B, 3, ...).
-
-    Small enough to be trained on sampled voxels in a minute; the U-Net starts from what it finds.
-    """
-
-    def __init__(self, width: int = 96) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm3d(CUES, affine=False)
-        self.layers = nn.Sequential(
-            nn.Conv3d(CUES, width, 1),
-            nn.SiLU(),
-            nn.Conv3d(width, width, 1),
-            nn.SiLU(),
-            nn.Conv3d(width, len(LESION_CHANNELS), 1),
-        )
-        # Lesions are rare: start from "almost surely none".
-        nn.init.constant_(self.layers[-1].bias, -4.0)
-
-    def forward(self, cues: Tensor) -> Tensor:
-        """Logits of node, mass and airway narrowing at every voxel."""
-        return self.layers(self.norm(cues))
 
 
 class CTEncoder(nn.Module):
-    """U-Net with dense heads whose inner features are the CT tokens.
+    """Segmenter's U-Net and lesion network, and the CT tokens made of what they see.
 
     Args:
         n_structures: Structure channels before the lesion channels.
-        widths: Channels per level.
+        widths: Channels per level of the U-Net.
+        lesion_widths: Channels per level of the lesion network.
     """
 
-    def __init__(self, n_structures: int, widths: tuple[int, ...] = (32, 64, 128, 192)) -> None:
+    def __init__(
+        self,
+        n_structures: int,
+        widths: tuple[int, ...] = (32, 64, 128, 192),
+        lesion_widths: tuple[int, ...] = LESION_WIDTHS,
+    ) -> None:
         super().__init__()
         self.n_structures = n_structures
-        self.cue_net = CueNet()
-        lesions = len(LESION_CHANNELS)
-        self.unet = FoldedUNet(IN_CHANNELS, n_structures + lesions, widths, extra=lesions * 8)
-        # The U-Net corrects what the cues say. It starts with the one correction that is known: the cue network saw a
-        # hundred times more lesion voxels than there are.
-        nn.init.zeros_(self.unet.head.weight[n_structures * 8 :])
-        nn.init.constant_(self.unet.head.bias[n_structures * 8 :], -3.0)
+        self.unet = FoldedUNet(IN_CHANNELS, n_structures, widths)
+        self.lesion_net = LesionNet(lesion_widths)
+        features = token_width(widths, lesion_widths) - MAPS
+        # Mean and spread of every feature over training tokens, set once (``calibrate``).
+        self.register_buffer("feature_mean", torch.zeros(features))
+        self.register_buffer("feature_spread", torch.ones(features))
 
     @property
     def token_width(self) -> int:
         """Channels of a token."""
-        return token_width(self.unet.widths)
+        return token_width(self.unet.widths, self.lesion_net.widths)
 
     def forward(self, hu: Tensor) -> tuple[Tensor, Tensor]:
         """Encode HU (B, 64, 64, 64).
 
         Returns:
-            logits (B, structures + 3, 64, 64, 64) and tokens (B, 512, token_width).
+            logits (B, structures + 3, 64, 64, 64) and tokens (B, 512, token_width); the last channels of a token are
+            four times the greatest and the mean lesion probability of its cell.
         """
-        cued = fold(self.cue_net(visual_cues(hu)))  # [B, 3*8, 32, 32, 32]
-        x = ct_channels(hu).contiguous(memory_format=torch.channels_last_3d)
-        features = self.unet.encode(x, cued / 4.0)
-        finest = self.unet.decode(features)  # [B, w0, 32, 32, 32]
-        folded = self.unet.head(finest).float()
-        structures, corrections = folded.split([self.n_structures * 8, len(LESION_CHANNELS) * 8], dim=1)
-        lesion_logits = corrections + cued
-        lesions = lesion_logits.sigmoid().unflatten(1, (len(LESION_CHANNELS), 8))
-        n, size = TOKENS_PER_AXIS, CROP // 2 // TOKENS_PER_AXIS
-        parts = [
-            features[2].float(),
-            F.interpolate(features[3].float(), size=(n, n, n), mode="trilinear", align_corners=False),
-            F.avg_pool3d(finest.float(), size),
-            MAP_SCALE * F.max_pool3d(lesions.amax(2), size),
-            MAP_SCALE * F.avg_pool3d(lesions.mean(2), size),
+        logits, features = self._look(hu)
+        lesions = logits[:, self.n_structures :].sigmoid()
+        size = CROP // TOKENS_PER_AXIS
+        maps = torch.cat([F.max_pool3d(lesions, size), F.avg_pool3d(lesions, size)], dim=1)
+        standard = ((features - self.feature_mean) / self.feature_spread).clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
+        return logits, torch.cat([standard, MAP_SCALE * maps.flatten(2).transpose(1, 2)], dim=-1)
+
+    def _look(self, hu: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of all maps and raw features (B, 512, token_width - MAPS)."""
+        levels = self.unet.encode(ct_channels(hu).contiguous(memory_format=torch.channels_last_3d))
+        finest = self.unet.decode(levels)  # [B, w0, 32, 32, 32]
+        structures = unfold(self.unet.head(finest).float())
+        lesions, attributes, seen = self.lesion_net(network_inputs(hu))
+        n = TOKENS_PER_AXIS
+        features = [
+            levels[2].float(),
+            F.interpolate(levels[3].float(), size=(n, n, n), mode="trilinear", align_corners=False),
+            F.avg_pool3d(finest.float(), CROP // 2 // n),
+            lesion_features(lesions.sigmoid(), attributes, seen),
         ]
-        tokens = torch.cat(parts, dim=1).flatten(2).transpose(1, 2)  # [B, 512, token_width]
-        return unfold(torch.cat([structures, lesion_logits], dim=1)), tokens
+        return torch.cat([structures, lesions], dim=1), torch.cat(features, dim=1).flatten(2).transpose(1, 2)
+
+    def calibrate(self, crops: list[np.ndarray]) -> None:
+        """Set mean and spread of the token features to those of these crops of HU, each (64, 64, 64)."""
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            raw = torch.cat([self._look(torch.from_numpy(hu)[None])[1][0] for hu in crops])
+        self.feature_mean.copy_(raw.mean(0))
+        self.feature_spread.copy_(raw.std(0).clamp(min=1e-3))
 
 
-def token_width(widths: tuple[int, ...]) -> int:
-    """Channels of a token for a U-Net of these widths."""
-    return widths[2] + widths[3] + widths[0] + 2 * len(LESION_CHANNELS)
+def lesion_features(lesions: Tensor, attributes: Tensor, seen: Tensor) -> Tensor:
+    """What the lesion network says in each token's cell, weighed by the probability of a lesion.
+
+    Args:
+        lesions: Probabilities (B, 3, 64, 64, 64). attributes: (B, ATTRIBUTES, 32, 32, 32). seen: (B, W, 32, 32, 32).
+
+    Returns:
+        (B, W + ATTRIBUTES + 3, 8, 8, 8): features, size, necrosis, place and the lesion's position in the crop
+        (-1..1), all near 0 where no lesion is likely.
+    """
+    size = CROP // 2 // TOKENS_PER_AXIS
+    weight = F.max_pool3d(lesions.amax(1, keepdim=True), 2)
+    axis = torch.linspace(-1, 1, CROP // 2, device=lesions.device)
+    where = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).expand(len(lesions), -1, -1, -1, -1)
+    said = torch.cat(
+        [seen, attributes[:, :1], attributes[:, 1:2].sigmoid(), attributes[:, 2:].softmax(1), where], dim=1
+    )
+    total = F.avg_pool3d(weight, size)
+    # The share of a cell that a small lesion fills is small; from a fiftieth on it is told in full.
+    return F.avg_pool3d(said * weight, size) / (total + 0.02)
+
+
+def token_width(widths: tuple[int, ...], lesion_widths: tuple[int, ...] = LESION_WIDTHS) -> int:
+    """Channels of a token for a U-Net and a lesion network of these widths."""
+    return widths[2] + widths[3] + widths[0] + lesion_widths[0] + ATTRIBUTES + 3 + MAPS
 
 
 def neck_crop(

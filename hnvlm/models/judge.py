@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from hnvlm.models.checkpoint import load_weights, read_config
-from hnvlm.models.ct_encoder import CROP, CTEncoder, cut
+from hnvlm.models.ct_encoder import CROP, cut
 from hnvlm.models.detect import Detection, detect
+from hnvlm.models.lesion_net import LesionNet, network_inputs
 from hnvlm.models.neck import Neck
 from hnvlm.models.segmenter import to_working_grid
 
@@ -22,16 +23,14 @@ class Judge:
     """
 
     def __init__(self, folder: Path) -> None:
-        config = read_config(folder)
-        self.n_structures = len(config["structures"])
-        network = CTEncoder(self.n_structures, tuple(config["widths"]))
+        network = LesionNet(tuple(read_config(folder)["widths"]))
         self.network = load_weights(folder, network).to(memory_format=torch.channels_last_3d)
 
     def probability(self, crop: np.ndarray) -> np.ndarray:
         """Lesion probabilities (3, 64, 64, 64) of a crop of HU."""
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            logits, _ = self.network(torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None])
-        return logits[0, self.n_structures :].float().sigmoid().numpy()
+            logits, _, _ = self.network(network_inputs(torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None]))
+        return logits[0].sigmoid().numpy()
 
     def look(self, volume: object, neck: Neck, *, peak: float = 0.5) -> tuple[list[Detection], np.ndarray, np.ndarray]:
         """Detections, probabilities and crop of a CT, in the frame of a neck already located."""

@@ -38,14 +38,13 @@ class Projector(nn.Module):
 
     def __init__(self, token_width: int, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(token_width)
         self.linear = nn.Linear(token_width * SHUFFLE**3, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """CT tokens (B, 512, W) to decoder tokens (B, 64, D)."""
         b, _, w = tokens.shape
         n, s = TOKENS_PER_AXIS // SHUFFLE, SHUFFLE
-        x = self.norm(tokens).reshape(b, n, s, n, s, n, s, w).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        x = tokens.reshape(b, n, s, n, s, n, s, w).permute(0, 1, 3, 5, 2, 4, 6, 7)
         return self.linear(x.reshape(b, n**3, s**3 * w))
 
 
@@ -58,7 +57,7 @@ class ReportModel(nn.Module):
         width, layers: Size of the decoder.
     """
 
-    def __init__(self, vocabulary: int, token_width: int = 358, width: int = 256, layers: int = 5) -> None:
+    def __init__(self, vocabulary: int, token_width: int, width: int = 256, layers: int = 5) -> None:
         super().__init__()
         self.projector = Projector(token_width, width)
         self.decoder = Gemma2Model(decoder_config(vocabulary, width=width, layers=layers))

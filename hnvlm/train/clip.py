@@ -1,6 +1,6 @@
-"""Train the CT encoder and the CT-text space: dense lesion maps first, then sentences aligned with its tokens.
+"""Train the CT encoder and the CT-text space: lesion maps first, then sentences aligned with its tokens.
 
-The encoder starts from the segmenter and learns lesion masks (dense supervision). Then it is frozen, a pool of
+The encoder takes the segmenter's U-Net as it is and a lesion network trained on patches. Then it is frozen, a pool of
 samples is encoded once, and the CT-text space learns which sentences hold: every sentence of a batch is scored
 against every CT of it; whether a pair is true follows from the facts of the inserted lesions, so the contrast is
 between what is there and what is one word away from it.
@@ -20,27 +20,25 @@ from torch.nn import functional as F
 
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork, CTTextSpace
-from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder, visual_cues
+from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder
 from hnvlm.models.text_tower import TextReader, token_features
-from hnvlm.models.unet import FOLD, FoldedUNet
+from hnvlm.models.unet import FoldedUNet
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_spec
 from hnvlm.train import text as text_trainer
 from hnvlm.train.bank import BankPatient, load_bank
-from hnvlm.train.compose import Sample, compose
+from hnvlm.train.compose import compose
 from hnvlm.train.data import CHANNELS, training_folders
+from hnvlm.train.lesions import BATCH, detector_metrics, train_lesion_net
 from hnvlm.train.loop import LoopOptions, log, train_loop
 from hnvlm.train.pool import Encoded, build_pool, pool_folder
-from hnvlm.train.segmenter import WIDTHS, segmentation_loss
+from hnvlm.train.segmenter import WIDTHS
 from hnvlm.train.text import random_finding
 from hnvlm.types import Finding
 
 POOL = 3000
-SMALLEST_VOXELS = 60.0
-# Most lesion-free necks stay below this, most lesions over 18 mm reach it.
-DETECTION_PEAK = 0.95
-CUE_CROPS, CUE_STEPS = 700, 4000
-VOXELS_INSIDE, VOXELS_OUTSIDE = 300, 1200
+SEED = 5
+CALIBRATION_CROPS = 60
 ALIGN_BATCH = 16
 EMBED_BATCH = 128
 SIZE_TOLERANCE = 0.3
@@ -123,154 +121,30 @@ def sentences_for(
 
 
 def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
-    """Copy the trained segmenter's U-Net: its features already know the neck; lesion rows start at random."""
+    """Copy the trained segmenter's U-Net: its features know the neck."""
     config = read_config(folder)
-    segmenter = FoldedUNet(2, len(config["channels"]), config["widths"])
+    segmenter = FoldedUNet(config["in_channels"], len(config["channels"]), config["widths"])
     load_weights(folder, segmenter)
-    own = encoder.unet.state_dict()
-    inputs = config["in_channels"] * FOLD**3
-    for name, value in segmenter.state_dict().items():
-        if name in ("down.0.conv1.weight", "down.0.skip.weight"):
-            # The encoder sees more channels: the segmenter's keep their weights, the others start small and at random.
-            own[name].mul_(0.5)
-            own[name][:, :inputs] = value
-        else:
-            own[name][: len(value)] = value
-    encoder.unet.load_state_dict(own)
+    encoder.unet.load_state_dict(segmenter.state_dict())
 
 
-def lesion_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Focal cross-entropy normalised by lesion size, and soft Dice of the channels that hold a lesion.
-
-    Lesions fill less than a percent of a crop: under a plain mean the best answer is "none anywhere", and the network
-    stays there. Here every lesion weighs the same, whatever its size (Lin et al. 2017, focal loss, gamma 2).
-
-    Args:
-        logits, targets: (B, C, Z, Y, X), targets 0..1.
-    """
-    p = logits.sigmoid()
-    focal = (p - targets) ** 2 * F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    positive = targets.sum((2, 3, 4))
-    per_lesion = focal.sum((2, 3, 4)) / positive.clamp(min=SMALLEST_VOXELS)
-    overlap, total = (p * targets).sum((2, 3, 4)), p.sum((2, 3, 4)) + positive
-    there = (positive > 1).float()
-    dice = ((1 - (2 * overlap + 1) / (total + 1)) * there).sum() / there.sum().clamp(min=1)
-    return per_lesion.mean() + dice
-
-
-def twins(banks: list[BankPatient], n: int, rng: np.random.Generator) -> list[Sample]:
-    """``n`` samples in pairs: the same crop of the same patient with lesions and without.
-
-    What differs within a pair is the lesion alone, so the step does not learn from the patients' other differences.
-    """
-    out: list[Sample] = []
-    while len(out) < n:
-        bank = banks[int(rng.integers(len(banks)))]
-        seed = int(rng.integers(2**62))
-        lesioned = compose(bank, np.random.default_rng(seed), n_lesions=int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])))
-        if not lesioned.lesions:
-            continue
-        clean = lesioned.hu - lesioned.delta
-        empty = lesioned.targets.copy()
-        empty[len(CHANNELS) :] = 0.0
-        out += [lesioned, replace(lesioned, hu=clean, targets=empty, lesions=[])]
-    return out[:n]
-
-
-def dense_loss(encoder: CTEncoder, samples: list[Sample]) -> tuple[Tensor, dict[str, float]]:
-    """Lesion and structure maps of a batch of twins against their masks."""
-    hu, targets = (torch.from_numpy(np.stack([getattr(s, k) for s in samples])) for k in ("hu", "targets"))
-    known = torch.from_numpy(np.stack([s.known for s in samples]))
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = encoder(hu)[0]
-    logits = logits.float()
-    n = encoder.n_structures
-    lesions = lesion_loss(logits[:, n:], targets[:, n:])
-    structures = segmentation_loss(logits[:, :n], targets[:, :n], known[:, :n])
-    with torch.no_grad():
-        hit = targets[:, n:].flatten(2).max(2).values > 0.5
-        peak = (logits[:, n:].sigmoid() * (targets[:, n:] > 0.5)).flatten(2).max(2).values[hit]
-        twin = (logits[1::2, n:].sigmoid() * (targets[::2, n:] > 0.5)).flatten(2).max(2).values[hit[::2]]
-    numbers = {"lesions": float(lesions.detach()), "structures": float(structures.detach())}
-    if len(peak):
-        numbers["peak_on_lesion"] = float(peak.mean())
-    if len(twin):
-        numbers["peak_in_twin"] = float(twin.mean())
-    return lesions + 0.2 * structures, numbers
-
-
-def dense_options(steps: int) -> LoopOptions:
-    """The lesion head starts from zero on trained features, so it learns ten times as fast as they change."""
-    return LoopOptions(steps=steps, learning_rate=1e-3, warmup=60, fast=("unet.head",))
-
-
-def sample_voxels(samples: list[Sample], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Cues (n, CUES) and lesion shares (n, 3) of some lesion voxels and some others of each sample."""
-    cues, shares = [], []
-    for sample in samples:
-        with torch.inference_mode():
-            maps = visual_cues(torch.from_numpy(sample.hu)[None])[0].flatten(1).T
-        lesions = torch.from_numpy(sample.targets[len(CHANNELS) :]).flatten(1).T
-        tissue = (sample.hu.ravel() > -300) & (sample.hu.ravel() < 300)
-        any_lesion = lesions.amax(1).numpy()
-        inside = np.flatnonzero(any_lesion > 0.3)
-        outside = np.flatnonzero((any_lesion < 0.02) & tissue)
-        chosen = [rng.permutation(inside)[:VOXELS_INSIDE], rng.permutation(outside)[:VOXELS_OUTSIDE]]
-        index = torch.from_numpy(np.concatenate(chosen))
-        cues.append(maps[index].clone().half())
-        shares.append(lesions[index].clone())
-    return torch.cat(cues), torch.cat(shares)
-
-
-def train_cues(encoder: CTEncoder, banks: list[BankPatient], work: Path, *, resume: bool) -> None:
-    """Train the voxel-wise cue network in place, on voxels sampled from CUE_CROPS composed crops."""
-    folder = work / "cues"
-    if resume and (folder / "model.safetensors").exists():
-        load_weights(folder, encoder.cue_net)
-        return
-    log(f"cues: sampling voxels of {CUE_CROPS} crops")
-    rng = np.random.default_rng(23)
-    samples = (compose(banks[int(rng.integers(len(banks)))], rng, n_lesions=2) for _ in range(CUE_CROPS))
-    parts = [sample_voxels([s], rng) for s in samples]
-    cues, shares = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
-    encoder.cue_net.norm.running_mean.copy_(cues.float().mean(0))
-    encoder.cue_net.norm.running_var.copy_(cues.float().var(0))
-    encoder.cue_net.norm.eval()
-    log(f"cues: {len(cues)} voxels, {float((shares > 0.3).any(1).float().mean()):.3f} in a lesion")
-
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        encoder.cue_net.norm.eval()
-        index = torch.from_numpy(np.random.default_rng([9, step]).integers(len(cues), size=4096))
-        logits = encoder.cue_net(cues[index].float()[..., None, None, None]).flatten(1)
-        return F.binary_cross_entropy_with_logits(logits, shares[index]), {}
-
-    options = LoopOptions(steps=CUE_STEPS, learning_rate=2e-3, ema=0.99)
-    trained = train_loop(encoder.cue_net, loss_of_step, options, work / "clip-cues.pt", resume=resume)
-    encoder.cue_net.load_state_dict(trained.state_dict())
-    save_model(folder, encoder.cue_net, {"name": "cues", "steps": CUE_STEPS}, dtype=torch.float32)
-
-
-def train_dense(
+def train_encoder(
     banks: list[BankPatient], segmenter: Path, out: Path, work: Path, *, resume: bool, steps: int, batch: int
 ) -> CTEncoder:
-    """First stage: the encoder learns where lesions are. Its weights are kept in ``out`` for the second stage."""
-    batch += batch % 2  # twins come in pairs
+    """First stage: the lesion network learns where lesions are; the encoder is kept in ``out`` for the second stage."""
     encoder = CTEncoder(len(CHANNELS), WIDTHS)
-    if resume and (out / "model.safetensors").exists():
+    if resume and (out / "model.safetensors").exists() and read_config(out)["steps"] == steps:
         return load_weights(out, encoder).to(memory_format=torch.channels_last_3d)  # type: ignore[return-value]
     start_from_segmenter(encoder, segmenter)
-    train_cues(encoder, banks, work, resume=resume)
-    for parameter in encoder.cue_net.parameters():
-        parameter.requires_grad_(False)
-    encoder = encoder.to(memory_format=torch.channels_last_3d)
-
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([3, step])
-        return dense_loss(encoder, twins(banks, batch, rng))
-
-    trained = train_loop(encoder, loss_of_step, dense_options(steps), work / "clip-dense.pt", resume=resume)
-    save_model(out, trained, {"name": "dense", "steps": steps})
-    return trained  # type: ignore[return-value]
+    encoder.lesion_net = train_lesion_net(
+        encoder.lesion_net, banks, work / "lesions.pt", resume=resume, steps=steps, seed=SEED, batch=batch
+    )
+    encoder = encoder.eval().to(memory_format=torch.channels_last_3d)
+    rng = np.random.default_rng(SEED)
+    encoder.calibrate([compose(banks[int(rng.integers(len(banks)))], rng).hu for _ in range(CALIBRATION_CROPS)])
+    save_model(out, encoder, {"name": "encoder", "steps": steps, **detector_metrics(encoder.lesion_net, banks)})
+    # As it will be read from the pack, so that what is trained on its tokens sees the very same ones.
+    return load_weights(out, CTEncoder(len(CHANNELS), WIDTHS)).to(memory_format=torch.channels_last_3d)  # type: ignore[return-value]
 
 
 def embed_sentences(reader: TextReader, texts: list[str]) -> Tensor:
@@ -344,8 +218,8 @@ def train(
     work: Path,
     *,
     resume: bool = False,
-    steps: int = 1000,
-    batch: int = 4,
+    steps: int = 3000,
+    batch: int = BATCH,
     align_steps: int = 4000,
     pool_size: int = POOL,
     threads: int = 2,
@@ -359,15 +233,16 @@ def train(
     reader: TextReader = load_weights(text_folder, TextReader())  # type: ignore[assignment]
     banks: list[BankPatient] = load_bank(training_folders(data), work / "cache", workers=threads)
     log(f"clip: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
-    dense = work / "dense"
-    encoder = train_dense(banks, out.parent / "segmenter", dense, work, resume=resume, steps=steps, batch=batch)
-    pool = build_pool(encoder, banks, pool_folder(work, dense, banks), pool_size)
+    folder = work / "encoder"
+    encoder = train_encoder(banks, out.parent / "segmenter", folder, work, resume=resume, steps=steps, batch=batch)
+    pool = build_pool(encoder, banks, pool_folder(work, folder, banks), pool_size)
     space = train_alignment(encoder, reader, pool, work, resume=resume, steps=align_steps)
     network = ClipNetwork(len(CHANNELS), WIDTHS)
     network.encoder, network.space = encoder, space
+    detector = {k: v for k, v in read_config(folder).items() if k in ("auroc", "threshold", "crops")}
     config = {
         "name": "clip",
-        "version": "1",
+        "version": "2",
         "architecture": "CTEncoder+CTTextSpace",
         "widths": list(WIDTHS),
         "structures": list(CHANNELS),
@@ -379,7 +254,8 @@ def train(
         "batch": batch,
         "align_steps": align_steps,
         "pool": pool_size,
-        "detection_peak": DETECTION_PEAK,
+        "detection_peak": detector["threshold"],
+        "kept_aside": detector,
     }
     save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}

@@ -27,6 +27,7 @@ class Sample:
         targets: float32 (structures + lesion kinds, 64, 64, 64).
         known: bool per channel.
         delta: HU that the lesions added, so that ``hu - delta`` is the lesion-free twin.
+        owner: uint8 (64, 64, 64), 1 + the index in ``lesions`` of the lesion that a voxel belongs to, else 0.
         lesions: What was inserted, sides already mirrored when ``flipped``.
         flipped: Whether left and right were swapped.
     """
@@ -35,6 +36,7 @@ class Sample:
     targets: np.ndarray
     known: np.ndarray
     delta: np.ndarray
+    owner: np.ndarray
     lesions: list[Lesion]
     flipped: bool
 
@@ -84,6 +86,16 @@ def add_lesions(hu: np.ndarray, start: np.ndarray, lesions: list[Lesion]) -> np.
     return masks
 
 
+def owners(shape: tuple[int, ...], start: np.ndarray, lesions: list[Lesion]) -> np.ndarray:
+    """1 + the index of the lesion that fills most of a voxel, 0 where none fills a third: uint8 of ``shape``."""
+    owner, most = np.zeros(shape, np.uint8), np.full(shape, 0.3, np.float32)
+    for k, lesion in enumerate(lesions, start=1):
+        share = cut(lesion.mask, start - np.array(lesion.start), shape, 0.0)  # type: ignore[arg-type]
+        owner[share > most] = k
+        most = np.maximum(most, share)
+    return owner
+
+
 def in_crop(lesion: Lesion, start: np.ndarray) -> bool:
     """Whether most of the lesion lies inside the crop."""
     at = np.array(lesion.start) - start
@@ -116,6 +128,7 @@ def compose(
         usable = [b for b in bank.lesions if in_crop(b, start)]
         lesions = pick_lesions(usable, n, rng) if n and usable else []
     masks = add_lesions(hu, start, lesions)
+    owner = owners(hu.shape, start, lesions)
     delta = hu - crop
     labels = cut(patient.labels, start, (CROP,) * 3, 0)
     targets = np.stack([(labels >> BIT[c]) & 1 for c in CHANNELS]).astype(np.float32)
@@ -126,7 +139,7 @@ def compose(
     flipped = bool(augment and rng.random() < 0.5)
     if flipped:
         swap = [BIT[FLIP.get(c, c)] for c in CHANNELS]
-        hu, delta, masks = hu[..., ::-1], delta[..., ::-1], masks[..., ::-1]
+        hu, delta, masks, owner = hu[..., ::-1], delta[..., ::-1], masks[..., ::-1], owner[..., ::-1]
         targets, known = targets[swap][..., ::-1], known[swap]
         lesions = [mirrored(x) for x in lesions]
     if augment:
@@ -138,6 +151,7 @@ def compose(
         np.ascontiguousarray(np.concatenate([targets, masks]), np.float32),
         np.concatenate([known, np.ones(len(LESION_CHANNELS), bool)]),
         np.ascontiguousarray(delta, np.float32),
+        np.ascontiguousarray(owner),
         lesions,
         flipped,
     )

@@ -135,7 +135,7 @@ def train(
     network: ClipNetwork = load_weights(out.parent / "clip", ClipNetwork(len(CHANNELS), WIDTHS))  # type: ignore[assignment]
     banks: list[BankPatient] = load_bank(training_folders(data), work / "cache", workers=threads)
     base = [measured_findings(a) for a in (anatomy_of(b.patient) for b in banks) if a is not None]
-    pool = build_pool(network.encoder, banks, pool_folder(work, work / "dense", banks), pool_size)
+    pool = build_pool(network.encoder, banks, pool_folder(work, work / "encoder", banks), pool_size)
     log(
         f"report: {len(banks)} patients, {len(pool)} samples, vocabulary {tokenizer.get_vocab_size()}, "
         f"{steps} steps of {batch}"

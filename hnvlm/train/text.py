@@ -48,7 +48,7 @@ SIDE_PHRASES = {
     "left": ("left", "left-sided", "left hemineck", "leftward", "lhs", "lt.", "on the left side", "sinister"),
     "right": ("right", "right-sided", "right hemineck", "rightward", "rhs", "rt.", "on the right side", "dexter"),
 }
-VARY = 0.45
+VARY = 0.2
 
 
 @cache

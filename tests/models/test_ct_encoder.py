@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hnvlm.models.ct_encoder import CENTRE_OFFSET_MM, CTEncoder, cut, neck_crop, token_width
+from hnvlm.models.ct_encoder import CENTRE_OFFSET_MM, CTEncoder, cut, lesion_features, neck_crop, token_width
 
 WIDTHS = (8, 16, 16, 16)
 
@@ -69,18 +69,22 @@ def test_neck_crop_with_negative_start_and_shift():
     assert (crop == 10).sum() == 40 * 50 * 60
 
 
+LESION_WIDTHS = (8, 8, 8)
+
+
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(1)
-    return CTEncoder(4, WIDTHS).eval()
+    return CTEncoder(4, WIDTHS, LESION_WIDTHS).eval()
 
 
 def test_shapes_and_the_start_from_no_lesion(encoder):
     with torch.inference_mode():
         logits, tokens = encoder(torch.full((1, 64, 64, 64), 40.0))
     assert logits.shape == (1, 4 + 3, 64, 64, 64)
-    assert tokens.shape == (1, 512, token_width(WIDTHS)) == (1, 512, encoder.token_width)
-    assert encoder.token_width == 16 + 16 + 8 + 6
+    # 2 U-Net levels and its finest features, lesion features, size, necrosis, 14 places, position, 2 x 3 maps
+    assert encoder.token_width == 16 + 16 + 8 + 8 + (1 + 1 + 14) + 3 + 6
+    assert tokens.shape == (1, 512, token_width(WIDTHS, LESION_WIDTHS)) == (1, 512, encoder.token_width)
     assert float(logits[:, 4:].sigmoid().mean()) < 0.05 < float(logits[:, :4].sigmoid().mean())
 
 
@@ -90,7 +94,7 @@ def test_token_order_is_z_y_x():
     Without group norms, which spread every change over the whole crop in a network that has learned nothing.
     """
     torch.manual_seed(1)
-    local = CTEncoder(4, (8, 8, 8, 8)).eval()
+    local = CTEncoder(4, (8, 8, 8, 8), LESION_WIDTHS).eval()
     for block in (*local.unet.down, *local.unet.up):
         block.norm1 = block.norm2 = torch.nn.Identity()
     cells = [(2, 5, 6), (6, 1, 3), (0, 7, 4)]
@@ -106,8 +110,8 @@ def test_token_order_is_z_y_x():
 def test_the_last_channels_of_a_token_are_the_lesion_maps_of_its_cell():
     """Four times the greatest and four times the mean probability of the cell, per kind of lesion."""
     torch.manual_seed(2)
-    encoder = CTEncoder(4, WIDTHS).eval()
-    torch.nn.init.normal_(encoder.unet.head.weight, 0, 0.5)  # as after a training: maps differ from voxel to voxel
+    encoder = CTEncoder(4, WIDTHS, LESION_WIDTHS).eval()
+    torch.nn.init.normal_(encoder.lesion_net.head.weight, 0, 0.5)  # as after a training: maps differ between voxels
     hu = 40 + 60 * torch.randn(1, 64, 64, 64)
     with torch.inference_mode():
         logits, tokens = encoder(hu)
@@ -116,3 +120,40 @@ def test_the_last_channels_of_a_token_are_the_lesion_maps_of_its_cell():
     assert float(p.std()) > 0.0003
     torch.testing.assert_close(token[-6:-3], 4 * p.amax(1))
     torch.testing.assert_close(token[-3:], 4 * p.mean(1))
+
+
+def test_calibrated_features_have_mean_0_and_spread_1():
+    torch.manual_seed(3)
+    encoder = CTEncoder(4, WIDTHS, LESION_WIDTHS).eval()
+    rng = np.random.default_rng(0)
+    crops = [(40 + 80 * rng.standard_normal((64, 64, 64))).astype(np.float32) for _ in range(2)]
+    encoder.calibrate(crops)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        _, tokens = encoder(torch.from_numpy(np.stack(crops)))
+    features = tokens[..., :-6].flatten(0, 1)
+    inside = features.abs().amax(0) < 8  # nothing was cut off
+    moving = encoder.feature_spread > 1e-3
+    assert int((inside & moving).sum()) > 20
+    assert float(features.mean(0)[inside & moving].abs().max()) < 0.02
+    torch.testing.assert_close(
+        features.std(0)[inside & moving], torch.ones(int((inside & moving).sum())), atol=0.03, rtol=0
+    )
+
+
+def test_lesion_features_by_hand():
+    """One certain lesion voxel in one cell: its cell tells what is said there, the others next to nothing."""
+    lesions = torch.zeros(1, 3, 64, 64, 64)
+    z, y, x = 21, 50, 9  # 6 mm cell (10, 25, 4), token cell (2, 6, 1)
+    lesions[0, 1, z, y, x] = 1.0
+    attributes = torch.zeros(1, 16, 32, 32, 32)
+    attributes[0, 0] = 1.5  # 30 mm
+    attributes[0, 1, 10, 25, 4] = 20.0  # necrotic
+    attributes[0, 2 + 3, 10, 25, 4] = 30.0  # the fourth place
+    seen = torch.full((1, 2, 32, 32, 32), 7.0)
+    out = lesion_features(lesions, attributes, seen)
+    assert out.shape == (1, 2 + 16 + 3, 8, 8, 8)
+    told = (1 / 64) / (1 / 64 + 0.02)  # one cell of 4 x 4 x 4 is weighed against 0.02
+    expected = [7, 7, 1.5, 1, *[0, 0, 0, 1], *[0] * 10, *[-1 + 2 * k / 31 for k in (10, 25, 4)]]
+    torch.testing.assert_close(out[0, :, 2, 6, 1], told * torch.tensor(expected), atol=1e-5, rtol=1e-4)
+    out[0, :, 2, 6, 1] = 0
+    assert float(out.abs().max()) == 0.0

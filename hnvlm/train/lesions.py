@@ -1,0 +1,251 @@
+"""Train a lesion network on patches: lesions, the same places without them, and the network's own false alarms.
+
+Shared by the CT encoder and by the judge, which train their own network on their own lesions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hnvlm.evaluate.common import auroc
+from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, network_inputs
+from hnvlm.models.unet import FOLD
+from hnvlm.train.bank import BankPatient
+from hnvlm.train.compose import Sample, compose
+from hnvlm.train.data import CHANNELS
+from hnvlm.train.loop import LoopOptions, log, train_loop
+
+GRID = 32
+PATCH = 12  # cells of 6 mm: 72 mm
+MARGIN = 2  # voxels of 3 mm at a patch's border whose surroundings are cut off
+JITTER = 3
+BATCH = 32
+BUFFER = 7000
+FIRST_PAIRS = 60
+PAIR_EVERY = 2
+FALSE_ALARMS, ELSEWHERE = 4, 2
+MINE_AFTER = 200
+LARGEST_WEIGHT, FULL_WEIGHT_VOXELS = 4.0, 300.0
+# Patients of the training folder that the network never trains on: the detection threshold is set on them.
+KEPT_ASIDE = 12
+CROPS_PER_KEPT = 3
+THRESHOLD_SEED = 77
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """One training patch.
+
+    Attributes:
+        inputs: (INPUTS, 12, 12, 12) half precision.
+        lesions: uint8 (3, 24, 24, 24), share of each voxel that is lesion, times 255.
+        said: float32 (4, 12, 12, 12): size / SIZE_SCALE, necrotic 0/1, place index, 1 where there is a lesion to say
+            this of.
+    """
+
+    inputs: Tensor
+    lesions: Tensor
+    said: Tensor
+
+
+def twin_pair(bank: BankPatient, rng: np.random.Generator) -> tuple[Sample, np.ndarray] | None:
+    """A crop with lesions and the HU of the same crop without them; None when the patient has no room for any."""
+    sample = compose(bank, rng, n_lesions=int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])))
+    return (sample, sample.hu - sample.delta) if sample.lesions else None
+
+
+def said_of(sample: Sample) -> np.ndarray:
+    """What is said of the lesions of a sample, at 6 mm: (4, 32, 32, 32) float32, see ``Patch``."""
+    said = np.zeros((4, GRID, GRID, GRID), np.float32)
+    owner = sample.owner.reshape(GRID, FOLD, GRID, FOLD, GRID, FOLD).max(axis=(1, 3, 5))
+    for k, lesion in enumerate(sample.lesions, start=1):
+        spec = lesion.spec
+        said[:, owner == k] = np.array(
+            [spec.size_mm / SIZE_SCALE, spec.texture == "necrotic", PLACES.index(spec.place), 1.0], np.float32
+        )[:, None]
+    return said
+
+
+def _start(centre: np.ndarray, rng: np.random.Generator) -> tuple[int, int, int]:
+    """First cell of a patch about a centre (in cells), jittered and kept inside the crop."""
+    start = np.rint(centre - PATCH / 2 + rng.uniform(-JITTER, JITTER, 3)).astype(int)
+    return tuple(int(i) for i in np.clip(start, 0, GRID - PATCH))  # type: ignore[return-value]
+
+
+def cut_patch(inputs: Tensor, lesions: np.ndarray, said: np.ndarray, start: tuple[int, int, int]) -> Patch:
+    """Cut one patch out of a crop's inputs (INPUTS, 32, 32, 32) and targets."""
+    cells = tuple(slice(s, s + PATCH) for s in start)
+    voxels = tuple(slice(FOLD * s, FOLD * (s + PATCH)) for s in start)
+    return Patch(
+        inputs[(slice(None), *cells)].half(),
+        torch.from_numpy(np.rint(lesions[(slice(None), *voxels)] * 255).astype(np.uint8)),
+        torch.from_numpy(said[(slice(None), *cells)].copy()),
+    )
+
+
+def false_alarms(probability: np.ndarray, n: int) -> list[np.ndarray]:
+    """Cells of the ``n`` highest peaks of a lesion-free crop's map (64, 64, 64), at least 24 mm apart."""
+    peak = probability == ndimage.maximum_filter(probability, 9)
+    places = np.argwhere(peak)
+    order = np.argsort(-probability[tuple(places.T)])[:n]
+    return [places[i] / FOLD for i in order]
+
+
+def pair_patches(bank: BankPatient, network: LesionNet | None, rng: np.random.Generator) -> list[Patch]:
+    """Patches of one twin pair: every lesion, its place without it, false alarms of ``network``, other places."""
+    pair = twin_pair(bank, rng)
+    if pair is None:
+        return []
+    sample, clean_hu = pair
+    lesions = sample.targets[len(CHANNELS) :]
+    nothing, silent = np.zeros_like(lesions), np.zeros((4, GRID, GRID, GRID), np.float32)
+    with torch.inference_mode():
+        with_lesion, clean = network_inputs(torch.from_numpy(np.stack([sample.hu, clean_hu]).astype(np.float32)))
+        said = said_of(sample)
+        patches = []
+        for k in range(1, len(sample.lesions) + 1):
+            where = np.argwhere(sample.owner == k)
+            if not len(where):
+                continue
+            start = _start(where.mean(0) / FOLD, rng)
+            patches += [cut_patch(with_lesion, lesions, said, start), cut_patch(clean, nothing, silent, start)]
+        tissue = np.argwhere((clean_hu > -100) & (clean_hu < 200)) / FOLD
+        elsewhere = [tissue[int(rng.integers(len(tissue)))] for _ in range(ELSEWHERE)]
+        if network is not None:
+            elsewhere += false_alarms(lesion_maps(network, clean[None])[0].max(0), FALSE_ALARMS)
+        patches += [cut_patch(clean, nothing, silent, _start(c, rng)) for c in elsewhere]
+    return patches
+
+
+def lesion_maps(network: LesionNet, inputs: Tensor) -> np.ndarray:
+    """Probabilities (B, 3, 64, 64, 64) of whole crops' inputs, the network's mode left as it was."""
+    training = network.training
+    network.eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        logits, _, _ = network(inputs.float())
+    network.train(training)
+    return logits.sigmoid().numpy()
+
+
+def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy and Dice of the lesion maps, and the attributes where there is a lesion.
+
+    A small lesion's voxels weigh up to four times as much, so that it counts as much as a large one.
+    """
+    inputs = torch.stack([p.inputs for p in batch]).float().contiguous(memory_format=torch.channels_last_3d)
+    targets = torch.stack([p.lesions for p in batch]).float() / 255.0
+    said = torch.stack([p.said for p in batch])
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, attributes, _ = network(inputs)
+    inner = (..., *[slice(MARGIN, -MARGIN)] * 3)
+    logits, targets = logits[inner], targets[inner]
+    positive = targets.sum((2, 3, 4))
+    weight = (FULL_WEIGHT_VOXELS / positive.clamp(min=1)).clamp(1, LARGEST_WEIGHT)[..., None, None, None]
+    weight = torch.where(targets > 0.3, weight, 1.0)
+    entropy = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight).mean()
+    p = logits.sigmoid()
+    there = (positive > 4).float()
+    overlap, total = (p * targets).sum((2, 3, 4)), p.sum((2, 3, 4)) + positive
+    dice = ((1 - (2 * overlap + 1) / (total + 1)) * there).sum() / there.sum().clamp(min=1)
+    told = attribute_loss(attributes, said)
+    with torch.no_grad():
+        peak = p.amax((2, 3, 4)).amax(1)
+        has = there.amax(1) > 0
+    numbers = {"entropy": float(entropy.detach()), "dice": float(dice.detach()), "attributes": float(told.detach())}
+    if has.any() and (~has).any():
+        numbers |= {"peak_with": float(peak[has].mean()), "peak_without": float(peak[~has].mean())}
+    return 20.0 * entropy + dice + 0.3 * told, numbers
+
+
+def attribute_loss(attributes: Tensor, said: Tensor) -> Tensor:
+    """Squared error of the size, cross-entropy of necrosis and place, over cells of lesions; 0 without any."""
+    size, necrotic, place, where = said.unbind(1)
+    where = where > 0
+    if not where.any():
+        return attributes.sum() * 0.0
+    at = attributes.permute(0, 2, 3, 4, 1)[where]
+    sized = (size[where] > 0).float()  # a narrowed airway has no size and no texture
+    squared = ((at[:, 0] - size[where]) ** 2 * sized).sum() / sized.sum().clamp(min=1)
+    texture = F.binary_cross_entropy_with_logits(at[:, 1], necrotic[where], weight=sized)
+    return squared + texture + F.cross_entropy(at[:, 2:], place[where].long())
+
+
+def kept_aside(banks: list[BankPatient]) -> tuple[list[BankPatient], list[BankPatient]]:
+    """Patients to train on and patients kept aside, the same split every time."""
+    return banks[:-KEPT_ASIDE], banks[-KEPT_ASIDE:]
+
+
+def presence_scores(network: LesionNet, banks: list[BankPatient]) -> tuple[list[float], list[bool]]:
+    """Highest node or mass probability of every kept-aside neck, without a lesion and with one."""
+    scores, labels = [], []
+    for k, bank in enumerate(banks):
+        rng = np.random.default_rng([THRESHOLD_SEED, k])
+        wanted = [b for b in bank.lesions if b.spec.kind != "airway"]
+        chosen = [wanted[int(i)] for i in rng.permutation(len(wanted))[:CROPS_PER_KEPT]]
+        crops = [compose(bank, rng, augment=False, lesions=x).hu for x in ([], *[[c] for c in chosen])]
+        for hu, lesioned in zip(crops, [False] + [True] * len(chosen), strict=True):
+            with torch.inference_mode():
+                maps = lesion_maps(network, network_inputs(torch.from_numpy(hu)[None]))[0]
+            scores.append(float(maps[:2].max()))
+            labels.append(lesioned)
+    return scores, labels
+
+
+def best_threshold(scores: list[float], labels: list[bool]) -> float:
+    """The score that splits best (sensitivity + specificity), halfway to the next lower score."""
+    s, y = np.array(scores), np.array(labels)
+    order = np.unique(s)
+    gain = [(s[y] >= t).mean() + (s[~y] < t).mean() for t in order]
+    k = int(np.argmax(gain))
+    return float(order[k] if k == 0 else 0.5 * (order[k] + order[k - 1]))
+
+
+def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, float]:
+    """AUROC of the presence of a node or mass on the patients kept aside, and the threshold that splits them best."""
+    scores, labels = presence_scores(network, kept_aside(banks)[1])
+    return {"auroc": round(auroc(scores, labels), 4), "threshold": best_threshold(scores, labels), "crops": len(scores)}
+
+
+def train_lesion_net(
+    network: LesionNet, banks: list[BankPatient], checkpoint: Path, *, resume: bool, steps: int, seed: int,
+    batch: int = BATCH,
+) -> LesionNet:  # fmt: skip
+    """Train on the patients that are not kept aside; returns the averaged network.
+
+    The patches wait in a buffer and are used several times while new ones keep coming in; after a resume the buffer
+    is filled again.
+    """
+    train_on, _ = kept_aside(banks)
+    buffer: deque[Patch] = deque(maxlen=BUFFER)
+    network = network.to(memory_format=torch.channels_last_3d)
+
+    def refill(step: int, miner: LesionNet | None) -> None:
+        rng = np.random.default_rng([seed, 1, step])
+        buffer.extend(pair_patches(train_on[int(rng.integers(len(train_on)))], miner, rng))
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        miner = network if step > MINE_AFTER else None
+        if not buffer:
+            log(f"lesions: filling the buffer with {FIRST_PAIRS} pairs")
+            for k in range(FIRST_PAIRS):
+                refill(-k - 1 + 10**6 + step, miner)
+        if step % PAIR_EVERY == 0:
+            refill(step, miner)
+        chosen = np.random.default_rng([seed, 2, step]).integers(len(buffer), size=batch)
+        return patch_loss(network, [buffer[int(i)] for i in chosen])
+
+    def evaluate(averaged: nn.Module) -> dict[str, float]:
+        return detector_metrics(averaged, banks)  # type: ignore[arg-type]
+
+    options = LoopOptions(steps=steps, learning_rate=2e-3, warmup=60, ema=0.995)
+    return train_loop(  # type: ignore[return-value]
+        network, loss_of_step, options, checkpoint, resume=resume, evaluate=evaluate, evaluate_every=300
+    )
