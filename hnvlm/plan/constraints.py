@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hnvlm.errors import UsageError
-from hnvlm.plan.kb import Document, KnowledgeBase, documents, load_kb
+from hnvlm.plan.kb import OWN_TEMPLATE, Document, KnowledgeBase, documents, load_kb
 from hnvlm.types import OAR_NAMES
 
 Status = Literal["met", "not_met", "not_evaluable"]
@@ -37,6 +37,8 @@ class Constraint:
         status: ``not_evaluable`` when no dose says what the value is.
         value: Measured value in ``unit``; None when unknown.
         margin: How far inside the limit, in ``unit``; negative when exceeded.
+        reason: Why a row is not evaluable, in words; "" otherwise.
+        edited: Who changed this row and what it was before, "" for a row of the tables.
     """
 
     id: str
@@ -54,6 +56,8 @@ class Constraint:
     status: Status = "not_evaluable"
     value: float | None = None
     margin: float | None = None
+    reason: str = ""
+    edited: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -66,7 +70,12 @@ def templates() -> dict[str, tuple[str, ...]]:
 
 
 def build_constraints(
-    kb: KnowledgeBase, structures: Iterable[str] | None = None, *, site: str | None = None, template: str = "default"
+    kb: KnowledgeBase,
+    structures: Iterable[str] | None = None,
+    *,
+    site: str | None = None,
+    template: str = "default",
+    own_rows: Iterable[Mapping[str, Any]] | None = None,
 ) -> tuple[Constraint, ...]:
     """Return the limits of a template for the structures that are there.
 
@@ -74,6 +83,8 @@ def build_constraints(
         structures: TG-263 names; None stands for the core set that is to be contoured.
         site: Staging site key: the organ that carries the tumour gets no limit as an organ at risk.
         template: Name of a template (``templates()``).
+        own_rows: Rows of a clinician's own template, as ``own_templates.check_rows`` returns them; they are used
+            instead of ``template``'s.
 
     Returns:
         Verified rows only, one per structure and limit, none evaluated yet.
@@ -81,16 +92,14 @@ def build_constraints(
     Raises:
         UsageError: No such template.
     """
-    if template not in templates():
+    if own_rows is None and template not in templates():
         raise UsageError(f"No constraint template {template!r}; choose {', '.join(templates())}.")
     names = list(OAR_NAMES) if structures is None else list(structures)
     spared = _TARGET_ORGANS.get(site or "", set())
     rows = []
-    for constraint_id in templates()[template]:
-        entry = kb.entry(constraint_id)
-        organ = entry.get("organ") or kb["constraints"]["openkbp"]["tg263_map"].get(
-            entry["structure"], entry["structure"]
-        )
+    entries = [kb.entry(i) for i in templates()[template]] if own_rows is None else list(own_rows)
+    for entry in entries:
+        organ = organ_of(kb, entry)
         if not entry["verified"] or entry["limit"] is None or organ in spared:
             continue
         rows += [_row(entry, name) for name in names if _is_organ(name, organ)]
@@ -100,16 +109,23 @@ def build_constraints(
     return tuple(sorted(rows, key=lambda r: (r.priority, order.get(r.structure, len(order)), r.metric, r.limit)))
 
 
+def organ_of(kb: KnowledgeBase, entry: Mapping[str, Any]) -> str:
+    """Return the TG-263 name, without side, that an entry of constraints.yaml limits."""
+    if entry.get("organ"):
+        return str(entry["organ"])
+    return str(kb["constraints"]["openkbp"]["tg263_map"].get(entry["structure"], entry["structure"]))
+
+
 def _is_organ(name: str, organ: str) -> bool:
     return name == organ or re.fullmatch(re.escape(organ) + r"_[LR]", name) is not None
 
 
-def _row(entry: dict[str, Any], structure: str) -> Constraint:
+def _row(entry: Mapping[str, Any], structure: str) -> Constraint:
     return Constraint(
         id=entry["id"], structure=structure, metric=canonical_metric(entry["metric"]), op=entry["op"],
         limit=float(entry["limit"]), unit=entry["unit"], endpoint=entry.get("endpoint", ""), risk=entry.get("risk", ""),
         level=entry.get("level", "objective"), priority=entry.get("priority", 2), applies=entry.get("applies", ""),
-        sources=documents(entry),
+        sources=(OWN_TEMPLATE,) if entry.get("edited") else documents(entry), edited=entry.get("edited", ""),
     )  # fmt: skip
 
 
@@ -151,9 +167,22 @@ def evaluate(rows: Iterable[Constraint], dose_metrics: DoseMetrics | None) -> tu
         UsageError: A metric's value is not a finite number.
     """
     if dose_metrics is None:
-        return tuple(rows)
+        return tuple(replace(row, reason="no dose yet") for row in rows)
     known = {name: _canonical_values(name, metrics) for name, metrics in dose_metrics.items()}
-    return tuple(_judge(row, known.get(row.structure, {})) for row in rows)
+    return tuple(_judge(row, known.get(row.structure)) for row in rows)
+
+
+def needed_metrics(rows: Iterable[Constraint]) -> dict[str, tuple[str, ...]]:
+    """Return the metrics that rows ask for: structure to metric names as ``Dvh.metric`` reads them."""
+    needed: dict[str, dict[str, None]] = {}
+    for row in rows:
+        needed.setdefault(row.structure, {})[_measured(row)] = None
+    return {structure: tuple(names) for structure, names in needed.items()}
+
+
+def _measured(row: Constraint) -> str:
+    """Name of the metric whose value a row compares: V60Gy in cc is another one than in percent."""
+    return row.metric + "_cc" if row.unit == "cc" and row.metric.startswith("V") else row.metric
 
 
 def _canonical_values(structure: str, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -172,8 +201,10 @@ def _canonical_values(structure: str, metrics: Mapping[str, float]) -> dict[str,
     return values
 
 
-def _judge(row: Constraint, values: Mapping[str, float]) -> Constraint:
-    value = values.get(row.metric + "_cc" if row.unit == "cc" else row.metric)
+def _judge(row: Constraint, values: Mapping[str, float] | None) -> Constraint:
+    if values is None:
+        return replace(row, reason=f"no dose-volume figures of {row.structure}: it is not contoured")
+    value = values.get(_measured(row))
     if value is None:
         return _bounded(row, values)
     if row.op == ">=":
@@ -186,5 +217,5 @@ def _bounded(row: Constraint, values: Mapping[str, float]) -> Constraint:
     if row.metric in _NEAR_MAXIMUM and row.op in ("<", "<="):
         for metric in _NEAR_MAXIMUM[_NEAR_MAXIMUM.index(row.metric) + 1 :]:
             if metric in values and values[metric] > row.limit:
-                return replace(row, status="not_met")
-    return row
+                return replace(row, status="not_met", reason=f"{metric} already is {values[metric]:.1f} {row.unit}")
+    return replace(row, reason=f"{_measured(row)} is not defined here or was not computed")

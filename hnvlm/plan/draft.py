@@ -42,6 +42,7 @@ def draft_plan(
     structures: Mapping[str, Any] | None = None,
     dose_metrics: DoseMetrics | None = None,
     template: str = "default",
+    own_rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> Plan:
     """Draft a plan.
 
@@ -51,6 +52,7 @@ def draft_plan(
         structures: TG-263 names that are contoured (values are not read); None: the core set is named.
         dose_metrics: Structure to metric to value, see ``constraints.evaluate``; None: nothing is judged.
         template: Constraint template.
+        own_rows: Rows of a clinician's own template, used instead of it (see ``own_templates.check_rows``).
 
     Returns:
         The plan with its text. Its figures come from verified entries of the tables, each with its source.
@@ -69,7 +71,7 @@ def draft_plan(
     prescription = _prescription(kb, context, modality, cisplatin)
     systemic = _systemic(kb, modality, cisplatin)
     names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
-    rows = build_constraints(kb, names, site=staging.site, template=template)
+    rows = build_constraints(kb, names, site=staging.site, template=template, own_rows=own_rows)
     rows = evaluate(rows, dose_metrics) if prescription.schemes or dose_metrics or structures else ()
     targets = draft_targets(kb, context, prescription)
     facts = {

@@ -42,6 +42,7 @@ class Document:
 CT_FINDINGS = Document("Findings drafted from this CT (AI draft, research use only)")
 CLINICAL_FORM = Document("Clinical form as filled in for this case")
 DOSE_METRICS = Document("Dose-volume metrics of this case (prediction or imported dose)")
+OWN_TEMPLATE = Document("The clinic's own constraint template (no published source given)")
 APP_LOGIC = Document("Consistency rule of this program (no clinical source)")
 
 

@@ -206,6 +206,7 @@ def _constraint_line(row: Constraint) -> Line:
         row.endpoint,
         f"risk {row.risk}" if row.risk else "",
         row.applies,
+        row.edited,
     ]
     limit = f"{row.structure} {row.metric} {row.op} {row.limit:g}{unit}"
     text = f"{limit} ({'; '.join(d for d in details if d)}): {_STATUS_WORDS[row.status]}"
