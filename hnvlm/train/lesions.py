@@ -6,7 +6,7 @@ Shared by the CT encoder and by the judge, which train their own network on thei
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hnvlm.evaluate.common import auroc
+from hnvlm.models.ct_encoder import CROP, GRID_MM
 from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, network_inputs
 from hnvlm.models.unet import FOLD
 from hnvlm.train.bank import BankPatient
@@ -34,6 +35,7 @@ PAIR_EVERY = 2
 FALSE_ALARMS, ELSEWHERE = 4, 2
 MINE_AFTER = 200
 LARGEST_WEIGHT, FULL_WEIGHT_VOXELS = 4.0, 300.0
+WARP_SHARE, TURN_DEGREES, STRETCH, BEND_MM = 0.8, 6.0, 1.12, 7.0
 # Patients of the training folder that the network never trains on: the detection threshold is set on them.
 KEPT_ASIDE = 12
 CROPS_PER_KEPT = 3
@@ -59,7 +61,46 @@ class Patch:
 def twin_pair(bank: BankPatient, rng: np.random.Generator) -> tuple[Sample, np.ndarray] | None:
     """A crop with lesions and the HU of the same crop without them; None when the patient has no room for any."""
     sample = compose(bank, rng, n_lesions=int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])))
-    return (sample, sample.hu - sample.delta) if sample.lesions else None
+    if not sample.lesions:
+        return None
+    clean = sample.hu - sample.delta
+    return warped(sample, clean, rng) if rng.random() < WARP_SHARE else (sample, clean)
+
+
+def warp_field(rng: np.random.Generator) -> Tensor:
+    """Random smooth deformation of a crop, sampling positions (1, 64, 64, 64, 3) for ``grid_sample``.
+
+    Turned, stretched and bent: there are few training necks, and a network that knows them by heart finds false alarms
+    in every other one.
+    """
+    a, b, c = rng.uniform(-1, 1, 3) * np.radians(TURN_DEGREES)
+    turn = np.eye(3)
+    for i, j, angle in ((0, 1, a), (0, 2, b), (1, 2, c)):
+        step = np.eye(3)
+        step[i, i] = step[j, j] = np.cos(angle)
+        step[i, j], step[j, i] = -np.sin(angle), np.sin(angle)
+        turn = turn @ step
+    matrix = turn * rng.uniform(1 / STRETCH, STRETCH, 3)
+    theta = torch.from_numpy(np.hstack([matrix, np.zeros((3, 1))]).astype(np.float32))[None]
+    grid = F.affine_grid(theta, [1, 1, CROP, CROP, CROP], align_corners=False)
+    bends = rng.uniform(-1, 1, (1, 3, 6, 6, 6)).astype(np.float32) * BEND_MM / (0.5 * CROP * GRID_MM)
+    bent = F.interpolate(torch.from_numpy(bends), size=(CROP,) * 3, mode="trilinear", align_corners=True)
+    return grid + bent.permute(0, 2, 3, 4, 1)
+
+
+def warped(sample: Sample, clean_hu: np.ndarray, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
+    """The twin pair under the same random deformation; sizes are those before it (they change by a few percent)."""
+    grid = warp_field(rng)
+    hu = torch.from_numpy(np.stack([sample.hu, clean_hu])[None].astype(np.float32))
+    hu = F.grid_sample(hu + 1024.0, grid, mode="bilinear", align_corners=False)[0].numpy() - 1024.0
+    lesions = torch.from_numpy(sample.targets[None, len(CHANNELS) :])
+    lesions = F.grid_sample(lesions, grid, mode="bilinear", align_corners=False)[0].numpy()
+    owner = torch.from_numpy(sample.owner[None, None].astype(np.float32))
+    owner = F.grid_sample(owner, grid, mode="nearest", align_corners=False)[0, 0].numpy().astype(np.uint8)
+    # Interpolation smooths the noise away, which would tell a warped neck from a real one.
+    grain = rng.standard_normal(clean_hu.shape, dtype=np.float32) * rng.uniform(0, 8)
+    targets = np.concatenate([sample.targets[: len(CHANNELS)], lesions])
+    return replace(sample, hu=hu[0] + grain, targets=targets, owner=owner), hu[1] + grain
 
 
 def said_of(sample: Sample) -> np.ndarray:
@@ -245,7 +286,7 @@ def train_lesion_net(
     def evaluate(averaged: nn.Module) -> dict[str, float]:
         return detector_metrics(averaged, banks)  # type: ignore[arg-type]
 
-    options = LoopOptions(steps=steps, learning_rate=2e-3, warmup=60, ema=0.995)
+    options = LoopOptions(steps=steps, learning_rate=2e-3, warmup=60, ema=0.995, weight_decay=5e-2)
     return train_loop(  # type: ignore[return-value]
         network, loss_of_step, options, checkpoint, resume=resume, evaluate=evaluate, evaluate_every=300
     )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,6 @@ from hnvlm.models.checkpoint import save_model
 from hnvlm.models.text_tower import HEADS, LAYER, NUMBERS, TextReader, token_features
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_spec
-from hnvlm.report.vocabulary import vocabulary
 from hnvlm.train.loop import LoopOptions, log, train_loop
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, SIDES, TEXTURES, Finding
 
@@ -42,40 +39,6 @@ def random_finding(rng: random.Random, kinds: Sequence[str] = ("node", "mass", "
     )
 
 
-# Words that may stand before a level's number, and turns of phrase for a side; none of them is in a held-out bank.
-LEVEL_NOUNS = ("level", "lvl", "zone", "nodal level", "neck level", "group", "nodal group", "compartment", "LN level")
-SIDE_PHRASES = {
-    "left": ("left", "left-sided", "left hemineck", "leftward", "lhs", "lt.", "on the left side", "sinister"),
-    "right": ("right", "right-sided", "right hemineck", "rightward", "rhs", "rt.", "on the right side", "dexter"),
-}
-VARY = 0.2
-
-
-@cache
-def _swaps() -> list[tuple[re.Pattern[str], tuple[str, ...]]]:
-    """(pattern of a training word, words that mean the same) for levels and sites; held-out words are left out."""
-    out = []
-    for table in (vocabulary()["levels"], vocabulary()["sites"]):
-        for entry in table.values():
-            words = tuple(dict.fromkeys([*entry["train"], *entry["parse"]]))
-            known = "|".join(re.escape(w) for w in sorted(entry["train"], key=len, reverse=True))
-            out.append((re.compile(rf"\b(?:{known})\b"), words))
-    return out
-
-
-def varied(text: str, rng: random.Random) -> str:
-    """Say the same with other words, so that the reader leans on what carries the fact and not on one phrase."""
-    for pattern, words in _swaps():
-        if rng.random() < VARY:
-            text = pattern.sub(lambda m: rng.choice(words), text, count=1)  # noqa: B023
-    if rng.random() < VARY:
-        text = re.sub(r"\b(?:level|lvl)\b", rng.choice(LEVEL_NOUNS), text)
-    for side, phrases in SIDE_PHRASES.items():
-        if rng.random() < 0.5 * VARY:
-            text = re.sub(rf"\b{side}(?:-sided)?\b", rng.choice(phrases), text)
-    return text
-
-
 def sample_sentence(rng: random.Random, bank: str = "train") -> tuple[str, dict[str, Any]]:
     """One sentence and the facts it states (None = not stated)."""
     op = rng.choices(("add", "remove", "none"), (55, 30, 15))[0]
@@ -91,7 +54,7 @@ def sample_sentence(rng: random.Random, bank: str = "train") -> tuple[str, dict[
         labels.update(side=finding.side, place=finding.level or finding.site, kind=finding.kind)
         return sentence, labels
     spec = sample_spec(op, finding, rng, bank)
-    return (varied(spec.text, rng) if bank == "train" else spec.text), spec.labels()
+    return spec.text, spec.labels()
 
 
 def label_tensors(labels: Sequence[dict[str, Any]]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from train.cases import bank_patient
 
 from hnvlm.imaging.lesions import LesionSpec
@@ -149,3 +150,27 @@ def test_training_resumes_where_it_stopped(bank, monkeypatch, tmp_path):
     with torch.inference_mode():
         assert again(inputs)[0].shape == (1, 3, 64, 64, 64)
     torch.testing.assert_close(again.head.bias, state["module.head.bias"])
+
+
+def test_a_warped_pair_stays_a_pair(bank):
+    sample = compose(bank, np.random.default_rng(1), augment=False, lesions=[bank.lesions[0]])
+    clean = sample.hu - sample.delta
+    bent, bent_clean = trainer.warped(sample, clean, np.random.default_rng(5))
+    share = bent.targets[N]
+    assert bent.owner.max() == 1
+    assert share.sum() == pytest.approx(sample.targets[N].sum(), rel=0.4)
+    assert np.argwhere(bent.owner == 1).mean(0) == pytest.approx(np.argwhere(sample.owner == 1).mean(0), abs=6)
+    assert np.abs(bent_clean - clean).mean() > 5  # something moved
+    difference = np.abs(bent.hu - bent_clean)
+    assert difference[share > 0.9].mean() > 10
+    assert difference[ndimage.binary_dilation(share > 0.01, iterations=14)].sum() > 0.999 * difference.sum()
+
+
+def test_a_warp_of_nothing_is_the_identity(monkeypatch):
+    monkeypatch.setattr(trainer, "TURN_DEGREES", 0.0)
+    monkeypatch.setattr(trainer, "STRETCH", 1.0)
+    monkeypatch.setattr(trainer, "BEND_MM", 0.0)
+    rng = np.random.default_rng(0)
+    a = torch.from_numpy(rng.standard_normal((1, 1, 64, 64, 64)).astype(np.float32))
+    out = torch.nn.functional.grid_sample(a, trainer.warp_field(rng), align_corners=False)
+    torch.testing.assert_close(out, a, atol=1e-3, rtol=1e-3)
