@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.types import (
     Counterfactual,
+    DosePrediction,
     Finding,
     Progress,
     Provenance,
@@ -140,6 +142,30 @@ class FakeModels:
             volume, np.ones(volume.shape, bool), ((0.0, 0.0, 0.0), (21.0, 13.5, 22.0)), {"op": "insert"}, {},
             {"found": True}, 20.0, self._provenance("fake-diffusion", seed), 3.0,
         )  # fmt: skip
+
+    def dose(
+        self,
+        volume: Volume,
+        masks: Mapping[str, np.ndarray],
+        *,
+        prescriptions: Mapping[str, float] | None = None,
+        possible_dose: np.ndarray | None = None,
+        use_ct: bool = True,
+        progress: Progress = no_progress,
+    ) -> DosePrediction:
+        """Prescription inside each target, falling by 3 Gy a millimetre outside: near enough to look at."""
+        self._steps("dose", progress)
+        wanted = {name: gy for name, gy in (prescriptions or {}).items() if np.any(masks[name])}
+        array = np.zeros(volume.shape, np.float32)
+        for name, gy in wanted.items():
+            away = ndimage.distance_transform_edt(~np.asarray(masks[name], bool), sampling=volume.spacing_mm)
+            away = ndimage.gaussian_filter(away, 0.7) if min(volume.shape) > 16 else away
+            array = np.maximum(array, gy * np.exp(-away / 25.0, dtype=np.float32))
+        if volume.array.min() < -500:
+            array[np.asarray(volume.array) < -500] = 0
+        return DosePrediction(
+            volume.with_array(array), wanted, self._provenance("fake-dose"), 0.3, use_ct, ("fake dose of a test",)
+        )
 
     def cards(self) -> list[dict[str, Any]]:
         return [{"name": "fake", "version": "0", "readme": "# Fake", "metrics": {}, "size_mb": 0.0, "config": {}}]

@@ -29,7 +29,7 @@ ORGAN_METRICS = ("Dmean", "D0.03cc", "D0.1cc", "D1cc", "D2pct", "Dmax")
 
 @dataclass(frozen=True, eq=False)
 class Dvh:
-    """Cumulative DVH of one structure, kept as its samples: no bins, so no bin width enters a figure.
+    """Cumulative DVH of one structure, kept as its samples, so that no bin width enters a figure.
 
     Attributes:
         dose_gy: Doses of all samples, highest first (float32).
@@ -113,6 +113,12 @@ class Dvh:
         if not factor > 0:
             raise ValueError(f"a dose is scaled by a positive factor, not {factor}")
         return Dvh(self.dose_gy * np.float32(factor), self.above_cc, self.outside_cc)
+
+    def compact(self, step_gy: float = 0.005) -> Dvh:
+        """Return the same DVH with doses rounded to a step: thousands instead of millions of entries to keep."""
+        steps = np.rint(self.dose_gy / np.float32(step_gy)).astype(np.int64)
+        last = np.flatnonzero(np.diff(steps, append=steps[-1] - 1))
+        return Dvh((steps[last] * step_gy).astype(np.float32), self.above_cc[last], self.outside_cc)
 
     def mapped_eqd2(self, fractions: float, alpha_beta_gy: float) -> Dvh:
         """Return the DVH in equivalent dose of 2 Gy fractions: D (D/n + a/b) / (2 + a/b) sample by sample."""

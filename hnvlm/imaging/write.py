@@ -7,7 +7,7 @@ record of the export. Everything a model made says so in the file itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +120,8 @@ def ct_headers(
     key = (volume.content_hash(), bool(synthetic))
     out = []
     for k in range(volume.shape[0]):
-        ds = _new_dataset(CTImageStorage, content_uid(*key, "instance", k))
-        _fill_study(ds, volume, meta, "CT", content_uid(*key, "series"))
+        ds = new_dataset(CTImageStorage, content_uid(*key, "instance", k))
+        fill_study(ds, volume, meta, "CT", content_uid(*key, "series"))
         text = f"{MARK} {description}" if synthetic else description
         ds.SeriesDescription = text[:64]
         ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
@@ -151,7 +151,8 @@ def ct_headers(
     return out
 
 
-def _new_dataset(sop_class: UID, instance_uid: str) -> FileDataset:
+def new_dataset(sop_class: UID, instance_uid: str) -> FileDataset:
+    """An empty DICOM file of one storage class."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = instance_uid
@@ -163,7 +164,7 @@ def _new_dataset(sop_class: UID, instance_uid: str) -> FileDataset:
     return ds
 
 
-def _fill_study(ds: Dataset, volume: Volume, meta: Mapping[str, Any], modality: str, series_uid: str) -> None:
+def fill_study(ds: Dataset, volume: Volume, meta: Mapping[str, Any], modality: str, series_uid: str) -> None:
     """Patient, study, series and frame of reference: pseudonyms and empty dates, never an identity."""
     frame = str(meta.get("frame_uid") or frame_uid(volume))
     ds.PatientID = str(meta.get("patient_id") or "ANONYMOUS")
@@ -174,7 +175,7 @@ def _fill_study(ds: Dataset, volume: Volume, meta: Mapping[str, Any], modality: 
     ds.StudyInstanceUID = str(meta.get("study_uid") or content_uid(frame, "study"))
     ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.StudyID = ds.ReferringPhysicianName = ""
     ds.SeriesInstanceUID = series_uid
-    ds.SeriesNumber = {"CT": 1, "RTSTRUCT": 2, "SEG": 3}.get(modality, 9)
+    ds.SeriesNumber = {"CT": 1, "RTSTRUCT": 2, "SEG": 3, "RTDOSE": 4}.get(modality, 9)
     ds.Modality = modality
     ds.Manufacturer = "hnvlm"
     ds.ManufacturerModelName = "research use only"
@@ -202,6 +203,7 @@ def write_rtstruct(
     synthetic: bool = False,
     meta: Mapping[str, Any] | None = None,
     label: str = AI_DRAFT,
+    clinic: Collection[str] = (),
 ) -> Path:
     """Write structures as an RTSTRUCT that refers to the CT ``write_dicom_series`` writes of ``volume``.
 
@@ -214,6 +216,7 @@ def write_rtstruct(
         synthetic: Whether the CT was exported as synthetic (its UIDs differ).
         meta: As for ``write_dicom_series``.
         label: What the structure set says about itself.
+        clinic: Names of structures that the clinic drew, not a model: they are not marked as automatic.
 
     Raises:
         ValueError: A mask is not on the volume's grid.
@@ -222,8 +225,8 @@ def write_rtstruct(
     instances = [str(h.SOPInstanceUID) for h in headers]
     drawn = {name: mask for name, mask in masks.items() if mask.any()}
     uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", *(f"{n}{_digest(m)}" for n, m in drawn.items()))
-    ds = _new_dataset(RTStructureSetStorage, uid)
-    _fill_study(ds, volume, meta or {}, "RTSTRUCT", content_uid(uid, "series"))
+    ds = new_dataset(RTStructureSetStorage, uid)
+    fill_study(ds, volume, meta or {}, "RTSTRUCT", content_uid(uid, "series"))
     ds.SeriesDescription = label[:64]
     ds.StructureSetLabel = "AI DRAFT" if label == AI_DRAFT else label[:16]
     ds.StructureSetName = label[:64]
@@ -235,6 +238,8 @@ def write_rtstruct(
     ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
     for number, (name, mask) in enumerate(drawn.items(), 1):
         roi, contour, observation = _roi(number, name, mask, volume, instances)
+        if name in clinic:
+            roi.ROIGenerationAlgorithm, roi.ROIGenerationDescription = "", "drawn by the clinic, as imported"
         ds.StructureSetROISequence.append(roi)
         ds.ROIContourSequence.append(contour)
         ds.RTROIObservationsSequence.append(observation)

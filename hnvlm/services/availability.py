@@ -12,6 +12,7 @@ _NEEDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "structures": ("Contouring", ("segmenter",)),
     "report": ("Report drafts", ("segmenter", "clip", "report")),
     "plan": ("Plan drafts", ("segmenter", "clip")),
+    "dose": ("Dose prediction", ("segmenter", "clip", "dose")),
     "zeroshot": ("Zero-shot labels", ("segmenter", "text", "clip")),
     "similar": ("Similar cases", ("segmenter", "clip")),
     "counterfactual": ("Counterfactuals", ("segmenter", "text", "clip", "diffusion")),
@@ -23,7 +24,8 @@ def why_not(app: App, task: str) -> str:
     if not app.uses_pack:
         return ""
     label, needed = _NEEDS[task]
-    absent = [name for name in missing_models(app.settings.models_dir) if name in needed]
+    folder = app.settings.models_dir
+    absent = [name for name in needed if not (folder / name / "model.safetensors").exists()]
     if not absent:
         return ""
     return (

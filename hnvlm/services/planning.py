@@ -7,6 +7,7 @@ from typing import Any
 
 from hnvlm.errors import UsageError
 from hnvlm.plan import FORM_FIELDS, FormField, Plan, check_plan_text, draft_plan, validate_form
+from hnvlm.services import constraint_templates, dose, histograms
 from hnvlm.services.analysis import NOTICE, analyse_case, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
@@ -34,6 +35,8 @@ def make_plan(
     *,
     structures: Collection[str] | None = None,
     dose_metrics: Mapping[str, Mapping[str, float]] | None = None,
+    template: str = "default",
+    own_rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Draft a plan without the store.
 
@@ -42,28 +45,29 @@ def make_plan(
         form: Clinical form; a field that is missing or "unknown" becomes an open question.
         structures: Names that are contoured.
         dose_metrics: Structure -> metric -> value of a dose on this CT, when there is one.
+        template: Constraint template; ``own_rows`` are used instead where there are any.
 
     Returns:
         JSON with text, staging, prescription, constraints, checks, needs, sources, and under ``made_from``
         what it was made from, so that an edited text can be checked against the same plan.
     """
     answers = clean_form(form)
-    plan = _draft(findings, answers, structures, dose_metrics)
     made_from = {
         "findings": [f.to_json() for f in findings], "form": answers,
         "structures": sorted(structures) if structures is not None else None, "dose_metrics": dose_metrics,
+        "template": template, "own_rows": own_rows,
     }  # fmt: skip
+    plan = _draft(findings, made_from)
     return jsonable(plan.to_json() | {"notice": NOTICE, "made_from": made_from})
 
 
-def _draft(
-    findings: Sequence[Finding],
-    form: Mapping[str, Any],
-    structures: Collection[str] | None,
-    dose_metrics: Mapping[str, Mapping[str, float]] | None,
-) -> Plan:
-    named = None if structures is None else dict.fromkeys(structures)
-    return draft_plan(findings, form, structures=named, dose_metrics=dose_metrics)
+def _draft(findings: Sequence[Finding], made_from: Mapping[str, Any]) -> Plan:
+    named = made_from["structures"]
+    return draft_plan(
+        findings, made_from["form"], structures=None if named is None else dict.fromkeys(named),
+        dose_metrics=made_from["dose_metrics"], template=made_from.get("template", "default"),
+        own_rows=made_from.get("own_rows"),
+    )  # fmt: skip
 
 
 def check_text(text: str, plan: Mapping[str, Any]) -> list[CheckResult]:
@@ -74,7 +78,7 @@ def check_text(text: str, plan: Mapping[str, Any]) -> list[CheckResult]:
     """
     made = plan["made_from"]
     findings = [Finding.from_json(f) for f in made["findings"]]
-    return check_plan_text(text, _draft(findings, made["form"], made["structures"], made["dose_metrics"]))
+    return check_plan_text(text, _draft(findings, made))
 
 
 def latest(app: App, case_id: str) -> ResultRecord | None:
@@ -118,15 +122,23 @@ def draft_case_plan(
     analysis = analyse_case(app, case_id, who=who, progress=part(progress, 0.0, 0.9))
     analysis.require_scope()
     progress(0.9, "staging and planning")
-    dose = app.store.latest_result(case_id, "dose")
-    plan = make_plan(
-        analysis.findings, load_form(app, case_id), structures=list(analysis.segmentation.masks),
-        dose_metrics=dose.payload.get("dvh_metrics") if dose else None,
-    )  # fmt: skip
+    plan = make_plan(analysis.findings, load_form(app, case_id), **_judged_on(app, case_id))
     progress(1.0, "plan drafted")
     return app.store.save_result(
         case_id, "plan", plan | {"author": "rules"}, provenance=analysis.segmentation.provenance, who=who or "rules"
     )
+
+
+def _judged_on(app: App, case_id: str) -> dict[str, Any]:
+    """Return structures, template and dose figures that a draft is judged on: the clinic's dose before a predicted."""
+    template = constraint_templates.chosen(app, case_id)
+    own = constraint_templates.own_rows(app, template)
+    found = [d for d in dose.doses(app, case_id) if d.slot != dose.WHAT_IF]
+    metrics = histograms.judge(app, found[0]).metrics if found else None
+    return {
+        "structures": list(dose.structures(app, case_id).masks), "dose_metrics": metrics, "own_rows": own,
+        "template": "default" if own is not None else template,
+    }  # fmt: skip
 
 
 def start_draft(app: App, case_id: str, *, form: dict[str, Any] | None = None, who: str = "") -> str:

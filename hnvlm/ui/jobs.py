@@ -18,6 +18,7 @@ NAMES = {
     "analysis": "Structures and findings",
     "report": "Report draft",
     "plan": "Plan draft",
+    "dose": "Dose prediction",
     "counterfactual": "Counterfactual",
     "zeroshot": "Zero-shot labels",
     "similar": "Similar cases",

@@ -166,6 +166,17 @@ def test_eqd2_sample_by_sample() -> None:
     assert found.dose_gy.tolist() == [70, 28] and found.mean_gy == pytest.approx(49)
 
 
+def test_a_compact_copy_keeps_every_figure_to_its_step() -> None:
+    rng = np.random.default_rng(5)
+    full = dose_volume(grid(rng.uniform(0, 75, SHAPE).astype(np.float32)), block())
+    small = full.compact(0.01)
+    assert len(small.dose_gy) < len(full.dose_gy) and (np.diff(small.dose_gy) < 0).all()
+    assert small.volume_cc == pytest.approx(full.volume_cc)
+    for name in ("Dmean", "Dmax", "Dmin", "D2pct", "D95pct", "D0.03cc"):
+        assert small.metric(name) == pytest.approx(full.metric(name), abs=0.0051)
+    assert Dvh(np.full(9, 50, np.float32), np.arange(1, 10) / 9).compact().above_cc.tolist() == [1.0]
+
+
 def test_challenge_definition_by_hand() -> None:
     dose = np.arange(1000, dtype=np.float64).reshape(10, 10, 10) / 10
     everything = np.ones(dose.shape, bool)

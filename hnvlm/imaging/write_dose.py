@@ -1,0 +1,110 @@
+"""A dose as RTDOSE that says whether it was predicted or calculated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+from pydicom.uid import RTDoseStorage, RTPlanStorage, RTStructureSetStorage
+from pydicom.valuerep import format_number_as_ds
+
+from hnvlm.imaging.resample import crop, mask_box
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import AI_DRAFT, content_uid, ct_headers, fill_study, new_dataset
+
+PREDICTED_TEXT = f"{AI_DRAFT}: dose PREDICTED by a model, not calculated from beams; not for treatment"
+_LEVELS = 65535  # of 16 bit: 75 Gy in steps of about 0.001 Gy
+
+
+def write_rtdose(
+    dose: Volume,
+    ct: Volume,
+    path: Path | str,
+    *,
+    predicted: bool = True,
+    note: str = "",
+    version: str = "1",
+    synthetic: bool = False,
+    meta: Mapping[str, Any] | None = None,
+    structure_set_uid: str = "",
+) -> Path:
+    """Write a dose as RTDOSE in the frame of reference of the CT that ``write_dicom_series`` writes of ``ct``.
+
+    The grid is cut to where there is dose (one voxel more on each side); a reader takes the rest as 0.
+
+    Args:
+        dose: Gy (z, y, x) on the CT's grid, at least 0.
+        ct: The CT.
+        path: File to write.
+        predicted: A model made it: series description, comment and label say so. Otherwise it is the clinic's dose,
+            brought to the CT's grid.
+        note: What else a reader must know, e.g. that the dose was scaled.
+        version: Version of the model.
+        synthetic, meta: As they were given to ``write_dicom_series``.
+        structure_set_uid: SOP instance of the RTSTRUCT written beside it.
+
+    Raises:
+        ValueError: The dose is not on the CT's grid, is negative or not finite, or holds no dose at all.
+    """
+    if not dose.same_grid(ct):
+        raise ValueError(f"the dose {dose.shape} is not on the grid of the CT {ct.shape}")
+    if not np.isfinite(dose.array).all() or float(dose.array.min()) < 0:
+        raise ValueError("a dose is finite and not negative")
+    box = mask_box(dose.array > 0, 1)
+    if box is None:
+        raise ValueError("there is no dose to write")
+    part, _ = crop(dose, box)
+    scaling = format_number_as_ds(float(part.array.max()) / _LEVELS * (1 + 1e-9))
+    stored = np.clip(np.rint(part.array.astype(np.float64) / float(scaling)), 0, _LEVELS).astype("<u2")
+    header = ct_headers(ct, "", synthetic, meta)[0]
+    uid = content_uid(header.SeriesInstanceUID, "rtdose", part.content_hash(), predicted, note)
+    ds = new_dataset(RTDoseStorage, uid)
+    fill_study(ds, ct, {**(meta or {}), "frame_uid": header.FrameOfReferenceUID}, "RTDOSE", content_uid(uid, "series"))
+    _describe(ds, predicted, note, version)
+    _fill_grid(ds, part, scaling)
+    ds.ReferencedRTPlanSequence = [_reference(RTPlanStorage, content_uid(uid, "plan"))]
+    if structure_set_uid:
+        ds.ReferencedStructureSetSequence = [_reference(RTStructureSetStorage, structure_set_uid)]
+    ds.PixelData = stored.tobytes()
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _describe(ds: Dataset, predicted: bool, note: str, version: str) -> None:
+    """Say what the dose is in every place a planning system may show."""
+    text = PREDICTED_TEXT if predicted else "Dose of the clinic, resampled to the grid of the CT; research use only"
+    ds.SeriesDescription = (f"{AI_DRAFT}: PREDICTED DOSE" if predicted else "Imported dose, research use only")[:64]
+    ds.DoseComment = ". ".join(t for t in (text, note) if t)[:1024]
+    ds.SoftwareVersions = version
+    ds.ApprovalStatus = "UNAPPROVED"
+    ds.InstanceNumber = 1
+    ds.DoseUnits, ds.DoseType = "GY", "PHYSICAL"
+    # A plan has to be named for a dose of a whole plan (PS3.3 C.8.8.3); no plan object exists behind a prediction.
+    ds.DoseSummationType = "PLAN"
+
+
+def _fill_grid(ds: Dataset, part: Volume, scaling: str) -> None:
+    ds.DoseGridScaling = scaling
+    z, y, x = part.origin_mm
+    ds.ImagePositionPatient = [format_number_as_ds(round(float(v), 6)) for v in (x, y, z)]
+    ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
+    ds.PixelSpacing = [format_number_as_ds(round(v, 6)) for v in part.spacing_mm[1:]]
+    ds.SliceThickness = format_number_as_ds(round(part.spacing_mm[0], 6))
+    ds.NumberOfFrames = part.shape[0]
+    ds.FrameIncrementPointer = Tag(0x3004, 0x000C)
+    ds.GridFrameOffsetVector = [format_number_as_ds(round(part.spacing_mm[0] * k, 6)) for k in range(part.shape[0])]
+    ds.Rows, ds.Columns = part.shape[1:]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
+
+
+def _reference(sop_class: str, instance_uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance_uid
+    return item

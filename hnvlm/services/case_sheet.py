@@ -1,0 +1,346 @@
+"""The plan of a case as a PDF to print: what it is, stage, prescription, dose, constraints, text, signature."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from hnvlm.imaging.volume import Volume
+from hnvlm.services import documents, dose, histograms
+from hnvlm.services.analysis import NOTICE
+from hnvlm.services.context import App
+from hnvlm.services.histograms import Judged
+from hnvlm.services.slice_picture import axial
+from hnvlm.store import ResultRecord
+
+if TYPE_CHECKING:
+    from reportlab.platypus import Flowable
+
+HEADER = "AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE"
+_STATUS = {"met": "met", "not_met": "NOT MET", "not_evaluable": "not evaluable"}
+# Fonts with Polish letters and comparison signs that systems have; the first pair found is used.
+_FONTS = (("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"), ("NotoSans-Regular.ttf", "NotoSans-Bold.ttf"),
+          ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"), ("arial.ttf", "arialbd.ttf"))  # fmt: skip
+_FONT_DIRS = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts", "/System/Library/Fonts/Supplemental",
+              "C:/Windows/Fonts")  # fmt: skip
+_PLAIN = {"≤": "<=", "≥": ">=", "α": "alpha", "β": "beta", "Ł": "L", "ł": "l", "–": "-", "·": "-", "−": "-", "×": "x"}
+
+
+def build(
+    app: App, plan: ResultRecord, item: ResultRecord | None = None, *, palette: Mapping[str, Any] | None = None
+) -> bytes:
+    """Return the PDF.
+
+    Args:
+        plan: The version to print.
+        item: A dose of the case to print beside it; None: no dose was made.
+        palette: Colours of structures and isodose levels (see ``slice_picture.axial``).
+    """
+    from reportlab.lib.pagesizes import A4
+    from reportlab.lib.units import mm
+    from reportlab.platypus import SimpleDocTemplate
+
+    sheet = _Sheet(palette or {})
+    judged = histograms.judge(app, item) if item is not None else None
+    story = [*sheet.head(plan), *sheet.stage(plan.payload), *sheet.prescription(plan.payload)]
+    if judged is not None and item is not None:
+        story += sheet.dose(app, item, judged)
+        story += sheet.constraints(judged)
+    else:
+        story += [
+            sheet.heading("Dose"),
+            sheet.line("No dose of this case was chosen: constraints are not judged here."),
+        ]
+    story += sheet.text(plan)
+    out = io.BytesIO()
+    document = SimpleDocTemplate(
+        out, pagesize=A4, leftMargin=15 * mm, rightMargin=15 * mm, topMargin=18 * mm, bottomMargin=15 * mm,
+        title=f"{NOTICE}: plan of {plan.case_id}", author="hnvlm (AI draft)", subject=NOTICE, creator="hnvlm",
+        invariant=1,
+    )  # fmt: skip
+    footer = f"{plan.case_id}, plan version {plan.version}. {documents.signature(plan)}"
+    decorate = sheet.decorator(footer)
+    document.build(story, onFirstPage=decorate, onLaterPages=decorate)
+    return out.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _font_files() -> tuple[Path, Path] | None:
+    for folder in map(Path, _FONT_DIRS):
+        if folder.is_dir():
+            found = {p.name: p for p in folder.rglob("*.ttf")}
+            for regular, bold in _FONTS:
+                if regular in found and bold in found:
+                    return found[regular], found[bold]
+    return None
+
+
+class _Sheet:
+    """Styles, and the parts of the sheet."""
+
+    def __init__(self, palette: Mapping[str, Any]) -> None:
+        from reportlab.lib.styles import ParagraphStyle
+        from reportlab.pdfbase import pdfmetrics
+        from reportlab.pdfbase.ttfonts import TTFont
+
+        self.palette = palette
+        files = _font_files()
+        self.regular, self.bold, self.unicode = "Helvetica", "Helvetica-Bold", files is not None
+        if files is not None:
+            self.regular, self.bold = "sheet", "sheet-bold"
+            pdfmetrics.registerFont(TTFont(self.regular, str(files[0])))
+            pdfmetrics.registerFont(TTFont(self.bold, str(files[1])))
+        self.body = ParagraphStyle("body", fontName=self.regular, fontSize=8, leading=10.5)
+        self.small = ParagraphStyle("small", parent=self.body, fontSize=6.8, leading=8.4)
+        self.title = ParagraphStyle("title", parent=self.body, fontName=self.bold, fontSize=14, leading=18)
+        self.section = ParagraphStyle(
+            "section", parent=self.body, fontName=self.bold, fontSize=10, leading=14, spaceBefore=6, keepWithNext=1
+        )
+
+    def plain(self, text: object) -> str:
+        """Escape; without a font for it, replace what the built-in one cannot print."""
+        words = str(text)
+        if not self.unicode:
+            words = "".join(_PLAIN.get(c, c) for c in words)
+            words = unicodedata.normalize("NFKD", words).encode("latin-1", "ignore").decode("latin-1")
+        return escape(words)
+
+    def line(self, text: object, style: Any = None) -> Flowable:
+        """One paragraph."""
+        from reportlab.platypus import Paragraph
+
+        return Paragraph(self.plain(text), style or self.body)
+
+    def heading(self, text: str) -> Flowable:
+        """Heading of a section."""
+        return self.line(text, self.section)
+
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]], widths: Sequence[float]) -> Flowable:
+        """Table over the width of the page; ``widths`` are shares."""
+        from reportlab.lib.colors import HexColor
+        from reportlab.lib.units import mm
+        from reportlab.platypus import Table
+
+        cells = [[self.line(h, self.small) for h in heads], *([self.line(c, self.small) for c in row] for row in rows)]
+        total = sum(widths)
+        return Table(
+            cells, colWidths=[180 * mm * w / total for w in widths], repeatRows=1, hAlign="LEFT",
+            style=[("VALIGN", (0, 0), (-1, -1), "TOP"), ("BACKGROUND", (0, 0), (-1, 0), HexColor("#e8ecef")),
+                   ("LINEBELOW", (0, 0), (-1, -1), 0.25, HexColor("#b0b8bf")), ("LEFTPADDING", (0, 0), (-1, -1), 3),
+                   ("TOPPADDING", (0, 0), (-1, -1), 1.5), ("BOTTOMPADDING", (0, 0), (-1, -1), 1.5)],
+        )  # fmt: skip
+
+    def decorator(self, footer: str) -> Any:
+        """Return the function that marks every page."""
+
+        def draw(canvas: Any, document: Any) -> None:
+            width, height = document.pagesize
+            canvas.saveState()
+            canvas.setFillColorRGB(0.98, 0.9, 0.75)
+            canvas.rect(0, height - 30, width, 30, stroke=0, fill=1)
+            canvas.setFillColorRGB(0.35, 0.2, 0)
+            canvas.setFont(self.bold, 10)
+            canvas.drawCentredString(width / 2, height - 20, HEADER)
+            canvas.setFillColorRGB(0.3, 0.3, 0.3)
+            canvas.setFont(self.regular, 7)
+            canvas.drawString(42, 22, unescaped(self.plain(footer)))
+            canvas.drawRightString(width - 42, 22, f"page {document.page}")
+            canvas.restoreState()
+
+        return draw
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    def head(self, plan: ResultRecord) -> list[Flowable]:
+        """Title, version and signature."""
+        when = plan.created[:16].replace("T", " ")
+        return [
+            self.line(f"Draft treatment plan, case {plan.case_id}", self.title),
+            self.line(f"Version {plan.version} of {when} UTC. {documents.signature(plan)}."),
+            self.line("Drafted by a program from this CT, the clinical form and cited tables. A clinician corrects and "
+                      "signs it. Not a prescription."),
+        ]  # fmt: skip
+
+    def stage(self, payload: dict[str, Any]) -> list[Flowable]:
+        """Urgent lines, stage, intent and treatment."""
+        staging, intent, modality = payload["staging"], payload["intent"], payload["modality"]
+        parts = " ".join(staging[k] or f"{k.upper()}?" for k in ("t", "n", "m"))
+        group = staging["group"] or " or ".join(staging["possible_groups"]) or "open"
+        state = " (provisional)" if staging["provisional"] else ""
+        site = str(staging["site"] or "primary site not stated").replace("_", " ")
+        lines = [
+            f"{site}: {parts}, stage {group}, {staging['edition']}{state}",
+            f"Intent: {intent['value'] or 'open'}{' (to be confirmed)' if intent['provisional'] else ''}",
+            "Treatment drafted: " + "; ".join(t for t in (modality["drafted"] or "none", modality["withheld"]) if t),
+        ]
+        urgent = [self.heading("Urgent"), *(self.line(t) for t in payload["urgent"])] if payload["urgent"] else []
+        return [*urgent, self.heading("Stage and intent"), *(self.line(t) for t in lines)]
+
+    def prescription(self, payload: dict[str, Any]) -> list[Flowable]:
+        """Dose levels of the drafted schemes."""
+        drafted = payload["prescription"]
+        rows = [
+            (v["target"], v["purpose"], f"{v['dose_gy']:g} Gy", v["fractions"], f"{v['per_fraction_gy']:g} Gy",
+             f"{v['eqd2_10_gy']:.1f} Gy", f"{v['bed10_gy']:.1f} Gy", s["condition"])
+            for s in drafted["schemes"] for v in s["levels"]
+        ]  # fmt: skip
+        out: list[Flowable] = [self.heading("Prescription")]
+        if drafted["withheld"]:
+            out.append(self.line(f"No dose drafted: {drafted['withheld']}"))
+        if rows:
+            heads = ("Target", "For", "Dose", "Fractions", "Each", "EQD2", "BED", "Condition")
+            out.append(self.table(heads, rows, (2, 2.6, 1.3, 1.2, 1.2, 1.3, 1.3, 3)))
+            out.append(self.line("EQD2 and BED: alpha/beta 10 Gy assumed, no time factor.", self.small))
+        return out
+
+    def dose(self, app: App, item: ResultRecord, judged: Judged) -> list[Flowable]:
+        """Pictures, curves and figures of the dose."""
+        from reportlab.lib.units import mm
+        from reportlab.platypus import Image, KeepTogether, Table
+
+        volume, gy, found = (
+            app.store.load_volume(item.case_id),
+            dose.load(app, item),
+            dose.structures(app, item.case_id),
+        )
+        pictures, captions = [], []
+        for index in key_slices(volume, found.masks):
+            picture = axial(
+                volume, index, masks=found.masks, dose=gy, full_gy=judged.prescription_gy, palette=self.palette
+            )
+            data = io.BytesIO()
+            picture.save(data, "PNG")
+            data.seek(0)
+            ratio = min(1.0, 52 / (58 * picture.height / picture.width))
+            pictures.append(Image(data, 58 * mm * ratio, 58 * mm * ratio * picture.height / picture.width))
+            captions.append(
+                self.line(f"slice {index + 1} of {volume.shape[0]}, right of the patient on the left", self.small)
+            )
+        full = f"100 % = {judged.prescription_gy:g} Gy" if judged.prescription_gy else "prescription not known"
+        marks = [f"{dose.label(item)}. {full}.", *item.payload.get("notes", [])]
+        if dose.is_predicted(item):
+            marks.insert(1, "PREDICTED by a model, not calculated from beams.")
+        fractions = dose.fractions(app, item)
+        out: list[Flowable] = [self.heading("Dose"), *(self.line(t) for t in marks)]
+        out.append(Table([pictures, captions], hAlign="LEFT"))
+        out.append(KeepTogether([self.heading("Dose-volume histogram"), self.curves(judged)]))
+        out.append(self.figures(histograms.table(judged, fractions)))
+        out.append(self.line(
+            f"EQD2 for {fractions} fractions, mean sample by sample; ratios of the cited tables." if fractions else
+            "EQD2 is not given: the number of fractions is not known.", self.small))  # fmt: skip
+        return out
+
+    def figures(self, rows: Sequence[Mapping[str, Any]]) -> Flowable:
+        """Figures of every structure."""
+
+        def gy(value: float | None) -> str:
+            return "-" if value is None else f"{value:.1f}"
+
+        cells = [
+            (r["name"].replace("_", " "), r["drawn_by"], f"{r['volume_cc']:.1f}", gy(r.get("Dmean")),
+             gy(r.get("D98pct")), gy(r.get("D50pct")), gy(r.get("D2pct")), gy(r.get("D0.03cc")),
+             "-" if r.get("homogeneity") is None or not r["target"] else f"{r['homogeneity']:.3f}", gy(r["eqd2_mean"]),
+             r["alpha_beta"])
+            for r in rows
+        ]  # fmt: skip
+        heads = (
+            "Structure",
+            "Drawn by",
+            "cc",
+            "Mean Gy",
+            "D98 Gy",
+            "D50 Gy",
+            "D2 Gy",
+            "D0.03cc",
+            "HI",
+            "EQD2 mean",
+            "Ratio",
+        )
+        return self.table(heads, cells, (2.6, 1.2, 1.1, 1.1, 1.1, 1.1, 1.1, 1.2, 1, 1.2, 2.2))
+
+    def curves(self, judged: Judged) -> Flowable:
+        """The DVH as a drawing with a legend."""
+        from reportlab.graphics.shapes import Drawing, Line, PolyLine, String
+        from reportlab.lib.colors import HexColor
+
+        width, height, left, bottom = 360.0, 170.0, 30.0, 22.0
+        top = max(10.0, *(dvh.max_gy for dvh in judged.histograms.values())) * 1.03
+        drawing = Drawing(510, height + 30)
+        for percent in range(0, 101, 20):
+            y = bottom + height * percent / 100
+            drawing.add(Line(left, y, left + width, y, strokeColor=HexColor("#d5dade"), strokeWidth=0.4))
+            drawing.add(String(left - 4, y - 2.5, str(percent), fontSize=6.5, textAnchor="end"))
+        for gy in range(0, int(top) + 1, 10):
+            x = left + width * gy / top
+            drawing.add(Line(x, bottom, x, bottom + height, strokeColor=HexColor("#d5dade"), strokeWidth=0.4))
+            drawing.add(String(x, bottom - 9, str(gy), fontSize=6.5, textAnchor="middle"))
+        drawing.add(String(left + width / 2, 2, "Dose [Gy]", fontSize=7, textAnchor="middle"))
+        drawing.add(String(left, bottom + height + 3, "Volume [%]", fontSize=7))
+        colours, fallback = self.palette.get("structures", {}), self.palette.get("fallback") or ["#505050"]
+        for n, (name, dvh) in enumerate(judged.histograms.items()):
+            ink = HexColor(colours.get(name, fallback[n % len(fallback)]))
+            doses, volumes = dvh.curve(0.5, top)
+            points = np.column_stack([left + width * doses / top, bottom + height * volumes / 100])
+            drawing.add(
+                PolyLine(points[points[:, 0] <= left + width].ravel().tolist(), strokeColor=ink, strokeWidth=1.2)
+            )
+            y = bottom + height - 9 * n
+            drawing.add(Line(left + width + 12, y + 2, left + width + 24, y + 2, strokeColor=ink, strokeWidth=2))
+            drawing.add(String(left + width + 28, y, name.replace("_", " "), fontSize=6.8))
+        return drawing
+
+    def constraints(self, judged: Judged) -> list[Flowable]:
+        """Judged rows with their sources."""
+        rows = []
+        for r in judged.rows:
+            value = "-" if r.value is None else f"{r.value:.1f} {r.unit}"
+            margin = "-" if r.margin is None else f"{r.margin:+.1f} {r.unit}"
+            why = f" ({r.reason})" if r.reason else ""
+            source = r.edited or "; ".join(d.title for d in r.sources)
+            limit = f"{r.metric} {r.op} {r.limit:g} {r.unit}"
+            rows.append(
+                (r.structure.replace("_", " "), limit, value, margin, _STATUS[r.status] + why, r.priority, source)
+            )
+        heads = ("Structure", "Limit", "Value", "Margin", "Status", "Prio", "Source")
+        met = sum(r.status == "met" for r in judged.rows)
+        missed = sum(r.status == "not_met" for r in judged.rows)
+        said = f"{met} met, {missed} not met, {len(rows) - met - missed} not evaluable."
+        return [
+            self.heading("Dose constraints"),
+            self.line(said),
+            self.table(heads, rows, (2, 2.2, 1.3, 1.3, 2, 0.7, 5)),
+        ]
+
+    def text(self, plan: ResultRecord) -> list[Flowable]:
+        """The text of the plan as it was drafted or edited."""
+        from reportlab.platypus import PageBreak
+
+        out: list[Flowable] = [PageBreak(), self.heading("Plan text")]
+        for line in str(plan.payload["text"]).splitlines():
+            if line.strip():
+                capital = line.strip(": ").isupper() and len(line.split()) <= 9
+                out.append(self.line(line, self.section if capital else self.body))
+        return out
+
+
+def unescaped(text: str) -> str:
+    """Undo the escaping that paragraphs need and plain strings do not."""
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def key_slices(volume: Volume, masks: Mapping[str, np.ndarray], count: int = 3) -> list[int]:
+    """Return the slices to show: through the highest target at a quarter, half and three quarters of its height."""
+    levels = dose.prescriptions(masks)
+    names = [next(iter(levels))] if levels else [n for n in masks if dose.is_target(n)] or list(masks)
+    extent = np.flatnonzero(np.any([masks[n].any(axis=(1, 2)) for n in names], axis=0)) if names else np.array([])
+    if not extent.size:
+        extent = np.arange(volume.shape[0])
+    picked = [int(extent[round((len(extent) - 1) * share)]) for share in (0.75, 0.5, 0.25)[:count]]
+    return list(dict.fromkeys(picked))

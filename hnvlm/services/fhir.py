@@ -1,0 +1,150 @@
+"""A drafted plan as a FHIR R4 CarePlan, marked as AI draft; it carries a pseudonym and no identity."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+from hnvlm import __version__
+from hnvlm.services import documents
+from hnvlm.services.analysis import NOTICE
+from hnvlm.store import ResultRecord
+
+_SYSTEM = "urn:hnvlm"
+_UCUM = {"Gy": "Gy", "%": "%", "cc": "cm3"}
+_ACHIEVED = {"met": "achieved", "not_met": "not-achieved"}
+
+
+def care_plan(plan: ResultRecord, constraints: list[dict[str, Any]] | None = None, *, dose: str = "") -> dict[str, Any]:
+    """Return the CarePlan as JSON.
+
+    Args:
+        plan: A stored version of a plan.
+        constraints: Judged rows (``Constraint.to_json``) to state as goals; default those of the plan.
+        dose: What the rows were judged on, in words.
+
+    Returns:
+        A dict that ``fhir.resources`` (R4B) accepts: checked here, so that an invalid file is never written.
+
+    Raises:
+        ValueError: The plan cannot be put into a valid CarePlan.
+    """
+    payload = plan.payload
+    rows = payload["constraints"] if constraints is None else constraints
+    goals = [_goal(n, row, dose) for n, row in enumerate(rows, start=1)]
+    text = str(payload["text"])
+    resource = {
+        "resourceType": "CarePlan",
+        "id": f"{plan.case_id}-plan-v{plan.version}".lower(),
+        "meta": {"tag": [{"system": _SYSTEM, "code": "ai-draft", "display": NOTICE}]},
+        "language": "en",
+        "text": {"status": "generated", "div": _narrative(text, documents.signature(plan))},
+        "contained": [_patient(plan.case_id), _software(), *_condition(payload), *goals],
+        "identifier": [{"system": f"{_SYSTEM}:plan", "value": f"{plan.case_id}-v{plan.version}"}],
+        # Whatever a clinician signed here is research: for a treatment it stays a proposal in draft.
+        "status": "draft",
+        "intent": "proposal",
+        "category": [{"text": "Radiotherapy and systemic treatment of head and neck cancer"}],
+        "title": f"{NOTICE}: draft treatment plan of case {plan.case_id}, version {plan.version}",
+        "description": f"{NOTICE}. {documents.signature(plan)}. Not medical advice.",
+        "subject": {"reference": "#patient"},
+        "created": plan.created[:19] + "Z",
+        "author": {"reference": "#software"},
+        "activity": _activities(payload),
+        "note": [{"text": f"{c['status'].upper()}: {c['message']}"} for c in _fired(payload)]
+        + [{"text": f"Open question: {need['question']}"} for need in payload["needs"]],
+    }  # fmt: skip
+    if _condition(payload):
+        resource["addresses"] = [{"reference": "#condition"}]
+    if goals:
+        resource["goal"] = [{"reference": f"#{g['id']}"} for g in goals]
+    return _checked({key: value for key, value in resource.items() if value != []})
+
+
+def _checked(resource: dict[str, Any]) -> dict[str, Any]:
+    from fhir.resources.R4B.careplan import CarePlan  # takes a second to import; only this export needs it
+
+    return json.loads(CarePlan.model_validate(resource).model_dump_json())
+
+
+def _narrative(text: str, signature: str) -> str:
+    lines = "".join(f"<p>{escape(line)}</p>" for line in text.splitlines() if line.strip())
+    head = f"<p><b>{escape(NOTICE)}. {escape(signature)}.</b></p>"
+    return f'<div xmlns="http://www.w3.org/1999/xhtml">{head}{lines}</div>'
+
+
+def _patient(case_id: str) -> dict[str, Any]:
+    return {"resourceType": "Patient", "id": "patient", "identifier": [{"system": f"{_SYSTEM}:case", "value": case_id}]}
+
+
+def _software() -> dict[str, Any]:
+    return {
+        "resourceType": "Device", "id": "software", "deviceName": [{"name": "hnvlm", "type": "manufacturer-name"}],
+        "version": [{"value": __version__}], "note": [{"text": NOTICE}],
+    }  # fmt: skip
+
+
+def _condition(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    stage = payload["staging"]
+    if stage["site"] is None:
+        return []
+    parts = [stage[k] or f"{k.upper()}?" for k in ("t", "n", "m")]
+    group = stage["group"] or " or ".join(stage["possible_groups"]) or "open"
+    state = "provisional" if stage["provisional"] else "derived from what was stated"
+    site = str(stage["site"]).replace("_", " ")
+    return [{
+        "resourceType": "Condition", "id": "condition", "subject": {"reference": "#patient"},
+        "verificationStatus": {"coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": "provisional",
+        }]},
+        "code": {"text": f"Head and neck cancer, {site}"},
+        "stage": [{"summary": {"text": f"{' '.join(parts)}, stage {group}, {stage['edition']} ({state})"}}],
+    }]  # fmt: skip
+
+
+def _goal(number: int, row: dict[str, Any], dose: str) -> dict[str, Any]:
+    goal: dict[str, Any] = {
+        "resourceType": "Goal", "id": f"goal-{number}", "lifecycleStatus": "proposed",
+        "subject": {"reference": "#patient"},
+        "priority": {"text": f"priority {row['priority']}"},
+        "description": {"text": f"{row['structure']} {row['metric']} {row['op']} {row['limit']:g} {row['unit']}"
+                        + (f" ({row['endpoint']})" if row["endpoint"] else "")},
+        "target": [{"measure": {"text": f"{row['structure']} {row['metric']}"}, "detailQuantity": {
+            "value": row["limit"], "comparator": row["op"], "unit": row["unit"], "system": "http://unitsofmeasure.org",
+            "code": _UCUM[row["unit"]]}}],
+        "note": [{"text": f"Source: {'; '.join(row['sources']) or row.get('edited') or 'not stated'}"}],
+    }  # fmt: skip
+    if row["status"] in _ACHIEVED:
+        system = "http://terminology.hl7.org/CodeSystem/goal-achievement"
+        goal["achievementStatus"] = {"coding": [{"system": system, "code": _ACHIEVED[row["status"]]}]}
+        value = "" if row["value"] is None else f" {row['value']:.2f} {row['unit']}, margin {row['margin']:+.2f}"
+        goal["note"].append({"text": f"{row['status'].replace('_', ' ')}:{value} ({dose or 'dose of this case'})"})
+    else:
+        goal["note"].append({"text": f"not evaluable: {row.get('reason') or 'no dose'}"})
+    return goal
+
+
+def _activities(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for scheme in payload["prescription"]["schemes"]:
+        for level in scheme["levels"]:
+            words = (
+                f"{level['target']} {level['dose_gy']:g} Gy in {level['fractions']} fractions of "
+                f"{level['per_fraction_gy']:g} Gy"
+            )
+            found.append(("External beam radiotherapy", "; ".join(p for p in (words, scheme["condition"]) if p)))
+    found += [
+        (f"Systemic treatment: {s['agent']}", "; ".join(p for p in (s["dose"], s["status"], s["reason"]) if p))
+        for s in payload["systemic"]
+        if s["status"] in ("drafted", "conditional")
+    ]
+    return [
+        {"detail": {"kind": "ServiceRequest", "code": {"text": what}, "status": "not-started", "doNotPerform": False,
+                    "description": f"{NOTICE}: {words}"}}
+        for what, words in found
+    ]  # fmt: skip
+
+
+def _fired(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    return [c for c in [*payload.get("text_checks", ()), *payload["checks"]] if c["status"] in ("fail", "warn")]

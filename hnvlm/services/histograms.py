@@ -1,0 +1,141 @@
+"""Dose-volume histograms of a case's doses, and its constraints judged on them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hnvlm.imaging.dvh import Dvh, dose_volume, is_metric
+from hnvlm.plan import Constraint, alpha_beta, build_constraints, eqd2_of_total, evaluate, needed_metrics
+from hnvlm.plan.kb import load_kb
+from hnvlm.services import constraint_templates, dose
+from hnvlm.services.context import App
+from hnvlm.services.dose import DoseStructures
+from hnvlm.store import ResultRecord
+
+TARGET_METRICS = ("D98pct", "D95pct", "D50pct", "D2pct", "Dmean")
+ORGAN_METRICS = ("Dmean", "D0.03cc", "D0.1cc", "D1cc", "D2pct", "Dmax")
+_KEEP = 8
+_cache: OrderedDict[tuple[Any, ...], dict[str, Dvh]] = OrderedDict()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A dose of a case with what it means.
+
+    Attributes:
+        rows: Constraints with status, value and margin.
+        histograms: Structure -> DVH.
+        metrics: Structure -> metric -> value, as a plan draft takes them.
+        source: Structure -> ``clinic`` or ``AI``: who drew it.
+        prescription_gy: Highest level, None when not known.
+    """
+
+    rows: tuple[Constraint, ...]
+    histograms: dict[str, Dvh]
+    metrics: dict[str, dict[str, float]]
+    source: dict[str, str]
+    prescription_gy: float | None
+
+
+def histograms(app: App, result: ResultRecord, found: DoseStructures | None = None) -> dict[str, Dvh]:
+    """Return the DVH of every structure of a case under one dose; kept in memory, so that a page may ask again.
+
+    Both parotids together are ``Parotids``. A scaled dose takes the DVHs of the dose it was scaled from.
+    """
+    if result.payload.get("scale_of") is not None:
+        base = histograms(app, app.store.get_result(result.payload["scale_of"]), found)
+        return {name: dvh.scaled(float(result.payload["factor"])) for name, dvh in base.items()}
+    found = found or dose.structures(app, result.case_id)
+    key = (str(app.store.path), result.id, found.version)
+    with _lock:
+        if key in _cache:
+            _cache.move_to_end(key)
+            return _cache[key]
+    made = compute(dose.load(app, result), found.masks)
+    with _lock:
+        _cache[key] = made
+        while len(_cache) > _KEEP:
+            _cache.popitem(last=False)
+    return made
+
+
+def compute(volume: Any, masks: Mapping[str, Any]) -> dict[str, Dvh]:
+    """Return the DVH of each structure that has a volume, and of both parotids together."""
+    masks = dict(masks)
+    if {"Parotid_L", "Parotid_R"} <= set(masks) and "Parotids" not in masks:
+        masks["Parotids"] = masks["Parotid_L"] | masks["Parotid_R"]
+    made = {name: dose_volume(volume, mask) for name, mask in masks.items()}
+    return {name: dvh.compact() for name, dvh in made.items() if dvh is not None}
+
+
+def figures(
+    curves: Mapping[str, Dvh], rows: Iterable[Constraint] = (), prescription_gy: float | None = None
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of every structure: the usual ones and those that constraint rows ask for."""
+    asked = needed_metrics(rows)
+    out = {}
+    for name, dvh in curves.items():
+        usual = TARGET_METRICS if dose.is_target(name) else ORGAN_METRICS
+        names = [*usual, *(m for m in asked.get(name, ()) if is_metric(m))]
+        out[name] = {k: round(v, 4) for k, v in dvh.metrics(dict.fromkeys(names), prescription_gy).items()}
+    return out
+
+
+def judge(app: App, result: ResultRecord, *, template: str | None = None, site: str | None = None) -> Judged:
+    """Judge the constraints of a template on a dose.
+
+    Args:
+        template: Built-in or own template; default the one chosen for the case.
+        site: Staging site key; default that of the newest plan draft.
+    """
+    found = dose.structures(app, result.case_id)
+    template = template or constraint_templates.chosen(app, result.case_id)
+    own = constraint_templates.own_rows(app, template)
+    curves = histograms(app, result, found)
+    names = [name for name in curves if name != "Parotids"]
+    rows = build_constraints(
+        load_kb(), names, site=site or drafted_site(app, result.case_id), own_rows=own,
+        template="default" if own is not None else template,
+    )  # fmt: skip
+    prescription = dose.top_prescription(app, result, found.masks)
+    metrics = figures(curves, rows, prescription)
+    source = dict(found.source)
+    if "Parotids" in curves and "Parotids" not in source:
+        source["Parotids"] = "clinic" if {source["Parotid_L"], source["Parotid_R"]} == {"clinic"} else "AI"
+    return Judged(evaluate(rows, metrics), curves, metrics, source, prescription)
+
+
+def drafted_site(app: App, case_id: str) -> str | None:
+    """Return the staging site of the newest plan draft: the organ that carries the tumour is no organ at risk."""
+    plan = app.store.latest_result(case_id, "plan")
+    return plan.payload["staging"]["site"] if plan is not None else None
+
+
+def table(judged: Judged, fractions: int | None) -> list[dict[str, Any]]:
+    """Return one dict a structure: name, drawn_by, volume_cc, the usual metrics, homogeneity and EQD2 where known.
+
+    ``eqd2`` is of D0.03cc (or Dmax of what is smaller) for organs with a near-maximum limit in mind and ``eqd2_mean``
+    of the mean dose, sample by sample; both None while fractions or alpha/beta are not known.
+    """
+    out = []
+    for name, dvh in judged.histograms.items():
+        ratio = alpha_beta(load_kb(), name)
+        near_max = dvh.metric("D0.03cc") or dvh.max_gy
+        row: dict[str, Any] = {
+            "name": name, "drawn_by": judged.source.get(name, ""), "volume_cc": dvh.volume_cc,
+            "outside_cc": dvh.outside_cc, "target": dose.is_target(name), "homogeneity": dvh.homogeneity,
+            **judged.metrics.get(name, {}), "alpha_beta": ratio.words if ratio else "", "eqd2": None, "eqd2_mean": None,
+        }  # fmt: skip
+        if judged.prescription_gy and dose.is_target(name):
+            level = dose.prescriptions([name]).get(name, judged.prescription_gy)
+            row["v95_pct"] = dvh.percent_at_gy(0.95 * level)
+        if ratio is not None and fractions:
+            row["eqd2"] = eqd2_of_total(near_max, fractions, ratio.gy)
+            row["eqd2_mean"] = dvh.mapped_eqd2(fractions, ratio.gy).mean_gy
+        out.append(row)
+    return out

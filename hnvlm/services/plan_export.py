@@ -1,0 +1,142 @@
+"""A case's plan for other programs: PDF case sheet, FHIR CarePlan, RTSTRUCT, RTDOSE, SEG and NIfTI in one zip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydicom
+
+from hnvlm.errors import InputRefusedError
+from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
+from hnvlm.imaging.write_dose import write_rtdose
+from hnvlm.imaging.write_seg import write_seg
+from hnvlm.services import case_sheet, documents, dose, fhir, histograms
+from hnvlm.services.analysis import NOTICE
+from hnvlm.services.context import App
+from hnvlm.services.jobs import JobContext
+from hnvlm.store import ResultRecord, dumps
+
+README = f"""{NOTICE}. Not a medical device. Nothing here is for treatment.
+
+ct/                   the CT that the DICOM objects refer to, without the patient's identity
+structures.rtstruct.dcm, structures.seg.dcm
+                      structures; each says whether a model or the clinic drew it
+dose.rtdose.dcm       the dose; its description says PREDICTED where a model made it
+dose.nii.gz           the same dose in Gy on the CT's grid
+constraints.json      every constraint with value, margin and source
+plan.txt, plan.json, careplan.fhir.json, case-sheet.pdf
+                      the plan, where one was drafted
+"""
+
+
+def pdf(app: App, plan: ResultRecord, item: ResultRecord | None, palette: Mapping[str, Any] | None = None) -> bytes:
+    """Return the case sheet as PDF."""
+    return case_sheet.build(app, plan, item, palette=palette)
+
+
+def care_plan(app: App, plan: ResultRecord, item: ResultRecord | None) -> str:
+    """Return the FHIR CarePlan as JSON text; constraints are judged on the given dose where there is one."""
+    rows = None if item is None else [r.to_json() for r in histograms.judge(app, item).rows]
+    return dumps(fhir.care_plan(plan, rows, dose="" if item is None else dose.label(item)))
+
+
+def write_all(
+    app: App, case_id: str, item: ResultRecord | None, out: Path, *, palette: Mapping[str, Any] | None = None
+) -> dict[str, Path]:
+    """Write everything there is of a case's plan into a folder; return what -> path.
+
+    Raises:
+        InputRefusedError: There are no structures: nothing could refer to them.
+    """
+    found = dose.structures(app, case_id)
+    if not found.masks:
+        raise InputRefusedError("There are no structures to export. Contour them, or upload them with the CT.",
+                                code="no_structures")  # fmt: skip
+    volume, case = app.store.load_volume(case_id), app.store.get_case(case_id)
+    meta = {"patient_id": case_id, **{k: case.meta[k] for k in ("patient_position", "body_part") if case.meta.get(k)}}
+    out.mkdir(parents=True, exist_ok=True)
+    clinic = {n for n, who in found.source.items() if who == "clinic"}
+    files = {"ct": out / "ct", "readme": out / "README.txt"}
+    write_dicom_series(volume, files["ct"], "CT for structures and dose", case.demo, meta)
+    files["rtstruct"] = write_rtstruct(
+        found.masks, volume, out / "structures.rtstruct.dcm", synthetic=case.demo, meta=meta, clinic=clinic
+    )
+    automatic = {n: m for n, m in found.masks.items() if n not in clinic}
+    if automatic:  # a SEG of ours says that an algorithm drew it, so the clinic's structures stay out of it
+        files["seg"] = write_seg(automatic, volume, out / "structures.seg.dcm", synthetic=case.demo, meta=meta)
+    if item is not None:
+        files |= _write_dose(app, item, volume, out, meta, files["rtstruct"], case.demo)
+    plan = app.store.latest_result(case_id, "plan")
+    if plan is not None:
+        files |= _write_plan(app, plan, item, out, palette)
+    files["readme"].write_text(README, encoding="utf-8")
+    return files
+
+
+def _write_dose(
+    app: App, item: ResultRecord, volume: Any, out: Path, meta: Mapping[str, Any], rtstruct: Path, synthetic: bool
+) -> dict[str, Path]:
+    gy = dose.load(app, item)
+    note = "; ".join([dose.label(item), *item.payload.get("notes", [])])
+    uid = str(pydicom.dcmread(rtstruct, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+    files = {
+        "rtdose": write_rtdose(
+            gy, volume, out / "dose.rtdose.dcm", predicted=dose.is_predicted(item), note=note, meta=meta,
+            version=str(item.provenance.get("version") or "1"), synthetic=synthetic, structure_set_uid=uid,
+        ),
+        "dose_nifti": write_nifti(gy, out / "dose.nii.gz"),
+        "constraints": out / "constraints.json",
+    }  # fmt: skip
+    judged = histograms.judge(app, item)
+    content = {
+        "notice": NOTICE, "dose": dose.label(item), "notes": item.payload.get("notes", []),
+        "prescription_gy": judged.prescription_gy, "fractions": dose.fractions(app, item),
+        "structures": histograms.table(judged, dose.fractions(app, item)), "drawn_by": judged.source,
+        "constraints": [r.to_json() for r in judged.rows], "provenance": item.provenance,
+    }  # fmt: skip
+    files["constraints"].write_text(dumps(content), encoding="utf-8")
+    return files
+
+
+def _write_plan(
+    app: App, plan: ResultRecord, item: ResultRecord | None, out: Path, palette: Mapping[str, Any] | None
+) -> dict[str, Path]:
+    files = {name: out / name for name in ("plan.txt", "plan.json", "careplan.fhir.json", "case-sheet.pdf")}
+    files["plan.txt"].write_text(documents.as_text(plan), encoding="utf-8")
+    files["plan.json"].write_text(dumps(plan.payload), encoding="utf-8")
+    files["careplan.fhir.json"].write_text(care_plan(app, plan, item), encoding="utf-8")
+    files["case-sheet.pdf"].write_bytes(pdf(app, plan, item, palette))
+    return files
+
+
+def archive_path(app: App, case_id: str, item: ResultRecord | None) -> Path:
+    """Return where the zip of an export lies or will lie; another plan, dose or structures give another file."""
+    plan = app.store.latest_result(case_id, "plan")
+    parts = [case_id, f"plan{plan.id}" if plan else "noplan", f"dose{item.id}" if item else "nodose"]
+    parts += [str(v) for v in dose.structures_version(app, case_id)]
+    return app.settings.data_dir / "exports" / f"{'-'.join(parts)}-AI-DRAFT.zip"
+
+
+def start(
+    app: App, case_id: str, item: ResultRecord | None, *, palette: Mapping[str, Any] | None = None, who: str = ""
+) -> str:
+    """Write everything into one zip in the background; return the job id."""
+
+    def work(job: JobContext) -> dict[str, Any]:
+        target = archive_path(app, case_id, item)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            job.progress(0.1, "writing PDF, FHIR, RTSTRUCT, RTDOSE, SEG and the CT")
+            files = write_all(app, case_id, item, Path(folder) / "files", palette=palette)
+            job.progress(0.8, "packing")
+            packed = shutil.make_archive(str(Path(folder) / "packed"), "zip", Path(folder) / "files")
+            os.replace(packed, target)
+        app.store.log(who, "plan exported", case_id, {"files": sorted(files), "dose": item.id if item else None})
+        return {"file": target.name}
+
+    return app.jobs.submit("export", work, case_id=case_id, who=who, needs_models=False)

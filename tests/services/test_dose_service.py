@@ -1,0 +1,234 @@
+"""Doses of a case: which structures, prediction, what-ifs, histograms, constraints and templates. Hand-made numbers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from hnvlm.errors import HnvlmError, InputRefusedError, ModelPackError, UsageError
+from hnvlm.services import constraint_templates, dose, histograms, planning
+from hnvlm.services.dose import WhatIf
+
+
+def blocks(shape, spans):
+    masks = {}
+    for name, (z, y, x) in spans.items():
+        masks[name] = np.zeros(shape, bool)
+        masks[name][slice(*z), slice(*y), slice(*x)] = True
+    return masks
+
+
+SPANS = {  # shape (8, 20, 24); x grows to the patient's left; the cord stands at columns 11 and 12
+    "SpinalCord": ((0, 8), (13, 15), (11, 13)), "Parotid_L": ((4, 7), (6, 9), (17, 20)),
+    "Parotid_R": ((4, 7), (6, 9), (5, 8)), "PTV_7000": ((2, 5), (7, 10), (14, 17)),
+    "PTV_5600": ((1, 4), (10, 12), (6, 19)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def planned(app, case_id, phantom):
+    """A case with the clinic's structures."""
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, SPANS)})
+    return case_id
+
+
+def upload(app, case_id, array):
+    payload = {"source": "upload", "unit": "Gy", "max_gy": float(array.max())}
+    return app.store.save_result(case_id, "dose", payload, arrays={"dose": array.astype(np.float32)})
+
+
+def test_the_clinics_structures_come_first_and_targets_from_one_hand(app, planned, phantom):
+    ours = blocks(phantom.shape, SPANS | {"PTV_6300": ((0, 2), (0, 2), (0, 2)), "Larynx": ((1, 2), (8, 12), (9, 14))})
+    ours["SpinalCord"] = ~ours["SpinalCord"]
+    app.store.save_result(planned, "segmentation", {"uncertainty": {}, "seconds": 0}, arrays={"masks": ours})
+    found = dose.structures(app, planned)
+    assert set(found.masks) == {*SPANS, "Larynx"}, "a predicted target beside a clinic's would be two plans in one"
+    assert found.source["Larynx"] == "AI" and found.source["SpinalCord"] == "clinic"
+    assert found.masks["SpinalCord"].sum() == 8 * 2 * 2
+    assert found.version == dose.structures_version(app, planned)
+
+
+def test_prescriptions_come_from_names():
+    assert dose.prescriptions(["PTV_5600", "PTV_High", "PTV_7000", "SpinalCord", "PTV_5940"]) == {
+        "PTV_7000": 70.0, "PTV_5940": 59.4, "PTV_5600": 56.0,
+    }  # fmt: skip
+
+
+def test_a_prediction_is_stored_to_a_hundredth_of_a_gray(app, models, planned):
+    result = dose.predict(app, planned, who="Dr A")
+    assert (result.slot, dose.label(result)) == ("predicted", "Predicted dose (AI draft)")
+    assert result.payload["prescriptions"] == {"PTV_7000": 70.0, "PTV_5600": 56.0}
+    assert result.payload["inputs"]["PTV_7000"] == "clinic" and result.provenance["model"] == "fake-dose"
+    gy = dose.load(app, result)
+    direct = models.dose(
+        app.store.load_volume(planned), blocks(gy.shape, SPANS), prescriptions={"PTV_7000": 70.0, "PTV_5600": 56.0}
+    )
+    assert gy.array.dtype == np.float32 and np.abs(gy.array - direct.dose_gy.array).max() <= 0.00501
+    assert "research use only" in result.payload["notice"] and dose.is_predicted(result)
+
+
+def test_nothing_to_predict_from_is_refused_in_words(app, case_id, planned):
+    app.store.save_result(planned, "structures", {}, arrays={"masks": {"SpinalCord": np.ones((8, 20, 24), bool)}})
+    with pytest.raises(InputRefusedError, match="no target with a dose"):
+        dose.predict(app, planned)
+    with pytest.raises(ModelPackError, match="has no dose model"):
+        dose.run(object(), None, {})
+
+
+def test_dropped_levels_and_spared_sides_are_predicted_anew(app, planned):
+    base = dose.load(app, dose.predict(app, planned)).array
+    dropped = dose.predict(app, planned, what_if=WhatIf(drop=("PTV_5600",)))
+    assert dose.label(dropped) == "What-if 1: without PTV_5600"
+    assert dropped.payload["prescriptions"] == {"PTV_7000": 70.0} and "PTV_5600" not in dropped.payload["inputs"]
+    assert dose.load(app, dropped).array[2, 11, 7] < base[2, 11, 7]
+    spared = dose.predict(app, planned, what_if=WhatIf(spare="right"))
+    array = dose.load(app, spared).array
+    assert array[2, 11, 7] < base[2, 11, 7] - 5, "the right of the patient has the low columns"
+    assert array[2, 11, 15] == pytest.approx(base[2, 11, 15], abs=0.02)
+    assert [dose.label(r).split(":")[0] for r in dose.doses(app, planned)] == [
+        "Predicted dose (AI draft)", "What-if 2", "What-if 1",
+    ]  # fmt: skip
+
+
+def test_only_targets_below_the_highest_are_cut_at_the_midline(app, planned, phantom):
+    masks = blocks(phantom.shape, SPANS)
+    for side, columns in (("left", slice(6, 12)), ("right", slice(12, 19))):
+        cut = dose.changed_inputs(masks, phantom, WhatIf(spare=side))
+        kept = np.zeros(phantom.shape, bool)
+        kept[1:4, 10:12, columns] = True
+        np.testing.assert_array_equal(cut["PTV_5600"], kept)
+        np.testing.assert_array_equal(cut["PTV_7000"], masks["PTV_7000"])
+
+
+@pytest.mark.parametrize(
+    ("without", "what_if", "message"),
+    [
+        ((), WhatIf(drop=("PTV_6300",)), "PTV_6300 is no target level"),
+        ((), WhatIf(drop=("PTV_5600", "PTV_7000")), "keep at least one"),
+        (("PTV_5600",), WhatIf(spare="left"), "only one target level"),
+        (("SpinalCord",), WhatIf(spare="left"), "midline is not known"),
+    ],
+)
+def test_what_ifs_that_cannot_be_asked(phantom, without, what_if, message):
+    masks = {n: m for n, m in blocks(phantom.shape, SPANS).items() if n not in without}
+    with pytest.raises(UsageError, match=message):
+        dose.changed_inputs(masks, phantom, what_if)
+
+
+def test_nothing_on_the_side_to_spare(phantom):
+    masks = blocks(phantom.shape, SPANS | {"PTV_5600": ((1, 4), (10, 12), (14, 19))})
+    with pytest.raises(UsageError, match="No elective target lies on the right side"):
+        dose.changed_inputs(masks, phantom, WhatIf(spare="right"))
+
+
+def test_a_new_prescription_scales_and_says_so(app, planned, phantom):
+    array = np.full(phantom.shape, 35.0)
+    base = upload(app, planned, array)
+    scaled = dose.scale(app, base.id, WhatIf(prescription_gy=66.0, fractions=33))
+    assert dose.label(scaled) == "What-if 1: 66 Gy in 33 fractions, scaled"
+    assert "a plan made for this prescription would differ" in scaled.payload["notes"][0]
+    assert scaled.arrays == {}, "the distribution is not stored twice"
+    assert dose.load(app, scaled).array.max() == pytest.approx(33.0)
+    assert dose.fractions(app, scaled) == 33 and dose.top_prescription(app, scaled, SPANS) == 66.0
+    again = dose.scale(app, scaled.id, WhatIf(prescription_gy=60.0))
+    assert dose.load(app, again).array.max() == pytest.approx(30.0)
+    assert not dose.is_predicted(again), "an uploaded dose stays the clinic's, scaled"
+    assert histograms.histograms(app, again)["SpinalCord"].mean_gy == pytest.approx(30.0, abs=0.01)
+    for wrong, message in ((WhatIf(), "new prescription"), (WhatIf(prescription_gy=20.0), "too far"),
+                           (WhatIf(prescription_gy=60.0, spare="left"), "new prescription")):  # fmt: skip
+        with pytest.raises(UsageError, match=message):
+            dose.scale(app, base.id, wrong)
+
+
+def test_a_dose_without_known_prescription_is_not_scaled(app, case_id, phantom):
+    base = upload(app, case_id, np.ones(phantom.shape))
+    with pytest.raises(UsageError, match="not known"):
+        dose.scale(app, base.id, WhatIf(prescription_gy=60.0))
+
+
+def test_constraints_are_judged_by_hand(app, planned, phantom):
+    """Left of the patient 40 Gy, right of it 20, the cord 44 Gy: both parotids together 30 Gy."""
+    array = np.full(phantom.shape, 20.0)
+    array[:, :, 13:] = 40.0
+    array[:, 12:16, 10:14] = 44.0
+    array[2:5, 7:10, 14:17] = 68.0
+    judged = histograms.judge(app, upload(app, planned, array))
+    rows = {(r.structure, r.metric, r.limit): r for r in judged.rows}
+    cord = rows["SpinalCord", "D0.03cc", 45.0]
+    assert (cord.status, round(cord.margin, 2)) == ("met", 1.0)
+    assert rows["Parotid_R", "Dmean", 26.0].status == "met" and rows["Parotid_L", "Dmean", 26.0].status == "not_met"
+    assert rows["Parotid_L", "Dmean", 26.0].margin == pytest.approx(-14.0, abs=1.5)  # its edge is interpolated
+    assert rows["Parotids", "Dmean", 25.0].status == "not_met" and judged.source["Parotids"] == "clinic"
+    assert judged.metrics["Parotids"]["Dmean"] == pytest.approx(30.0, abs=1.0)
+    assert rows["PTV_7000", "D99pct", 66.5].status in ("met", "not_met")
+    assert judged.prescription_gy == 70.0 and all(r.sources for r in judged.rows)
+    figures = {row["name"]: row for row in histograms.table(judged, 35)}
+    assert figures["SpinalCord"]["eqd2"] == pytest.approx(44 * (44 / 35 + 2) / 4, abs=0.05)
+    assert figures["SpinalCord"]["alpha_beta"] == "α/β 2 Gy" and figures["PTV_7000"]["alpha_beta"].endswith("assumed")
+    assert figures["SpinalCord"]["volume_cc"] == pytest.approx(8 * 2 * 2 * 3 * 1.25 * 1.5 / 1000)
+    assert histograms.table(judged, None)[0]["eqd2"] is None
+
+
+def test_histograms_are_kept_and_follow_the_structures(app, planned, phantom):
+    item = upload(app, planned, np.full(phantom.shape, 30.0))
+    first = histograms.histograms(app, item)
+    assert histograms.histograms(app, item) is first
+    app.store.save_result(
+        planned, "structures", {}, arrays={"masks": blocks(phantom.shape, {"Larynx": ((1, 2), (8, 9), (9, 12))})}
+    )
+    assert set(histograms.histograms(app, item)) == {"Larynx"}
+
+
+def test_a_plan_is_judged_on_the_clinics_dose_before_the_predicted_one(app, planned, phantom):
+    dose.predict(app, planned)
+    predicted = planning.draft_case_plan(app, planned)
+    assert any(c["value"] is not None for c in predicted.payload["constraints"])
+    upload(app, planned, np.full(phantom.shape, 10.0))
+    judged = planning.draft_case_plan(app, planned).payload
+    cord = next(c for c in judged["constraints"] if (c["structure"], c["metric"]) == ("SpinalCord", "D0.03cc"))
+    assert (cord["status"], cord["value"]) == ("met", pytest.approx(10.0, abs=0.01))
+    edited = planning.save_edit(app, planned, judged["text"], who="Dr A", based_on=planning.latest(app, planned).id)
+    assert all(c["status"] != "fail" for c in edited.payload["text_checks"])
+
+
+def test_own_templates_are_kept_chosen_and_removed(app, planned, phantom):
+    rows = constraint_templates.rows(app, "openkbp")
+    rows[0]["limit"] = 40.0
+    name = constraint_templates.save(app, " Our clinic ", rows, who="Dr A")
+    assert constraint_templates.names(app)[-1] == name == "Our clinic"
+    with pytest.raises(UsageError, match="built-in"):
+        constraint_templates.save(app, "quantec", rows, who="Dr A")
+    constraint_templates.choose(app, planned, name)
+    item = upload(app, planned, np.full(phantom.shape, 42.0))
+    judged = histograms.judge(app, item)
+    cord = next(r for r in judged.rows if r.structure == "SpinalCord")
+    assert (cord.limit, cord.status) == (40.0, "not_met") and "changed by Dr A" in cord.edited
+    plan = planning.draft_case_plan(app, planned)
+    assert "changed by Dr A" in plan.payload["text"] and plan.payload["made_from"]["own_rows"]
+    assert "changed by Dr A" in constraint_templates.rows(app, name)[0]["source"]
+    again = constraint_templates.save(app, "Second", constraint_templates.rows(app, name), who="Dr B")
+    assert again in constraint_templates.names(app)
+    constraint_templates.remove(app, name, who="Dr A")
+    assert constraint_templates.chosen(app, planned) == "default"
+    with pytest.raises(UsageError, match="No constraint template 'Our clinic'"):
+        constraint_templates.own_rows(app, "Our clinic")
+    with pytest.raises(UsageError, match="cannot be removed"):
+        constraint_templates.remove(app, "quantec", who="Dr A")
+    assert [e.action for e in app.store.audit()].count("constraint template saved") == 2
+
+
+@pytest.mark.parametrize("content", ["{", '{"templates": []}', json.dumps({"templates": {}, "chosen": []}), "[]"])
+def test_a_damaged_template_file_is_named(app, content):
+    path = app.settings.data_dir / "constraint_templates.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    with pytest.raises(HnvlmError, match=r"constraint_templates\.json cannot be read"):
+        constraint_templates.names(app)
+
+
+def test_prediction_job(app, planned):
+    job = dose.start_predict(app, planned, who="Dr A")
+    status = app.jobs.wait(job, 60)
+    assert status.state == "done" and app.store.get_result(status.result["result_id"]).slot == "predicted"
