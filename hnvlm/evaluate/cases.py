@@ -26,6 +26,7 @@ class Case:
         ct: As the models see it. clean: Its lesion-free twin.
         segmentation: Predicted contours of the lesion-free twin.
         lesions: What was inserted (empty for the twin itself).
+        masks: The clinic's contours, TG-263 names, on the CT's grid.
     """
 
     patient: str
@@ -33,6 +34,7 @@ class Case:
     clean: Volume
     segmentation: Segmentation
     lesions: list[Lesion]
+    masks: dict[str, np.ndarray]
 
 
 def rng_of(patient: str, seed: int = SEED) -> np.random.Generator:
@@ -50,9 +52,9 @@ def lesion_cases(
 ) -> Iterator[Case]:
     """Yield each patient's own CT first (no lesion), then ``per_patient`` versions with one lesion each."""
     for folder in evaluation_folders(data, limit):
-        ct, _ = read_case(folder)
+        ct, masks = read_case(folder)
         segmentation = pack.segment(ct)
-        yield Case(folder.name, ct, ct, segmentation, [])
+        yield Case(folder.name, ct, ct, segmentation, [], masks)
         anatomy = pack.neck(ct, segmentation).anatomy
         rng = rng_of(folder.name)
         made = 0
@@ -62,4 +64,4 @@ def lesion_cases(
             lesion = insert(ct, anatomy, random_spec(rng, kinds=kinds), rng)
             if lesion is not None:
                 made += 1
-                yield Case(folder.name, apply(ct, [lesion]), ct, segmentation, [lesion])
+                yield Case(folder.name, apply(ct, [lesion]), ct, segmentation, [lesion], masks)

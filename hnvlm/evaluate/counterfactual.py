@@ -120,6 +120,8 @@ def judge_additions(
                     break
                 continue
             rows[bank].append(row_of(look_for(judge, result.volume, result.edit_mask, neck), labels, neck))
+            # The judge must be able to say no: the same place before the edit.
+            rows["control"].append(look_for(judge, ct, result.edit_mask, neck) is not None)
             rows["outside"].append(outside_change(ct, result))
             rows["seconds"].append(result.seconds)
             _baseline(pack, judge, ct, neck, result, labels, rows)
@@ -176,7 +178,7 @@ def judge_removal(
     left = float((after.max(0)[zone] > 0.5).sum()) / max(1.0, float((before.max(0)[zone] > 0.5).sum()))
     whole = np.abs(lesion.delta).sum()
     rest = np.abs(result.volume.array[lesion.slices].astype(np.float32) - ct.array[lesion.slices]).sum()
-    seen = bool((before.max(0)[zone] > 0.5).any())
+    seen = bool((before.max(0)[zone] >= judge.threshold).any())
     rows["removal"].append(
         {
             "seen": seen,
@@ -201,7 +203,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     """Measure additions, removals and "no mass" on validation patients."""
     judge = Judge(pack.folder / "judge")
     rows: dict[str, list] = {
-        k: [] for k in ("mid", "held", "baseline", "removal", "none", "outside", "seconds", "not_understood")
+        k: [] for k in ("mid", "held", "baseline", "control", "removal", "none", "outside", "seconds", "not_understood")
     }
     folders = evaluation_folders(data, limit)
     for k, folder in enumerate(folders):
@@ -221,6 +223,8 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         "additions_unseen_sentences": summary(rows["mid"]),
         "additions_unseen_sentences_and_words": summary(rows["held"]),
         "baseline_inserter": summary(rows["baseline"]),
+        "judge_sees_a_lesion_there_before_the_edit": share(rows["control"]),
+        "judge_on_inserted_lesions_of_patients_kept_aside": judge.kept_aside,
         "text_reader_alone": reader_alone(pack),
         "requests_not_understood": len(rows["not_understood"]),
         "removal_less_than_half_left": share([r["left"] < 0.5 for r in rows["removal"]]),

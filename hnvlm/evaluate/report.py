@@ -12,7 +12,9 @@ import torch
 
 from hnvlm.evaluate.cases import Case, lesion_cases
 from hnvlm.evaluate.common import auroc, log, median, share
+from hnvlm.imaging.lesions import Lesion
 from hnvlm.models.facts import lesion_finding, measured_findings
+from hnvlm.models.neck import Neck
 from hnvlm.models.pack import ModelPack
 from hnvlm.models.report_model import presence_score
 from hnvlm.report.compare import compare
@@ -20,6 +22,7 @@ from hnvlm.report.parse import parse
 from hnvlm.types import Finding
 
 DENIAL = {"Primary site:": " No", "Nodes right:": " No", "Nodes left:": " No"}
+MEASURABLE_MM = 15.0
 
 
 def denial_probabilities(tokenizer: Any, steps: list[tuple[torch.Tensor, int]]) -> list[tuple[str, float]]:
@@ -36,6 +39,70 @@ def denial_probabilities(tokenizer: Any, steps: list[tuple[torch.Tensor, int]]) 
     return out
 
 
+def line_of(lesion: Lesion) -> str:
+    """The line of the report that has to name a node or a mass."""
+    return "Primary site:" if lesion.spec.kind == "mass" else f"Nodes {lesion.spec.side}:"
+
+
+class Presence:
+    """Scores and truth of the presence of an inserted lesion, collected CT by CT."""
+
+    def __init__(self) -> None:
+        self.report: list[float] = []
+        self.detector: list[float] = []
+        self.truth: list[bool] = []
+        self.size_mm: list[float] = []
+        self.lines: list[tuple[float, bool]] = []
+        self.peak_in_target: list[bool] = []
+        self.target_share: list[float] = []
+
+    def add(self, case: Case, denials: list[tuple[str, float]], probability: np.ndarray, neck: Neck) -> None:
+        """One CT: denial probabilities of the report's lines and the encoder's lesion maps (3, 64, 64, 64)."""
+        self.report.append(presence_score(denials))
+        self.detector.append(float(probability[:2].max()))
+        self.truth.append(bool(case.lesions))
+        self.size_mm.append(max((x.spec.size_mm for x in case.lesions), default=0.0))
+        named = {line_of(x) for x in case.lesions}
+        self.lines += [(1.0 - p, line in named) for line, p in denials]
+        target = case.masks.get("PTV_7000")
+        if not case.lesions and target is not None:
+            self._real_target(case, target, probability, neck)
+
+    def _real_target(self, case: Case, target: np.ndarray, probability: np.ndarray, neck: Neck) -> None:
+        """Whether the highest peak of the patient's own CT lies in the clinic's high-dose target (real disease)."""
+        tissue = np.argwhere((neck.crop > -100) & (neck.crop < 200)) + neck.start
+        peak = np.array(np.unravel_index(int(probability[:2].max(0).argmax()), neck.crop.shape)) + neck.start
+
+        def inside(index: np.ndarray) -> np.ndarray:
+            at = np.rint(case.ct.mm_to_index(neck.working.index_to_mm(index))).astype(int)
+            ok = np.all((at >= 0) & (at < target.shape), axis=-1)
+            at = np.clip(at, 0, np.array(target.shape) - 1)
+            return target[tuple(at.T)] & ok
+
+        self.peak_in_target.append(bool(inside(peak[None])[0]))
+        self.target_share.append(float(inside(tissue).mean()))
+
+    def metrics(self) -> dict[str, Any]:
+        """AUROC of report and detector, on all CTs and with lesions of 15 mm and more only, and per line."""
+        truth, size = np.array(self.truth), np.array(self.size_mm)
+        large = ~truth | (size >= MEASURABLE_MM)
+        report, detector = np.array(self.report), np.array(self.detector)
+        return {
+            "presence_auroc": round(auroc(report, truth), 4),
+            "presence_auroc_n": {"with_lesion": int(truth.sum()), "without": int((~truth).sum())},
+            "presence_auroc_15_mm_and_more": round(auroc(report[large], truth[large]), 4),
+            "presence_auroc_15_mm_and_more_n": int((truth & large).sum()),
+            "presence_auroc_per_line": round(auroc([s for s, _ in self.lines], [t for _, t in self.lines]), 4),
+            "presence_auroc_per_line_n": {
+                "with_lesion": sum(t for _, t in self.lines),
+                "without": sum(not t for _, t in self.lines),
+            },
+            "detector_presence_auroc": round(auroc(detector, truth), 4),
+            "detector_peak_in_real_high_dose_target": share(self.peak_in_target),
+            "share_of_soft_tissue_in_that_target": median(self.target_share),
+        }
+
+
 def majority_report(texts: list[str]) -> str:
     """The most frequent report: what a model that does not look would write."""
     return Counter(texts).most_common(1)[0][0]
@@ -47,7 +114,7 @@ def _lesions(findings: list[Finding]) -> list[Finding]:
 
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
     """Write a report for every validation CT, lesion-free and with an inserted lesion, and compare with the facts."""
-    scores, labels, rows = [], [], []
+    presence, rows = Presence(), []
     own_reports: list[str] = []
     facts = Counter[str]()
     seconds = []
@@ -56,26 +123,24 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         # The whole path runs again on the CT with the lesion: contours, landmarks, tokens, text.
         segmentation = pack.segment(case.ct) if case.lesions else case.segmentation
         neck = pack.neck(case.ct, segmentation)
-        _, tokens = pack.encode(neck)
+        probability, tokens = pack.encode(neck)
         started = time.perf_counter()
         text, _, steps = pack.write_report(tokens, "en")
         seconds.append(time.perf_counter() - started)
         found = parse(text)
-        scores.append(presence_score(denial_probabilities(tokenizer, steps)))
-        labels.append(bool(case.lesions))
+        presence.add(case, denial_probabilities(tokenizer, steps), probability, neck)
         if case.lesions:
             rows.append(_judge(case, found))
         else:
             own_reports.append(text)
             _count_facts(facts, measured_findings(neck.anatomy), found)
-        log(f"{case.patient} lesions {len(case.lesions)} score {scores[-1]:.3f}")
+        log(f"{case.patient} lesions {len(case.lesions)} score {presence.report[-1]:.3f} {presence.detector[-1]:.3f}")
     named = [r for r in rows if r["found"]]
     sized = [r for r in named if r["size_error_mm"] is not None]
     specificity = [not _lesions(parse(t)) for t in own_reports]
     reference = majority_report(own_reports)
     metrics: dict[str, Any] = {
-        "presence_auroc": round(auroc(scores, labels), 4),
-        "presence_auroc_n": {"with_lesion": int(sum(labels)), "without": int(len(labels) - sum(labels))},
+        **presence.metrics(),
         "sensitivity": share([r["found"] for r in rows]),
         "no_lesion_named_without_one": share(specificity),
         "side_right": share([r["side"] for r in named]),

@@ -23,7 +23,11 @@ class Judge:
     """
 
     def __init__(self, folder: Path) -> None:
-        network = LesionNet(tuple(read_config(folder)["widths"]))
+        config = read_config(folder)
+        # Set on training patients the judge did not train on: at a given place, is there a lesion or not?
+        self.kept_aside: dict[str, float] = config["kept_aside"]
+        self.threshold = float(self.kept_aside["place_threshold"])
+        network = LesionNet(tuple(config["widths"]))
         self.network = load_weights(folder, network).to(memory_format=torch.channels_last_3d)
 
     def probability(self, crop: np.ndarray) -> np.ndarray:
@@ -32,9 +36,9 @@ class Judge:
             logits, _, _ = self.network(network_inputs(torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None]))
         return logits[0].sigmoid().numpy()
 
-    def look(self, volume: object, neck: Neck, *, peak: float = 0.5) -> tuple[list[Detection], np.ndarray, np.ndarray]:
-        """Detections, probabilities and crop of a CT, in the frame of a neck already located."""
+    def look(self, volume: object, neck: Neck) -> tuple[list[Detection], np.ndarray, np.ndarray]:
+        """Detections from the judge's threshold, probabilities and crop of a CT, in the frame of a neck located."""
         working = to_working_grid(volume, neck.working.spacing_mm[0])  # type: ignore[arg-type]
         crop = cut(working.array, neck.start, (CROP,) * 3, -1024.0).astype(np.float32)
         probability = self.probability(crop)
-        return detect(probability, crop, neck.start, neck.anatomy, peak=peak), probability, crop
+        return detect(probability, crop, neck.start, neck.anatomy, peak=self.threshold), probability, crop

@@ -239,7 +239,7 @@ def train(
     space = train_alignment(encoder, reader, pool, work, resume=resume, steps=align_steps)
     network = ClipNetwork(len(CHANNELS), WIDTHS)
     network.encoder, network.space = encoder, space
-    detector = {k: v for k, v in read_config(folder).items() if k in ("auroc", "threshold", "crops")}
+    detector = {k: v for k, v in read_config(folder).items() if k not in ("name", "steps")}
     config = {
         "name": "clip",
         "version": "2",

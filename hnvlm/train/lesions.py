@@ -6,7 +6,7 @@ Shared by the CT encoder and by the judge, which train their own network on thei
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -224,20 +224,38 @@ def kept_aside(banks: list[BankPatient]) -> tuple[list[BankPatient], list[BankPa
     return banks[:-KEPT_ASIDE], banks[-KEPT_ASIDE:]
 
 
-def presence_scores(network: LesionNet, banks: list[BankPatient]) -> tuple[list[float], list[bool]]:
-    """Highest node or mass probability of every kept-aside neck, without a lesion and with one."""
-    scores, labels = [], []
+@dataclass
+class Scores:
+    """Node and mass probabilities on patients kept aside.
+
+    Attributes:
+        neck: Highest in each neck. lesioned: Whether it holds an inserted lesion.
+        place: Highest at the place of a lesion. there: Whether the lesion is there, or its twin is looked at.
+    """
+
+    neck: list[float] = field(default_factory=list)
+    lesioned: list[bool] = field(default_factory=list)
+    place: list[float] = field(default_factory=list)
+    there: list[bool] = field(default_factory=list)
+
+
+def presence_scores(network: LesionNet, banks: list[BankPatient]) -> Scores:
+    """Look at every kept-aside neck without a lesion and with each of some."""
+    out = Scores()
     for k, bank in enumerate(banks):
         rng = np.random.default_rng([THRESHOLD_SEED, k])
         wanted = [b for b in bank.lesions if b.spec.kind != "airway"]
         chosen = [wanted[int(i)] for i in rng.permutation(len(wanted))[:CROPS_PER_KEPT]]
-        crops = [compose(bank, rng, augment=False, lesions=x).hu for x in ([], *[[c] for c in chosen])]
-        for hu, lesioned in zip(crops, [False] + [True] * len(chosen), strict=True):
-            with torch.inference_mode():
-                maps = lesion_maps(network, network_inputs(torch.from_numpy(hu)[None]))[0]
-            scores.append(float(maps[:2].max()))
-            labels.append(lesioned)
-    return scores, labels
+        samples = [compose(bank, rng, augment=False, lesions=x) for x in ([], *[[c] for c in chosen])]
+        with torch.inference_mode():
+            maps = [lesion_maps(network, network_inputs(torch.from_numpy(s.hu)[None]))[0][:2].max(0) for s in samples]
+        for sample, m in zip(samples, maps, strict=True):
+            out.neck.append(float(m.max()))
+            out.lesioned.append(bool(sample.lesions))
+            if sample.lesions and sample.owner.any():
+                out.place += [float(m[sample.owner > 0].max()), float(maps[0][sample.owner > 0].max())]
+                out.there += [True, False]
+    return out
 
 
 def best_threshold(scores: list[float], labels: list[bool]) -> float:
@@ -250,9 +268,19 @@ def best_threshold(scores: list[float], labels: list[bool]) -> float:
 
 
 def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, float]:
-    """AUROC of the presence of a node or mass on the patients kept aside, and the threshold that splits them best."""
-    scores, labels = presence_scores(network, kept_aside(banks)[1])
-    return {"auroc": round(auroc(scores, labels), 4), "threshold": best_threshold(scores, labels), "crops": len(scores)}
+    """How well nodes and masses are seen on the patients kept aside, in a neck and at a given place.
+
+    Returns:
+        AUROC and the threshold with the greatest sensitivity + specificity, for both questions; number of necks.
+    """
+    s = presence_scores(network, kept_aside(banks)[1])
+    return {
+        "auroc": round(auroc(s.neck, s.lesioned), 4),
+        "threshold": best_threshold(s.neck, s.lesioned),
+        "place_auroc": round(auroc(s.place, s.there), 4),
+        "place_threshold": best_threshold(s.place, s.there),
+        "crops": len(s.neck),
+    }
 
 
 def train_lesion_net(

@@ -132,9 +132,15 @@ def test_patients_kept_aside_are_not_trained_on(bank, monkeypatch, tmp_path):
     banks = [bank] * 14
     train_on, aside = trainer.kept_aside(banks)
     assert (len(train_on), len(aside)) == (2, trainer.KEPT_ASIDE)
-    scores, labels = trainer.presence_scores(LesionNet((8, 8, 8)), aside[:1])
-    assert labels == [False, True, True]  # two nodes in the bank
-    assert all(0 <= s <= 1 for s in scores)
+    torch.manual_seed(0)
+    s = trainer.presence_scores(LesionNet((8, 8, 8)), aside[:1])
+    assert s.lesioned == [False, True, True]  # two nodes in the bank
+    assert s.there == [True, False] * 2
+    assert all(0 < x < 1 for x in s.neck + s.place)
+    assert max(s.place[::2]) <= max(s.neck[1:])
+    measured = trainer.detector_metrics(LesionNet((8, 8, 8)), banks[:12])
+    assert measured["crops"] == 36
+    assert 0 <= measured["auroc"] <= 1
 
 
 def test_training_resumes_where_it_stopped(bank, monkeypatch, tmp_path):
