@@ -70,8 +70,10 @@ def changed(finding: Finding, rng: random.Random) -> Finding:
     draw = rng.random()
     if draw < 0.5:
         return replace(finding, side="left" if finding.side == "right" else "right")
-    other = random_finding(rng, (finding.kind,))
     if draw < 0.8 or finding.kind == "airway":
+        other = random_finding(rng, (finding.kind,))
+        while (other.level, other.site) == (finding.level, finding.site):
+            other = random_finding(rng, (finding.kind,))
         return replace(finding, level=other.level, site=other.site)
     if draw < 0.9:
         flipped = "solid" if finding.attributes.get("texture") == "necrotic" else "necrotic"
