@@ -13,7 +13,7 @@ import typer
 from hnvlm.cli.inputs import require_folder
 from hnvlm.cli.reading import Json, Out
 from hnvlm.cli.runtime import Session, session
-from hnvlm.errors import HnvlmError, ModelPackError, UsageError
+from hnvlm.errors import HnvlmError, UsageError
 
 TRAINABLE = ("segmenter", "clip", "report", "dose", "diffusion")
 EVALUATIONS = ("segmentation", "dose", "zeroshot", "retrieval", "report", "counterfactual", "generation")
@@ -63,7 +63,6 @@ def train(
         _require_name(name, TRAINABLE, "train")
         options = extra_options(context.args)
         require_folder(data, "--data")
-        _refuse_dose(name)
         with _needed(f"train {name}"):
             from hnvlm.train.cli import train as run
 
@@ -82,7 +81,6 @@ def evaluate(
         _require_name(name, EVALUATIONS, "evaluate")
         options = extra_options(context.args)
         require_folder(data, "--data")
-        _refuse_dose(name)
         with _needed(f"evaluate {name}"):
             from hnvlm.evaluate.cli import evaluate as run
 
@@ -147,11 +145,6 @@ def _typed(text: str) -> Any:
 def _require_name(name: str, known: tuple[str, ...], verb: str) -> None:
     if name not in known:
         raise UsageError(f"There is nothing named '{name}' to {verb}; choose one of {', '.join(known)}.")
-
-
-def _refuse_dose(name: str) -> None:
-    if name == "dose":
-        raise ModelPackError("There is no dose model in this version yet, so it can be neither trained nor evaluated.")
 
 
 def _print_lines(out: Session, lines: list[Any]) -> None:

@@ -12,9 +12,14 @@ import typer
 from hnvlm.cli import inputs
 from hnvlm.cli.inputs import Subject, open_subject
 from hnvlm.cli.runtime import Session, session
-from hnvlm.errors import ModelPackError
-from hnvlm.services import analysis, export, planning, reporting, rt_objects, similar, zeroshot
+from hnvlm.errors import UsageError
+from hnvlm.imaging.rt import read_mask_file
+from hnvlm.imaging.write import write_nifti
+from hnvlm.imaging.write_dose import write_rtdose
+from hnvlm.services import analysis, export, histograms, planning, reporting, rt_objects, similar, zeroshot
+from hnvlm.services import dose as dosing
 
+POSSIBLE_DOSE = "possible_dose_mask.nii.gz"
 Input = Annotated[str, typer.Argument(metavar="INPUT", help="DICOM folder, zip or file, NIfTI file, or case id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 Series = Annotated[str | None, typer.Option("--series", help="UID of the series to take, see 'inspect'.")]
@@ -173,15 +178,36 @@ def plan(
 def dose(
     input_: Input,
     structures: Annotated[Path, typer.Option("--structures", help="RTSTRUCT, SEG or folder of masks.")],
-    out_file: Annotated[Path, typer.Option("--out", help="File for the dose.")],
+    out_file: Annotated[Path, typer.Option("--out", help="NIfTI (.nii.gz) or RTDOSE (.dcm) file for the dose.")],
+    series: Series = None,
     json_: Json = False,
 ) -> None:
-    """Predict the dose of a plan. Needs a dose model in the model pack."""
-    with session(json_):
-        raise ModelPackError(
-            "There is no dose model in this pack yet, so no dose can be predicted. A dose of your planning system "
-            "can be opened together with its CT."
-        )
+    """Predict the dose a plan of nine equispaced fields can give to the targets (AI draft, research use only)."""
+    with session(json_) as out:
+        if not out_file.name.lower().endswith((".nii.gz", ".nii", ".dcm")):
+            raise UsageError(f"--out {out_file}: name a NIfTI file (.nii.gz) or an RTDOSE file (.dcm).")
+        with open_subject(input_, out, series) as subject:
+            masks, notes = _structures(subject, structures)
+            possible = _possible_dose(subject, structures, notes)
+            made = dosing.run(subject.models, subject.volume, masks, possible_dose=possible, progress=out.progress)
+            # Whether this is a neck takes longer to find out than the dose; nothing is written before it is known.
+            subject.analyse().require_scope()
+            gray = made.dose_gy
+            if out_file.suffix.lower() == ".dcm":
+                write_rtdose(gray, subject.volume, out_file, version=made.provenance.version)
+            else:
+                write_nifti(gray, out_file)
+            figures = histograms.figures(
+                histograms.compute(gray, masks), prescription_gy=max(made.prescriptions.values())
+            )
+            payload = {
+                "file": str(out_file), "dvh_metrics": figures, "prescriptions": made.prescriptions,
+                "max_gy": round(float(gray.array.max()), 3), "model": made.provenance.model, "from_ct": made.from_ct,
+                "notes": list(made.notes), "seconds": round(made.seconds, 3), "notice": analysis.NOTICE,
+                "warnings": [*subject.warnings, *notes],
+            }  # fmt: skip
+            rows = [[n, k, f"{v:.2f}"] for n, values in figures.items() for k, v in values.items()]
+            out.emit(payload, lambda: out.table(["structure", "metric", "value"], rows))
 
 
 def _stored_series(case_id: str) -> dict[str, Any]:
@@ -198,15 +224,26 @@ def _stored_series(case_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _structures(subject: Subject, path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Masks of ``--structures`` on this CT, and warnings."""
+    frame = ""
+    if subject.app is not None and path.is_file():
+        frame = rt_objects.original_frame_uid(subject.app, subject.volume.frame_of_reference_uid, path)
+    return rt_objects.read_structures(path, subject.volume, frame)
+
+
 def _structure_names(subject: Subject, path: Path | None) -> tuple[list[str], list[str]]:
     """Names in ``--structures`` that lie on this CT, and warnings."""
     if path is None:
         return [], []
-    frame = ""
-    if subject.app is not None and path.is_file():
-        frame = rt_objects.original_frame_uid(subject.app, subject.volume.frame_of_reference_uid, path)
-    masks, notes = rt_objects.read_structures(path, subject.volume, frame)
+    masks, notes = _structures(subject, path)
     return list(masks), notes
+
+
+def _possible_dose(subject: Subject, folder: Path, notes: list[str]) -> Any:
+    """The mask of possible dose, where a folder of masks has one."""
+    file = folder / POSSIBLE_DOSE
+    return read_mask_file(file, subject.volume, notes) if file.is_file() else None
 
 
 def _print_series(out: Session, series: list[dict[str, Any]]) -> None:

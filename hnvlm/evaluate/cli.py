@@ -16,6 +16,7 @@ from hnvlm.report.request_facts import request_facts
 # evaluation -> models it needs
 EVALUATIONS = {
     "segmentation": ("segmenter",),
+    "dose": ("segmenter", "dose"),
     "zeroshot": ("segmenter", "text", "clip"),
     "retrieval": ("segmenter", "text", "clip"),
     "report": ("segmenter", "clip", "report"),

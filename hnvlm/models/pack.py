@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hnvlm.config import settings
-from hnvlm.errors import ScopeError, UsageError
+from hnvlm.errors import ModelPackError, ScopeError, UsageError
 from hnvlm.imaging.atlas import sample_neck
 from hnvlm.imaging.volume import Volume
 from hnvlm.models import edit
@@ -22,6 +22,7 @@ from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.detect import PEAK, Detection, detect
 from hnvlm.models.diffusion import PATCH, LesionDenoiser
+from hnvlm.models.dose import DosePredictor
 from hnvlm.models.facts import measured_findings
 from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of
 from hnvlm.models.neck import Neck, build_neck, judge_scope
@@ -32,6 +33,7 @@ from hnvlm.models.text_tower import TextReader, read_facts, token_features
 from hnvlm.types import (
     TARGET_NAMES,
     Counterfactual,
+    DosePrediction,
     Finding,
     Progress,
     Provenance,
@@ -98,6 +100,17 @@ class ModelPack:
         return load_weights(self.folder / "diffusion", LesionDenoiser(widths=tuple(config["widths"]))).to(  # type: ignore[return-value]
             memory_format=torch.channels_last_3d
         )
+
+    @cached_property
+    def dose_predictor(self) -> DosePredictor:
+        """Dose pipeline."""
+        folder = self.folder / "dose"
+        if not (folder / "model.safetensors").exists():
+            raise ModelPackError(
+                "There is no dose model in this pack yet, so no dose can be predicted (hnvlm train dose makes one). "
+                "A dose of your planning system can be opened together with its CT."
+            )
+        return DosePredictor(folder)
 
     def provenance(self, name: str, seed: int, **options: Any) -> Provenance:
         """Provenance of a result of model ``name``."""
@@ -351,6 +364,16 @@ class ModelPack:
         neck = sample_neck(seed)
         own = Segmentation(neck.masks, {}, Provenance("atlas", "1", "", seed), 0.0)
         return self.counterfactual(neck.volume, text, segmentation=own, seed=seed, progress=progress)
+
+    def dose(
+        self, volume: Volume, masks: Mapping[str, np.ndarray], *, prescriptions: Mapping[str, float] | None = None,
+        possible_dose: np.ndarray | None = None, use_ct: bool = True, progress: Progress = no_progress,
+    ) -> DosePrediction:  # fmt: skip
+        """Predict the achievable dose of nine equispaced fields."""
+        torch.set_num_threads(self.threads)
+        return self.dose_predictor(
+            volume, masks, prescriptions=prescriptions, possible_dose=possible_dose, use_ct=use_ct, progress=progress
+        )
 
     def cards(self) -> list[dict[str, Any]]:
         """Model cards with their measured numbers."""

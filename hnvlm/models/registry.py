@@ -12,6 +12,7 @@ PACK = {
     "text": "reading of typed requests and labels",
     "clip": "lesion detection, zero-shot labels and similar cases",
     "report": "report drafts",
+    "dose": "dose predictions",
     "diffusion": "counterfactuals",
     "judge": "the independent measurement of counterfactuals (evaluation only)",
 }

@@ -9,7 +9,7 @@ from typing import Any
 from hnvlm.config import settings
 from hnvlm.errors import UsageError
 
-TRAINERS = ("segmenter", "clip", "report", "diffusion", "judge")
+TRAINERS = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
 
 
 def train(

@@ -8,14 +8,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 import yaml
 
+from hnvlm import config
 from hnvlm.cli import app, inputs, learning
 from hnvlm.errors import ModelPackError
 from hnvlm.imaging import intake
 from hnvlm.imaging.write import write_nifti
+from hnvlm.models.pack import ModelPack
 from hnvlm.store import CaseStore
 
 COMMANDS = (
@@ -371,11 +374,54 @@ def test_an_accepted_series_is_needed(run, tmp_path, dicom):
     run("report", dicom, "--series", "1.2.3", "--json").refused("not_found")
 
 
-def test_dose_is_not_there_yet(run, nifti, tmp_path):
-    message = run("dose", nifti, "--structures", tmp_path, "--out", tmp_path / "d", "--json").refused("model_pack")
-    assert "no dose model in this pack yet" in message
-    run("train", "dose", "--data", tmp_path, "--json").refused("model_pack")
-    run("evaluate", "dose", "--data", tmp_path, "--json").refused("model_pack")
+@pytest.fixture
+def targets(tmp_path, phantom):
+    """A folder of masks as ``--structures`` takes it: a target, an organ, and where dose can be."""
+    folder = tmp_path / "masks"
+    arrays = {name: np.zeros(phantom.shape, np.uint8) for name in ("PTV70", "SpinalCord", "possible_dose_mask")}
+    arrays["PTV70"][2:6, 6:10, 8:12] = 1
+    arrays["SpinalCord"][:, 13:15, 11:13] = 1
+    arrays["possible_dose_mask"][1:7, 4:17, 5:20] = 1
+    for name, array in arrays.items():
+        write_nifti(phantom.with_array(array), folder / f"{name}.nii.gz")
+    return folder
+
+
+def test_dose_is_predicted_and_written(run, nifti, targets, phantom, tmp_path):
+    made = run("dose", nifti, "--structures", targets, "--out", tmp_path / "d.nii.gz", "--json").data
+    assert made["prescriptions"] == {"PTV_7000": 70.0}
+    assert set(made["dvh_metrics"]) == {"PTV_7000", "SpinalCord"}
+    assert made["dvh_metrics"]["PTV_7000"]["D95pct"] > made["dvh_metrics"]["SpinalCord"]["Dmean"]
+    assert made["seconds"] >= 0
+    assert "AI draft" in made["notice"]
+    written = read_array(made["file"])
+    assert written.shape == phantom.shape
+    assert made["max_gy"] == pytest.approx(float(written.max()), abs=0.01)
+    rtdose = run("dose", nifti, "--structures", targets, "--out", tmp_path / "d.dcm", "--json").data
+    assert pydicom.dcmread(rtdose["file"]).Modality == "RTDOSE"
+
+
+def test_dose_refusals(run, models, nifti, targets, tmp_path, monkeypatch):
+    run("dose", nifti, "--structures", targets, "--out", tmp_path / "d.txt", "--json").refused("usage", 2)
+    run("dose", nifti, "--structures", tmp_path / "none", "--out", tmp_path / "d.nii.gz", "--json").refused(
+        "unreadable"
+    )
+    models.in_scope = False
+    run("dose", nifti, "--structures", targets, "--out", tmp_path / "e.nii.gz", "--json").refused("out_of_scope")
+    assert not (tmp_path / "e.nii.gz").exists()
+    (targets / "PTV70.nii.gz").unlink()
+    message = run("dose", nifti, "--structures", targets, "--out", tmp_path / "d.nii.gz", "--json").refused("no_target")
+    assert "PTV_7000" in message
+
+
+def test_a_pack_without_dose_model_says_so(run, nifti, targets, tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "load_models", lambda: ModelPack(tmp_path / "models", 1))
+    command = ("dose", nifti, "--structures", targets, "--out", tmp_path / "d.nii.gz", "--json")
+    assert "no dose model in this pack yet" in run(*command).refused("model_pack")
+    monkeypatch.setenv("HNVLM_ASSETS_DIR", str(tmp_path / "assets"))
+    config.settings.cache_clear()
+    assert "dose" in run("evaluate", "dose", "--data", targets, "--json").refused("model_pack")
+    run("train", "dose", "--data", tmp_path, "--json").refused("input_refused")
 
 
 def test_a_missing_model_pack_is_refused(run, nifti, monkeypatch):

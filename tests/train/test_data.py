@@ -33,7 +33,7 @@ def test_training_never_sees_the_validation_folder(data, monkeypatch):
             training_folders(path)
 
 
-@pytest.mark.parametrize("name", ["segmenter", "judge"])
+@pytest.mark.parametrize("name", ["segmenter", "dose", "judge"])
 def test_trainers_refuse_the_validation_folder_and_write_nothing(data, tmp_path, name):
     with pytest.raises(InputRefusedError, match="validation folder"):
         cli.train(name, data / "validation", out=tmp_path / "models", work=tmp_path / "runs", threads=1)
@@ -41,8 +41,8 @@ def test_trainers_refuse_the_validation_folder_and_write_nothing(data, tmp_path,
 
 
 def test_an_unknown_trainer_is_refused(data):
-    with pytest.raises(UsageError, match=r"no trainer 'dose'.*segmenter"):
-        cli.train("dose", data)
+    with pytest.raises(UsageError, match=r"no trainer 'fluence'.*segmenter"):
+        cli.train("fluence", data)
 
 
 def test_a_folder_without_patients_is_refused(tmp_path):

@@ -316,6 +316,6 @@ def test_tilt_and_uneven_spacing_are_named(serve, browser, shared_dir: Path, tmp
 
 def require_pack(models: str) -> None:
     if models == "pack":
-        absent = [m for m in missing_models(PROJECT_DIR / "assets" / "models") if m != "judge"]
+        absent = [m for m in missing_models(PROJECT_DIR / "assets" / "models") if m not in ("judge", "dose")]
         if absent:
             pytest.skip(f"the model pack lacks {', '.join(absent)}")

@@ -1,0 +1,232 @@
+"""Train the dose network: the delivered plans' dose from structures, field geometry and (mostly) the CT."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.dose_scores import dose_score, dvh_errors, dvh_score, read_dose_case
+from hnvlm.evaluate.dose_trees import inputs_crop, inputs_of
+from hnvlm.models.checkpoint import save_model
+from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, flip_input, network_input, predict
+from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
+from hnvlm.train.data import BIT, FLIP
+from hnvlm.train.loop import LoopOptions, log, train_loop
+
+WIDTHS = (32, 64, 128, 192)
+# Steps of the stored dose: 0.01 Gy is far below what the scores show.
+STEP_GY = 0.01
+# Without a CT the network must know what it does, so it often sees none.
+CT_DROPOUT = 0.25
+# Weight of the structures' sorted doses (what a DVH is made of) beside the voxels' own.
+DVH_WEIGHT = 0.25
+# Iterations of the search for the nearest deliverable dose.
+ITERATIONS = 20
+MIRROR_BIT = [BIT[FLIP.get(name, name)] for name in BIT]
+
+
+@dataclass(frozen=True)
+class DosePatient:
+    """One patient as the network sees it.
+
+    Attributes:
+        channels: float16 (len(CHANNELS), z, y, x).
+        dose: float32 Gy (z, y, x).
+        labels: uint16 (z, y, x), one bit a structure (``BIT``).
+        hu: int16 (z, y, x), or None.
+    """
+
+    channels: np.ndarray
+    dose: np.ndarray
+    labels: np.ndarray
+    hu: np.ndarray | None
+
+
+def dose_folders(data: Path) -> list[Path]:
+    """Case folders to train on: ``train/`` and ``without_ct/train/`` of ``data`` (or ``data`` itself), with a dose.
+
+    Raises:
+        InputRefusedError: ``data`` is a validation folder, or no patient in it has a dose.
+    """
+    data = Path(data)
+    if data.resolve().name == "validation":
+        raise InputRefusedError(f"{data} is the validation folder; models are never trained on it. Give its parent.")
+    roots = [data / "train", data / "without_ct" / "train"] if (data / "train").is_dir() else [data]
+    folders = sorted((p.parent for root in roots for p in root.glob("*/dose.nii.gz")), key=lambda p: p.name)
+    if not folders:
+        raise InputRefusedError(f"{data} holds no patient folder with a dose.nii.gz; see the case-folder layout.")
+    return folders
+
+
+def cached_file(folder: Path, cache: Path) -> Path:
+    """File of a prepared patient; it is computed once."""
+    key = hashlib.sha256(f"v1|{CHANNELS}|{folder.resolve()}".encode()).hexdigest()[:12]
+    path = cache / f"dose-{folder.name}-{key}.npz"
+    if not path.exists():
+        case = read_dose_case(folder)
+        inputs = inputs_of(case)
+        labels = np.zeros(case.possible.shape, np.uint16)
+        for name, mask in case.masks.items():
+            labels |= mask.astype(np.uint16) << BIT[name]
+        arrays = {
+            "channels": inputs.channels.astype(np.float16),
+            "dose": np.rint(inputs_crop(inputs, case.dose.array) / STEP_GY).astype(np.uint16),
+            "labels": inputs_crop(inputs, labels),
+        }
+        if case.ct is not None:
+            arrays["hu"] = inputs_crop(inputs, case.ct.array)
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez(temporary, **arrays)
+        temporary.replace(path)
+    return path
+
+
+def load_patient(path: Path) -> DosePatient:
+    """Read a prepared patient (10 to 40 MB, so patients are read at each step and not kept)."""
+    with np.load(path) as z:
+        hu = z.get("hu")
+        return DosePatient(z["channels"], z["dose"] * np.float32(STEP_GY), z["labels"], hu)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A whole patient, padded and perhaps mirrored: (1, C, Z, Y, X), (1, Z, Y, X), (Z, Y, X) bool and labels."""
+
+    x: Tensor
+    dose: Tensor
+    body: Tensor
+    labels: Tensor
+
+
+def sample(patient: DosePatient, rng: np.random.Generator, multiple: int) -> Sample:
+    """Augment: where the patient lies on the network's folded grid, left-right mirror, no CT at times.
+
+    Sizes and angles stay as they are: the fields' physics does not scale, and they do not turn with the patient.
+    """
+    offset = rng.integers(0, multiple, 3)
+    hu = None if rng.random() < CT_DROPOUT else patient.hu
+    x, place = network_input(patient.channels.astype(np.float32), hu, multiple, offset)
+    dose = torch.zeros(x.shape[2:])
+    labels = torch.zeros(x.shape[2:], dtype=torch.int32)
+    dose[place] = torch.from_numpy(patient.dose)
+    labels[place] = torch.from_numpy(patient.labels.astype(np.int32))
+    if rng.random() < 0.5:
+        x, dose = flip_input(x), dose.flip(-1)
+        flipped = labels.flip(-1)
+        labels = torch.zeros_like(flipped)
+        for bit, mirror in enumerate(MIRROR_BIT):
+            labels |= ((flipped >> bit) & 1) << mirror
+    body = x[0, CHANNELS.index("body")] > 0.5
+    return Sample(x, dose[None], body, labels)
+
+
+def dose_loss(predicted: Tensor, s: Sample) -> tuple[Tensor, dict[str, float]]:
+    """Mean absolute error over the body, and of the sorted doses of each structure, in units of 10 Gy.
+
+    Args:
+        predicted: (1, Z, Y, X) Gy.
+    """
+    error = (predicted - s.dose).abs()[0][s.body].mean()
+    sorted_errors = []
+    for bit in BIT.values():
+        inside = ((s.labels >> bit) & 1).bool() & s.body
+        if inside.any():
+            guess, true = predicted[0][inside].sort().values, s.dose[0][inside].sort().values
+            sorted_errors.append((guess - true).abs().mean())
+    dvh = torch.stack(sorted_errors).mean() if sorted_errors else error * 0
+    return (error + DVH_WEIGHT * dvh) / 10.0, {"gray": float(error.detach()), "dvh": float(dvh.detach())}
+
+
+def train(
+    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 20000, batch: int = 1, threads: int = 2,
+    learning_rate: float = 1e-3, hold_out: int = 6, evaluate_every: int = 1000,
+) -> dict[str, Any]:  # fmt: skip
+    """Train on ``data`` (never on a folder named validation) and write the model folder ``out``.
+
+    Args:
+        steps: Optimiser steps; each sees ``batch`` whole patients.
+        hold_out: Training patients that are not trained on: they show progress and set how much of the answer is
+            drawn to the nearest deliverable dose.
+
+    Returns:
+        ``checkpoint`` (path of the model folder) and ``metrics``.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    folders = dose_folders(data)
+    log(f"dose: {len(folders)} patients, {steps} steps")
+    files = []
+    for k, folder in enumerate(folders):
+        files.append(cached_file(folder, work / "cache"))
+        if (k + 1) % 20 == 0:
+            log(f"prepared {k + 1}/{len(folders)}")
+    with_ct = [f for f in folders if (f / "ct.nii.gz").exists()]
+    order = np.random.default_rng(7).permutation(len(with_ct))
+    held = [with_ct[i] for i in order[: min(hold_out, len(with_ct) - 1)]] if hold_out else []
+    learned = [file for folder, file in zip(folders, files, strict=True) if folder not in held]
+    network = DoseNetwork(IN_CHANNELS, WIDTHS).to(memory_format=torch.channels_last_3d)
+
+    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([3, step])
+        losses, numbers = [], []
+        # Patients differ in size, so a batch is a sum of single ones.
+        for _ in range(batch):
+            s = sample(load_patient(learned[int(rng.integers(len(learned)))]), rng, network.multiple)
+            with torch.autocast("cpu", torch.bfloat16):
+                share = network(s.x.contiguous(memory_format=torch.channels_last_3d))
+            loss, told = dose_loss(share.float() * HIGHEST_GY, s)
+            losses.append(loss)
+            numbers.append(told)
+        return torch.stack(losses).mean(), {k: float(np.mean([n[k] for n in numbers])) for k in numbers[0]}
+
+    def evaluate(trained: nn.Module) -> dict[str, float]:
+        return score_held(trained, held, flip=False, deliverable=(0.0, 0.5))
+
+    checkpoint = work / "dose.pt"
+    trained = train_loop(
+        network, loss_of_step, LoopOptions(steps=steps, learning_rate=learning_rate), checkpoint, resume=resume,
+        evaluate=evaluate if held else None, evaluate_every=evaluate_every,
+    )  # fmt: skip
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    scores = score_held(trained, held, flip=True, deliverable=shares) if held else {}
+    best = min(shares, key=lambda s: scores[f"dose_{s:g}"] + scores[f"dvh_{s:g}"]) if held else 0.5
+    config = {
+        "name": "dose", "version": "1", "architecture": "DoseNetwork", "widths": list(WIDTHS),
+        "channels": list(CHANNELS), "flip": True, "deliverable": best, "iterations": ITERATIONS,
+        "train_patients": len(learned),
+        "held_out": [f.name for f in held], "held_out_scores": scores, "steps": steps, "batch": batch,
+    }  # fmt: skip
+    save_model(out, trained, config)
+    return {
+        "checkpoint": str(out),
+        "metrics": {"train_patients": len(learned), "steps": steps, "deliverable": best, **scores},
+    }
+
+
+def score_held(
+    network: nn.Module, folders: list[Path], *, flip: bool, deliverable: tuple[float, ...]
+) -> dict[str, float]:
+    """Challenge scores (Gy) of held-out training patients: ``dose_<share>`` and ``dvh_<share>`` of each share."""
+    doses: dict[float, list[float]] = {s: [] for s in deliverable}
+    errors: dict[float, list[dict[str, float]]] = {s: [] for s in deliverable}
+    for folder in folders:
+        case = read_dose_case(folder)
+        inputs = inputs_of(case)
+        hu = None if case.ct is None else inputs_crop(inputs, case.ct.array)
+        own = predict(network, inputs, hu, flip=flip, deliverable=0.0, iterations=0)
+        nearest = np.zeros_like(own)
+        nearest[inputs.body.array] = inputs.fields.nearest_deliverable(own[inputs.body.array], ITERATIONS)
+        for share in deliverable:
+            dose = inputs.window.undo((1 - share) * own + share * nearest)
+            doses[share].append(dose_score(case.dose.array, dose, case.possible))
+            errors[share].append(dvh_errors(case, dose))
+    scores = {f"dose_{s:g}": round(float(np.mean(doses[s])), 4) for s in deliverable}
+    return scores | {f"dvh_{s:g}": round(dvh_score(errors[s]), 4) for s in deliverable}
