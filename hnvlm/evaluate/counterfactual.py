@@ -21,7 +21,7 @@ from hnvlm.imaging.anatomy import LEVEL_BOX
 from hnvlm.imaging.lesions import Lesion, LesionSpec, apply, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import GRID_MM, cut
-from hnvlm.models.detect import Detection
+from hnvlm.models.detect import Detection, evidence
 from hnvlm.models.facts import lesion_finding
 from hnvlm.models.judge import Judge
 from hnvlm.models.neck import Neck
@@ -178,7 +178,7 @@ def judge_removal(
     left = float((after.max(0)[zone] > 0.5).sum()) / max(1.0, float((before.max(0)[zone] > 0.5).sum()))
     whole = np.abs(lesion.delta).sum()
     rest = np.abs(result.volume.array[lesion.slices].astype(np.float32) - ct.array[lesion.slices]).sum()
-    seen = bool((before.max(0)[zone] >= judge.threshold).any())
+    seen = bool(max(evidence(m)[zone].max(initial=0.0) for m in before) >= judge.threshold)
     rows["removal"].append(
         {
             "seen": seen,

@@ -13,6 +13,7 @@ import torch
 from hnvlm.evaluate.cases import Case, lesion_cases
 from hnvlm.evaluate.common import auroc, log, median, share
 from hnvlm.imaging.lesions import Lesion
+from hnvlm.models.detect import evidence
 from hnvlm.models.facts import lesion_finding, measured_findings
 from hnvlm.models.neck import Neck
 from hnvlm.models.pack import ModelPack
@@ -59,19 +60,20 @@ class Presence:
     def add(self, case: Case, denials: list[tuple[str, float]], probability: np.ndarray, neck: Neck) -> None:
         """One CT: denial probabilities of the report's lines and the encoder's lesion maps (3, 64, 64, 64)."""
         self.report.append(presence_score(denials))
-        self.detector.append(float(probability[:2].max()))
+        seen = np.maximum(evidence(probability[0]), evidence(probability[1]))
+        self.detector.append(float(seen.max()))
         self.truth.append(bool(case.lesions))
         self.size_mm.append(max((x.spec.size_mm for x in case.lesions), default=0.0))
         named = {line_of(x) for x in case.lesions}
         self.lines += [(1.0 - p, line in named) for line, p in denials]
         target = case.masks.get("PTV_7000")
         if not case.lesions and target is not None:
-            self._real_target(case, target, probability, neck)
+            self._real_target(case, target, seen, neck)
 
-    def _real_target(self, case: Case, target: np.ndarray, probability: np.ndarray, neck: Neck) -> None:
+    def _real_target(self, case: Case, target: np.ndarray, seen: np.ndarray, neck: Neck) -> None:
         """Whether the highest peak of the patient's own CT lies in the clinic's high-dose target (real disease)."""
         tissue = np.argwhere((neck.crop > -100) & (neck.crop < 200)) + neck.start
-        peak = np.array(np.unravel_index(int(probability[:2].max(0).argmax()), neck.crop.shape)) + neck.start
+        peak = np.array(np.unravel_index(int(seen.argmax()), neck.crop.shape)) + neck.start
 
         def inside(index: np.ndarray) -> np.ndarray:
             at = np.rint(case.ct.mm_to_index(neck.working.index_to_mm(index))).astype(int)

@@ -26,6 +26,8 @@ CENTRE_OFFSET_MM = (96.0, 125.0, 96.0)
 TOKENS_PER_AXIS = 8
 # Lesion maps lie between 0 and 1 and are nearly always 0; scaled up they count as much as a feature.
 MAP_SCALE = 4.0
+# Voxels over which evidence is averaged, as in ``hnvlm.models.detect``.
+EVIDENCE = 3
 MAPS = 2 * len(LESION_CHANNELS)
 # A feature that is nearly always 0 may lie many spreads away where a lesion is.
 LARGEST_FEATURE = 8.0
@@ -66,12 +68,13 @@ class CTEncoder(nn.Module):
 
         Returns:
             logits (B, structures + 3, 64, 64, 64) and tokens (B, 512, token_width); the last channels of a token are
-            four times the greatest and the mean lesion probability of its cell.
+            four times the greatest evidence and the mean probability of a lesion in its cell.
         """
         logits, features = self._look(hu)
         lesions = logits[:, self.n_structures :].sigmoid()
         size = CROP // TOKENS_PER_AXIS
-        maps = torch.cat([F.max_pool3d(lesions, size), F.avg_pool3d(lesions, size)], dim=1)
+        evidence = F.avg_pool3d(lesions, EVIDENCE, stride=1, padding=EVIDENCE // 2)
+        maps = torch.cat([F.max_pool3d(evidence, size), F.avg_pool3d(lesions, size)], dim=1)
         standard = ((features - self.feature_mean) / self.feature_spread).clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
         return logits, torch.cat([standard, MAP_SCALE * maps.flatten(2).transpose(1, 2)], dim=-1)
 

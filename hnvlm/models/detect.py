@@ -17,6 +17,8 @@ from hnvlm.types import Finding
 PEAK = 0.5
 EDGE = 0.4
 SMALLEST_ML = 0.25
+# Voxels (3 mm) over which evidence is averaged: a lesion is wider than a false alarm.
+EVIDENCE = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,7 @@ class Detection:
     Attributes:
         kind: ``node``, ``mass`` or ``airway``.
         mask: bool (64, 64, 64) on the crop.
-        score: Peak probability.
+        score: Greatest evidence (``evidence``).
         centre_mm: LPS (z, y, x).
         size_mm: Greatest dimension.
     """
@@ -78,6 +80,11 @@ def greatest_dimension(mask: np.ndarray, spacing_mm: tuple[float, float, float] 
     return float(pdist(points).max() + np.mean(spacing_mm) * 0.5)
 
 
+def evidence(probability: np.ndarray) -> np.ndarray:
+    """Mean lesion probability of the 9 mm cube around every voxel, of one map (Z, Y, X)."""
+    return ndimage.uniform_filter(np.asarray(probability, np.float32), EVIDENCE, mode="constant")
+
+
 def detect(
     probability: np.ndarray, crop: np.ndarray, start: np.ndarray, anatomy: Anatomy, *, peak: float = PEAK
 ) -> list[Detection]:
@@ -86,14 +93,14 @@ def detect(
     Args:
         probability: (3, 64, 64, 64) in the order of LESION_CHANNELS.
         crop: HU of the crop. start: Its first voxel on the working grid.
-        peak: A component counts when its highest probability reaches this.
+        peak: A component counts when its greatest evidence reaches this.
     """
     found: list[Detection] = []
     for kind, p in zip(LESION_CHANNELS, probability, strict=True):
         labels, n = ndimage.label(p > min(EDGE, peak * 0.8))
         if not n:
             continue
-        peaks = ndimage.maximum(p, labels, range(1, n + 1))
+        peaks = ndimage.maximum(evidence(p), labels, range(1, n + 1))
         for k, score in enumerate(peaks, start=1):
             mask = labels == k
             if score < peak or mask.sum() * GRID_MM**3 / 1000 < SMALLEST_ML:

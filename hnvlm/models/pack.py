@@ -45,10 +45,6 @@ from hnvlm.types import (
 
 # A lesion is drawn with its texture, step by step; a removal asks for the likeliest tissue, which few steps give.
 DIFFUSION_STEPS = {"add": 12, "remove": 2}
-# A removal names its lesion, so a weaker detection at that place is believed.
-REMOVE_PEAK = 0.6
-# "No mass" is a statement about the whole neck: only what is surely a lesion is taken away.
-CLEAR_PEAK = 0.98
 
 
 class ModelPack:
@@ -156,10 +152,19 @@ class ModelPack:
         with torch.inference_mode():
             return self.reader(features, mask).clone()
 
+    def threshold(self, question: str) -> float:
+        """Evidence from which the encoder's answer is yes, set on training patients it did not train on.
+
+        Args:
+            question: ``threshold``: is this a finding? ``place_threshold``: is a lesion named at a place there?
+                ``clear_threshold``: is it surely a lesion (higher than anything in a lesion-free neck)?
+        """
+        return float(read_config(self.folder / "clip").get("kept_aside", {}).get(question, PEAK))
+
     @cached_property
     def detection_peak(self) -> float:
-        """Probability from which a peak of the lesion maps is called a finding (set with the encoder's weights)."""
-        return float(read_config(self.folder / "clip").get("detection_peak", PEAK))
+        """Evidence from which a peak of the lesion maps is called a finding."""
+        return self.threshold("threshold")
 
     def detections(self, neck: Neck, *, peak: float | None = None) -> list[Detection]:
         """Lesions the encoder's dense maps show, from the encoder's own threshold or another one."""
@@ -273,7 +278,8 @@ class ModelPack:
         progress(0.02, "Reading the request")
         neck = self.neck(volume, segmentation)
         requests = self.understand(text)
-        before = self.detections(neck, peak=REMOVE_PEAK)
+        # A removal names its lesion, so weaker evidence at that place is believed.
+        before = self.detections(neck, peak=min(self.detection_peak, self.threshold("place_threshold")))
         working = neck.working.array.copy()
         pieces = []
         rng = np.random.default_rng(seed)
@@ -328,8 +334,10 @@ class ModelPack:
     ) -> list[Layout]:
         if request["op"] == "add":
             return [lay_out_addition(request, neck, rng)]
-        sure = [d for d in before if d.score >= (CLEAR_PEAK if request["op"] == "none" else REMOVE_PEAK)]
-        return lay_out_removals(request, sure, neck)
+        if request["op"] == "none":
+            # "No mass" is a statement about the whole neck: only what is surely a lesion is taken away.
+            before = [d for d in before if d.score >= self.threshold("clear_threshold")]
+        return lay_out_removals(request, before, neck)
 
     def _text_match(
         self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck, edits: int

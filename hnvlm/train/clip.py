@@ -256,7 +256,6 @@ def train(
         "batch": batch,
         "align_steps": align_steps,
         "pool": pool_size,
-        "detection_peak": detector["threshold"],
         "kept_aside": detector,
     }
     save_model(out, network, config)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from hnvlm.evaluate.common import auroc
 from hnvlm.models.ct_encoder import CROP, GRID_MM
+from hnvlm.models.detect import evidence
 from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, network_inputs
 from hnvlm.models.unet import FOLD
 from hnvlm.train.bank import BankPatient
@@ -226,7 +227,7 @@ def kept_aside(banks: list[BankPatient]) -> tuple[list[BankPatient], list[BankPa
 
 @dataclass
 class Scores:
-    """Node and mass probabilities on patients kept aside.
+    """Evidence of a node or mass on patients kept aside.
 
     Attributes:
         neck: Highest in each neck. lesioned: Whether it holds an inserted lesion.
@@ -239,16 +240,24 @@ class Scores:
     there: list[bool] = field(default_factory=list)
 
 
+def seen_in(network: LesionNet, hu: np.ndarray) -> np.ndarray:
+    """Evidence of a node or mass (64, 64, 64) in a crop."""
+    node, mass, _ = lesion_maps(network, network_inputs(torch.from_numpy(hu)[None]))[0]
+    return np.maximum(evidence(node), evidence(mass))
+
+
 def presence_scores(network: LesionNet, banks: list[BankPatient]) -> Scores:
     """Look at every kept-aside neck without a lesion and with each of some."""
     out = Scores()
     for k, bank in enumerate(banks):
         rng = np.random.default_rng([THRESHOLD_SEED, k])
         wanted = [b for b in bank.lesions if b.spec.kind != "airway"]
+        if not wanted:
+            continue  # the neck is not where its landmarks say
         chosen = [wanted[int(i)] for i in rng.permutation(len(wanted))[:CROPS_PER_KEPT]]
         samples = [compose(bank, rng, augment=False, lesions=x) for x in ([], *[[c] for c in chosen])]
         with torch.inference_mode():
-            maps = [lesion_maps(network, network_inputs(torch.from_numpy(s.hu)[None]))[0][:2].max(0) for s in samples]
+            maps = [seen_in(network, s.hu) for s in samples]
         for sample, m in zip(samples, maps, strict=True):
             out.neck.append(float(m.max()))
             out.lesioned.append(bool(sample.lesions))
@@ -271,7 +280,8 @@ def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, 
     """How well nodes and masses are seen on the patients kept aside, in a neck and at a given place.
 
     Returns:
-        AUROC and the threshold with the greatest sensitivity + specificity, for both questions; number of necks.
+        AUROC and the threshold with the greatest sensitivity + specificity, for both questions; the highest evidence in
+        a lesion-free neck (``clear_threshold``); number of necks.
     """
     s = presence_scores(network, kept_aside(banks)[1])
     return {
@@ -279,6 +289,7 @@ def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, 
         "threshold": best_threshold(s.neck, s.lesioned),
         "place_auroc": round(auroc(s.place, s.there), 4),
         "place_threshold": best_threshold(s.place, s.there),
+        "clear_threshold": max(x for x, lesioned in zip(s.neck, s.lesioned, strict=True) if not lesioned),
         "crops": len(s.neck),
     }
 

@@ -8,7 +8,7 @@ from imaging.neck_phantom import anatomy, at, phantom
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import neck_crop
-from hnvlm.models.detect import Detection, detect, greatest_dimension, locate
+from hnvlm.models.detect import Detection, detect, evidence, greatest_dimension, locate
 
 INDEX = np.indices((64, 64, 64)).astype(float)
 
@@ -99,6 +99,18 @@ def test_most_certain_first_and_what_is_too_weak_or_too_small(neck):
     assert [round(d.score, 2) for d in detect(p, crop, start, built, peak=0.9)] == [0.95]
     assert len(detect(p, crop, start, built, peak=0.4)) == 3
     assert detect(maps(), crop, start, built) == []
+
+
+def test_a_single_bright_voxel_is_weak_evidence_by_hand():
+    p = np.zeros((6, 7, 8), np.float32)
+    p[2, 3, 4] = 0.81
+    p[2, 3, 5] = 0.27
+    got = evidence(p)
+    assert got[2, 3, 4] == pytest.approx((0.81 + 0.27) / 27)
+    assert got[1, 2, 3] == pytest.approx(0.81 / 27)
+    assert got[2, 3, 6] == pytest.approx(0.27 / 27)
+    assert got[2, 3, 7] == 0
+    np.testing.assert_allclose(evidence(np.full((5, 5, 5), 0.6))[2, 2, 2], 0.6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
