@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from imaging.dose_phantom import ORIGIN, SHAPE, SPACING, dose_phantom
+from scipy import ndimage
 
 from hnvlm.errors import InputRefusedError, ModelPackError
 from hnvlm.imaging.volume import Volume
@@ -176,7 +177,8 @@ def test_means_of_blocks_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("shape", "spacing"), [((30, 50, 61), (3.0, 1.0, 0.9)), ((12, 17, 40), (5.0, 4.0, 1.9)), ((70, 30, 33), (1.0, 2.1, 2.7))]
+    ("shape", "spacing"),
+    [((30, 50, 61), (3.0, 1.0, 0.9)), ((12, 17, 40), (5.0, 4.0, 1.9)), ((70, 30, 33), (1.0, 2.1, 2.7))],
 )  # fmt: skip
 def test_masks_keep_their_place_on_the_working_grid(shape, spacing):
     volume = Volume(np.zeros(shape, np.int16), spacing, (-7.0, 3.0, 50.0))
@@ -291,7 +293,8 @@ def test_a_fine_ct_without_mask_of_possible_dose(folder):
     fine = {n: m.repeat(4, 1).repeat(4, 2) for n, m in (masks | {"body": body}).items()}
     spacing = (3.0, 4.5 / 4, 1.0)
     volume = Volume(ct.array.repeat(4, 1).repeat(4, 2), spacing, (-12.0, 7.0, -61.0))
-    outside = ~fine.pop("body")
+    # Blocks of three pixels do not end where the body ends, so its border may move by a pixel or two.
+    outside = ~ndimage.binary_dilation(fine.pop("body"), iterations=2)
     made = DosePredictor(folder)(volume, fine)
     assert made.dose_gy.same_grid(volume)
     assert made.dose_gy.array.max() > 1
