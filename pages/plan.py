@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import CaseRecord, ResultRecord, availability, context, documents, dumps, planning
-from hnvlm.ui import casebar, clinical_form, jobs, plan_view, state
+from hnvlm.services import CaseRecord, ResultRecord, availability, context, planning
+from hnvlm.ui import casebar, clinical_form, dose_view, jobs, plan_exports, plan_view, state
 from hnvlm.ui.document import Document
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
 
-HEIGHT = 676
+HEIGHT = 634
+FORM, DOSE = "Form and plan", "Dose"
 
 
 def main() -> None:
     app = context.app()
     case = casebar.require(app, "This page drafts a treatment plan from the findings and a clinical form.")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        view = st.segmented_control(
+            "View", [FORM, DOSE], default=st.session_state.get("_plan_view", FORM), required=True, key="plan-view",
+            label_visibility="collapsed",
+        )  # fmt: skip
+        st.session_state["_plan_view"] = view
+        with guard():
+            plan_exports.popover(app, case, planning.latest(app, case.id))
+    jobs.panel(app, case.id, ["export"])
+    if view == DOSE:
+        dose_view.show(app, case, HEIGHT)
+        return
     left, right = st.columns([2, 3], gap="small")
     with left, st.container(height=HEIGHT, key="form"), guard():
         st.subheader("Clinical form")
@@ -35,8 +48,6 @@ def plan_side(app, case: CaseRecord) -> None:
             disabled=bool(reason) or busy or not in_scope, help="Writes a new version; earlier ones stay.",
             on_click=handled(draft), args=(app, case.id),
         )  # fmt: skip
-        if versions:
-            exports(versions[-1])
     if reason:
         st.caption(reason)
     jobs.panel(app, case.id, ["plan"])
@@ -52,14 +63,6 @@ def plan_side(app, case: CaseRecord) -> None:
         plan_view.show(versions[-1].payload)
     with text, guard():
         show_document(app, Document("plan", versions, save(app, case.id), sign(app)))
-
-
-def exports(result: ResultRecord) -> None:
-    name = f"{result.case_id}-plan-v{result.version}"
-    st.download_button("Text", documents.as_text(result), f"{name}.txt", "text/plain", key="plan-as-text",
-                       icon=":material/download:", on_click="ignore", help="Plan as a text file")  # fmt: skip
-    st.download_button("JSON", dumps(result.payload), f"{name}.json", "application/json", key="plan-as-json",
-                       icon=":material/download:", on_click="ignore", help="Plan as JSON")  # fmt: skip
 
 
 def save(app, case_id: str):

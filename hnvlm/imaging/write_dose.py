@@ -17,6 +17,7 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, content_uid, ct_headers, fill_study, new_dataset
 
 PREDICTED_TEXT = f"{AI_DRAFT}: dose PREDICTED by a model, not calculated from beams; not for treatment"
+_COMMENT = {True: f"{AI_DRAFT}: PREDICTED, not calculated", False: "imported dose on the CT's grid, research use only"}
 _LEVELS = 65535  # of 16 bit: 75 Gy in steps of about 0.001 Gy
 
 
@@ -80,7 +81,8 @@ def _describe(ds: Dataset, predicted: bool, note: str, version: str) -> None:
     """Say what the dose is in every place a planning system may show."""
     text = PREDICTED_TEXT if predicted else "Dose of the clinic, resampled to the grid of the CT; research use only"
     ds.SeriesDescription = (f"{AI_DRAFT}: PREDICTED DOSE" if predicted else "Imported dose, research use only")[:64]
-    ds.DoseComment = ". ".join(t for t in (text, note) if t)[:1024]
+    ds.DoseComment = _COMMENT[predicted]  # at most 64 characters; the whole goes into the image comment
+    ds.ImageComments = ". ".join(t for t in (text, note) if t)[:10240]
     ds.SoftwareVersions = version
     ds.ApprovalStatus = "UNAPPROVED"
     ds.InstanceNumber = 1

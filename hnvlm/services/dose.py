@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ STEP_GY = 0.01
 KEPT_WHAT_IFS = 8
 # A dose distribution scaled further than this says nothing about a plan made for the new prescription.
 SCALE_RANGE = (0.7, 1.2)
+_ORGAN_ORDER = ("SpinalCord", "Brainstem", "Parotid_L", "Parotid_R", "Parotids", "Larynx", "Esophagus", "Bone_Mandible")
 _LEVEL = re.compile(r"PTV_(\d{4})")
 
 
@@ -121,13 +122,34 @@ def structures(app: App, case_id: str) -> DoseStructures:
         for name, mask in app.store.load_masks(result).items():
             if name not in masks and not (own_targets and is_target(name)) and mask.any():
                 masks[name], source[name] = mask, who
-    return DoseStructures(masks, source, tuple(version))
+    return DoseStructures({name: masks[name] for name in in_order(masks)}, source, tuple(version))
 
 
 def structures_version(app: App, case_id: str) -> tuple[int, ...]:
     """Return what ``DoseStructures.version`` would be, without loading any mask."""
     found = (app.store.latest_result(case_id, kind) for kind in ("structures", "segmentation"))
     return tuple(r.id for r in found if r is not None)
+
+
+def structure_names(app: App, case_id: str) -> list[str]:
+    """Return the names that ``structures`` would return for targets and organs, without loading any mask."""
+    names: dict[str, None] = {}
+    for kind in ("structures", "segmentation"):
+        result = app.store.latest_result(case_id, kind)
+        if result is not None:
+            own_targets = any(is_target(n) for n in names)
+            stored = app.store.arrays.mask_names(result.arrays["masks"])
+            names |= dict.fromkeys(n for n in stored if not (own_targets and is_target(n)))
+    return in_order(names)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names as planners list them: targets from the highest dose, then organs, serial ones first."""
+    names = list(names)
+    levels = list(prescriptions(names))
+    targets = levels + sorted(n for n in names if is_target(n) and n not in levels)
+    organs = [n for n in _ORGAN_ORDER if n in names]
+    return [*targets, *organs, *sorted(n for n in names if n not in targets and n not in organs)]
 
 
 def is_target(name: str) -> bool:

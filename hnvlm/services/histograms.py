@@ -12,6 +12,7 @@ from hnvlm.imaging.dvh import Dvh, dose_volume, is_metric
 from hnvlm.plan import Constraint, alpha_beta, build_constraints, eqd2_of_total, evaluate, needed_metrics
 from hnvlm.plan.kb import load_kb
 from hnvlm.services import constraint_templates, dose
+from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.dose import DoseStructures
 from hnvlm.store import ResultRecord
@@ -69,7 +70,7 @@ def compute(volume: Any, masks: Mapping[str, Any]) -> dict[str, Dvh]:
     masks = dict(masks)
     if {"Parotid_L", "Parotid_R"} <= set(masks) and "Parotids" not in masks:
         masks["Parotids"] = masks["Parotid_L"] | masks["Parotid_R"]
-    made = {name: dose_volume(volume, mask) for name, mask in masks.items()}
+    made = {name: dose_volume(volume, masks[name]) for name in dose.in_order(masks)}
     return {name: dvh.compact() for name, dvh in made.items() if dvh is not None}
 
 
@@ -139,3 +140,14 @@ def table(judged: Judged, fractions: int | None) -> list[dict[str, Any]]:
             row["eqd2_mean"] = dvh.mapped_eqd2(fractions, ratio.gy).mean_gy
         out.append(row)
     return out
+
+
+def csv_text(app: App, result: ResultRecord, step_gy: float = 0.1) -> str:
+    """Return the DVHs of a dose as CSV: dose in Gy, then the volume of each structure in percent."""
+    curves = histograms(app, result)
+    end = max((dvh.max_gy for dvh in curves.values()), default=0.0)
+    columns = {f"{name} (% of {dvh.volume_cc:.3f} cc)": dvh.curve(step_gy, end) for name, dvh in curves.items()}
+    lines = [f"# {NOTICE}; {dose.label(result)}; case {result.case_id}", ",".join(["Dose (Gy)", *columns])]
+    for n, gy in enumerate(next(iter(columns.values()))[0] if columns else ()):
+        lines.append(",".join([f"{gy:.2f}", *(f"{volume[n]:.3f}" for _, volume in columns.values())]))
+    return "\n".join(lines) + "\n"

@@ -33,15 +33,23 @@ def diff_block(parts: Sequence[DiffPart]) -> None:
     st.html(f'<div class="hn-text hn-diff">{body}</div>')
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()) -> None:
-    """Show a table that wraps instead of scrolling sideways; columns in ``numeric`` are set right."""
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), tones: Sequence[str] = ()
+) -> None:
+    """Show a table that wraps instead of scrolling sideways; columns in ``numeric`` are set right.
+
+    ``tones`` gives a row a colour beside its words: ``good``, ``bad`` or "".
+    """
 
     def cells(row: Sequence[str], tag: str) -> str:
         return "".join(
             f"<{tag}{' class=num' if n in numeric else ''}>{escape(str(cell))}</{tag}>" for n, cell in enumerate(row)
         )
 
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    body = "".join(
+        f"<tr{f' class={tones[n]}' if n < len(tones) and tones[n] in ('good', 'bad') else ''}>{cells(row, 'td')}</tr>"
+        for n, row in enumerate(rows)
+    )
     st.html(f'<table class="hn-table"><thead><tr>{cells(headers, "th")}</tr></thead><tbody>{body}</tbody></table>')
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.services import CaseRecord, ResultRecord, analysis, counterfactual
+from hnvlm.services import dose as dose_service
 from hnvlm.services.context import App
 from hnvlm.types import Finding
 from hnvlm.ui import findings as finding_words
@@ -47,13 +48,36 @@ def _overlay(_app: App, store: str, case_id: str, result_ids: tuple[int, ...]) -
 
 
 def dose(app: App, case: CaseRecord) -> Dose | None:
-    """Return the dose of a case, or None."""
-    result = app.store.latest_result(case.id, "dose")
-    if result is None:
-        return None
-    array = app.store.load_array(result, "dose")
-    state = "uploaded" if result.payload.get("source") == "upload" else "AI draft"
-    return Dose(Volume(array, case.spacing_mm, case.origin_mm, case.frame_uid), state=state)
+    """Return the dose of a case: the clinic's, else the predicted one; None without any."""
+    found = [d for d in dose_service.doses(app, case.id) if d.slot != dose_service.WHAT_IF]
+    return dose_of(app, case, found[0]) if found else None
+
+
+def dose_of(app: App, case: CaseRecord, result: ResultRecord) -> Dose:
+    """Return one dose of a case for the viewer, 100 % at its highest prescription."""
+    names = dose_service.structure_names(app, case.id)
+    state = "AI draft, predicted" if dose_service.is_predicted(result) else "uploaded"
+    if result.slot == dose_service.WHAT_IF:
+        state = f"what-if, {state}"
+    volume = _dose(app, str(app.store.path), result.id)
+    return Dose(volume, dose_service.top_prescription(app, result, names), state)
+
+
+@st.cache_resource(max_entries=_KEEP, show_spinner=False)
+def _dose(_app: App, store: str, result_id: int) -> Volume:
+    return dose_service.load(_app, _app.store.get_result(result_id))
+
+
+def plan_structures(app: App, case: CaseRecord) -> Overlay | None:
+    """Return the structures that histograms are made of: the clinic's first, each only once."""
+    version = dose_service.structures_version(app, case.id)
+    overlay = _plan_overlay(app, str(app.store.path), case.id, version)
+    return overlay if overlay.masks else None
+
+
+@st.cache_resource(max_entries=_KEEP, show_spinner=False)
+def _plan_overlay(_app: App, store: str, case_id: str, version: tuple[int, ...]) -> Overlay:
+    return Overlay(dose_service.structures(_app, case_id).masks, content_id=f"{store}:plan:{version}")
 
 
 def synthetic(app: App, case: CaseRecord, result: ResultRecord) -> Series:

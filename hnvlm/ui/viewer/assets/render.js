@@ -63,7 +63,8 @@ export class SlicePainter {
   paint(request) {
     const { index, hu, minus, bits, dose } = request;
     const versions = [hu, minus, bits, dose].map((v) => (v ? `${v.id}:${v.version}` : "-")).join();
-    const key = [index, request.greyKey, request.difference, request.fillKey, Boolean(dose), versions].join("|");
+    const levels = dose ? request.doseLevels.map((level) => level.gy).join() : "";
+    const key = [index, request.greyKey, request.difference, request.fillKey, levels, versions].join("|");
     if (key === this.key) return false;
     this.key = key;
     const base = this.slice("hu", hu, index);

@@ -1,0 +1,304 @@
+"""Dose of a case: CT with wash and isodose lines beside histogram, judged constraints, what-if and provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from hnvlm.services import CaseRecord, ResultRecord, availability, dose, histograms
+from hnvlm.services.context import App
+from hnvlm.services.dose import WhatIf
+from hnvlm.services.histograms import Judged
+from hnvlm.ui import casebar, dose_tables, dvh_plot, html, jobs, picture, state, template_editor
+from hnvlm.ui.errors import guard, handled
+from hnvlm.ui.viewer import jump_to
+from hnvlm.ui.viewer import show as show_viewer
+
+VIEWER = "dose"
+SIDES = {"none": "no", "left": "left", "right": "right"}
+
+
+def show(app: App, case: CaseRecord, height: int) -> None:
+    """Show the pictures on the left and what they mean on the right."""
+    items = dose.doses(app, case.id)
+    _take_newest(case.id, items)
+    left, right = st.columns([6, 5], gap="small")
+    with right, st.container(height=height, key="dose-panel"), guard():
+        chosen, other = _controls(app, case, items)
+        if chosen is not None:
+            _meaning(app, case, chosen, other)
+    with left, guard():
+        masks = picture.plan_structures(app, case)
+        if masks is not None and f"_dose_aimed_{case.id}" not in st.session_state:
+            _aim(app, case, masks.masks)
+        show_viewer(
+            VIEWER,
+            [picture.original(app, case)],
+            masks=masks,
+            dose=picture.dose_of(app, case, chosen) if chosen is not None else None,
+            window=picture.window(case),
+            height=height,
+            case=case.id,
+        )
+
+
+def selected(app: App, case_id: str) -> ResultRecord | None:
+    """Return the dose that is shown now, else the first there is: exports go with it."""
+    items = dose.doses(app, case_id)
+    wanted = st.session_state.get(f"_dose_shown_{case_id}")
+    return next((i for i in items if i.id == wanted), items[0] if items else None)
+
+
+def _aim(app: App, case: CaseRecord, masks: dict) -> None:
+    """Open on the middle of the highest target, where the dose is."""
+    levels = dose.prescriptions(masks)
+    if levels:
+        hit = masks[next(iter(levels))].any(axis=(1, 2)).nonzero()[0]
+        jump_to(VIEWER, int(hit[len(hit) // 2]))
+    st.session_state[f"_dose_aimed_{case.id}"] = True
+
+
+def _take_newest(case_id: str, items: Sequence[ResultRecord]) -> None:
+    """Select a dose that was made since the last run, and compare it with the one that was shown."""
+    newest = max((i.id for i in items), default=0)
+    seen, shown = st.session_state.get(f"_dose_seen_{case_id}"), f"_dose_shown_{case_id}"
+    if seen is not None and newest > seen:
+        st.session_state[f"_dose_other_{case_id}"] = st.session_state.get(shown)
+        st.session_state[shown] = newest
+    st.session_state[f"_dose_seen_{case_id}"] = newest
+
+
+def _controls(
+    app: App, case: CaseRecord, items: Sequence[ResultRecord]
+) -> tuple[ResultRecord | None, ResultRecord | None]:
+    """Show the buttons and which dose is shown; return it and the one to compare with."""
+    in_scope = casebar.scope_notice(app, case)
+    reason = availability.why_not(app, "dose")
+    busy = bool(app.jobs.active(case.id))
+    blocked = reason or ("" if in_scope else "Not a head-and-neck CT: no dose is predicted.")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.button(
+            "Predict dose",
+            key="predict-dose",
+            type="secondary" if items else "primary",
+            disabled=bool(blocked) or busy,
+            on_click=handled(_predict),
+            args=(app, case.id),
+            help=blocked
+            or (
+                "Another task of this case is running."
+                if busy
+                else "From the contours and the CT; contours the structures first where there are none."
+            ),
+        )
+        with st.popover("What if", disabled=not items, help=None if items else "There is no dose to change yet."):
+            if items:
+                with guard():
+                    _what_if(app, case, selected(app, case.id) or items[0], blocked, busy)
+    if reason:
+        st.caption(reason)
+    jobs.panel(app, case.id, ["dose"])
+    if not items:
+        if not busy:
+            st.caption(
+                "No dose yet. Predict dose makes an AI draft from the targets and organs of this case. A dose of your "
+                "planning system is shown and judged in the same way: upload RTDOSE and RTSTRUCT together with the CT "
+                "on the page Cases."
+            )
+        return None, None
+    return _pick(case.id, items)
+
+
+def _pick(case_id: str, items: Sequence[ResultRecord]) -> tuple[ResultRecord, ResultRecord | None]:
+    by_id = {i.id: i for i in items}
+    if len(items) == 1:
+        st.session_state[f"_dose_shown_{case_id}"] = items[0].id
+        return items[0], None
+    shown, compared = f"_dose_shown_{case_id}", f"_dose_other_{case_id}"
+    first, second = st.columns(2, gap="small")
+    current = st.session_state.get(shown)
+    # Keys with the newest id: a new dose gives new widgets, which take the remembered choice as their start.
+    newest = max(by_id)
+    ids = list(by_id)
+    chosen = first.selectbox(
+        "Dose shown",
+        ids,
+        index=ids.index(current) if current in by_id else 0,
+        format_func=lambda i: f"Shown: {dose.label(by_id[i])}",
+        key=f"dose-choice-{case_id}-{newest}",
+        label_visibility="collapsed",
+    )
+    st.session_state[shown] = chosen
+    others = [None, *(i for i in ids if i != chosen)]
+    before = st.session_state.get(compared)
+    other = second.selectbox(
+        "Compared with (dashed)",
+        others,
+        index=others.index(before) if before in others else 0,
+        format_func=lambda i: "Compare with…" if i is None else f"Dashed: {dose.label(by_id[i])}",
+        key=f"dose-compare-{case_id}-{newest}-{chosen}",
+        label_visibility="collapsed",
+    )
+    st.session_state[compared] = other
+    return by_id[chosen], by_id.get(other)
+
+
+def _predict(app: App, case_id: str) -> None:
+    jobs.started(dose.start_predict(app, case_id, who=state.who()))
+
+
+# ---- what-if --------------------------------------------------------------------------------------
+
+
+def _what_if(app: App, case: CaseRecord, item: ResultRecord, blocked: str, busy: bool) -> None:
+    names = dose.structure_names(app, case.id)
+    levels, top = dose.prescriptions(names), dose.top_prescription(app, item, names)
+    key = f"whatif-{case.id}-{item.id}"
+    st.caption(f"Changes to: {dose.label(item)}")
+    if top is not None:
+        low, high = (round(f * top, 1) for f in dose.SCALE_RANGE)
+        gy, number = st.columns(2, gap="small")
+        gy.number_input("Highest level (Gy)", low, high, float(top), 0.5, key=f"{key}-gy", format="%g")
+        number.number_input("Fractions", 1, 80, dose.fractions(app, item), key=f"{key}-n", placeholder="not known")
+    else:
+        st.caption("The prescription of this dose is not known: no target is named by its dose (PTV_7000).")
+    st.multiselect(
+        "Leave out target levels", list(levels), key=f"{key}-drop", placeholder="none", disabled=bool(blocked)
+    )
+    st.segmented_control(
+        "Spare one side of the neck",
+        list(SIDES),
+        format_func=SIDES.get,
+        default="none",
+        required=True,
+        key=f"{key}-side",
+        disabled=bool(blocked),
+    )
+    st.caption(
+        "A new prescription scales this dose: the shape stays, so a plan made for it would differ. Leaving "
+        "targets out, or cutting the lower target levels at the midline on one side, predicts the dose anew. Gross "
+        "disease is never cut."
+    )
+    if blocked:
+        st.caption(f"Only scaling is possible. {blocked}")
+    st.button(
+        "Show it beside this dose",
+        type="primary",
+        key=f"{key}-go",
+        disabled=busy or (top is None and bool(blocked)),
+        help="Another task of this case is running." if busy else None,
+        on_click=handled(_ask),
+        args=(app, case.id, item.id, key, top),
+    )
+
+
+def _ask(app: App, case_id: str, base_id: int, key: str, top: float | None) -> None:
+    value = st.session_state
+    wanted, number = value.get(f"{key}-gy"), value.get(f"{key}-n")
+    side = value.get(f"{key}-side")
+    changed = wanted if top is None or wanted is None or abs(wanted - top) > 0.05 else None
+    what_if = WhatIf(
+        changed, number, tuple(value.get(f"{key}-drop") or ()), side if side in ("left", "right") else None
+    )
+    if what_if.predicts:
+        jobs.started(dose.start_predict(app, case_id, what_if=what_if, who=state.who()))
+    else:
+        dose.scale(app, base_id, what_if, who=state.who())
+
+
+# ---- what it means --------------------------------------------------------------------------------
+
+
+def _meaning(app: App, case: CaseRecord, item: ResultRecord, other: ResultRecord | None) -> None:
+    judged = histograms.judge(app, item)
+    against = histograms.judge(app, other) if other is not None else None
+    _marks(app, item, judged)
+    if not judged.histograms:
+        st.caption(
+            "There are no structures, so the dose cannot be judged. Contour them on the page Review, or upload "
+            "RTSTRUCT with the CT."
+        )
+        return
+    _plot(item, judged, other, against)
+    limits, figures, basis = st.tabs(["Constraints", "Figures", "What it rests on"])
+    with limits, guard():
+        template_editor.choose(app, case.id)
+        dose_tables.constraints(judged, against)
+    with figures, guard():
+        dose_tables.figures(judged, _fractions(app, item))
+    with basis, guard():
+        _basis(item, judged)
+
+
+def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
+    """Say what the dose is before any number."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if dose.is_predicted(item):
+            st.badge("AI draft, research use only: predicted, not calculated", color="orange")
+        else:
+            st.badge("Uploaded dose of the clinic", color="gray")
+        if item.payload.get("scale_of") is not None or "scaled" in item.payload.get("label", ""):
+            st.badge("scaled, not planned anew", color="orange")
+        full = f"100 % = {judged.prescription_gy:g} Gy" if judged.prescription_gy else "prescription not known"
+        number = dose.fractions(app, item)
+        st.caption(f"{full}{f' in {number} fractions' if number else ''}; maximum {item.payload['max_gy']:.1f} Gy")
+    mine = sorted(n for n, who in judged.source.items() if who == "AI" and n in judged.histograms)
+    if mine and not dose.is_predicted(item):
+        st.caption(f"Contoured by the AI, not by the clinic: {', '.join(n.replace('_', ' ') for n in mine)}")
+
+
+def _plot(item: ResultRecord, judged: Judged, other: ResultRecord | None, against: Judged | None) -> None:
+    st.plotly_chart(
+        dvh_plot.figure(
+            judged.histograms,
+            against.histograms if against else None,
+            name=dose.label(item),
+            other_name=dose.label(other) if other else "",
+            prescription_gy=judged.prescription_gy,
+        ),
+        theme=None,
+        key=f"dvh-{item.id}-{other.id if other else 0}",
+        config={"displayModeBar": False},
+    )
+    if other is not None:
+        st.caption(f"Solid: {dose.label(item)}. Dashed: {dose.label(other)}.")
+
+
+def _fractions(app: App, item: ResultRecord) -> int | None:
+    known = dose.fractions(app, item)
+    if known is not None:
+        return known
+    return st.number_input(
+        "Fractions (for EQD2; not stated with this dose)",
+        1,
+        80,
+        None,
+        key=f"dose-fractions-{item.id}",
+        placeholder="not known",
+        width=260,
+    )
+
+
+def _basis(item: ResultRecord, judged: Judged) -> None:
+    made = item.provenance or {}
+    pairs = [("Dose", dose.label(item)), ("Made", f"{casebar.when(item.created)} UTC by {item.who or 'upload'}")]
+    if made.get("model"):
+        pairs.append(
+            ("Model", f"{made['model']}, version {made['version']}, weights {str(made['weights_sha256'])[:12]}")
+        )
+    if dose.is_predicted(item):
+        pairs.append(("From", "CT and contours" if item.payload.get("from_ct", True) else "contours alone"))
+    stated = item.payload.get("prescriptions") or {}
+    if stated:
+        pairs.append(("Targets", ", ".join(f"{n.replace('_', ' ')} {gy:g} Gy" for n, gy in stated.items())))
+    for who, words in (("clinic", "Drawn by the clinic"), ("AI", "Drawn by the AI")):
+        names = [n.replace("_", " ") for n, source in judged.source.items() if source == who and n in judged.histograms]
+        if names:
+            pairs.append((words, ", ".join(names)))
+    html.facts(pairs)
+    if item.payload.get("notes"):
+        html.items(item.payload["notes"])
+    st.caption(
+        "Each voxel is divided into parts of at most 1.5 mm; the dose is interpolated at the middle of each part."
+    )

@@ -1,0 +1,76 @@
+"""The dose-volume histogram as a plot: colours of the contours, a second dose dashed beside the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import plotly.graph_objects as go
+
+from hnvlm.imaging.dvh import Dvh
+from hnvlm.ui.viewer.series import display_tables
+
+_TEXT, _GRID, _PAPER = "#c9ced3", "#2c3136", "#101214"
+STEP_GY = 0.25
+
+
+def colours(names: list[str]) -> dict[str, str]:
+    """Return the colour of each structure as the viewer draws it."""
+    tables = display_tables()["structures"]
+    fallback = tables["fallback"]
+    return {name: tables["colours"].get(name, fallback[n % len(fallback)]) for n, name in enumerate(names)}
+
+
+def figure(
+    curves: Mapping[str, Dvh],
+    other: Mapping[str, Dvh] | None = None,
+    *,
+    name: str = "",
+    other_name: str = "",
+    prescription_gy: float | None = None,
+    height: int = 240,
+) -> go.Figure:
+    """Draw cumulative DVHs.
+
+    Args:
+        curves: Structure -> DVH, solid, in the order of the viewer's list.
+        other: The same under another dose, dashed.
+        name, other_name: What the two doses are.
+        prescription_gy: Drawn as a thin line.
+        height: Pixels.
+    """
+    plot = go.Figure()
+    ink = colours(list(curves))
+    end = max([dvh.max_gy for dvh in [*curves.values(), *(other or {}).values()]], default=1.0)
+    for structure, dvh in curves.items():
+        shown = structure.replace("_", " ")
+        point = "%{x:.1f} Gy or more: %{y:.1f} %<extra></extra>"
+        for source, dash, what in ((dvh, "solid", name), ((other or {}).get(structure), "dash", other_name)):
+            if source is None:
+                continue
+            dose, volume = source.curve(STEP_GY, end)
+            plot.add_scatter(
+                x=dose.round(3),
+                y=volume.round(2),
+                mode="lines",
+                name=shown,
+                legendgroup=structure,
+                showlegend=dash == "solid",
+                line={"color": ink[structure], "dash": dash, "width": 1.8},
+                hovertemplate=f"{shown}{', ' + what if what else ''}<br>{point}",
+            )
+    if prescription_gy:
+        plot.add_vline(x=prescription_gy, line={"color": "#6b747c", "width": 1, "dash": "dot"})
+    axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": "outside", "tickcolor": _GRID}
+    plot.update_layout(
+        height=height,
+        margin={"l": 44, "r": 4, "t": 8, "b": 38},
+        paper_bgcolor=_PAPER,
+        plot_bgcolor=_PAPER,
+        font={"color": _TEXT, "size": 12, "family": "system-ui, 'DejaVu Sans', sans-serif"},
+        legend={"font": {"size": 11}, "itemwidth": 30, "tracegroupgap": 0, "bgcolor": "rgba(0,0,0,0)"},
+        hoverlabel={"bgcolor": "#1a1d20", "font": {"color": _TEXT}},
+        hovermode="closest",
+        xaxis=axis | {"title": {"text": "Dose [Gy]", "standoff": 6}, "range": [0, end * 1.02]},
+        yaxis=axis | {"title": {"text": "Volume [%]", "standoff": 4}, "range": [0, 101], "dtick": 20},
+    )
+    return plot

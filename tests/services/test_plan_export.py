@@ -1,0 +1,142 @@
+"""What leaves the app for other programs: every file says AI draft, and holds what the page shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+import zlib
+
+import numpy as np
+import pydicom
+import pytest
+from test_dose_service import SPANS, blocks, upload
+
+from hnvlm.errors import InputRefusedError
+from hnvlm.services import dose, fhir, plan_export, planning
+from hnvlm.services.slice_picture import axial
+
+PALETTE = {"structures": {"PTV_7000": "#ff3b30"}, "fallback": ["#56b4e9", "#e69f00"],
+           "isodose": [{"percent": 95, "colour": "#ffff00"}, {"percent": 50, "colour": "#4c6fff"}]}  # fmt: skip
+
+
+@pytest.fixture
+def planned(app, case_id, phantom):
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, SPANS)})
+    planning.save_form(app, case_id, {"site": "oropharynx", "p16": "negative", "histology": "squamous_cell_carcinoma"},
+                       who="Dr A")  # fmt: skip
+    return case_id
+
+
+def pdf_text(data: bytes) -> str:
+    """Text of a PDF with the built-in fonts: enough to find words (ASCII85 and Flate streams)."""
+    import base64
+
+    out = []
+    for stream in re.findall(rb"stream\r?\n(.*?)endstream", data, re.S):
+        body = stream.strip()
+        try:
+            raw = zlib.decompress(base64.a85decode(body, adobe=False) if body.endswith(b"~>") is False else
+                                  base64.a85decode(b"<~" + body, adobe=True))  # fmt: skip
+        except (ValueError, zlib.error):
+            continue
+        out += [t.decode("latin-1") for t in re.findall(rb"\((.*?)(?<!\\)\) Tj", raw)]
+    return "\n".join(out)
+
+
+def test_the_case_sheet_holds_plan_dose_and_marks(app, planned, phantom, monkeypatch):
+    from hnvlm.services import case_sheet
+
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)  # built-in font: its text can be read back
+    item = upload(app, planned, np.full(phantom.shape, 40.0))
+    plan = planning.draft_case_plan(app, planned)
+    data = plan_export.pdf(app, plan, item, PALETTE)
+    assert data.startswith(b"%PDF")
+    text = pdf_text(data)
+    pages = data.count(b"/Type /Page\n") or len(re.findall(rb"/Type /Page\b(?!s)", data))
+    assert text.count("AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE") >= pages >= 2
+    words = " ".join(text.split())
+    for piece in (planned, "AI draft, not signed", "Uploaded dose", "SpinalCord", "D0.03cc", "alpha/beta"):
+        assert piece in words, piece
+    assert data.count(b"/Subtype /Image") >= 1
+    assert plan_export.pdf(app, plan, item, PALETTE) == data, "the same input gives the same file"
+    assert "No dose of this case was chosen" in " ".join(pdf_text(plan_export.pdf(app, plan, None)).split())
+
+
+def test_the_case_sheet_survives_any_text_and_the_systems_font(app, planned):
+    plan = planning.draft_case_plan(app, planned)
+    text = plan.payload["text"] + "\n<b>Uwaga</b> & żółć ≤ 45 Gy α/β 你好 \x07"
+    edited = planning.save_edit(app, planned, text, who="Łukasz", based_on=plan.id)
+    assert plan_export.pdf(app, edited, None).startswith(b"%PDF")
+
+
+def test_the_care_plan_is_valid_fhir_and_marked(app, planned, phantom):
+    from fhir.resources.R4B.careplan import CarePlan
+
+    item = upload(app, planned, np.full(phantom.shape, 46.0))
+    plan = planning.draft_case_plan(app, planned)
+    data = json.loads(plan_export.care_plan(app, plan, item))
+    CarePlan.model_validate(data)
+    assert (data["resourceType"], data["status"], data["intent"]) == ("CarePlan", "draft", "proposal")
+    assert data["meta"]["tag"][0]["code"] == "ai-draft" and "research use only" in data["title"]
+    assert "research use only" in data["text"]["div"]
+    contained = {c["id"]: c for c in data["contained"]}
+    referred = {r["reference"].removeprefix("#") for r in [data["subject"], data["author"], *data.get("addresses", []),
+                                                          *data["goal"]]}  # fmt: skip
+    assert referred <= set(contained), "every reference is there"
+    cord = next(g for g in data["contained"] if g["resourceType"] == "Goal" and "SpinalCord D0.03cc <= 45" in
+                g["description"]["text"])  # fmt: skip
+    assert cord["target"][0]["detailQuantity"]["value"] == 45
+    assert cord["achievementStatus"]["coding"][0]["code"] == "not-achieved"
+    assert "margin -1.00" in cord["note"][1]["text"] and cord["note"][0]["text"].startswith("Source: ")
+    assert not any(k in json.dumps(data) for k in ("birthDate", '"family"'))
+    goals = fhir.care_plan(plan, [c | {"status": "not_evaluable", "value": None} for c in plan.payload["constraints"]])
+    assert all("achievementStatus" not in c for c in goals["contained"])
+
+
+def test_everything_in_one_zip(app, planned, phantom):
+    drawn = {n: span for n, span in SPANS.items() if n != "Parotid_L"}  # that one is the model's
+    app.store.save_result(planned, "structures", {}, arrays={"masks": blocks(phantom.shape, drawn)})
+    predicted = dose.predict(app, planned)
+    planning.draft_case_plan(app, planned)
+    job = app.jobs.wait(plan_export.start(app, planned, predicted, palette=PALETTE, who="Dr A"), 120)
+    assert job.state == "done", job.error
+    path = plan_export.archive_path(app, planned, predicted)
+    assert path.name.endswith("AI-DRAFT.zip")
+    folder = path.parent / "unpacked"
+    with zipfile.ZipFile(path) as packed:
+        packed.extractall(folder)
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert {"README.txt", "case-sheet.pdf", "careplan.fhir.json", "plan.txt", "plan.json", "constraints.json",
+            "dose.rtdose.dcm", "dose.nii.gz", "structures.rtstruct.dcm", "structures.seg.dcm"} <= names  # fmt: skip
+    assert sum(n.startswith("ct/") for n in names) == phantom.shape[0]
+    rd, rs = (pydicom.dcmread(folder / f) for f in ("dose.rtdose.dcm", "structures.rtstruct.dcm"))
+    assert rd.ReferencedStructureSetSequence[0].ReferencedSOPInstanceUID == rs.SOPInstanceUID
+    assert rd.FrameOfReferenceUID == phantom.frame_of_reference_uid and "PREDICTED" in rd.DoseComment
+    drawn = {str(r.ROIName): str(r.ROIGenerationAlgorithm) for r in rs.StructureSetROISequence}
+    assert drawn["SpinalCord"] == "" and drawn["Parotid_L"] == "AUTOMATIC" and set(drawn) == set(SPANS)
+    assert [s.SegmentLabel for s in pydicom.dcmread(folder / "structures.seg.dcm").SegmentSequence] == ["Parotid_L"]
+    content = json.loads((folder / "constraints.json").read_text())
+    assert "research use only" in content["notice"] and content["constraints"][0]["sources"]
+    assert "research use only" in (folder / "README.txt").read_text()
+    assert "plan exported" in [e.action for e in app.store.audit(planned)]
+
+
+def test_nothing_to_refer_to_is_refused(app, case_id, tmp_path):
+    with pytest.raises(InputRefusedError, match="no structures to export"):
+        plan_export.write_all(app, case_id, None, tmp_path / "out")
+
+
+def test_pictures_have_square_pixels_and_the_colours_asked_for(phantom):
+    masks = {"PTV_7000": np.zeros(phantom.shape, bool)}
+    masks["PTV_7000"][3, 8:12, 10:15] = True
+    gy = phantom.with_array(np.where(masks["PTV_7000"], 70, 0).astype(np.float32))
+    picture = axial(phantom, 3, masks=masks, dose=gy, full_gy=70.0, palette=PALETTE, width=300)
+    # 13 x 1.25 mm and 15 x 1.5 mm of body, 6 and 5 voxels of margin at the sides that exist.
+    rows, columns = min(20, 17 + 6) - max(0, 4 - 6), min(24, 20 + 5) - max(0, 5 - 5)
+    assert picture.size == (300, round(rows * 1.25 / (columns * 1.5) * 300))
+    pixels = np.asarray(picture).reshape(-1, 3)
+    assert (np.abs(pixels.astype(int) - (255, 59, 48)).max(axis=1) < 4).any(), "the outline of the target"
+    plain = axial(phantom, 3, width=300)
+    grey = np.asarray(plain)
+    assert (grey[..., 0] == grey[..., 1]).all(), "without palette and dose the slice is grey"
