@@ -111,7 +111,8 @@ def sample(patient: DosePatient, rng: np.random.Generator, multiple: int) -> Sam
 
     Sizes and angles stay as they are: the fields' physics does not scale, and they do not turn with the patient.
     """
-    offset = rng.integers(0, multiple, 3)
+    # Somewhere in the padding it needs anyway: more padding would cost time and teach nothing.
+    offset = [int(rng.integers(0, -n % multiple + 1)) for n in patient.dose.shape]
     hu = None if rng.random() < CT_DROPOUT else patient.hu
     x, place = network_input(patient.channels.astype(np.float32), hu, multiple, offset)
     dose = torch.zeros(x.shape[2:])
