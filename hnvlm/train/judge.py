@@ -19,6 +19,7 @@ from hnvlm.train.loop import log
 
 BANK_SEED = 101
 SEED = 6
+PER_PATIENT = 16
 
 
 def train(
@@ -27,7 +28,7 @@ def train(
     """Train on ``data`` and write the model folder ``out``."""
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
-    banks = load_bank(training_folders(data), work / "cache", seed=BANK_SEED, workers=threads)
+    banks = load_bank(training_folders(data), work / "cache", per_patient=PER_PATIENT, seed=BANK_SEED, workers=threads)
     log(f"judge: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
     network = train_lesion_net(
         LesionNet(), banks, work / "judge.pt", resume=resume, steps=steps, seed=SEED, batch=batch

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from hnvlm.evaluate.common import auroc
 from hnvlm.models.ct_encoder import CROP, GRID_MM
-from hnvlm.models.detect import evidence
+from hnvlm.models.detect import EVIDENCE, evidence
 from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, network_inputs
 from hnvlm.models.unet import FOLD
 from hnvlm.train.bank import BankPatient
@@ -35,6 +35,7 @@ FIRST_PAIRS = 60
 PAIR_EVERY = 2
 FALSE_ALARMS, ELSEWHERE = 4, 2
 MINE_AFTER = 200
+PEAK_WEIGHT = 2.0
 LARGEST_WEIGHT, FULL_WEIGHT_VOXELS = 4.0, 300.0
 WARP_SHARE, TURN_DEGREES, STRETCH, BEND_MM = 0.8, 6.0, 1.12, 7.0
 # Patients of the training folder that the network never trains on: the detection threshold is set on them.
@@ -178,7 +179,7 @@ def lesion_maps(network: LesionNet, inputs: Tensor) -> np.ndarray:
 
 
 def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy and Dice of the lesion maps, and the attributes where there is a lesion.
+    """Cross-entropy and Dice of the lesion maps, the strongest evidence of each kind, and the attributes of lesions.
 
     A small lesion's voxels weigh up to four times as much, so that it counts as much as a large one.
     """
@@ -198,13 +199,16 @@ def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, dict[str
     overlap, total = (p * targets).sum((2, 3, 4)), p.sum((2, 3, 4)) + positive
     dice = ((1 - (2 * overlap + 1) / (total + 1)) * there).sum() / there.sum().clamp(min=1)
     told = attribute_loss(attributes, said)
+    # A neck is judged by its strongest evidence, so that is what has to be right in a patch.
+    peak = F.avg_pool3d(p, EVIDENCE, stride=1).amax((2, 3, 4)).clamp(1e-4, 1 - 1e-4)
+    peaks = F.binary_cross_entropy(peak, there)
     with torch.no_grad():
-        peak = p.amax((2, 3, 4)).amax(1)
-        has = there.amax(1) > 0
+        highest, has = peak.amax(1), there.amax(1) > 0
     numbers = {"entropy": float(entropy.detach()), "dice": float(dice.detach()), "attributes": float(told.detach())}
+    numbers["peaks"] = float(peaks.detach())
     if has.any() and (~has).any():
-        numbers |= {"peak_with": float(peak[has].mean()), "peak_without": float(peak[~has].mean())}
-    return 20.0 * entropy + dice + 0.3 * told, numbers
+        numbers |= {"peak_with": float(highest[has].mean()), "peak_without": float(highest[~has].mean())}
+    return 20.0 * entropy + 0.5 * dice + 0.2 * told + PEAK_WEIGHT * peaks, numbers
 
 
 def attribute_loss(attributes: Tensor, said: Tensor) -> Tensor:
