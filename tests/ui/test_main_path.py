@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ui.browsing import HERE, VIEWER_READY, free_port, start_server
 
 from hnvlm.config import PROJECT_DIR
 from hnvlm.models.registry import missing_models
 
-HERE = Path(__file__).resolve().parent
-REPO = HERE.parent.parent
 START_S = 180
 # A drafted report takes seconds; a machine that also trains takes its time.
 PATIENCE_MS = 90_000
 PACK_PATIENCE_MS = 300_000
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-VIEWER_READY = """() => { const find = n => { for (const e of n.querySelectorAll('*')) { if (e.viewer) return e.viewer;
-  const v = e.shadowRoot && find(e.shadowRoot); if (v) return v; } return null; };
-  const v = find(document);
-  return v && v.volumes.size && [...v.volumes.values()].every(x => x.ready) && v.panes.length; }"""
 WISH = "Necrotic node in left level II, 22 mm"
 ADDED = "Correlation with the clinical examination is needed."
 
@@ -42,28 +29,14 @@ class Server:
     def __init__(self, folder: Path, models: str) -> None:
         self.folder, self.models, self.log = folder, models, folder / "runs.log"
         self.log.touch()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        env = {**os.environ, "HNVLM_DATA_DIR": str(self.folder / "store"), "PYTHONPATH": str(REPO)}
-        with open(self.folder / "server.txt", "a") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, str(HERE / "serve_app.py"), str(self.port), str(self.log), self.models],
-                cwd=REPO, env=env, stdout=out, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=5)
-                return
-            except OSError:
-                alive = self.process.poll() is None and time.monotonic() < deadline
-                assert alive, (self.folder / "server.txt").read_text()
-                time.sleep(0.2)
+        command = [sys.executable, str(HERE / "serve_app.py"), str(self.port), str(self.log), self.models]
+        env = {"HNVLM_DATA_DIR": str(self.folder / "store")}
+        self.process = start_server(command, self.port, env, self.folder / "server.txt", START_S)
 
     def kill(self) -> None:
         if self.process is not None:
@@ -97,16 +70,6 @@ def serve(tmp_path: Path) -> Iterator[Callable[[str], Server]]:
     yield start
     for server in servers:
         server.kill()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        instance = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        yield instance
-        instance.close()
 
 
 class Reader:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -16,16 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ui.browsing import HERE, VIEWER_READY, free_port, start_server
 
-HERE = Path(__file__).resolve().parent
-REPO = HERE.parent.parent
 # A machine that is busy with training may need much longer.
 PATIENCE_S = float(os.environ.get("HNVLM_TEST_PATIENCE_S", "60"))
 START_S = 2 * PATIENCE_S
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 NEXT_FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
@@ -42,38 +36,14 @@ def server(tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("viewer")
     log = folder / "runs.log"
     log.touch()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     script = str(HERE / "viewer_page.py")
     code = f"from pathlib import Path; from hnvlm.ui.launch import serve; serve({port}, script=Path({script!r}))"
-    env = {**os.environ, "VIEWER_TEST_LOG": str(log), "HNVLM_DATA_DIR": str(folder), "PYTHONPATH": str(REPO)}
-    with open(folder / "server.txt", "w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code], cwd=REPO, env=env, stdout=out, stderr=subprocess.STDOUT
-        )
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5)
-            break
-        except OSError:
-            running = process.poll() is None and time.monotonic() < deadline
-            assert running, (folder / "server.txt").read_text()
-            time.sleep(0.2)
+    env = {"VIEWER_TEST_LOG": str(log), "HNVLM_DATA_DIR": str(folder)}
+    process = start_server([sys.executable, "-c", code], port, env, folder / "server.txt", START_S)
     yield Server(port, log, process)
     process.terminate()
     process.wait(20)
-
-
-@pytest.fixture(scope="module")
-def browser(chromium_path: str) -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        instance = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
-        yield instance
-        instance.close()
 
 
 class Screen:
@@ -92,12 +62,7 @@ class Screen:
         self.page.goto(f"{server.url}/?page={query}")
         self.root = self.page.locator(".hv")
         self.root.wait_for()
-        self.page.wait_for_function(
-            "() => { const find = n => { for (const e of n.querySelectorAll('*')) { if (e.viewer) return e.viewer;"
-            " const v = e.shadowRoot && find(e.shadowRoot); if (v) return v; } return null; };"
-            " const v = find(document); return v && v.volumes.size && [...v.volumes.values()].every(x => x.ready)"
-            " && v.panes.length; }"
-        )
+        self.page.wait_for_function(VIEWER_READY)
         self.settle()
 
     def settle(self) -> None:
