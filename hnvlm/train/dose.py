@@ -15,7 +15,7 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.dose_scores import dose_score, dvh_errors, dvh_score, read_dose_case
 from hnvlm.evaluate.dose_trees import inputs_crop, inputs_of
 from hnvlm.models.checkpoint import save_model
-from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, flip_input, network_input, predict
+from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, deliverable_dose, flip_input, network_input, predict
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.train.data import BIT, FLIP
 from hnvlm.train.loop import LoopOptions, log, train_loop
@@ -223,8 +223,7 @@ def score_held(
         inputs = inputs_of(case)
         hu = None if case.ct is None else inputs_crop(inputs, case.ct.array)
         own = predict(network, inputs, hu, flip=flip, deliverable=0.0, iterations=0)
-        nearest = np.zeros_like(own)
-        nearest[inputs.body.array] = inputs.fields.nearest_deliverable(own[inputs.body.array], ITERATIONS)
+        nearest = deliverable_dose(inputs, own, ITERATIONS)
         for share in deliverable:
             dose = inputs.window.undo((1 - share) * own + share * nearest)
             doses[share].append(dose_score(case.dose.array, dose, case.possible))
