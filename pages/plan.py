@@ -23,12 +23,18 @@ def main() -> None:
             label_visibility="collapsed",
         )  # fmt: skip
         st.session_state["_plan_view"] = view
-        with guard():
-            plan_exports.popover(app, case, planning.latest(app, case.id))
+        menu = st.container()
     jobs.panel(app, case.id, ["export"])
     if view == DOSE:
         dose_view.show(app, case, HEIGHT)
-        return
+    else:
+        form_and_plan(app, case)
+    # Filled last: an export goes with the dose that is shown.
+    with menu, guard():
+        plan_exports.popover(app, case, planning.latest(app, case.id))
+
+
+def form_and_plan(app, case: CaseRecord) -> None:
     left, right = st.columns([2, 3], gap="small")
     with left, st.container(height=HEIGHT, key="form"), guard():
         st.subheader("Clinical form")

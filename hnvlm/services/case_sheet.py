@@ -230,12 +230,27 @@ class _Sheet:
         fractions = dose.fractions(app, item)
         out: list[Flowable] = [self.heading("Dose"), *(self.line(t) for t in marks)]
         out.append(Table([pictures, captions], hAlign="LEFT"))
+        out += self.isodose(judged.prescription_gy)
         out.append(KeepTogether([self.heading("Dose-volume histogram"), self.curves(judged)]))
         out.append(self.figures(histograms.table(judged, fractions)))
         out.append(self.line(
             f"EQD2 for {fractions} fractions, mean sample by sample; ratios of the cited tables." if fractions else
             "EQD2 is not given: the number of fractions is not known.", self.small))  # fmt: skip
         return out
+
+    def isodose(self, full_gy: float | None) -> list[Flowable]:
+        """Which colour is which dose, in one line."""
+        from reportlab.platypus import Paragraph
+
+        levels = self.palette.get("isodose", [])
+        if not full_gy or not levels:
+            return []
+        parts = [
+            f'<font backColor="{v["colour"]}">&nbsp;&nbsp;&nbsp;</font>&nbsp;{v["percent"]}&nbsp;%&nbsp;'
+            f"({v['percent'] * full_gy / 100:.1f}&nbsp;Gy)"
+            for v in levels
+        ]
+        return [Paragraph("Isodose: " + "&nbsp; ".join(parts), self.small)]
 
     def figures(self, rows: Sequence[Mapping[str, Any]]) -> Flowable:
         """Figures of every structure."""
@@ -299,11 +314,13 @@ class _Sheet:
     def constraints(self, judged: Judged) -> list[Flowable]:
         """Judged rows with their sources."""
         rows = []
+        sources: dict[str, int] = {}
         for r in judged.rows:
             value = "-" if r.value is None else f"{r.value:.1f} {r.unit}"
             margin = "-" if r.margin is None else f"{r.margin:+.1f} {r.unit}"
             why = f" ({r.reason})" if r.reason else ""
-            source = r.edited or "; ".join(d.title for d in r.sources)
+            titles = [r.edited] if r.edited else [d.title for d in r.sources]
+            source = " ".join(f"[{sources.setdefault(t, len(sources) + 1)}]" for t in titles)
             limit = f"{r.metric} {r.op} {r.limit:g} {r.unit}"
             rows.append(
                 (r.structure.replace("_", " "), limit, value, margin, _STATUS[r.status] + why, r.priority, source)
@@ -312,11 +329,9 @@ class _Sheet:
         met = sum(r.status == "met" for r in judged.rows)
         missed = sum(r.status == "not_met" for r in judged.rows)
         said = f"{met} met, {missed} not met, {len(rows) - met - missed} not evaluable."
-        return [
-            self.heading("Dose constraints"),
-            self.line(said),
-            self.table(heads, rows, (2, 2.2, 1.3, 1.3, 2, 0.7, 5)),
-        ]
+        table = self.table(heads, rows, (2, 2.4, 1.4, 1.4, 2.6, 0.7, 2))
+        listed = [self.line(f"[{number}] {title}", self.small) for title, number in sources.items()]
+        return [self.heading("Dose constraints"), self.line(said), table, *listed]
 
     def text(self, plan: ResultRecord) -> list[Flowable]:
         """The text of the plan as it was drafted or edited."""

@@ -250,13 +250,23 @@ def predict(
         "source": "prediction" if what_if is None else "what-if", "unit": "Gy", "step_gy": STEP_GY,
         "max_gy": float(stored.max()) * STEP_GY, "from_ct": made.from_ct, "seconds": made.seconds,
         "prescriptions": {n: round(gy * factor, 3) for n, gy in made.prescriptions.items()},
-        "inputs": {n: found.source[n] for n in masks if np.any(masks[n])}, "notes": _notes(made.notes, factor),
+        "inputs": {n: found.source[n] for n in masks if np.any(masks[n])},
+        "notes": [*_untreated(asked), *_notes(made.notes, factor)],
         "fractions": asked.fractions, "changes": asdict(asked), "label": words(asked), "notice": NOTICE,
     }  # fmt: skip
     slot = PREDICTED if what_if is None else WHAT_IF
     return app.store.save_result(
         case_id, "dose", payload, slot=slot, arrays={"dose": stored}, provenance=made.provenance, who=who or "model"
     )
+
+
+def _untreated(what_if: WhatIf) -> list[str]:
+    """Say what the histograms still count although it is not treated."""
+    said = [f"{', '.join(what_if.drop)} not treated; its histogram is shown all the same"] if what_if.drop else []
+    if what_if.spare:
+        said.append(f"targets below the highest level are not treated on the {what_if.spare}; their histograms still "
+                    "count the whole target")  # fmt: skip
+    return said
 
 
 def _notes(notes: tuple[str, ...], factor: float) -> list[str]:

@@ -47,8 +47,11 @@ def axial(
     rgb = np.repeat(grey[rows, columns][..., None], 3, axis=2)
     levels = palette.get("isodose", []) if dose is not None and full_gy else []
     gy = None if dose is None else np.asarray(dose.array[index], np.float32)[rows, columns]
-    for level in reversed(levels):  # the highest level last, on top
-        rgb = _washed(rgb, gy >= level["percent"] / 100 * full_gy, level["colour"])  # type: ignore[operator]
+    above = np.inf
+    for level in levels:  # each pixel in the colour of the highest level it reaches
+        low = level["percent"] / 100 * full_gy  # type: ignore[operator]
+        rgb = _washed(rgb, (gy >= low) & (gy < above), level["colour"])  # type: ignore[operator]
+        above = low
     height = max(1, round(rgb.shape[0] * volume.spacing_mm[1] * width / (rgb.shape[1] * volume.spacing_mm[2])))
     picture = Image.fromarray(rgb.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(picture)

@@ -49,7 +49,13 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
         )
     if body:
         last = 4 if against else 3
-        html.table(heads, body, numeric=range(2, last + 1), tones=[_TONES.get(r.status, "") for r in shown])
+        html.table(
+            heads,
+            body,
+            numeric=range(2, last + 1),
+            keep=(0, 1, last + 1),
+            tones=[_TONES.get(r.status, "") for r in shown],
+        )
         st.caption("Priority 1 is a hard limit, 2 strong, 3 as low as reasonably achievable.")
     waiting = [r for r in rows if r.status == "not_evaluable"]
     if waiting:
@@ -76,7 +82,7 @@ def _name(structure: str, judged: Judged) -> str:
 def _value(row: Any) -> str:
     if row is None:
         return "–"
-    return row.reason if row.value is None else f"{row.value:.1f} {row.unit}"
+    return row.reason if row.value is None else f"{row.value:.1f}"
 
 
 def _titles(row: Any) -> list[str]:
@@ -125,6 +131,7 @@ def figures(judged: Judged, fractions: int | None) -> None:
                 for r in targets
             ],
             numeric=range(1, 9),
+            keep=(0,),
         )
         st.caption(
             "Doses in Gy. V95: volume with at least 95 % of the level in the target's name. HI: homogeneity (ICRU "
@@ -147,6 +154,7 @@ def figures(judged: Judged, fractions: int | None) -> None:
                 for r in organs
             ],
             numeric=range(1, 7),
+            keep=(0,),
         )
         known = (
             f"EQD2 in Gy for {fractions} fractions, the mean part by part, no time factor."

@@ -130,13 +130,13 @@ def _pick(case_id: str, items: Sequence[ResultRecord]) -> tuple[ResultRecord, Re
         label_visibility="collapsed",
     )
     st.session_state[shown] = chosen
-    others = [None, *(i for i in ids if i != chosen)]
+    others = [0, *(i for i in ids if i != chosen)]
     before = st.session_state.get(compared)
     other = second.selectbox(
         "Compared with (dashed)",
         others,
         index=others.index(before) if before in others else 0,
-        format_func=lambda i: "Compare with…" if i is None else f"Dashed: {dose.label(by_id[i])}",
+        format_func=lambda i: "Compare with…" if i == 0 else f"Dashed: {dose.label(by_id[i])}",
         key=f"dose-compare-{case_id}-{newest}-{chosen}",
         label_visibility="collapsed",
     )
@@ -243,6 +243,8 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
         full = f"100 % = {judged.prescription_gy:g} Gy" if judged.prescription_gy else "prescription not known"
         number = dose.fractions(app, item)
         st.caption(f"{full}{f' in {number} fractions' if number else ''}; maximum {item.payload['max_gy']:.1f} Gy")
+    for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF else ():
+        st.caption(note[0].upper() + note[1:])
     mine = sorted(n for n, who in judged.source.items() if who == "AI" and n in judged.histograms)
     if mine and not dose.is_predicted(item):
         st.caption(f"Contoured by the AI, not by the clinic: {', '.join(n.replace('_', ' ') for n in mine)}")
@@ -291,9 +293,14 @@ def _basis(item: ResultRecord, judged: Judged) -> None:
         pairs.append(("From", "CT and contours" if item.payload.get("from_ct", True) else "contours alone"))
     stated = item.payload.get("prescriptions") or {}
     if stated:
-        pairs.append(("Targets", ", ".join(f"{n.replace('_', ' ')} {gy:g} Gy" for n, gy in stated.items())))
+        pairs.append(
+            (
+                "Targets",
+                ", ".join(f"{n.replace('_', ' ')} {gy:g} Gy" for n, gy in sorted(stated.items(), key=lambda v: -v[1])),
+            )
+        )
     for who, words in (("clinic", "Drawn by the clinic"), ("AI", "Drawn by the AI")):
-        names = [n.replace("_", " ") for n, source in judged.source.items() if source == who and n in judged.histograms]
+        names = [n.replace("_", " ") for n in judged.histograms if judged.source.get(n) == who]
         if names:
             pairs.append((words, ", ".join(names)))
     html.facts(pairs)

@@ -34,16 +34,19 @@ def diff_block(parts: Sequence[DiffPart]) -> None:
 
 
 def table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), tones: Sequence[str] = ()
-) -> None:
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), tones: Sequence[str] = (),
+    keep: Sequence[int] = (),
+) -> None:  # fmt: skip
     """Show a table that wraps instead of scrolling sideways; columns in ``numeric`` are set right.
 
-    ``tones`` gives a row a colour beside its words: ``good``, ``bad`` or "".
+    Columns in ``keep`` are never broken into two lines; ``tones`` gives a row a colour beside its words: ``good``,
+    ``bad`` or "".
     """
 
     def cells(row: Sequence[str], tag: str) -> str:
         return "".join(
-            f"<{tag}{' class=num' if n in numeric else ''}>{escape(str(cell))}</{tag}>" for n, cell in enumerate(row)
+            f"<{tag}{' class=num' if n in numeric else ' class=keep' if n in keep else ''}>{escape(str(cell))}</{tag}>"
+            for n, cell in enumerate(row)
         )
 
     body = "".join(

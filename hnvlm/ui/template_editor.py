@@ -24,7 +24,8 @@ def choose(app: App, case_id: str) -> None:
     own = name not in constraint_templates.TITLES
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.selectbox("Template", names, format_func=lambda n: f"Limits: {constraint_templates.title(n)}", key=key,
-                     on_change=handled(_choose), args=(app, case_id, key), label_visibility="collapsed", width=240)  # fmt: skip
+                     on_change=handled(_choose), args=(app, case_id, key),
+                     label_visibility="collapsed", width=240)  # fmt: skip
         if st.button("Edit" if own else "Edit a copy", key=f"template-edit-{case_id}"):
             _edit(app, case_id, name, own)
         if own:

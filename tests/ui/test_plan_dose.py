@@ -1,0 +1,185 @@
+"""The dose half of the plan page through the entry script: empty, predicted, uploaded, what-if, templates, exports."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from fake_app import SHAPE, add_case, fakes, make_app  # noqa: E402
+from streamlit.runtime.pages_manager import PagesManager  # noqa: E402
+from streamlit.testing.v1 import AppTest  # noqa: E402
+
+from hnvlm.services import constraint_templates, context, dose, plan_export, planning  # noqa: E402
+from hnvlm.services.context import App  # noqa: E402
+from hnvlm.ui import dvh_plot  # noqa: E402
+
+REPO = HERE.parent.parent
+PATIENCE_S = 240
+
+
+@pytest.fixture(autouse=True)
+def through_the_entry_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = PagesManager.__init__
+
+    def init(self, *args, **kwargs) -> None:
+        build(self, *args, **kwargs)
+        PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(PagesManager, "__init__", init)
+
+
+@pytest.fixture
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., App]]:
+    made: list[App] = []
+
+    def make(models: object | None) -> App:
+        app = make_app(tmp_path / str(len(made)), models)
+        made.append(app)
+        monkeypatch.setattr(context, "app", lambda: app)
+        return app
+
+    yield make
+    for app in made:
+        app.close()
+
+
+def masks() -> dict[str, np.ndarray]:
+    spans = {"PTV_7000": ((3, 8), (5, 9), (10, 14)), "PTV_5600": ((2, 9), (9, 12), (3, 13)),
+             "SpinalCord": ((0, 12), (14, 17), (7, 9)), "Parotid_L": ((6, 9), (5, 8), (14, 16)),
+             "Parotid_R": ((6, 9), (5, 8), (0, 2))}  # fmt: skip
+    out = {}
+    for name, (z, y, x) in spans.items():
+        out[name] = np.zeros(SHAPE, bool)
+        out[name][slice(*z), slice(*y), slice(*x)] = True
+    return out
+
+
+def with_structures(app: App) -> str:
+    case_id = add_case(app, "planning CT")
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": masks()})
+    return case_id
+
+
+def open_dose(case_id: str) -> AppTest:
+    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=PATIENCE_S)
+    at.session_state["case_id"] = case_id
+    at.session_state["_plan_view"] = "Dose"
+    at.run()
+    at.switch_page("pages/plan.py")
+    return shown(at.run())
+
+
+def shown(at: AppTest) -> AppTest:
+    assert not at.exception, [e.message for e in at.exception]
+    return at
+
+
+def texts(at: AppTest) -> str:
+    kinds = (at.text, at.caption, at.markdown, at.warning, at.error, at.info, at.subheader)
+    return "\n".join([*(e.value for kind in kinds for e in kind), *(h.proto.body for h in at.get("html"))])
+
+
+def finish(app: App, at: AppTest, case_id: str) -> AppTest:
+    for job in app.jobs.for_case(case_id):
+        app.jobs.wait(job.id, PATIENCE_S)
+    return shown(at.run())
+
+
+def test_without_a_dose_the_page_says_how_to_get_one(services) -> None:
+    app = services(fakes())
+    at = open_dose(add_case(app))
+    assert "No dose yet" in texts(at) and "upload RTDOSE and RTSTRUCT together with the CT" in texts(at)
+    assert not at.button(key="predict-dose").disabled
+    assert "no plan yet" in texts(at) and "no histogram and no RTDOSE" in texts(at)
+    assert at.button(key="plan-export-zip").disabled and "no structures to export yet" in texts(at)
+
+
+def test_without_a_dose_model_the_reason_stands_beside_the_button_and_an_uploaded_dose_works(services) -> None:
+    app = services(None)
+    case_id = with_structures(app)
+    at = open_dose(case_id)
+    assert at.button(key="predict-dose").disabled and "the model pack lacks" in texts(at) and "dose" in texts(at)
+    array = np.where(masks()["PTV_7000"], 70.0, 40.0).astype(np.float32)
+    item = app.store.save_result(case_id, "dose", {"source": "upload", "unit": "Gy", "max_gy": 70.0},
+                                 arrays={"dose": array})  # fmt: skip
+    shown(at.run())
+    page = texts(at)
+    assert "Hard limits: 2 of 2 met" in page and "D0.03cc" in page and "40.0 Gy" in page and "[1]" in page
+    assert "100 % = 70 Gy; maximum 70.0 Gy" in page
+    assert at.get("plotly_chart"), "the histogram"
+    key = f"whatif-{case_id}-{item.id}"
+    assert "Only scaling is possible" in page
+    at.number_input(key=f"{key}-gy").set_value(66.0).run()
+    at.button(key=f"{key}-go").click().run()
+    shown(at)
+    assert dose.label(dose.doses(app, case_id)[1]) == "What-if 1: 66 Gy, scaled"
+    assert "Solid: What-if 1: 66 Gy, scaled. Dashed: Uploaded dose." in texts(at), "at once, beside the original"
+    assert "37.7 Gy" in texts(at) and "40.0 Gy" in texts(at)
+
+
+def test_prediction_what_if_template_plan_and_exports(services) -> None:
+    app = services(fakes())
+    case_id = with_structures(app)
+    at = open_dose(case_id)
+    at.button(key="predict-dose").click().run()
+    finish(app, at, case_id)
+    predicted = dose.doses(app, case_id)[0]
+    page = texts(at)
+    assert "fake-dose" in page and "fake dose of a test" in page and "research use only" in page
+
+    key = f"whatif-{case_id}-{predicted.id}"
+    at.multiselect(key=f"{key}-drop").select("PTV_5600").run()
+    at.button(key=f"{key}-go").click().run()
+    finish(app, at, case_id)
+    assert "Solid: What-if 1: without PTV_5600. Dashed: Predicted dose (AI draft)." in texts(at)
+
+    rows = constraint_templates.rows(app, "openkbp")
+    rows[0]["limit"] = 1.0
+    name = constraint_templates.save(app, "Strict", rows, who="Dr A")
+    shown(at.run())
+    at.selectbox(key=f"template-{case_id}").select(name).run()
+    shown(at)
+    assert constraint_templates.chosen(app, case_id) == "Strict" and "no published source" in texts(at)
+
+    planning.draft_case_plan(app, case_id)
+    shown(at.run())
+    assert not at.error
+    item = dose.doses(app, case_id)[0]
+    at.button(key="plan-export-zip").click().run()
+    finish(app, at, case_id)
+    exported = [plan_export.archive_path(app, case_id, d) for d in dose.doses(app, case_id)]
+    assert any(p.is_file() for p in exported), (item.id, exported)
+
+
+def test_a_refused_what_if_is_said_in_words(services) -> None:
+    app = services(fakes())
+    case_id = with_structures(app)
+    item = dose.predict(app, case_id)
+    at = open_dose(case_id)
+    key = f"whatif-{case_id}-{item.id}"
+    at.multiselect(key=f"{key}-drop").select("PTV_5600").select("PTV_7000").run()
+    at.button(key=f"{key}-go").click().run()
+    finish(app, at, case_id)
+    assert "keep at least one" in texts(at)
+
+
+def test_the_plot_has_a_curve_a_structure_and_the_contours_colours() -> None:
+    from hnvlm.imaging.dvh import Dvh
+
+    curves = {"PTV_7000": Dvh(np.array([70, 60], np.float32), np.array([1.0, 2.0])),
+              "Ring": Dvh(np.array([20], np.float32), np.array([1.0]))}  # fmt: skip
+    plot = dvh_plot.figure(curves, {"PTV_7000": curves["PTV_7000"].scaled(0.5)}, name="a", other_name="b",
+                           prescription_gy=70.0)  # fmt: skip
+    lines = [(t.name, t.line.dash, t.line.color) for t in plot.data]
+    ink = dvh_plot.colours(list(curves))
+    assert lines == [("PTV 7000", "solid", "#ff3b30"), ("PTV 7000", "dash", "#ff3b30"), ("Ring", "solid", ink["Ring"])]
+    assert plot.layout.xaxis.title.text == "Dose [Gy]" and plot.layout.yaxis.title.text == "Volume [%]"
+    half = plot.data[0]
+    assert half.y[np.searchsorted(half.x, 65.0)] == 50.0
