@@ -89,6 +89,15 @@ def is_predicted(result: ResultRecord) -> bool:
     return result.payload.get("source") != "upload"
 
 
+def is_stale(app: App, result: ResultRecord) -> bool:
+    """Whether the structures changed after a dose was predicted from them."""
+    base = result
+    while base.payload.get("scale_of") is not None:
+        base = app.store.get_result(base.payload["scale_of"])
+    made_from = base.payload.get("structures_version")
+    return made_from is not None and tuple(made_from) != structures_version(app, base.case_id)
+
+
 def load(app: App, result: ResultRecord) -> Volume:
     """Return a dose as float32 Gy on the CT's grid."""
     case = app.store.get_case(result.case_id)
@@ -253,6 +262,7 @@ def predict(
         "inputs": {n: found.source[n] for n in masks if np.any(masks[n])},
         "notes": [*_untreated(asked), *_notes(made.notes, factor)],
         "fractions": asked.fractions, "changes": asdict(asked), "label": words(asked), "notice": NOTICE,
+        "structures_version": found.version,
     }  # fmt: skip
     slot = PREDICTED if what_if is None else WHAT_IF
     return app.store.save_result(

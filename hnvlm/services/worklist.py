@@ -9,7 +9,10 @@ from hnvlm.services.context import App
 from hnvlm.store import CaseRecord
 
 # Kind of result -> word in the worklist, in the order in which the work goes.
-_SHOWN = {"segmentation": "structures", "report": "report", "plan": "plan", "counterfactual": "counterfactual"}
+_SHOWN = {
+    "segmentation": "structures", "report": "report", "dose": "dose", "plan": "plan",
+    "counterfactual": "counterfactual",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,13 @@ import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, availability, dose, histograms
 from hnvlm.services.context import App
-from hnvlm.services.dose import WhatIf
 from hnvlm.services.histograms import Judged
-from hnvlm.ui import casebar, dose_tables, dvh_plot, html, jobs, picture, state, template_editor
+from hnvlm.ui import casebar, dose_actions, dose_tables, dvh_plot, html, jobs, picture, template_editor
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import jump_to
 from hnvlm.ui.viewer import show as show_viewer
 
 VIEWER = "dose"
-SIDES = {"none": "no", "left": "left", "right": "right"}
 
 
 def show(app: App, case: CaseRecord, height: int) -> None:
@@ -83,7 +81,7 @@ def _controls(
             key="predict-dose",
             type="secondary" if items else "primary",
             disabled=bool(blocked) or busy,
-            on_click=handled(_predict),
+            on_click=handled(dose_actions.predict),
             args=(app, case.id),
             help=blocked
             or (
@@ -95,7 +93,10 @@ def _controls(
         with st.popover("What if", disabled=not items, help=None if items else "There is no dose to change yet."):
             if items:
                 with guard():
-                    _what_if(app, case, selected(app, case.id) or items[0], blocked, busy)
+                    dose_actions.what_if(app, case, selected(app, case.id) or items[0], blocked, busy)
+        with st.popover("Add files", help="RTSTRUCT, SEG, RTDOSE or NIfTI of the clinic, made on this CT"), guard():
+            dose_actions.add_files(app, case.id)
+    dose_actions.added(case.id)
     if reason:
         st.caption(reason)
     jobs.panel(app, case.id, ["dose"])
@@ -104,7 +105,7 @@ def _controls(
             st.caption(
                 "No dose yet. Predict dose makes an AI draft from the targets and organs of this case. A dose of your "
                 "planning system is shown and judged in the same way: upload RTDOSE and RTSTRUCT together with the CT "
-                "on the page Cases."
+                "on the page Cases, or here with Add files."
             )
         return None, None
     return _pick(case.id, items)
@@ -144,69 +145,6 @@ def _pick(case_id: str, items: Sequence[ResultRecord]) -> tuple[ResultRecord, Re
     return by_id[chosen], by_id.get(other)
 
 
-def _predict(app: App, case_id: str) -> None:
-    jobs.started(dose.start_predict(app, case_id, who=state.who()))
-
-
-# ---- what-if --------------------------------------------------------------------------------------
-
-
-def _what_if(app: App, case: CaseRecord, item: ResultRecord, blocked: str, busy: bool) -> None:
-    names = dose.structure_names(app, case.id)
-    levels, top = dose.prescriptions(names), dose.top_prescription(app, item, names)
-    key = f"whatif-{case.id}-{item.id}"
-    st.caption(f"Changes to: {dose.label(item)}")
-    if top is not None:
-        low, high = (round(f * top, 1) for f in dose.SCALE_RANGE)
-        gy, number = st.columns(2, gap="small")
-        gy.number_input("Highest level (Gy)", low, high, float(top), 0.5, key=f"{key}-gy", format="%g")
-        number.number_input("Fractions", 1, 80, dose.fractions(app, item), key=f"{key}-n", placeholder="not known")
-    else:
-        st.caption("The prescription of this dose is not known: no target is named by its dose (PTV_7000).")
-    st.multiselect(
-        "Leave out target levels", list(levels), key=f"{key}-drop", placeholder="none", disabled=bool(blocked)
-    )
-    st.segmented_control(
-        "Spare one side of the neck",
-        list(SIDES),
-        format_func=SIDES.get,
-        default="none",
-        required=True,
-        key=f"{key}-side",
-        disabled=bool(blocked),
-    )
-    st.caption(
-        "A new prescription scales this dose: the shape stays, so a plan made for it would differ. Leaving "
-        "targets out, or cutting the lower target levels at the midline on one side, predicts the dose anew. Gross "
-        "disease is never cut."
-    )
-    if blocked:
-        st.caption(f"Only scaling is possible. {blocked}")
-    st.button(
-        "Show it beside this dose",
-        type="primary",
-        key=f"{key}-go",
-        disabled=busy or (top is None and bool(blocked)),
-        help="Another task of this case is running." if busy else None,
-        on_click=handled(_ask),
-        args=(app, case.id, item.id, key, top),
-    )
-
-
-def _ask(app: App, case_id: str, base_id: int, key: str, top: float | None) -> None:
-    value = st.session_state
-    wanted, number = value.get(f"{key}-gy"), value.get(f"{key}-n")
-    side = value.get(f"{key}-side")
-    changed = wanted if top is None or wanted is None or abs(wanted - top) > 0.05 else None
-    what_if = WhatIf(
-        changed, number, tuple(value.get(f"{key}-drop") or ()), side if side in ("left", "right") else None
-    )
-    if what_if.predicts:
-        jobs.started(dose.start_predict(app, case_id, what_if=what_if, who=state.who()))
-    else:
-        dose.scale(app, base_id, what_if, who=state.who())
-
-
 # ---- what it means --------------------------------------------------------------------------------
 
 
@@ -243,6 +181,8 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
         full = f"100 % = {judged.prescription_gy:g} Gy" if judged.prescription_gy else "prescription not known"
         number = dose.fractions(app, item)
         st.caption(f"{full}{f' in {number} fractions' if number else ''}; maximum {item.payload['max_gy']:.1f} Gy")
+    if dose.is_stale(app, item):
+        st.info("The structures were changed after this dose was predicted. Press Predict dose to follow the changes.")
     for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF else ():
         st.caption(note[0].upper() + note[1:])
     mine = sorted(n for n, who in judged.source.items() if who == "AI" and n in judged.histograms)

@@ -69,6 +69,15 @@ def test_a_prediction_is_stored_to_a_hundredth_of_a_gray(app, models, planned):
     assert "research use only" in result.payload["notice"] and dose.is_predicted(result)
 
 
+def test_a_prediction_from_older_structures_is_known(app, planned, phantom):
+    result = dose.predict(app, planned)
+    scaled = dose.scale(app, result.id, WhatIf(prescription_gy=66.0))
+    assert not dose.is_stale(app, result) and not dose.is_stale(app, scaled)
+    app.store.save_result(planned, "structures", {}, arrays={"masks": blocks(phantom.shape, SPANS)})
+    assert dose.is_stale(app, result) and dose.is_stale(app, scaled)
+    assert not dose.is_stale(app, upload(app, planned, np.ones(phantom.shape)))
+
+
 def test_nothing_to_predict_from_is_refused_in_words(app, case_id, planned):
     app.store.save_result(planned, "structures", {}, arrays={"masks": {"SpinalCord": np.ones((8, 20, 24), bool)}})
     with pytest.raises(InputRefusedError, match="no target with a dose"):

@@ -140,6 +140,10 @@ def test_prediction_what_if_template_plan_and_exports(services) -> None:
     finish(app, at, case_id)
     assert "Solid: What-if 1: without PTV_5600. Dashed: Predicted dose (AI draft)." in texts(at)
 
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": masks()})
+    shown(at.run())
+    assert any("structures were changed after this dose" in i.value for i in at.info)
+
     rows = constraint_templates.rows(app, "openkbp")
     rows[0]["limit"] = 1.0
     name = constraint_templates.save(app, "Strict", rows, who="Dr A")

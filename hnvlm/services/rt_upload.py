@@ -1,0 +1,103 @@
+"""The clinic's structures and dose added to a case that is there already: RTSTRUCT, SEG, RTDOSE or NIfTI."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from hnvlm.errors import InputRefusedError
+from hnvlm.imaging import archive, dicom, nifti
+from hnvlm.services import intake, rt_objects
+from hnvlm.services.context import App
+from hnvlm.store import ResultRecord
+
+_STRUCTURES, _DOSE = ("RTSTRUCT", "SEG"), ("RTDOSE",)
+
+
+def attach(
+    app: App, case_id: str, files: Iterable[tuple[str, BinaryIO]], *, who: str = ""
+) -> tuple[list[ResultRecord], list[str]]:
+    """Read RT objects of a case's CT and store them as the clinic's; the files themselves are not kept.
+
+    Args:
+        files: (name, open binary file). NIfTI files named ``dose...`` are dose in Gy, others are masks named
+            ``<Structure>.nii.gz``; a zip of such files is unpacked.
+
+    Returns:
+        What was stored (structures, dose), and what was odd, in words.
+
+    Raises:
+        FrameOfReferenceError: They belong to another frame of reference than the CT.
+        InputRefusedError: None of the files is an RT object or NIfTI.
+        UnreadableFileError: A file is damaged.
+    """
+    source = intake.spool(app, files)
+    folder = app.uploads_dir / source.relative_to(app.uploads_dir).parts[0]
+    try:
+        return _read(app, case_id, _listed(source, folder), who)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _listed(source: Path, folder: Path) -> list[Path]:
+    given = list(archive.list_files(source)) if source.is_dir() else [source]
+    out: list[Path] = []
+    for file in given:
+        out += archive.list_files(archive.unpack_zip(file, folder / "unpacked")) if archive.is_zip(file) else [file]
+    return out
+
+
+def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[ResultRecord], list[str]]:
+    structures, doses, other = _sorted(files)
+    if not structures and not doses:
+        raise InputRefusedError(
+            "None of these files holds structures or dose. RTSTRUCT, SEG, RTDOSE and NIfTI (dose.nii.gz, "
+            "<Structure>.nii.gz) are read. A CT is uploaded on the page Cases.",
+            code="no_rt_object",
+        )
+    volume = app.store.load_volume(case_id)
+    notes = [f"{other} other file(s) were left out"] if other else []
+    frames = [rt_objects.original_frame_uid(app, volume.frame_of_reference_uid, f) for f in (*structures, *doses)
+              if not nifti.is_nifti(f)]  # fmt: skip
+    frame = next((uid for uid in frames if uid), "")
+    payloads: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    if structures:
+        masks, said = rt_objects.read_structures(structures, volume, frame)
+        notes += said
+        rows = [{"name": n, "volume_ml": round(float(m.sum()) * volume.voxel_ml, 3)} for n, m in masks.items()]
+        payloads.append(("structures", {"structures": rows, "source": "upload"}, {"masks": masks}))
+    if doses:
+        dose, said = rt_objects.read_dose(doses, volume, frame)
+        notes += said
+        array = np.asarray(dose.array, np.float32)
+        payloads.append(("dose", {"source": "upload", "unit": "Gy", "max_gy": float(array.max())}, {"dose": array}))
+    # Saved only once everything was read: half an upload would mix two plans.
+    saved = [
+        app.store.save_result(case_id, kind, payload, arrays=arrays, who=who) for kind, payload, arrays in payloads
+    ]
+    return saved, notes
+
+
+def _sorted(files: list[Path]) -> tuple[list[Path], list[Path], int]:
+    """Files with structures, files with dose, and how many are neither."""
+    structures, doses, other = [], [], 0
+    for file in files:
+        if nifti.is_nifti(file):
+            name = file.name.lower()
+            if name.startswith(("ct.", "possible_dose")):
+                other += 1
+            else:
+                (doses if name.startswith("dose") else structures).append(file)
+            continue
+        modality = dicom.read_headers(file)[0].text("Modality") if dicom.looks_like_dicom(file) else ""
+        if modality in _STRUCTURES:
+            structures.append(file)
+        elif modality in _DOSE:
+            doses.append(file)
+        else:
+            other += 1
+    return structures, doses, other

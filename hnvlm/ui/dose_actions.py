@@ -1,0 +1,104 @@
+"""What can be done with the dose of a case: predict one, add the clinic's files, ask what if."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hnvlm.errors import HnvlmError
+from hnvlm.services import CaseRecord, ResultRecord, dose, rt_upload
+from hnvlm.services.context import App
+from hnvlm.services.dose import WhatIf
+from hnvlm.ui import jobs, state
+from hnvlm.ui.errors import handled
+
+SIDES = {"none": "no", "left": "left", "right": "right"}
+
+
+def add_files(app: App, case_id: str) -> None:
+    """Take in structures and dose that were made on this CT."""
+    number = st.session_state.setdefault(f"_rt_round_{case_id}", 0)
+    st.caption("Structures (RTSTRUCT, SEG, <Structure>.nii.gz) and dose (RTDOSE, dose.nii.gz) made on this CT. They "
+               "become the newest version; earlier ones stay.")  # fmt: skip
+    files = st.file_uploader("Structures and dose", accept_multiple_files=True, key=f"rt-{case_id}-{number}",
+                             label_visibility="collapsed")  # fmt: skip
+    if not files:
+        return
+    st.session_state[f"_rt_round_{case_id}"] = number + 1
+    try:
+        saved, notes = rt_upload.attach(app, case_id, [(f.name, f) for f in files], who=state.who())
+        said = [f"Added: {' and '.join(r.kind for r in saved)}.", *notes]
+        st.session_state[f"_rt_said_{case_id}"] = ("", said)
+    except HnvlmError as error:
+        st.session_state[f"_rt_said_{case_id}"] = (error.message, [])
+    st.rerun()
+
+
+def added(case_id: str) -> None:
+    """Say what became of the files, once."""
+    problem, said = st.session_state.pop(f"_rt_said_{case_id}", ("", []))
+    if problem:
+        st.error(problem)
+    for line in said:
+        st.caption(line)
+
+
+def predict(app: App, case_id: str) -> None:
+    """Start a prediction."""
+    jobs.started(dose.start_predict(app, case_id, who=state.who()))
+
+
+def what_if(app: App, case: CaseRecord, item: ResultRecord, blocked: str, busy: bool) -> None:
+    """Show what can be changed about a dose."""
+    names = dose.structure_names(app, case.id)
+    levels, top = dose.prescriptions(names), dose.top_prescription(app, item, names)
+    key = f"whatif-{case.id}-{item.id}"
+    st.caption(f"Changes to: {dose.label(item)}")
+    if top is not None:
+        low, high = (round(f * top, 1) for f in dose.SCALE_RANGE)
+        gy, number = st.columns(2, gap="small")
+        gy.number_input("Highest level (Gy)", low, high, float(top), 0.5, key=f"{key}-gy", format="%g")
+        number.number_input("Fractions", 1, 80, dose.fractions(app, item), key=f"{key}-n", placeholder="not known")
+    else:
+        st.caption("The prescription of this dose is not known: no target is named by its dose (PTV_7000).")
+    st.multiselect(
+        "Leave out target levels", list(levels), key=f"{key}-drop", placeholder="none", disabled=bool(blocked)
+    )
+    st.segmented_control(
+        "Spare one side of the neck",
+        list(SIDES),
+        format_func=SIDES.get,
+        default="none",
+        required=True,
+        key=f"{key}-side",
+        disabled=bool(blocked),
+    )
+    st.caption(
+        "A new prescription scales this dose: the shape stays, so a plan made for it would differ. Leaving "
+        "targets out, or cutting the lower target levels at the midline on one side, predicts the dose anew. Gross "
+        "disease is never cut."
+    )
+    if blocked:
+        st.caption(f"Only scaling is possible. {blocked}")
+    st.button(
+        "Show it beside this dose",
+        type="primary",
+        key=f"{key}-go",
+        disabled=busy or (top is None and bool(blocked)),
+        help="Another task of this case is running." if busy else None,
+        on_click=handled(_ask),
+        args=(app, case.id, item.id, key, top),
+    )
+
+
+def _ask(app: App, case_id: str, base_id: int, key: str, top: float | None) -> None:
+    value = st.session_state
+    wanted, number = value.get(f"{key}-gy"), value.get(f"{key}-n")
+    side = value.get(f"{key}-side")
+    changed = wanted if top is None or wanted is None or abs(wanted - top) > 0.05 else None
+    what_if = WhatIf(
+        changed, number, tuple(value.get(f"{key}-drop") or ()), side if side in ("left", "right") else None
+    )
+    if what_if.predicts:
+        jobs.started(dose.start_predict(app, case_id, what_if=what_if, who=state.who()))
+    else:
+        dose.scale(app, base_id, what_if, who=state.who())

@@ -1,0 +1,84 @@
+"""RT objects added to a stored case: same masks and dose, other frames refused, nothing left on disk."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from hnvlm.errors import FrameOfReferenceError, InputRefusedError, UnreadableFileError
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import write_nifti, write_rtstruct
+from hnvlm.imaging.write_dose import write_rtdose
+from hnvlm.services import dose, rt_upload
+from hnvlm.services.identity import map_uid
+
+FRAME = "1.2.826.0.1.77"
+
+
+@pytest.fixture
+def ct(app, phantom):
+    """The phantom as intake stores it: its frame of reference replaced by a keyed hash."""
+    stored = Volume(phantom.array, phantom.spacing_mm, phantom.origin_mm, map_uid(app, FRAME))
+    return app.store.add_case(stored).id
+
+
+@pytest.fixture
+def files(phantom, tmp_path):
+    """RTSTRUCT and RTDOSE of the clinic, in the CT's own frame of reference."""
+    mask = np.zeros(phantom.shape, bool)
+    mask[2:5, 6:12, 8:15] = True
+    gy = phantom.with_array(np.where(mask, 66.6, 12.3).astype(np.float32))
+    return (
+        {
+            "rs.dcm": write_rtstruct({"PTV_7000": mask}, phantom, tmp_path / "rs.dcm").read_bytes(),
+            "rd.dcm": write_rtdose(gy, phantom, tmp_path / "rd.dcm", predicted=False).read_bytes(),
+            "dose.nii.gz": write_nifti(gy, tmp_path / "dose.nii.gz").read_bytes(),
+            "Larynx.nii.gz": write_nifti(phantom.with_array(mask), tmp_path / "Larynx.nii.gz").read_bytes(),
+            "ct.nii.gz": write_nifti(phantom, tmp_path / "ct.nii.gz").read_bytes(),
+        },
+        mask,
+        gy,
+    )
+
+
+def opened(contents, *names):
+    return [(name, io.BytesIO(contents[name])) for name in names]
+
+
+def test_dicom_is_added_to_the_case_of_its_frame(app, ct, files):
+    contents, mask, gy = files
+    saved, notes = rt_upload.attach(app, ct, opened(contents, "rs.dcm", "rd.dcm"), who="Dr A")
+    assert [r.kind for r in saved] == ["structures", "dose"] and notes == [] and saved[0].who == "Dr A"
+    np.testing.assert_array_equal(dose.structures(app, ct).masks["PTV_7000"], mask)
+    found = dose.doses(app, ct)[0]
+    assert dose.label(found) == "Uploaded dose" and not dose.is_predicted(found)
+    assert np.abs(dose.load(app, found).array - gy.array).max() < 0.01
+    assert not list(app.uploads_dir.iterdir()), "identified files must not stay on disk"
+
+
+def test_a_zip_and_nifti_are_taken_too(app, ct, files):
+    contents, mask, _ = files
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as out:
+        for name in ("dose.nii.gz", "Larynx.nii.gz", "ct.nii.gz"):
+            out.writestr(f"case/{name}", contents[name])
+    packed.seek(0)
+    saved, notes = rt_upload.attach(app, ct, [("case.zip", packed)])
+    assert [r.kind for r in saved] == ["structures", "dose"] and "1 other file(s) were left out" in notes
+    np.testing.assert_array_equal(dose.structures(app, ct).masks["Larynx"], mask)
+
+
+def test_what_does_not_belong_is_refused_and_nothing_is_stored(app, ct, files, phantom):
+    contents = files[0]
+    other = app.store.add_case(Volume(phantom.array, phantom.spacing_mm, phantom.origin_mm, map_uid(app, "1.9.9"))).id
+    with pytest.raises(FrameOfReferenceError, match="another frame of reference"):
+        rt_upload.attach(app, other, opened(contents, "rs.dcm"))
+    with pytest.raises(InputRefusedError, match="holds structures or dose"):
+        rt_upload.attach(app, ct, [("notes.txt", io.BytesIO(b"hello")), *opened(contents, "ct.nii.gz")])
+    with pytest.raises(UnreadableFileError):
+        rt_upload.attach(app, ct, [*opened(contents, "rs.dcm"), ("dose.nii.gz", io.BytesIO(b"\x1f\x8b broken"))])
+    assert dose.doses(app, ct) == [] and dose.structures(app, ct).masks == {}, "half an upload is no upload"
+    assert not list(app.uploads_dir.iterdir())
