@@ -158,12 +158,17 @@ def plan(
         form = planning.clean_form(inputs.read_mapping(clinical)) if clinical is not None else None
         with open_subject(input_, out, series) as subject:
             started = time.perf_counter()
-            names, notes = _structure_names(subject, structures)
+            masks, notes = _structures(subject, structures) if structures is not None else ({}, [])
             found = subject.analyse()
             found.require_scope()
             if form is None:
                 form = planning.load_form(subject.app, subject.case_id) if subject.app and subject.case_id else {}
-            made = planning.make_plan(found.findings, form, structures=names or list(found.segmentation.masks))
+            if subject.app is not None and subject.case_id is not None and not masks:
+                judged = planning.judged_on(subject.app, subject.case_id, who="command line", progress=out.progress)
+            else:
+                masks = masks or found.segmentation.masks
+                judged = planning.judged_without_store(subject.models, subject.volume, masks, progress=out.progress)
+            made = planning.make_plan(found.findings, form, **judged)
             if subject.app is not None and subject.case_id is not None:
                 planning.save_form(subject.app, subject.case_id, form, who="command line")
                 result = subject.app.store.save_result(
@@ -230,14 +235,6 @@ def _structures(subject: Subject, path: Path) -> tuple[dict[str, Any], list[str]
     if subject.app is not None and path.is_file():
         frame = rt_objects.original_frame_uid(subject.app, subject.volume.frame_of_reference_uid, path)
     return rt_objects.read_structures(path, subject.volume, frame)
-
-
-def _structure_names(subject: Subject, path: Path | None) -> tuple[list[str], list[str]]:
-    """Names in ``--structures`` that lie on this CT, and warnings."""
-    if path is None:
-        return [], []
-    masks, notes = _structures(subject, path)
-    return list(masks), notes
 
 
 def _possible_dose(subject: Subject, folder: Path, notes: list[str]) -> Any:

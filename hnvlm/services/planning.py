@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from hnvlm.errors import UsageError
-from hnvlm.plan import FORM_FIELDS, FormField, Plan, check_plan_text, draft_plan, validate_form
+import numpy as np
+
+from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.base import Models
+from hnvlm.plan import FORM_FIELDS, FormField, Plan, build_constraints, check_plan_text, draft_plan, validate_form
+from hnvlm.plan.kb import load_kb
 from hnvlm.services import constraint_templates, dose, histograms
 from hnvlm.services.analysis import NOTICE, analyse_case, part
 from hnvlm.services.context import App
@@ -37,6 +42,7 @@ def make_plan(
     dose_metrics: Mapping[str, Mapping[str, float]] | None = None,
     template: str = "default",
     own_rows: Sequence[Mapping[str, Any]] | None = None,
+    dose_used: str = "",
 ) -> dict[str, Any]:
     """Draft a plan without the store.
 
@@ -46,6 +52,7 @@ def make_plan(
         structures: Names that are contoured.
         dose_metrics: Structure -> metric -> value of a dose on this CT, when there is one.
         template: Constraint template; ``own_rows`` are used instead where there are any.
+        dose_used: Which dose the figures are of, or why there is none; kept under ``dose_used``.
 
     Returns:
         JSON with text, staging, prescription, constraints, checks, needs, sources, and under ``made_from``
@@ -58,7 +65,7 @@ def make_plan(
         "template": template, "own_rows": own_rows,
     }  # fmt: skip
     plan = _draft(findings, made_from)
-    return jsonable(plan.to_json() | {"notice": NOTICE, "made_from": made_from})
+    return jsonable(plan.to_json() | {"notice": NOTICE, "dose_used": dose_used, "made_from": made_from})
 
 
 def _draft(findings: Sequence[Finding], made_from: Mapping[str, Any]) -> Plan:
@@ -119,26 +126,52 @@ def draft_case_plan(
     """
     if form is not None:
         save_form(app, case_id, form, who=who)
-    analysis = analyse_case(app, case_id, who=who, progress=part(progress, 0.0, 0.9))
+    analysis = analyse_case(app, case_id, who=who, progress=part(progress, 0.0, 0.8))
     analysis.require_scope()
-    progress(0.9, "staging and planning")
-    plan = make_plan(analysis.findings, load_form(app, case_id), **_judged_on(app, case_id))
+    judged = judged_on(app, case_id, who=who, progress=part(progress, 0.8, 0.95))
+    progress(0.95, "staging and planning")
+    plan = make_plan(analysis.findings, load_form(app, case_id), **judged)
     progress(1.0, "plan drafted")
     return app.store.save_result(
         case_id, "plan", plan | {"author": "rules"}, provenance=analysis.segmentation.provenance, who=who or "rules"
     )
 
 
-def _judged_on(app: App, case_id: str) -> dict[str, Any]:
-    """Return structures, template and dose figures that a draft is judged on: the clinic's dose before a predicted."""
+def judged_on(app: App, case_id: str, *, who: str = "", progress: Progress = no_progress) -> dict[str, Any]:
+    """Return structures, template and dose figures that a draft of a case is judged on, as ``make_plan`` takes them.
+
+    The clinic's dose comes before a predicted one. Without any, or when the structures changed since, the dose is
+    predicted and stored; where that cannot be done, ``dose_used`` says why.
+    """
     template = constraint_templates.chosen(app, case_id)
     own = constraint_templates.own_rows(app, template)
-    found = [d for d in dose.doses(app, case_id) if d.slot != dose.WHAT_IF]
-    metrics = histograms.judge(app, found[0]).metrics if found else None
+    found = [d for d in dose.doses(app, case_id) if d.slot != dose.WHAT_IF and not dose.is_stale(app, d)]
+    used = ""
+    if not found:
+        try:
+            found = [dose.predict(app, case_id, who=who, progress=progress)]
+        except (InputRefusedError, ModelPackError) as error:
+            used = f"no dose: {error.message}"
     return {
-        "structures": list(dose.structures(app, case_id).masks), "dose_metrics": metrics, "own_rows": own,
-        "template": "default" if own is not None else template,
+        "structures": list(dose.structures(app, case_id).masks), "own_rows": own,
+        "dose_metrics": histograms.judge(app, found[0]).metrics if found else None,
+        "dose_used": dose.label(found[0]) if found else used, "template": "default" if own is not None else template,
     }  # fmt: skip
+
+
+def judged_without_store(
+    models: Models, volume: Volume, masks: Mapping[str, np.ndarray], *, progress: Progress = no_progress
+) -> dict[str, Any]:
+    """Return the same for a CT that is not a stored case: its dose is predicted where that can be done."""
+    out: dict[str, Any] = {"structures": list(masks)}
+    try:
+        made = dose.run(models, volume, masks, progress=progress)
+    except (InputRefusedError, ModelPackError) as error:
+        return out | {"dose_used": f"no dose: {error.message}"}
+    curves = histograms.compute(made.dose_gy, masks)
+    rows = build_constraints(load_kb(), list(masks))
+    metrics = histograms.figures(curves, rows, max(made.prescriptions.values()))
+    return out | {"dose_metrics": metrics, "dose_used": "Predicted dose (AI draft)"}
 
 
 def start_draft(app: App, case_id: str, *, form: dict[str, Any] | None = None, who: str = "") -> str:

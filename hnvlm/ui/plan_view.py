@@ -10,7 +10,7 @@ import streamlit as st
 from hnvlm.ui import badges, html
 
 Payload = dict[str, Any]
-_STATUS = {"met": "met", "not_met": "NOT met", "not_evaluable": "no dose yet"}
+_STATUS = {"met": "met", "not_met": "NOT met", "not_evaluable": "not evaluable"}
 
 
 def show(plan: Payload) -> None:
@@ -23,7 +23,7 @@ def show(plan: Payload) -> None:
     _contradictions(plan)
     _treatment(plan, tags)
     _prescription(plan["prescription"], tags)
-    _constraints(plan["constraints"], tags)
+    _constraints(plan["constraints"], tags, plan.get("dose_used", ""))
     _systemic(plan, tags)
     _lists(plan)
     _sources(plan)
@@ -126,7 +126,7 @@ def _prescription(prescription: Payload, tags: dict[str, str]) -> None:
             st.caption(" ".join(p for p in (scheme["schedule"], scheme["note"]) if p))
 
 
-def _constraints(constraints: Sequence[Payload], tags: dict[str, str]) -> None:
+def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str) -> None:
     if not constraints:
         return
     with st.container(border=True):
@@ -141,6 +141,8 @@ def _constraints(constraints: Sequence[Payload], tags: dict[str, str]) -> None:
             for c in constraints
         ]  # fmt: skip
         html.table(("Structure", "Limit", "Value", "Status", "Priority", "Protects from", "Source"), rows, numeric=(2,))
+        if used:
+            st.caption(f"Judged on: {used}" if not used.startswith("no dose") else used[0].upper() + used[1:])
         st.caption("Priority 1: hard limit. 2: strong. 3: as low as reasonably achievable.")
 
 

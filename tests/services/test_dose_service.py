@@ -241,3 +241,28 @@ def test_prediction_job(app, planned):
     job = dose.start_predict(app, planned, who="Dr A")
     status = app.jobs.wait(job, 60)
     assert status.state == "done" and app.store.get_result(status.result["result_id"]).slot == "predicted"
+
+
+def test_a_draft_predicts_the_dose_it_is_judged_on_or_says_why_not(app, models, planned, phantom):
+    plan = planning.draft_case_plan(app, planned).payload
+    assert plan["dose_used"] == "Predicted dose (AI draft)" and len(dose.doses(app, planned)) == 1
+    assert any(c["status"] != "not_evaluable" for c in plan["constraints"])
+    planning.draft_case_plan(app, planned)
+    assert models.calls.count("dose") == 1, "the stored dose is used again"
+    app.store.save_result(planned, "structures", {}, arrays={"masks": blocks(phantom.shape, SPANS)})
+    planning.draft_case_plan(app, planned)
+    assert models.calls.count("dose") == 2, "other structures, another dose"
+    without = {n: span for n, span in SPANS.items() if not n.startswith("PTV")}
+    app.store.save_result(planned, "structures", {}, arrays={"masks": blocks(phantom.shape, without)})
+    plan = planning.draft_case_plan(app, planned).payload
+    assert plan["dose_used"].startswith("no dose: There is no target")
+    assert {c["reason"] for c in plan["constraints"]} == {"no dose yet"}
+
+
+def test_a_ct_that_is_not_stored_is_judged_too(models, phantom):
+    judged = planning.judged_without_store(models, phantom, blocks(phantom.shape, SPANS))
+    plan = planning.make_plan([], {}, **judged)
+    assert plan["dose_used"] == "Predicted dose (AI draft)"
+    cord = [c for c in plan["constraints"] if c["structure"] == "SpinalCord"]
+    assert cord and all(c["value"] is not None for c in cord)
+    assert planning.judged_without_store(object(), phantom, {})["dose_used"].startswith("no dose: This model pack has")
