@@ -196,7 +196,7 @@ def dose(
             possible = _possible_dose(subject, structures, notes)
             made = dosing.run(subject.models, subject.volume, masks, possible_dose=possible, progress=out.progress)
             # Whether this is a neck takes longer to find out than the dose; nothing is written before it is known.
-            subject.analyse().require_scope()
+            _require_neck(subject)
             gray = made.dose_gy
             if out_file.suffix.lower() == ".dcm":
                 write_rtdose(gray, subject.volume, out_file, version=made.provenance.version)
@@ -235,6 +235,15 @@ def _structures(subject: Subject, path: Path) -> tuple[dict[str, Any], list[str]
     if subject.app is not None and path.is_file():
         frame = rt_objects.original_frame_uid(subject.app, subject.volume.frame_of_reference_uid, path)
     return rt_objects.read_structures(path, subject.volume, frame)
+
+
+def _require_neck(subject: Subject) -> None:
+    """Refuse a CT that is not one of the head and neck; nothing else is looked for."""
+    if subject.case_id is not None:
+        subject.analyse().require_scope()
+        return
+    segmentation = subject.models.segment(subject.volume, progress=subject.session.progress)
+    analysis.require_scope(subject.models.scope(subject.volume, segmentation))
 
 
 def _possible_dose(subject: Subject, folder: Path, notes: list[str]) -> Any:
