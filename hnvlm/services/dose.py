@@ -280,7 +280,14 @@ def _untreated(what_if: WhatIf) -> list[str]:
 
 
 def _notes(notes: tuple[str, ...], factor: float) -> list[str]:
-    scaled = [] if factor == 1.0 else [f"scaled by {factor:.3f}; a plan made for this prescription would differ"]
+    scaled = (
+        []
+        if factor == 1.0
+        else [
+            f"scaled by {factor:.3f}; a plan made for this prescription would differ; limits of targets "
+            "stay those of the levels in their names"
+        ]
+    )
     return [*notes, *scaled]
 
 

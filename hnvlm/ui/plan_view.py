@@ -133,17 +133,24 @@ def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str
         st.markdown("**Dose constraints**")
         rows = [
             (
-                c["structure"].replace("_", " "), f"{c['metric']} {c['op']} {c['limit']:g} {c['unit']}",
+                c["structure"].replace("_", " "), _limit(c),
                 "–" if c["value"] is None else f"{c['value']:.1f} {c['unit']}",
                 _STATUS.get(c["status"], c["status"].replace("_", " ")), str(c["priority"]), c["endpoint"],
                 tag(c["sources"], tags).strip(),
             )
             for c in constraints
         ]  # fmt: skip
-        html.table(("Structure", "Limit", "Value", "Status", "Priority", "Protects from", "Source"), rows, numeric=(2,))
+        tones = [{"met": "good", "not_met": "bad"}.get(c["status"], "") for c in constraints]
+        heads = ("Structure", "Limit", "Value", "Status", "Priority", "Protects from", "Source")
+        html.table(heads, rows, numeric=(2,), keep=(1, 3), tones=tones)
         if used:
             st.caption(f"Judged on: {used}" if not used.startswith("no dose") else used[0].upper() + used[1:])
         st.caption("Priority 1: hard limit. 2: strong. 3: as low as reasonably achievable.")
+
+
+def _limit(row: Payload) -> str:
+    sign = {"<=": "≤", ">=": "≥"}.get(row["op"], row["op"])
+    return f"{row['metric'].replace('pct', '%')} {sign} {row['limit']:g} {row['unit']}"
 
 
 def _systemic(plan: Payload, tags: dict[str, str]) -> None:
