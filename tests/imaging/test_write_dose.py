@@ -116,8 +116,9 @@ def test_rtstruct_by_pydicom_and_another_rasteriser(tmp_path):
 def test_rtstruct_by_rt_utils(tmp_path):
     pytest.importorskip("cv2", reason="rt-utils needs OpenCV")
     rt_utils = pytest.importorskip("rt_utils", reason="an independent reader of RTSTRUCT: pip install rt-utils")
-    # rt-utils exchanges rows and columns of images that are not square, so this one is; everything else differs.
-    square = Volume(np.pad(CT.array, ((0, 0), (0, 8), (0, 0))), CT.spacing_mm, CT.origin_mm, CT.frame_of_reference_uid)
+    # rt-utils exchanges rows and columns, and their spacings, so in plane this image is square; the content is not.
+    array = np.pad(CT.array, ((0, 0), (0, 8), (0, 0)))
+    square = Volume(array, (2.5, 1.1, 1.1), CT.origin_mm, CT.frame_of_reference_uid)
     masks = {name: np.pad(mask, ((0, 0), (0, 8), (0, 0))) for name, mask in some_masks().items()}
     write_dicom_series(square, tmp_path / "ct", "x", False)
     path = write_rtstruct(masks, square, tmp_path / "rs.dcm")
