@@ -27,7 +27,7 @@ ct/                   the CT that the DICOM objects refer to, without the patien
 structures.rtstruct.dcm, structures.seg.dcm
                       structures; each says whether a model or the clinic drew it
 dose.rtdose.dcm       the dose; its description says PREDICTED where a model made it
-dose.nii.gz           the same dose in Gy on the CT's grid
+dose.nii.gz           the same dose in Gy on the CT's grid; dose-PREDICTED.nii.gz where a model made it
 constraints.json      every constraint with value, margin and source
 plan.txt, plan.json, careplan.fhir.json, case-sheet.pdf
                       the plan, where one was drafted
@@ -89,7 +89,7 @@ def _write_dose(
             gy, volume, out / "dose.rtdose.dcm", predicted=dose.is_predicted(item), note=note, meta=meta,
             version=str(item.provenance.get("version") or "1"), synthetic=synthetic, structure_set_uid=uid,
         ),
-        "dose_nifti": write_nifti(gy, out / "dose.nii.gz"),
+        "dose_nifti": write_nifti(gy, out / ("dose-PREDICTED.nii.gz" if dose.is_predicted(item) else "dose.nii.gz")),
         "constraints": out / "constraints.json",
     }  # fmt: skip
     judged = histograms.judge(app, item)

@@ -108,7 +108,8 @@ def test_everything_in_one_zip(app, planned, phantom):
         packed.extractall(folder)
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert {"README.txt", "case-sheet.pdf", "careplan.fhir.json", "plan.txt", "plan.json", "constraints.json",
-            "dose.rtdose.dcm", "dose.nii.gz", "structures.rtstruct.dcm", "structures.seg.dcm"} <= names  # fmt: skip
+            "dose.rtdose.dcm",
+            "dose-PREDICTED.nii.gz", "structures.rtstruct.dcm", "structures.seg.dcm"} <= names  # fmt: skip
     assert sum(n.startswith("ct/") for n in names) == phantom.shape[0]
     rd, rs = (pydicom.dcmread(folder / f) for f in ("dose.rtdose.dcm", "structures.rtstruct.dcm"))
     assert rd.ReferencedStructureSetSequence[0].ReferencedSOPInstanceUID == rs.SOPInstanceUID
