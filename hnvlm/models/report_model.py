@@ -15,12 +15,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import DynamicCache, Gemma2Config, Gemma2Model
 
-from hnvlm.models.ct_encoder import TOKENS_PER_AXIS
+from hnvlm.models.ct_encoder import MAPS, TOKENS_PER_AXIS
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 PROMPTS = {"en": "<report en>", "pl": "<report pl>"}
 SPECIAL = (PAD, BOS, EOS, *PROMPTS.values())
 SHUFFLE = 2
+# CT tokens that the decoder also sees one by one.
+STRONGEST = 12
 
 
 def decoder_config(vocabulary: int, *, width: int = 256, layers: int = 5) -> Gemma2Config:
@@ -34,18 +36,29 @@ def decoder_config(vocabulary: int, *, width: int = 256, layers: int = 5) -> Gem
 
 
 class Projector(nn.Module):
-    """2x2x2 neighbouring CT tokens become one decoder token by one linear layer: (B, 512, W) -> (B, 64, D)."""
+    """CT tokens to decoder tokens by linear layers: (B, 512, W) -> (B, 64 + STRONGEST, D).
+
+    2x2x2 neighbouring tokens become one (pixel shuffle). A lesion is one token in 512 and would be diluted by its seven
+    neighbours, so the tokens with the strongest evidence of a lesion are also handed over one by one, strongest first.
+    """
 
     def __init__(self, token_width: int, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(token_width * SHUFFLE**3, width)
+        self.strongest = nn.Linear(token_width, width)
+        self.place = nn.Embedding(TOKENS_PER_AXIS**3, width)
+        nn.init.normal_(self.place.weight, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """CT tokens (B, 512, W) to decoder tokens (B, 64, D)."""
+        """CT tokens (B, 512, W) to decoder tokens (B, 64 + STRONGEST, D)."""
         b, _, w = tokens.shape
         n, s = TOKENS_PER_AXIS // SHUFFLE, SHUFFLE
         x = tokens.reshape(b, n, s, n, s, n, s, w).permute(0, 1, 3, 5, 2, 4, 6, 7)
-        return self.linear(x.reshape(b, n**3, s**3 * w))
+        overview = self.linear(x.reshape(b, n**3, s**3 * w))
+        evidence = tokens[..., -MAPS : -MAPS // 2].amax(-1)
+        index = evidence.topk(STRONGEST, dim=1).indices
+        picked = tokens.gather(1, index[..., None].expand(-1, -1, w))
+        return torch.cat([overview, self.strongest(picked) + self.place(index)], dim=1)
 
 
 class ReportModel(nn.Module):
@@ -63,7 +76,7 @@ class ReportModel(nn.Module):
         self.decoder = Gemma2Model(decoder_config(vocabulary, width=width, layers=layers))
 
     def prefix(self, tokens: Tensor, prompt: Tensor) -> Tensor:
-        """Embeddings of CT tokens (B, 512, W) followed by the prompt ids (B, P): (B, 64 + P, D)."""
+        """Embeddings of CT tokens (B, 512, W) followed by the prompt ids (B, P): (B, 64 + STRONGEST + P, D)."""
         return torch.cat([self.projector(tokens), self.decoder.embed_tokens(prompt)], dim=1)
 
     def logits(self, hidden: Tensor) -> Tensor:

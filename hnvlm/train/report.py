@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from hnvlm.models.facts import measured_findings
 from hnvlm.models.report_model import EOS, PAD, PROMPTS, SPECIAL, ReportModel, model_config
 from hnvlm.report.flip import flip_finding
 from hnvlm.report.render import render
+from hnvlm.report.vocabulary import load
 from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
 from hnvlm.train.clip import POOL
 from hnvlm.train.data import CHANNELS, training_folders
@@ -31,6 +34,8 @@ VOCABULARY = 1200
 WIDTH, LAYERS = 256, 5
 TOKEN_NOISE = 0.1
 POLISH_SHARE = 0.25
+LESION_WEIGHT = 4.0
+LESION_LINES = ("mass", "node_right", "node_left", "airway", "impression")
 LANDMARKS = (
     "vertex",
     "skull base",
@@ -96,19 +101,49 @@ def train_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+@dataclass(frozen=True)
+class Target:
+    """A report as the decoder learns it: token ids with the end, and the weight of each."""
+
+    ids: list[int]
+    weights: list[float]
+
+
+@cache
+def lesion_headings() -> tuple[str, ...]:
+    """How the lines start that name or deny a lesion, in every language."""
+    return tuple(f"{load(f'report_{language}')['headings'][name]}:" for language in PROMPTS for name in LESION_LINES)
+
+
+def target_of(tokenizer: Tokenizer, text: str, end: int) -> Target:
+    """Token ids of a report; the lines that name or deny a lesion weigh ``LESION_WEIGHT`` times as much.
+
+    Most of a report is the same for everybody; whether there is a lesion, and what it is like, is a few words.
+    """
+    spans, at = [], 0
+    for line in text.split("\n"):
+        if line.startswith(lesion_headings()):
+            spans.append((at, at + len(line)))
+        at += len(line) + 1
+    encoded = tokenizer.encode(text)
+    weights = [LESION_WEIGHT if any(a <= lo < b for a, b in spans) else 1.0 for lo, _ in encoded.offsets]
+    return Target([*encoded.ids, end], [*weights, 1.0])
+
+
 def report_loss(
-    model: ReportModel, tokens: Tensor, texts: list[list[int]], prompts: list[int], pad: int
+    model: ReportModel, tokens: Tensor, targets: list[Target], prompts: list[int], pad: int
 ) -> tuple[Tensor, float]:
-    """Mean cross-entropy over report tokens (padding left out) and the share predicted right."""
-    length = max(len(t) for t in texts)
-    ids = torch.full((len(texts), length), pad)
-    for k, text in enumerate(texts):
-        ids[k, : len(text)] = torch.tensor(text)
+    """Weighted mean cross-entropy over report tokens (padding left out) and the share predicted right."""
+    length = max(len(t.ids) for t in targets)
+    ids, weight = torch.full((len(targets), length), pad), torch.zeros(len(targets), length)
+    for k, target in enumerate(targets):
+        ids[k, : len(target.ids)] = torch.tensor(target.ids)
+        weight[k, : len(target.ids)] = torch.tensor(target.weights)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(tokens, torch.tensor(prompts)[:, None], ids)
     logits = logits.float()
-    loss = F.cross_entropy(logits.transpose(1, 2), ids, ignore_index=pad)
-    real = ids != pad
+    loss = (F.cross_entropy(logits.transpose(1, 2), ids, reduction="none") * weight).sum() / weight.sum()
+    real = weight > 0
     return loss, float((logits.argmax(-1) == ids)[real].float().mean())
 
 
@@ -143,7 +178,7 @@ def train(
     model = ReportModel(tokenizer.get_vocab_size(), network.encoder.token_width, WIDTH, LAYERS)
     texts = {
         language: [
-            [*tokenizer.encode(render(findings_of(base[e.patient], e.findings, e.flipped), language=language)).ids, end]
+            target_of(tokenizer, render(findings_of(base[e.patient], e.findings, e.flipped), language=language), end)
             for e in pool
         ]
         for language in PROMPTS

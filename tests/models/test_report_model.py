@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hnvlm.models.report_model import Projector, ReportModel, decode, model_config, presence_score
+from hnvlm.models.report_model import STRONGEST, Projector, ReportModel, decode, model_config, presence_score
 
 VOCABULARY, TOKEN_WIDTH = 50, 6
 END = 2
@@ -68,7 +68,7 @@ def test_the_prefix_is_read_in_both_directions(model, tokens):
     """The very first CT token sees the very last one and the prompt."""
     text = torch.tensor([[9, 4, 11]])
     base = hidden_of(model, tokens, PROMPT, text)
-    assert base.shape == (1, 64 + 1 + 2, 32)
+    assert base.shape == (1, 64 + STRONGEST + 1 + 2, 32)
     late = tokens.clone()
     late[0, -1] = -3 * late[0, -1].flip(0)
     assert not torch.allclose(hidden_of(model, late, PROMPT, text)[0, 0], base[0, 0], atol=1e-3)
@@ -93,23 +93,40 @@ def test_the_text_is_read_from_left_to_right(model, tokens):
 def test_the_prefix_does_not_see_the_text(model, tokens):
     a = hidden_of(model, tokens, PROMPT, torch.tensor([[9, 4, 11]]))
     b = hidden_of(model, tokens, PROMPT, torch.tensor([[30, 31, 32]]))
-    torch.testing.assert_close(a[0, :65], b[0, :65])
+    torch.testing.assert_close(a[0, : 65 + STRONGEST], b[0, : 65 + STRONGEST])
 
 
 def test_pixel_shuffle_groups_neighbours():
     """CT token (z 3, y 6, x 1) belongs to group (1, 3, 0) = 1 * 16 + 3 * 4 + 0, place (1, 0, 1) = 5 in it."""
-    projector = Projector(2, 3)
-    projector.norm = torch.nn.Identity()
+    projector = Projector(8, 3)
     with torch.no_grad():
-        projector.linear.weight.zero_()
-        projector.linear.bias.zero_()
-        projector.linear.weight[0, 5 * 2 + 1] = 1.0  # place 5, channel 1
-    tokens = torch.zeros(1, 512, 2)
+        for parameter in projector.parameters():
+            parameter.zero_()
+        projector.linear.weight[0, 5 * 8 + 1] = 1.0  # place 5, channel 1
+    tokens = torch.zeros(1, 512, 8)
     tokens[0, 3 * 64 + 6 * 8 + 1, 1] = 7.0
     out = projector(tokens)
-    assert out.shape == (1, 64, 3)
+    assert out.shape == (1, 64 + STRONGEST, 3)
     assert out[0, 28, 0] == 7.0
     assert out.count_nonzero() == 1
+
+
+def test_the_tokens_with_the_strongest_evidence_are_handed_over_one_by_one():
+    """Channels 2 to 4 of 8 are the evidence of the three kinds of lesion; the mean maps behind them do not count."""
+    projector = Projector(8, 2)
+    with torch.no_grad():
+        for parameter in projector.parameters():
+            parameter.zero_()
+        projector.strongest.weight[0, 0] = 1.0  # what the token says
+        projector.place.weight[:, 1] = torch.arange(512.0)  # where it lies
+    tokens = torch.zeros(1, 512, 8)
+    tokens[0, :, 2:5] = torch.linspace(0.1, 0, 512)[:, None]
+    tokens[0, 300, :] = torch.tensor([5.0, 0, 0, 3.0, 0, 0, 0, 0])
+    tokens[0, 77, :] = torch.tensor([6.0, 0, 0, 0, 3.5, 0, 0, 0])
+    tokens[0, 400, 5:] = 9.0
+    picked = projector(tokens)[0, 64:]
+    assert picked[:3].tolist() == [[6.0, 77.0], [5.0, 300.0], [0.0, 0.0]]
+    assert picked[3:, 1].tolist() == [float(k) for k in range(1, STRONGEST - 2)]
 
 
 def test_presence_score_by_hand():

@@ -11,6 +11,7 @@ import torch
 from hnvlm.models.report_model import BOS, EOS, PAD, SPECIAL, decoder_config, load_tokenizer
 from hnvlm.models.text_tower import HEADS, NUMBERS
 from hnvlm.report.parse import parse
+from hnvlm.report.render import render
 from hnvlm.train import report, text
 from hnvlm.types import Finding
 
@@ -62,11 +63,34 @@ def test_loss_leaves_padding_out():
             out[..., 7] = 1.0
             return out
 
-    loss, right = report.report_loss(Flat(), torch.zeros(2, 512, 4), [[7, 8, 7, 2], [7]], [3, 4], pad=0)
+    targets = [report.Target([7, 8, 7, 2], [1.0, 4.0, 1.0, 1.0]), report.Target([7], [1.0])]
+    loss, right = report.report_loss(Flat(), torch.zeros(2, 512, 4), targets, [3, 4], pad=0)
     e = np.exp(1.0)
     hit, miss = np.log(9 + e) - 1, np.log(9 + e)
-    assert float(loss) == pytest.approx((3 * hit + 2 * miss) / 5, rel=1e-2)
+    assert float(loss) == pytest.approx((3 * hit + (4 + 1) * miss) / 8, rel=1e-2)  # the 8 weighs four times
     assert right == pytest.approx(3 / 5)
+
+
+@pytest.mark.parametrize(
+    ("language", "heavy", "light"),
+    [
+        ("en", ("No pathologically enlarged node in the right neck", "20 mm"), ("Coverage from", "dental artefact")),
+        ("pl", ("Nie stwierdza się powiększonych węzłów", "20 mm"), ("Zakres badania", "Bez artefaktów")),
+    ],
+)
+def test_the_lines_about_lesions_weigh_more(tokenizer, language, heavy, light):
+    node = Finding("node", side="left", level="II", size_mm=20.0, attributes={"texture": "solid"})
+    coverage = Finding("coverage", attributes={"superior": "vertex", "inferior": "larynx"})
+    target = report.target_of(tokenizer, render([node, coverage], language=language), 2)
+    assert target.ids[-1] == 2
+    assert len(target.ids) == len(target.weights)
+
+    def words(weight: float) -> str:
+        return tokenizer.decode([i for i, w in zip(target.ids[:-1], target.weights, strict=False) if w == weight])
+
+    assert all(text in words(report.LESION_WEIGHT) for text in heavy)
+    assert all(text in words(1.0) for text in light)
+    assert not any(text in words(1.0) for text in heavy)
 
 
 TARGET = Finding("target", side="left", attributes={"volume_ml": 40.0})
