@@ -46,6 +46,9 @@ def evaluate(name: str, data: Path, *, limit: int | None = None, record: bool = 
     started = time.perf_counter()
     result = importlib.import_module(f"hnvlm.evaluate.{name}").run(pack, Path(data), limit=limit)
     result["seconds"] = round(time.perf_counter() - started, 1)
+    # What an evaluation measures of other models on the way goes into their cards.
+    parts = {result["model"]: result, **result.pop("parts", {})}
     if record and limit is None:
-        write_metrics(pack, result["model"], name, result, f"hnvlm evaluate {name} --data DATA")
+        for model, part in parts.items():
+            write_metrics(pack, model, name, part, f"hnvlm evaluate {name} --data DATA")
     return result

@@ -21,7 +21,7 @@ from hnvlm.imaging.anatomy import LEVEL_BOX
 from hnvlm.imaging.lesions import Lesion, LesionSpec, apply, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import GRID_MM, cut
-from hnvlm.models.detect import Detection, evidence
+from hnvlm.models.detect import Detection, edge_of, evidence
 from hnvlm.models.facts import lesion_finding
 from hnvlm.models.judge import Judge
 from hnvlm.models.neck import Neck
@@ -31,6 +31,7 @@ from hnvlm.report.requests import sample_spec
 from hnvlm.types import Counterfactual, Finding, Segmentation
 
 LEVEL_TOLERANCE_MM = 4.0
+READER_SENTENCES = 300
 
 
 def finding_of(spec: LesionSpec) -> Finding:
@@ -175,10 +176,9 @@ def judge_removal(
     _, before, _ = judge.look(with_lesion, neck)
     _, after, _ = judge.look(result.volume, neck)
     zone = lesion_zone(lesion, ct, neck)
-    left = float((after.max(0)[zone] > 0.5).sum()) / max(1.0, float((before.max(0)[zone] > 0.5).sum()))
+    seen, left = judged_left(before, after, zone, judge.threshold)
     whole = np.abs(lesion.delta).sum()
     rest = np.abs(result.volume.array[lesion.slices].astype(np.float32) - ct.array[lesion.slices]).sum()
-    seen = bool(max(evidence(m)[zone].max(initial=0.0) for m in before) >= judge.threshold)
     rows["removal"].append(
         {
             "seen": seen,
@@ -188,6 +188,18 @@ def judge_removal(
         }
     )
     rows["outside"].append(outside_change(with_lesion, result))
+
+
+def judged_left(before: np.ndarray, after: np.ndarray, zone: np.ndarray, threshold: float) -> tuple[bool, float]:
+    """Whether a judge sees the lesion before its removal, and what share of the voxels it saw is left.
+
+    Args:
+        before, after: Lesion probabilities (3, Z, Y, X). zone: bool (Z, Y, X), where the lesion was.
+        threshold: Evidence from which the judge says there is one.
+    """
+    was = (before.max(0) > edge_of(threshold)) & zone
+    seen = bool(was.any() and max(evidence(m)[zone].max(initial=0.0) for m in before) >= threshold)
+    return seen, float(((after.max(0) > edge_of(threshold)) & zone).sum() / max(1, was.sum()))
 
 
 def lesion_zone(lesion: Lesion, ct: Volume, neck: Neck) -> np.ndarray:
@@ -228,16 +240,26 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         "text_reader_alone": reader_alone(pack),
         "requests_not_understood": len(rows["not_understood"]),
         "removal_less_than_half_left": share([r["left"] < 0.5 for r in rows["removal"]]),
+        "removal_lesion_seen_by_the_judge_before": share([r["seen"] for r in rows["removal"]]),
+        "removal_changed_something": share([r["changed"] for r in rows["removal"]]),
         "removal_median_left": median([r["left"] for r in rows["removal"]]),
         "removal_median_hu_left": median([r["hu_left"] for r in rows["removal"]]),
         "no_mass_changes_nothing": share(rows["none"]),
         "max_abs_change_outside_edit_hu": int(max(rows["outside"], default=0)),
         "median_seconds": median(rows["seconds"]),
     }
-    return {"metrics": metrics, "n_cases": len(folders), "model": "diffusion"}
+    judge_metrics = {
+        "inserted_lesions": metrics["baseline_inserter"],
+        "sees_a_lesion_there_before_the_edit": metrics["judge_sees_a_lesion_there_before_the_edit"],
+    }
+    parts = {
+        "judge": {"metrics": judge_metrics, "n_cases": len(folders)},
+        "text": {"metrics": metrics["text_reader_alone"], "n_cases": 2 * READER_SENTENCES},
+    }
+    return {"metrics": metrics, "n_cases": len(folders), "model": "diffusion", "parts": parts}
 
 
-def reader_alone(pack: ModelPack, n: int = 300) -> dict[str, float]:
+def reader_alone(pack: ModelPack, n: int = READER_SENTENCES) -> dict[str, float]:
     """Share of requests whose side and place the learned reader gets right without the rules, per bank."""
     out = {}
     for bank in ("mid", "held"):

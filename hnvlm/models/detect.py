@@ -85,6 +85,11 @@ def evidence(probability: np.ndarray) -> np.ndarray:
     return ndimage.uniform_filter(np.asarray(probability, np.float32), EVIDENCE, mode="constant")
 
 
+def edge_of(peak: float) -> float:
+    """Probability from which a voxel belongs to a lesion, for a detector that answers yes from ``peak``."""
+    return min(EDGE, peak * 0.8)
+
+
 def detect(
     probability: np.ndarray, crop: np.ndarray, start: np.ndarray, anatomy: Anatomy, *, peak: float = PEAK
 ) -> list[Detection]:
@@ -97,7 +102,7 @@ def detect(
     """
     found: list[Detection] = []
     for kind, p in zip(LESION_CHANNELS, probability, strict=True):
-        labels, n = ndimage.label(p > min(EDGE, peak * 0.8))
+        labels, n = ndimage.label(p > edge_of(peak))
         if not n:
             continue
         peaks = ndimage.maximum(evidence(p), labels, range(1, n + 1))

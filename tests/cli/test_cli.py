@@ -438,20 +438,20 @@ def test_missing_folders_are_refused(run, tmp_path):
         ["supervision", "--data", tmp_path / "no", "--out", tmp_path], ["bench", "--data", tmp_path / "no"],
         ["batch", tmp_path / "no", "--out", tmp_path],
     ):  # fmt: skip
-        run(*args, "--json").refused("no_such_folder")
-    run("import-openkbp", tmp_path / "no", tmp_path / "dst", "--json").refused("input_refused")
-    run("batch", tmp_path, "--out", tmp_path / "o", "--engine", "ray", "--json").refused("engine")
+        assert str(tmp_path / "no") in run(*args, "--json").refused("no_such_folder")
+    assert run("import-openkbp", tmp_path / "no", tmp_path / "dst", "--json").refused("input_refused")
+    assert "ray" in run("batch", tmp_path, "--out", tmp_path / "o", "--engine", "ray", "--json").refused("engine")
 
 
 def test_structures_of_nothing_are_refused(run, nifti, tmp_path):
-    run("plan", nifti, "--structures", tmp_path / "no.dcm", "--json").refused("unreadable")
+    assert "no.dcm" in run("plan", nifti, "--structures", tmp_path / "no.dcm", "--json").refused("unreadable")
     (tmp_path / "empty").mkdir()
-    run("plan", nifti, "--structures", tmp_path / "empty", "--json").refused("unreadable")
+    assert "empty" in run("plan", nifti, "--structures", tmp_path / "empty", "--json").refused("unreadable")
 
 
 def test_out_that_is_a_file_is_refused(run, nifti, tmp_path):
     (tmp_path / "file").write_text("")
-    run("segment", nifti, "--out", tmp_path / "file", "--json").refused("output")
+    assert "file" in run("segment", nifti, "--out", tmp_path / "file", "--json").refused("output")
 
 
 # ---- wrong usage: exit 2 ---------------------------------------------------------------------

@@ -21,6 +21,7 @@ from hnvlm.evaluate.common import MEASURED, auroc, evaluation_folders, read_case
 from hnvlm.evaluate.counterfactual import (
     LEVEL_TOLERANCE_MM,
     finding_of,
+    judged_left,
     lesion_zone,
     look_for,
     outside_change,
@@ -419,3 +420,27 @@ def test_progress_goes_to_stderr(capsys):
     streams = capsys.readouterr()
     assert streams.out == ""
     assert streams.err.endswith("pt_1 1/2\n")
+
+
+# ---- removal --------------------------------------------------------------------------------------------------------
+def removal_maps(value: float, voxels: int = 4) -> np.ndarray:
+    """Probabilities (3, 9, 8, 7), ``value`` in a bar of nodes of 3 x 3 x ``voxels``."""
+    p = np.zeros((3, 9, 8, 7), np.float32)
+    p[0, 2:5, 2:5, 1 : 1 + voxels] = value
+    return p
+
+
+@pytest.mark.parametrize("value", [0.2, 0.9])
+def test_a_removal_that_changes_nothing_leaves_everything_however_faint_the_lesion(value):
+    zone = np.ones((9, 8, 7), bool)
+    assert judged_left(removal_maps(value), removal_maps(value), zone, threshold=0.12) == (True, 1.0)
+
+
+def test_what_a_removal_leaves_by_hand():
+    zone = np.ones((9, 8, 7), bool)
+    before, after = removal_maps(0.9), removal_maps(0.9, voxels=1)
+    assert judged_left(before, after, zone, threshold=0.12) == (True, 0.25)
+    assert judged_left(before, removal_maps(0.05), zone, threshold=0.12) == (True, 0.0)  # below 0.8 x 0.12
+    zone[:, :, 1] = False  # outside the zone nothing counts
+    assert judged_left(before, after, zone, threshold=0.12) == (True, 0.0)
+    assert judged_left(removal_maps(0.05), after, zone, threshold=0.12)[0] is False

@@ -274,6 +274,7 @@ def test_tilt_and_uneven_spacing_are_named(serve, browser, shared_dir: Path, tmp
     upload(reader, pack(source, tmp_path / "tilted.zip"))
     reader.see("gantry tilt of 18.5 degrees corrected by resampling")
     reader.see("uneven slice spacing")
+    assert reader.complaints == []
     reader.context.close()
 
 
