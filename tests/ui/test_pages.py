@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,12 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from fake_app import add_case, fakes, make_app  # noqa: E402
-from streamlit.runtime.pages_manager import PagesManager  # noqa: E402
+from fake_app import add_case, fakes  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
+from ui.page_text import texts  # noqa: E402
 
 from hnvlm.errors import HnvlmError  # noqa: E402
-from hnvlm.services import context, counterfactual, documents, planning, reporting, worklist, zeroshot  # noqa: E402
+from hnvlm.services import counterfactual, documents, planning, reporting, worklist, zeroshot  # noqa: E402
 from hnvlm.services.context import App  # noqa: E402
 
 REPO = HERE.parent.parent
@@ -25,32 +24,7 @@ PATIENCE_S = 240
 BANNER = "AI draft · research use only · not a medical device"
 
 
-@pytest.fixture(autouse=True)
-def through_the_entry_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AppTest finds the folder pages/ and would run a page without app.py; the server switches that off (launch.py)."""
-    build = PagesManager.__init__
-
-    def init(self, *args, **kwargs) -> None:
-        build(self, *args, **kwargs)
-        PagesManager.uses_pages_directory = False
-
-    monkeypatch.setattr(PagesManager, "__init__", init)
-
-
-@pytest.fixture
-def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., App]]:
-    """Return a function that makes the app's services the ones the pages see."""
-    made: list[App] = []
-
-    def make(models: object | None, **options: object) -> App:
-        app = make_app(tmp_path / str(len(made)), models, **options)
-        made.append(app)
-        monkeypatch.setattr(context, "app", lambda: app)
-        return app
-
-    yield make
-    for app in made:
-        app.close()
+pytestmark = pytest.mark.usefixtures("through_the_entry_script")
 
 
 def open_app(case_id: str | None = None) -> AppTest:
@@ -66,12 +40,6 @@ def go(at: AppTest, page: str) -> AppTest:
     assert not at.exception, [e.message for e in at.exception]
     assert any(BANNER in h.proto.body for h in at.get("html")), f"no banner on {page}"
     return at
-
-
-def texts(at: AppTest) -> str:
-    kinds = (at.text, at.caption, at.markdown, at.warning, at.error, at.info, at.subheader)
-    parts = [element.value for kind in kinds for element in kind]
-    return "\n".join([*parts, *(h.proto.body for h in at.get("html"))])
 
 
 def button(at: AppTest, key: str):

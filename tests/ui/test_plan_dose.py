@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,11 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from fake_app import SHAPE, add_case, fakes, make_app  # noqa: E402
-from streamlit.runtime.pages_manager import PagesManager  # noqa: E402
+from fake_app import SHAPE, add_case, fakes  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
+from ui.page_text import texts  # noqa: E402
 
-from hnvlm.services import constraint_templates, context, dose, plan_export, planning  # noqa: E402
+from hnvlm.services import constraint_templates, dose, plan_export, planning  # noqa: E402
 from hnvlm.services.context import App  # noqa: E402
 from hnvlm.ui import dvh_plot  # noqa: E402
 
@@ -24,30 +23,7 @@ REPO = HERE.parent.parent
 PATIENCE_S = 240
 
 
-@pytest.fixture(autouse=True)
-def through_the_entry_script(monkeypatch: pytest.MonkeyPatch) -> None:
-    build = PagesManager.__init__
-
-    def init(self, *args, **kwargs) -> None:
-        build(self, *args, **kwargs)
-        PagesManager.uses_pages_directory = False
-
-    monkeypatch.setattr(PagesManager, "__init__", init)
-
-
-@pytest.fixture
-def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., App]]:
-    made: list[App] = []
-
-    def make(models: object | None) -> App:
-        app = make_app(tmp_path / str(len(made)), models)
-        made.append(app)
-        monkeypatch.setattr(context, "app", lambda: app)
-        return app
-
-    yield make
-    for app in made:
-        app.close()
+pytestmark = pytest.mark.usefixtures("through_the_entry_script")
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -79,11 +55,6 @@ def open_dose(case_id: str) -> AppTest:
 def shown(at: AppTest) -> AppTest:
     assert not at.exception, [e.message for e in at.exception]
     return at
-
-
-def texts(at: AppTest) -> str:
-    kinds = (at.text, at.caption, at.markdown, at.warning, at.error, at.info, at.subheader)
-    return "\n".join([*(e.value for kind in kinds for e in kind), *(h.proto.body for h in at.get("html"))])
 
 
 def finish(app: App, at: AppTest, case_id: str) -> AppTest:
