@@ -16,7 +16,7 @@ from train.cases import write_case
 from hnvlm import config
 from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
 from hnvlm.evaluate import cli, common, report, segmentation
-from hnvlm.evaluate.cases import lesion_cases, rng_of
+from hnvlm.evaluate.cases import Case, lesion_cases, rng_of
 from hnvlm.evaluate.common import MEASURED, auroc, evaluation_folders, read_case, share, write_metrics
 from hnvlm.evaluate.counterfactual import (
     LEVEL_TOLERANCE_MM,
@@ -35,7 +35,7 @@ from hnvlm.evaluate.retrieval import recall
 from hnvlm.evaluate.segmentation import dice
 from hnvlm.evaluate.zeroshot import labels_with_truth
 from hnvlm.imaging.anatomy import LEVEL_BOX
-from hnvlm.imaging.lesions import LesionSpec, insert_at
+from hnvlm.imaging.lesions import Lesion, LesionSpec, insert_at
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.detect import Detection
 from hnvlm.models.neck import build_neck
@@ -444,3 +444,49 @@ def test_what_a_removal_leaves_by_hand():
     zone[:, :, 1] = False  # outside the zone nothing counts
     assert judged_left(before, after, zone, threshold=0.12) == (True, 0.0)
     assert judged_left(removal_maps(0.05), after, zone, threshold=0.12)[0] is False
+
+
+# ---- presence -------------------------------------------------------------------------------------------------------
+def presence_case(kind: str | None, size_mm: float = 20.0, side: str = "left") -> Case:
+    ct, masks = phantom()
+    spec = LesionSpec(kind or "node", "II" if kind != "mass" else "oral tongue", side, size_mm)
+    nothing = np.zeros((1, 1, 1), np.float32)
+    lesions = [] if kind is None else [Lesion(spec, (0, 0, 0), nothing, nothing, (0.0, 0.0, 0.0))]
+    found = Segmentation(masks, {}, Provenance("phantom", "1", "", 0), 0.0)
+    return Case("phantom", ct, ct, found, lesions, dict(masks))
+
+
+def denials(primary: float, right: float, left: float) -> list[tuple[str, float]]:
+    return [("Primary site:", primary), ("Nodes right:", right), ("Nodes left:", left)]
+
+
+def test_presence_per_ct_and_per_line_by_hand(neck):
+    presence = report.Presence()
+    quiet = np.zeros((3, 64, 64, 64), np.float32)
+    presence.add(presence_case(None), denials(0.9, 0.9, 0.9), quiet, neck)  # 1 - 0.729 = 0.271
+    presence.add(presence_case("node", 12.0), denials(0.95, 0.95, 0.95), quiet, neck)  # 0.143, small, overlooked
+    presence.add(presence_case("mass", 30.0), denials(0.2, 0.9, 0.9), quiet + 0.5, neck)  # 0.838
+    got = presence.metrics()
+    assert got["presence_auroc"] == 0.5
+    assert got["presence_auroc_15_mm_and_more"] == 1.0
+    assert got["presence_auroc_15_mm_and_more_n"] == 1
+    assert got["detector_presence_auroc"] == 0.75  # one above, one tied
+    # positives: left node 0.05, mass 0.8; negatives: 3 x 0.1, 2 x 0.05, 2 x 0.1 -> (2 x 0.5 + 7) / 14
+    assert got["presence_auroc_per_line"] == round(8 / 14, 4)
+    assert got["presence_auroc_per_line_n"] == {"with_lesion": 2, "without": 7}
+
+
+@pytest.mark.parametrize(("wvu", "inside"), [((18, -20, 40), True), ((18, -20, -40), False)])
+def test_whether_the_strongest_finding_lies_in_the_clinics_target(neck, wvu, inside):
+    case = presence_case(None)
+    centre = np.rint(case.ct.mm_to_index(at(18, -20, 40))).astype(int)
+    target = np.zeros(case.ct.shape, bool)
+    target[tuple(slice(c - 6, c + 7) for c in centre)] = True
+    case.masks["PTV_7000"] = target
+    probability = np.zeros((3, 64, 64, 64), np.float32)
+    z, y, x = np.rint(neck.working.mm_to_index(at(*wvu)) - neck.start).astype(int)
+    probability[0, z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2] = 0.8
+    presence = report.Presence()
+    presence.add(case, denials(0.9, 0.9, 0.9), probability, neck)
+    assert presence.peak_in_target == [inside]
+    assert 0 < presence.target_share[0] < 0.1
