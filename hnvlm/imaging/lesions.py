@@ -8,8 +8,10 @@ model cards say what was learned from it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy import ndimage
 from scipy.spatial.distance import pdist
 
@@ -17,6 +19,7 @@ from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, SITE_BOX, Anatomy
 from hnvlm.imaging.volume import Volume
 
 MIN_NECROTIC_MM = 15.0
+FACTS = yaml.safe_load((Path(__file__).parent / "data" / "lesions.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,26 @@ def _room_mm(anatomy: Anatomy) -> np.ndarray:
     return cached
 
 
+def short_axis_mm(level: str) -> float:
+    """Short axis (mm) from which a solid node of a level is enlarged."""
+    table = FACTS["node_short_axis_mm"]
+    return float(table.get(level, table["default"])["value"])
+
+
 def _shape(spec: LesionSpec, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Random ellipsoid with bumps whose greatest dimension is exactly ``size_mm``.
+
+    A solid node is as round as it must be for its short axis to count as enlarged, where its size allows that.
 
     Returns:
         inverse (3, 3) mapping offsets in mm to the unit ball, wave vectors (n, 3), phases (n,), amplitude.
     """
     ratio = rng.uniform(1.0, 1.5) if spec.kind == "node" else rng.uniform(1.0, 1.7)
     axes = np.array([ratio, rng.uniform(0.8, 1.0), rng.uniform(0.8, 1.0)])
+    if spec.kind == "node" and spec.texture == "solid":
+        roundest = min(1.0, short_axis_mm(spec.place) / spec.size_mm)
+        axes[1:] = np.maximum(axes[1:], roundest)
+        axes[0] = max(1.0, min(ratio, axes[1:].min() / roundest))
     basis, _ = np.linalg.qr(np.eye(3) + (0.35 if spec.kind == "node" else 1.0) * rng.standard_normal((3, 3)))
     inverse = np.diag(1.0 / axes) @ basis.T
     waves = rng.standard_normal((5, 3)) * (1.6 if spec.kind == "node" else 2.2)
@@ -257,7 +272,9 @@ def _lesion_hu(
     """HU inside the lesion: enhancing tissue, or an enhancing rim around a core of fluid density."""
     reference = _reference_hu(local)
     if spec.texture == "solid":
-        base = float(np.clip(reference + rng.uniform(8, 40), 55, 115))
+        spread = FACTS["solid_spread_hu"]
+        above = rng.normal(FACTS["solid_above_tissue_hu"]["mean"], spread["sd"])
+        base = float(np.clip(reference + np.clip(above, spread["least"], spread["most"]), 55, 115))
         return base + _noise(local.shape, local, spacing, rng)
     rim = float(np.clip(reference + rng.uniform(25, 55), 80, 130))
     core = rng.uniform(8, 24)
@@ -284,7 +301,8 @@ def _narrow_airway(ct: Volume, anatomy: Anatomy, spec: LesionSpec, rng: np.rando
     start, local, offsets = patch
     air_share = np.clip((-100.0 - local) / 700.0, 0.0, 1.0)
     near = (np.abs(offsets[..., 1]) < 24) & (np.abs(offsets[..., 2]) < 24)
-    labels, _ = ndimage.label((local < -350) & near)
+    # Within 24 mm of the lumen there may be open air too: in front of a thin neck, under the chin.
+    labels, _ = ndimage.label((local < -350) & near & _inside_body(ct, anatomy, start, local.shape))
     middle = labels[tuple(np.array(labels.shape) // 2)] or (
         np.bincount(labels[labels > 0]).argmax() if labels.any() else 0
     )
@@ -321,6 +339,16 @@ def _narrow_airway(ct: Volume, anatomy: Anatomy, spec: LesionSpec, rng: np.rando
     return Lesion(spec, start, delta, mask, tuple(float(c) for c in centre))  # type: ignore[arg-type]
 
 
+def _inside_body(ct: Volume, anatomy: Anatomy, start: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Body mask of the landmarks' grid on a patch of the CT (nearest voxel)."""
+    lookup = []
+    for axis in range(3):
+        mm = (np.arange(shape[axis]) + start[axis]) * ct.spacing_mm[axis] + ct.origin_mm[axis]
+        index = np.rint((mm - anatomy.ct.origin_mm[axis]) / anatomy.ct.spacing_mm[axis]).astype(int)
+        lookup.append(np.clip(index, 0, anatomy.ct.shape[axis] - 1))
+    return anatomy.body[np.ix_(*lookup)]
+
+
 def apply(ct: Volume, lesions: list[Lesion]) -> Volume:
     """Return the CT with the lesions' differences added (int16 HU, clipped to what a scanner stores)."""
     out = ct.array.astype(np.float32)
@@ -353,14 +381,14 @@ def to_coarse(lesion: Lesion, ct: Volume, coarse: Volume) -> Lesion | None:
 
 
 def random_spec(rng: np.random.Generator, *, kinds: tuple[str, ...] = ("node", "mass", "airway")) -> LesionSpec:
-    """Draw a specification: nodes and masses most often, sizes 10-40 mm with small ones as frequent as large."""
+    """Draw a specification: nodes (15-40 mm) and masses (12-42 mm) most often, small ones as frequent as large."""
     kind = str(rng.choice(kinds, p={3: [0.5, 0.38, 0.12], 2: [0.55, 0.45], 1: [1.0]}[len(kinds)]))
     side = str(rng.choice(["left", "right"]))
     if kind == "airway":
         return LesionSpec(kind, str(rng.choice(list(AIRWAY_RANGE))), side, narrowing_pct=float(rng.uniform(30, 75)))
     if kind == "node":
         place = str(rng.choice(list(LEVEL_BOX), p=[0.12, 0.34, 0.25, 0.17, 0.12]))
-        size = float(np.exp(rng.uniform(np.log(10), np.log(40))))
+        size = float(np.exp(rng.uniform(np.log(FACTS["node_smallest_mm"]["value"]), np.log(40))))
     else:
         place = str(rng.choice([*SITE_BOX, "parotid gland"]))
         size = float(np.exp(rng.uniform(np.log(12), np.log(42))))

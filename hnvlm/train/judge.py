@@ -19,7 +19,7 @@ from hnvlm.train.loop import log
 
 BANK_SEED = 101
 SEED = 6
-PER_PATIENT = 16
+PER_PATIENT = 40
 
 
 def train(

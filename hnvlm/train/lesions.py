@@ -331,5 +331,5 @@ def train_lesion_net(
 
     options = LoopOptions(steps=steps, learning_rate=2e-3, warmup=60, ema=0.995, weight_decay=5e-2)
     return train_loop(  # type: ignore[return-value]
-        network, loss_of_step, options, checkpoint, resume=resume, evaluate=evaluate, evaluate_every=300
+        network, loss_of_step, options, checkpoint, resume=resume, evaluate=evaluate, evaluate_every=500
     )
