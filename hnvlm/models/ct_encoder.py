@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hnvlm.models.lesion_net import ATTRIBUTES, LESION_CHANNELS, LesionNet, network_inputs
+from hnvlm.models.lesion_net import ATTRIBUTES, LESION_CHANNELS, LesionNet, look_both_ways
 from hnvlm.models.lesion_net import WIDTHS as LESION_WIDTHS
 from hnvlm.models.unet import FoldedUNet, ct_channels, unfold
 
@@ -83,7 +83,7 @@ class CTEncoder(nn.Module):
         levels = self.unet.encode(ct_channels(hu).contiguous(memory_format=torch.channels_last_3d))
         finest = self.unet.decode(levels)  # [B, w0, 32, 32, 32]
         structures = unfold(self.unet.head(finest).float())
-        lesions, attributes, seen = self.lesion_net(network_inputs(hu))
+        lesions, attributes, seen = look_both_ways(self.lesion_net, hu)
         n = TOKENS_PER_AXIS
         features = [
             levels[2].float(),

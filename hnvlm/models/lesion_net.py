@@ -138,3 +138,15 @@ def network_inputs(hu: Tensor) -> Tensor:
     """
     windows = ct_channels(hu)
     return torch.cat([fold(windows), fold(windows[:, :1].flip(-1)), F.avg_pool3d(visual_cues(hu), FOLD)], dim=1)
+
+
+def look_both_ways(network: LesionNet, hu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Read HU crops (B, 64, 64, 64) and their mirror images; the mean of both, as ``LesionNet.forward`` returns it.
+
+    What a network says of a crop and of its mirror image differs by chance, and the mean errs less.
+    """
+    logits, attributes, features = network(network_inputs(torch.cat([hu, hu.flip(-1)])))
+    n = len(hu)
+    probability = (logits[:n].sigmoid() + logits[n:].flip(-1).sigmoid()) / 2
+    mean = [(x[:n] + x[n:].flip(-1)) / 2 for x in (attributes, features)]
+    return torch.logit(probability, eps=1e-6), mean[0], mean[1]

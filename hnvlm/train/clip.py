@@ -23,6 +23,7 @@ from hnvlm.models.clip import ClipNetwork, CTTextSpace
 from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder
 from hnvlm.models.text_tower import TextReader, token_features
 from hnvlm.models.unet import FoldedUNet
+from hnvlm.report.general import general_sentence
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_spec
 from hnvlm.train import text as text_trainer
@@ -42,6 +43,7 @@ CALIBRATION_CROPS = 60
 ALIGN_BATCH = 16
 EMBED_BATCH = 128
 SIZE_TOLERANCE = 0.3
+GENERAL_SHARE = 0.2
 
 
 def is_true(labels: dict[str, Any], findings: list[Finding]) -> bool:
@@ -49,6 +51,8 @@ def is_true(labels: dict[str, Any], findings: list[Finding]) -> bool:
     if labels["op"] == "none":
         return not findings
     for finding in findings:
+        if labels.get("kind") is None and finding.kind == "airway":
+            continue  # "a lesion" is a node or a mass
         attributes = finding.attributes
         place = finding.level or finding.site
         size_right = labels.get("size_mm") is None or (
@@ -86,6 +90,8 @@ def sentence(finding: Finding | None, rng: random.Random) -> tuple[str, dict[str
     if finding is None:
         spec = sample_spec("none", None, rng, "train")
         return spec.text, spec.labels()
+    if finding.kind != "airway" and rng.random() < GENERAL_SHARE:
+        return general_sentence(finding, rng)
     if rng.random() < 0.4:
         facts = {"op": "add", "kind": finding.kind, "side": finding.side, "place": finding.level or finding.site}
         facts.update(size_mm=finding.size_mm, texture=finding.attributes.get("texture"))
@@ -106,19 +112,20 @@ def sentences_for(
     labels: list[dict[str, Any]] = []
     own: list[list[int]] = []
 
-    def put(finding: Finding | None) -> int:
-        text, facts = sentence(finding, rng)
-        texts.append(text)
-        labels.append(facts)
+    def put(text_and_facts: tuple[str, dict[str, Any]]) -> int:
+        texts.append(text_and_facts[0])
+        labels.append(text_and_facts[1])
         return len(texts) - 1
 
     for findings in samples:
-        mine = [put(f) for f in findings] or [put(None)]
+        mine = [put(sentence(f, rng)) for f in findings] or [put(sentence(None, rng))]
         own.append(mine)
         for finding in findings:
-            put(changed(finding, rng))
-            put(changed(finding, rng))
-        put(random_finding(rng))
+            put(sentence(changed(finding, rng), rng))
+            put(sentence(changed(finding, rng), rng))
+        put(sentence(random_finding(rng), rng))
+        if not findings:  # "there is one" must be wrong at times
+            put(general_sentence(random_finding(rng, ("node", "mass")), rng))
     return texts, labels, own
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from hnvlm.evaluate.common import auroc
 from hnvlm.models.ct_encoder import CROP, GRID_MM
 from hnvlm.models.detect import EVIDENCE, evidence
-from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, network_inputs
+from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, look_both_ways, network_inputs
 from hnvlm.models.unet import FOLD
 from hnvlm.train.bank import BankPatient
 from hnvlm.train.compose import Sample, compose
@@ -31,8 +31,8 @@ MARGIN = 2  # voxels of 3 mm at a patch's border whose surroundings are cut off
 JITTER = 3
 BATCH = 32
 BUFFER = 7000
-FIRST_PAIRS = 60
-PAIR_EVERY = 2
+FIRST_PAIRS = 150
+PAIR_EVERY = 1
 FALSE_ALARMS, ELSEWHERE = 4, 2
 MINE_AFTER = 200
 PEAK_WEIGHT = 2.0
@@ -40,7 +40,7 @@ LARGEST_WEIGHT, FULL_WEIGHT_VOXELS = 4.0, 300.0
 WARP_SHARE, TURN_DEGREES, STRETCH, BEND_MM = 0.8, 6.0, 1.12, 7.0
 # Patients of the training folder that the network never trains on: the detection threshold is set on them.
 KEPT_ASIDE = 12
-CROPS_PER_KEPT = 3
+CROPS_PER_KEPT = 8
 THRESHOLD_SEED = 77
 
 
@@ -246,7 +246,9 @@ class Scores:
 
 def seen_in(network: LesionNet, hu: np.ndarray) -> np.ndarray:
     """Evidence of a node or mass (64, 64, 64) in a crop."""
-    node, mass, _ = lesion_maps(network, network_inputs(torch.from_numpy(hu)[None]))[0]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        logits, _, _ = look_both_ways(network, torch.from_numpy(hu)[None])
+    node, mass, _ = logits[0].sigmoid().numpy()
     return np.maximum(evidence(node), evidence(mass))
 
 
@@ -331,5 +333,5 @@ def train_lesion_net(
 
     options = LoopOptions(steps=steps, learning_rate=2e-3, warmup=60, ema=0.995, weight_decay=5e-2)
     return train_loop(  # type: ignore[return-value]
-        network, loss_of_step, options, checkpoint, resume=resume, evaluate=evaluate, evaluate_every=500
+        network, loss_of_step, options, checkpoint, resume=resume, evaluate=evaluate, evaluate_every=1000
     )

