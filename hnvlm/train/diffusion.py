@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from hnvlm.imaging.lesions import Lesion
 from hnvlm.models.checkpoint import load_weights, save_model
 from hnvlm.models.ct_encoder import cut
+from hnvlm.models.detect import greatest_dimension
 from hnvlm.models.diffusion import GRID_MM, OPS, PATCH, SIGMA_DATA, LesionDenoiser, support_of, windowed
 from hnvlm.models.facts import lesion_finding
 from hnvlm.models.text_tower import TextReader, token_features
@@ -26,6 +28,10 @@ from hnvlm.train.loop import LoopOptions, log, train_loop
 OP_SHARE = {"add": 0.52, "remove": 0.43, "none": 0.05}
 # Noise levels are drawn evenly on a log scale: sampling starts at the upper end, which must be learned like the rest.
 SIGMA_MIN, SIGMA_MAX = 0.03, 8.0
+# Share of removals that get a mask as a detector draws it instead of the lesion's own.
+FOUND_SHARE = 0.8
+# Voxels (3 mm) by which such a mask is too small or too large, its border wavers and its place is off.
+FOUND_SHRINK, FOUND_GROW, FOUND_WAVER, FOUND_OFF = 1.2, 1.5, 0.8, 1
 
 
 def request_text(op: str, lesion: Lesion, rng: random.Random) -> str:
@@ -36,6 +42,22 @@ def request_text(op: str, lesion: Lesion, rng: random.Random) -> str:
     if op == "add" and rng.random() < 0.35:
         return render_finding(finding, "en", rng)
     return sample_request(op, finding, rng, "train")
+
+
+def found_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A lesion's mask as a detector would give it: hard-edged, somewhat too small or large, wavering, a little off.
+
+    In use the lesion to remove is found by the encoder; a model that only ever saw exact masks leaves a ring.
+    """
+    inside = mask > 0.5
+    if not inside.any():
+        return mask
+    depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    waver = ndimage.gaussian_filter(rng.standard_normal(mask.shape), 2.0)
+    change = rng.uniform(-FOUND_SHRINK, FOUND_GROW) + FOUND_WAVER * waver / waver.std()
+    off = tuple(int(v) for v in rng.integers(-FOUND_OFF, FOUND_OFF + 1, 3))
+    found = np.roll(depth + change > 0, off, axis=(0, 1, 2))
+    return found.astype(np.float32) if found.any() else mask
 
 
 def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random) -> dict[str, Any] | None:
@@ -68,8 +90,11 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
     else:
         source = target = edited if rng.random() < 0.5 else base
     residual = windowed(target) - windowed(source)
-    support = support_of(mask, size)
     shown = mask if op != "none" else np.zeros_like(mask)
+    if op == "remove" and rng.random() < FOUND_SHARE:
+        shown = found_mask(mask, rng)
+        size = greatest_dimension(shown > 0.5)
+    support = support_of(mask if op == "none" else shown, size)
     if rng.random() < 0.5:
         source, residual, support, shown = (
             np.ascontiguousarray(a[..., ::-1]) for a in (source, residual, support, shown)

@@ -18,6 +18,7 @@ from hnvlm.imaging.lesions import (
     insert,
     insert_at,
     random_spec,
+    short_axis_mm,
     to_coarse,
 )
 from hnvlm.imaging.resample import resample_like
@@ -93,6 +94,62 @@ def test_solid_enhances_evenly_and_necrotic_is_dark_inside():
         else:
             assert core < 35
             assert rim > core + 40
+
+
+@pytest.mark.parametrize(("level", "smallest"), [("II", 11.0), ("III", 10.0), ("V", 10.0)])
+def test_a_solid_node_of_15_mm_is_enlarged_by_its_short_axis(level, smallest):
+    """Short axis: the least width of the node seen from any direction."""
+    assert short_axis_mm(level) == smallest
+    spacing = (0.8, 0.7, 0.9)
+    ct, _ = phantom(spacing)
+    for seed in range(4):
+        lesion = insert_at(ct, LesionSpec("node", level, "left", 15.0), ROOMY, rng(seed))
+        points = np.argwhere(lesion.mask > 0.5) * np.array(spacing)
+        turns = np.random.default_rng(seed).standard_normal((300, 3))
+        turns /= np.linalg.norm(turns, axis=1, keepdims=True)
+        widths = np.ptp(points @ turns.T, axis=0)
+        assert widths.min() > 0.85 * smallest - 1.0  # bumps and whole voxels take a little off
+        assert widths.max() == pytest.approx(15.0, abs=1.6)
+
+
+def test_a_long_solid_node_need_not_be_round():
+    ct, _ = phantom((0.8, 0.7, 0.9))
+    ratios = []
+    for seed in range(8):
+        points = np.argwhere(insert_at(ct, replace(NODE, size_mm=26.0), ROOMY, rng(seed)).mask > 0.5) * (0.8, 0.7, 0.9)
+        spread = np.sqrt(np.linalg.eigvalsh(np.cov(points.T)))
+        ratios.append(spread[2] / spread[0])
+    assert max(ratios) > 1.4
+    assert min(ratios) < 1.35
+
+
+def test_solid_tumours_are_as_far_above_the_tissue_as_published():
+    """Mean 30 HU above what surrounds them (hnvlm/imaging/data/lesions.yaml), never less than 10 or more than 60."""
+    ct, _ = phantom((2.5, 1.6, 1.8))
+    ct = ct.with_array(np.where(np.abs(ct.array) < 150, 60, ct.array).astype(np.int16))
+    above = []
+    for seed in range(40):
+        lesion = insert_at(ct, replace(NODE, size_mm=24.0), ROOMY, rng(seed))
+        depth = ndimage.distance_transform_edt(lesion.mask > 0.5, ct.spacing_mm)
+        above.append(float(np.median(apply(ct, [lesion]).array[lesion.slices][depth > 6])) - 60)
+    assert np.mean(above) == pytest.approx(30, abs=6)
+    assert 4 < min(above) < max(above) < 66  # the noise moves a median by a few HU
+
+
+def test_an_airway_is_filled_inside_the_body_only():
+    """Open air 20 mm in front of the lumen is not lumen, even where a gap in the skin joins the two."""
+    ct, masks = phantom((3.0, 1.8, 1.5))
+    x = np.abs(np.arange(ct.shape[2]) * ct.spacing_mm[2] + ct.origin_mm[2] - CENTRE_MM[2]) < 30
+    y = np.arange(ct.shape[1]) * ct.spacing_mm[1] + ct.origin_mm[1] - CENTRE_MM[1] < AIRWAY_V - 12
+    cut_away = ct.array.copy()
+    cut_away[:, y[:, None] & x[None]] = -1000  # the front of the neck is missing
+    lesion = insert(
+        ct.with_array(cut_away), build_anatomy(ct.with_array(cut_away), masks),
+        LesionSpec("airway", "larynx", "left", narrowing_pct=60.0), rng(3),
+    )  # fmt: skip
+    assert lesion is not None
+    front = ct.index_to_mm(np.argwhere(lesion.mask > 0.3) + lesion.start)[:, 1] - CENTRE_MM[1]
+    assert front.min() > AIRWAY_V - 12
 
 
 def test_a_small_necrotic_node_is_made_solid(neck):
@@ -258,5 +315,5 @@ def test_random_specs_stay_in_their_ranges():
             assert 30 <= s.narrowing_pct <= 75
         else:
             assert s.place in (LEVEL_BOX if s.kind == "node" else {*SITE_BOX, "parotid gland"})
-            assert 10 <= s.size_mm <= 42
+            assert (15 if s.kind == "node" else 12) <= s.size_mm <= 42
     assert {s.kind for s in (random_spec(source, kinds=("node",)) for _ in range(10))} == {"node"}

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from hnvlm.models.lesion_net import ATTRIBUTES, CUES, INPUTS, LesionNet, network_inputs, visual_cues
+from hnvlm.models.lesion_net import (
+    ATTRIBUTES,
+    CUES,
+    INPUTS,
+    LesionNet,
+    _box,
+    look_both_ways,
+    network_inputs,
+    visual_cues,
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +75,27 @@ def test_a_mirrored_neck_has_mirrored_cues_and_the_opposite_side_difference():
     difference = cues[:, 11]
     torch.testing.assert_close(mirrored[:, 11], difference.flip(-1), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(difference.flip(-1), -difference, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [3, 7, 15])
+def test_a_box_mean_is_scipys_with_the_border_left_out(size):
+    rng = np.random.default_rng(size)
+    values = rng.standard_normal((16, 21, 18)).astype(np.float32)
+    inside = ndimage.uniform_filter(np.ones_like(values, np.float64), size, mode="constant")
+    want = ndimage.uniform_filter(values.astype(np.float64), size, mode="constant") / inside
+    got = _box(torch.from_numpy(values)[None, None], size)[0, 0].numpy()
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_looking_both_ways_says_the_same_of_the_mirror_image(network):
+    torch.manual_seed(4)
+    hu = 40 + 60 * torch.randn(1, 64, 64, 64)
+    with torch.inference_mode():
+        one, other = look_both_ways(network, hu), look_both_ways(network, hu.flip(-1))
+        single = network(network_inputs(hu))
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b.flip(-1), atol=2e-3, rtol=2e-3)
+    assert float((one[1] - single[1]).abs().max()) > 1e-3
+    mirror = network(network_inputs(hu.flip(-1)))[0].flip(-1)
+    mean = (single[0].sigmoid() + mirror.sigmoid()) / 2
+    torch.testing.assert_close(one[0].sigmoid(), mean, atol=1e-4, rtol=1e-3)

@@ -70,7 +70,9 @@ def test_one_word_changes_one_fact(reader, text, other, changes):
             assert a[name] == b[name], name
 
 
-@pytest.mark.parametrize("text", ["A suspicious lesion is seen.", "a mass or an enlarged lymph node", "Tumour present."])
+@pytest.mark.parametrize(
+    "text", ["A suspicious lesion is seen.", "a mass or an enlarged lymph node", "Tumour present."]
+)
 def test_a_lesion_without_a_place_is_not_a_clear_neck(reader, text):
     facts = read_facts(reader, [text])[0]
     assert facts["op"] == "add"

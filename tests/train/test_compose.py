@@ -161,6 +161,7 @@ def said(**given):
         (said(kind="node"), [], False),
         (said(), [NODE], True),  # states nothing: holds of any lesion
         (said(), [], False),
+        (said(), [Finding("airway", site="larynx", side="left")], False),  # "a lesion" is a node or a mass
         (said(kind="node", size_mm=26.0), [NODE], True),  # 6 of 26 mm is less than 30 %
         (said(kind="node", size_mm=15.0), [NODE], False),  # 5 of 15 mm is more
         (said(kind="node", size_mm=20.0, side="right"), [NODE, MASS], False),  # facts of two lesions are not mixed
@@ -202,7 +203,11 @@ def test_a_changed_finding_differs_in_one_fact(finding):
 
 def test_sentences_of_a_batch_know_their_own():
     texts, labels, own = clip.sentences_for([[NODE, MASS], []], random.Random(1))
-    assert len(texts) == len(labels) == (2 + 4 + 1) + (1 + 0 + 1)
+    # a CT without a lesion gets one sentence more: "there is one" must be wrong at times
+    assert len(texts) == len(labels) == (2 + 4 + 1) + (1 + 0 + 1 + 1)
+    assert labels[-1]["op"] == "add"
+    assert labels[-1]["place"] is None
+    assert not clip.is_true(labels[-1], [])
     assert own == [[0, 1], [7]]
     assert clip.is_true(labels[0], [NODE])
     assert clip.is_true(labels[1], [MASS])
@@ -231,12 +236,31 @@ def test_pairs_lead_from_source_to_target(bank):
             assert not pair["residual"].any()
             assert not pair["mask"].any()
         else:
-            assert pair["mask"].sum() == pytest.approx(lesion.mask.sum(), rel=0.02)
+            if op == "add":
+                assert pair["mask"].sum() == pytest.approx(lesion.mask.sum(), rel=0.02)
             change = float(pair["residual"][core].mean())  # a solid node in fat is brighter than what it replaces
             assert (change > 0.5) == (op == "add")
     assert seen["add"] > 15
     assert seen["remove"] > 15
     assert diffusion.make_pair(bank_patient(), np.random.default_rng(0), random.Random(0)) is None
+
+
+def test_a_mask_as_a_detector_draws_it():
+    z, y, x = np.indices((32, 32, 32)) - 15.5
+    exact = ((z / 5) ** 2 + (y / 4) ** 2 + (x / 6) ** 2 < 1).astype(np.float32)
+    overlaps, sizes = [], []
+    for seed in range(40):
+        found = diffusion.found_mask(exact, np.random.default_rng(seed))
+        assert set(np.unique(found)) == {0.0, 1.0}
+        sizes.append(found.sum() / exact.sum())
+        overlaps.append(2 * (found * exact).sum() / (found.sum() + exact.sum()))
+        assert np.linalg.norm(np.argwhere(found > 0).mean(0) - 15.5) < 3
+    assert min(sizes) < 0.8
+    assert max(sizes) > 1.4
+    assert 0.4 < min(overlaps) < 0.85
+    assert np.mean(overlaps) > 0.7
+    nothing = np.zeros((8, 8, 8), np.float32)
+    assert diffusion.found_mask(nothing, np.random.default_rng(0)) is nothing
 
 
 def test_the_patch_of_a_pair_is_cut_around_its_lesion(bank):
