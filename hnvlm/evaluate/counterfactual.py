@@ -79,7 +79,7 @@ def look_for(judge: Judge, after: Volume, edit_mask: np.ndarray, neck: Neck) -> 
     for d in detections:
         points = working.index_to_mm(np.argwhere(d.mask) + neck.start)
         inside = np.all((points >= lo - GRID_MM) & (points <= hi + GRID_MM), axis=1).mean()
-        if inside > 0.5 and (best is None or d.mask.sum() > best.mask.sum()):
+        if inside > 0.5 and (best is None or d.score > best.score):
             best = d
     return best
 
