@@ -30,7 +30,8 @@ def why_not(app: App, task: str) -> str:
         return ""
     return (
         f"{label} cannot be made here: the model pack lacks {' and '.join(absent)}. Viewing works without. "
-        "Install the complete model pack and open this page again."
+        f"Put {'it' if len(absent) == 1 else 'them'} there (a model pack that has {'it' if len(absent) == 1 else 'them'}, "
+        "or hnvlm train) and open this page again."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -20,26 +21,83 @@ def show(card: Mapping[str, Any]) -> None:
             st.badge(f"{card['size_mb']:.1f} MB", color="gray")
         if card.get("purpose"):
             st.text(f"Used for {card['purpose']}.")
-        rows = list(numbers(card["metrics"]))
-        if rows:
-            html.table(("Measured", "Value"), rows, numeric=(1,))
-        else:
+        shown = False
+        for evaluation in evaluations(card["metrics"]):
+            shown = True
+            if evaluation.told:
+                st.caption(evaluation.told)
+            html.table(("Measured", "Value"), evaluation.rows, numeric=(1,))
+            for title, rows in evaluation.groups:
+                with st.expander(title, key=f"group-{card['name']}-{evaluation.name}-{title}"):
+                    html.table(("Measured", "Value"), rows, numeric=(1,))
+        if not shown:
             st.caption("No measured numbers are stored with this model.")
         if card["readme"]:
             with st.expander("Model card", key=f"card-{card['name']}"):
                 st.markdown(card["readme"])
 
 
-def numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (name, value) of nested metrics; numbers with three significant digits."""
-    for key, value in metrics.items():
-        name = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            yield from numbers(value, f"{name}, ")
-        elif isinstance(value, bool) or value is None or isinstance(value, str | int):
-            yield name, "not measured" if value is None else str(value)
-        elif isinstance(value, float):
-            yield name, f"{value:.3g}"
+@dataclass(frozen=True)
+class Evaluation:
+    """Numbers of one evaluation: by what command, on how many cases, single numbers and groups of them."""
+
+    name: str
+    told: str
+    rows: list[tuple[str, str]]
+    groups: list[tuple[str, list[tuple[str, str]]]]
+
+
+def evaluations(metrics: Mapping[str, Any]) -> Iterator[Evaluation]:
+    """Yield the evaluations of a ``metrics.json``; one of numbers alone counts as a single evaluation."""
+    if metrics and not any(isinstance(v, Mapping) and "metrics" in v for v in metrics.values()):
+        metrics = {"": {"metrics": metrics}}
+    for name, held in metrics.items():
+        rows: list[tuple[str, str]] = []
+        groups: list[tuple[str, list[tuple[str, str]]]] = []
+        for key, value in held["metrics"].items():
+            if isinstance(value, Mapping) and in_words(value) is None:
+                groups.append((plain(key), list(flat(value))))
+            else:
+                rows.append((plain(key), in_words(value) or "not measured"))
+        n = held.get("n_cases")
+        told = held.get("command", "") + (f", {n} cases" if n is not None else "")
+        yield Evaluation(name, told, rows, groups)
+
+
+def plain(key: str) -> str:
+    """A key as a heading."""
+    words = key.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def in_words(value: Any) -> str | None:
+    """A number with three significant digits, a share with its interval, a mean with its spread; None for a group."""
+    if isinstance(value, Mapping):
+        if "value" in value:
+            if value["value"] is None:
+                return "not measured"
+            n = f"n {value['n']}" if "n" in value else ""
+            if "low" in value:
+                return f"{value['value']:.2f} (95 % {value['low']:.2f} to {value['high']:.2f}, {n})"
+            return f"{value['value']:.3g} ({n})" if n else f"{value['value']:.3g}"
+        if "mean" in value and "n" in value:
+            return f"{value['mean']:.2f} (SD {value['sd']:.2f}, n {value['n']})" if "sd" in value else None
+        if "auroc" in value and "n_positive" in value:
+            return f"{value['auroc']:.2f} (n {value['n_positive']})"
+        return None
+    if value is None:
+        return "not measured"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def flat(group: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (name, value) of a group and of the groups in it."""
+    for key, value in group.items():
+        words = in_words(value)
+        if words is None:
+            yield from flat(value, f"{prefix}{plain(key)}, ")
+        else:
+            yield f"{prefix}{plain(key)}", words
 
 
 def privacy(data_dir: str) -> None:

@@ -8,7 +8,7 @@ from imaging.neck_phantom import anatomy, at, phantom
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import neck_crop
-from hnvlm.models.detect import Detection, detect, evidence, greatest_dimension, locate
+from hnvlm.models.detect import EDGE, Detection, detect, evidence, greatest_dimension, locate, within_own_edge
 
 INDEX = np.indices((64, 64, 64)).astype(float)
 
@@ -191,3 +191,22 @@ def test_the_side_of_a_narrowing_follows_the_airway_not_the_cord():
     built = build_anatomy(ct.with_array(hu), masks)
     assert locate("airway", at(10.0, -36.0, 6.0), built) == ("oropharynx", "right")
     assert locate("airway", at(10.0, -36.0, 18.0), built) == ("oropharynx", "left")
+
+
+def test_a_lesion_ends_at_a_share_of_its_own_evidence():
+    """Evidence 0.8: the border is at 0.35 x 0.8 = 0.28; a halo of 0.1 belongs to a faint lesion, not to this one."""
+    p = np.zeros((30, 24, 20), np.float32)
+    p[4:20, 4:18, 4:16] = 0.1
+    p[8:14, 7:13, 6:12] = 0.8
+    p[16:18, 15:17, 13:15] = 0.5  # a second hill on the same halo: the larger one is the lesion
+    component = p > 0.04
+    mask = within_own_edge(p, component, score=0.8, peak=0.05)
+    np.testing.assert_array_equal(np.argwhere(mask).min(0), (8, 7, 6))
+    np.testing.assert_array_equal(np.argwhere(mask).max(0), (13, 12, 11))
+    assert mask.sum() == 6 * 6 * 6
+    # a faint lesion keeps what the detector's own edge gives it
+    np.testing.assert_array_equal(within_own_edge(p, component, score=0.1, peak=0.05), component)
+    # never above EDGE, however sure the detector is: a plateau of 0.45 stays whole at evidence 1.0 and peak 0.9
+    p[8:14, 7:13, 6:12] = 0.45
+    assert EDGE == 0.4
+    assert within_own_edge(p, p > 0.2, score=1.2, peak=0.5)[8:14, 7:13, 6:12].all()
