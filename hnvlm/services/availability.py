@@ -28,10 +28,10 @@ def why_not(app: App, task: str) -> str:
     absent = [name for name in needed if not (folder / name / "model.safetensors").exists()]
     if not absent:
         return ""
+    it = "it" if len(absent) == 1 else "them"
     return (
         f"{label} cannot be made here: the model pack lacks {' and '.join(absent)}. Viewing works without. "
-        f"Put {'it' if len(absent) == 1 else 'them'} there (a model pack that has {'it' if len(absent) == 1 else 'them'}, "
-        "or hnvlm train) and open this page again."
+        f"Put {it} there (a model pack that has {it}, or hnvlm train) and open this page again."
     )
 
 
