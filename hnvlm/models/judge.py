@@ -10,7 +10,7 @@ import torch
 from hnvlm.models.checkpoint import load_weights, read_config
 from hnvlm.models.ct_encoder import CROP, cut
 from hnvlm.models.detect import Detection, detect
-from hnvlm.models.lesion_net import LesionNet, look_both_ways
+from hnvlm.models.lesion_net import LesionNet, lesion_probability
 from hnvlm.models.neck import Neck
 from hnvlm.models.segmenter import to_working_grid
 
@@ -32,9 +32,7 @@ class Judge:
 
     def probability(self, crop: np.ndarray) -> np.ndarray:
         """Lesion probabilities (3, 64, 64, 64) of a crop of HU."""
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            logits, _, _ = look_both_ways(self.network, torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None])
-        return logits[0].sigmoid().numpy()
+        return lesion_probability(self.network, crop)
 
     def look(self, volume: object, neck: Neck) -> tuple[list[Detection], np.ndarray, np.ndarray]:
         """Detections from the judge's threshold, probabilities and crop of a CT, in the frame of a neck located."""

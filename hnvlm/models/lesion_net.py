@@ -7,6 +7,7 @@ own false alarms, and, being convolutional with fixed norms, reads the whole cro
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -150,3 +151,11 @@ def look_both_ways(network: LesionNet, hu: Tensor) -> tuple[Tensor, Tensor, Tens
     probability = (logits[:n].sigmoid() + logits[n:].flip(-1).sigmoid()) / 2
     mean = [(x[:n] + x[n:].flip(-1)) / 2 for x in (attributes, features)]
     return torch.logit(probability, eps=1e-6), mean[0], mean[1]
+
+
+def lesion_probability(network: LesionNet, crop: np.ndarray) -> np.ndarray:
+    """Lesion probabilities (3, 64, 64, 64) of one crop of HU (64, 64, 64), read both ways round."""
+    hu = torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        logits, _, _ = look_both_ways(network, hu)
+    return logits[0].sigmoid().numpy()

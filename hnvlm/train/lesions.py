@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from hnvlm.evaluate.common import auroc
 from hnvlm.models.ct_encoder import CROP, GRID_MM
 from hnvlm.models.detect import EVIDENCE, evidence
-from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, look_both_ways, network_inputs
+from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, lesion_probability, network_inputs
 from hnvlm.models.unet import FOLD
 from hnvlm.train.bank import BankPatient
 from hnvlm.train.compose import Sample, compose
@@ -246,9 +246,7 @@ class Scores:
 
 def seen_in(network: LesionNet, hu: np.ndarray) -> np.ndarray:
     """Evidence of a node or mass (64, 64, 64) in a crop."""
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        logits, _, _ = look_both_ways(network, torch.from_numpy(hu)[None])
-    node, mass, _ = logits[0].sigmoid().numpy()
+    node, mass, _ = lesion_probability(network, hu)
     return np.maximum(evidence(node), evidence(mass))
 
 
