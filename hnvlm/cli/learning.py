@@ -15,7 +15,7 @@ from hnvlm.cli.reading import Json, Out
 from hnvlm.cli.runtime import Session, session
 from hnvlm.errors import HnvlmError, UsageError
 
-TRAINABLE = ("segmenter", "clip", "report", "dose", "diffusion")
+TRAINABLE = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
 EVALUATIONS = ("segmentation", "dose", "zeroshot", "retrieval", "report", "counterfactual", "generation")
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 Data = Annotated[Path, typer.Option("--data", help="Folder of patients in the case-folder layout.")]

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from hnvlm.models.lesion_net import ATTRIBUTES, LESION_CHANNELS, LesionNet, look_both_ways
 from hnvlm.models.lesion_net import WIDTHS as LESION_WIDTHS
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FoldedUNet, ct_channels, unfold
 
 __all__ = ["CROP", "GRID_MM", "LESION_CHANNELS", "CTEncoder", "cut", "neck_crop", "token_width"]
@@ -95,7 +96,7 @@ class CTEncoder(nn.Module):
 
     def calibrate(self, crops: list[np.ndarray]) -> None:
         """Set mean and spread of the token features to those of these crops of HU, each (64, 64, 64)."""
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), mixed_precision():
             raw = torch.cat([self._look(torch.from_numpy(hu)[None])[1][0] for hu in crops])
         self.feature_mean.copy_(raw.mean(0))
         self.feature_spread.copy_(raw.std(0).clamp(min=1e-3))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import fold, unfold
 
 PATCH = 32
@@ -159,7 +160,7 @@ def sample_residual(
     generator = torch.Generator().manual_seed(seed)
     inside = (support > 0)[:, None].float()
     x = torch.randn(source.shape[0], 1, *source.shape[1:], generator=generator) * scheduler.init_noise_sigma * inside
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), mixed_precision():
         for k, t in enumerate(scheduler.timesteps):
             sigma = scheduler.sigmas[k].float().clamp(min=1e-4)
             denoised = model(x, sigma.expand(len(x)), source, mask, text, op)

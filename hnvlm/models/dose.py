@@ -26,6 +26,7 @@ from hnvlm.models.dose_inputs import (
     prescription_map,
     treated_targets,
 )
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FOLD, FoldedUNet, ct_channels, fold, unfold
 from hnvlm.types import OAR_NAMES, DosePrediction, Progress, Provenance, no_progress
 
@@ -112,7 +113,7 @@ def predict(
         float32 Gy (z, y, x) on the crop, 0 outside the body.
     """
     x, place = network_input(inputs.channels, hu, network.multiple)  # type: ignore[arg-type]
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), mixed_precision():
         share = network(x.contiguous(memory_format=torch.channels_last_3d)).float()
         if flip:
             mirrored = flip_input(x).contiguous(memory_format=torch.channels_last_3d)

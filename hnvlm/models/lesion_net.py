@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FOLD, ct_channels, fold, unfold
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS
 
@@ -156,6 +157,6 @@ def look_both_ways(network: LesionNet, hu: Tensor) -> tuple[Tensor, Tensor, Tens
 def lesion_probability(network: LesionNet, crop: np.ndarray) -> np.ndarray:
     """Lesion probabilities (3, 64, 64, 64) of one crop of HU (64, 64, 64), read both ways round."""
     hu = torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None]
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), mixed_precision():
         logits, _, _ = look_both_ways(network, hu)
     return logits[0].sigmoid().numpy()

@@ -26,6 +26,7 @@ from hnvlm.models.dose import DosePredictor
 from hnvlm.models.facts import measured_findings
 from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of
 from hnvlm.models.neck import Neck, build_neck, judge_scope
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.registry import model_cards
 from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer
 from hnvlm.models.segmenter import Segmenter
@@ -141,7 +142,7 @@ class ModelPack:
     def encode_crop(self, crop: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Lesion probabilities and tokens of one crop (64, 64, 64) of HU."""
         torch.set_num_threads(self.threads)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), mixed_precision():
             logits, tokens = self.clip.encoder(torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None])
         lesions = logits[0, self.clip.encoder.n_structures :].float().sigmoid().numpy()
         return lesions, tokens.float().clone()

@@ -14,6 +14,7 @@ from torch import Tensor
 from hnvlm.imaging.resample import mask_box, resample_to
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FoldedUNet, ct_channels
 from hnvlm.types import TARGET_NAMES, Progress, Provenance, Segmentation, no_progress
 
@@ -57,7 +58,7 @@ class Segmenter:
             done[0] += 1
             progress(min(0.95, done[0] / (expected + 1)), "Contouring structures")
             inputs = ct_channels(patch[:, 0]).contiguous(memory_format=torch.channels_last_3d)
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision():
                 return self.network(inputs).float().sigmoid()
 
         with torch.inference_mode():

@@ -17,13 +17,14 @@ from hnvlm.models.ct_encoder import cut
 from hnvlm.models.detect import greatest_dimension
 from hnvlm.models.diffusion import GRID_MM, OPS, PATCH, SIGMA_DATA, LesionDenoiser, support_of, windowed
 from hnvlm.models.facts import lesion_finding
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.text_tower import TextReader, token_features
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_request
 from hnvlm.train.bank import BankPatient, load_bank
 from hnvlm.train.compose import mirrored, pick_lesions
 from hnvlm.train.data import training_folders
-from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.train.loop import LoopOptions, begin, log, train_loop
 
 OP_SHARE = {"add": 0.52, "remove": 0.43, "none": 0.05}
 # Noise levels are drawn evenly on a log scale: sampling starts at the upper end, which must be learned like the rest.
@@ -117,9 +118,13 @@ def _apart(a: Lesion, b: Lesion) -> bool:
 
 
 def train(
-    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 1500, batch: int = 8, threads: int = 2
-) -> dict[str, Any]:
-    """Train under the text reader beside ``out`` and write the model folder ``out``."""
+    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 1500, batch: int = 8, threads: int = 2,
+    from_pack: bool = False, learning_rate: float = 1e-3,
+) -> dict[str, Any]:  # fmt: skip
+    """Train under the text reader beside ``out`` and write the model folder ``out``.
+
+    ``from_pack`` begins with the weights that lie in ``out``.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     reader = load_weights(out.parent / "text", TextReader())
@@ -127,11 +132,12 @@ def train(
         b for b in load_bank(training_folders(data), work / "cache", workers=threads) if b.lesions
     ]
     log(f"diffusion: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
-    model = LesionDenoiser().to(memory_format=torch.channels_last_3d)
+    model, before = begin(LesionDenoiser(), out, from_pack)
+    model = model.to(memory_format=torch.channels_last_3d)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([5, step])
-        words = random.Random(step)
+        rng = np.random.default_rng([5, before + step])
+        words = random.Random(before + step)
         pairs: list[dict[str, Any]] = []
         while len(pairs) < batch:
             pair = make_pair(banks[int(rng.integers(len(banks)))], rng, words)
@@ -145,14 +151,14 @@ def train(
             for k in ("source", "residual", "mask", "weight")
         }
         op = torch.tensor([p["op"] for p in pairs])
-        noise = torch.Generator().manual_seed(step)
+        noise = torch.Generator().manual_seed(before + step)
         spread = torch.rand(batch, generator=noise)
         sigma = SIGMA_MIN * (SIGMA_MAX / SIGMA_MIN) ** spread
         clean = stack["residual"][:, None]
         # Outside the support the edit is zero by construction: there is nothing to denoise there.
         inside = (stack["weight"] > 0)[:, None].float()
         noisy = (clean + torch.randn(clean.shape, generator=noise) * sigma.view(-1, 1, 1, 1, 1)) * inside
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             denoised = model(noisy, sigma, stack["source"], stack["mask"], text, op)
         weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
         error = (denoised - clean) ** 2 * stack["weight"][:, None]
@@ -169,7 +175,7 @@ def train(
         return loss, numbers
 
     trained = train_loop(
-        model, loss_of_step, LoopOptions(steps=steps, learning_rate=1e-3), work / "diffusion.pt", resume=resume
+        model, loss_of_step, LoopOptions(steps=steps, learning_rate=learning_rate), work / "diffusion.pt", resume=resume
     )
     config = {
         "name": "diffusion",
@@ -181,7 +187,7 @@ def train(
         "sigma_data": SIGMA_DATA,
         "ops": list(OPS),
         "train_patients": len(banks),
-        "steps": steps,
+        "steps": before + steps,
         "batch": batch,
     }
     save_model(out, trained, config)

@@ -17,8 +17,9 @@ from hnvlm.evaluate.dose_trees import inputs_crop, inputs_of
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, deliverable_dose, flip_input, network_input, predict
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
+from hnvlm.models.precision import mixed_precision
 from hnvlm.train.data import BIT, FLIP
-from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.train.loop import LoopOptions, begin, log, train_loop
 
 WIDTHS = (32, 64, 128, 192)
 # Steps of the stored dose: 0.01 Gy is far below what the scores show.
@@ -149,6 +150,7 @@ def dose_loss(predicted: Tensor, s: Sample) -> tuple[Tensor, dict[str, float]]:
 def train(
     data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 20000, batch: int = 1, threads: int = 2,
     learning_rate: float = 1e-3, hold_out: int = 6, evaluate_every: int = 1000,
+    from_pack: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on ``data`` (never on a folder named validation) and write the model folder ``out``.
 
@@ -173,15 +175,17 @@ def train(
     order = np.random.default_rng(7).permutation(len(with_ct))
     held = [with_ct[i] for i in order[: min(hold_out, len(with_ct) - 1)]] if hold_out else []
     learned = [file for folder, file in zip(folders, files, strict=True) if folder not in held]
-    network = DoseNetwork(IN_CHANNELS, WIDTHS).to(memory_format=torch.channels_last_3d)
+    network, before = begin(DoseNetwork(IN_CHANNELS, WIDTHS), out, from_pack)
+    network = network.to(memory_format=torch.channels_last_3d)
+    multiple = int(network.multiple)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([3, step])
+        rng = np.random.default_rng([3, before + step])
         losses, numbers = [], []
         # Patients differ in size, so a batch is a sum of single ones.
         for _ in range(batch):
-            s = sample(load_patient(learned[int(rng.integers(len(learned)))]), rng, network.multiple)
-            with torch.autocast("cpu", torch.bfloat16):
+            s = sample(load_patient(learned[int(rng.integers(len(learned)))]), rng, multiple)
+            with mixed_precision():
                 share = network(s.x.contiguous(memory_format=torch.channels_last_3d))
             loss, told = dose_loss(share.float() * HIGHEST_GY, s)
             losses.append(loss)
@@ -203,7 +207,7 @@ def train(
         "name": "dose", "version": "1", "architecture": "DoseNetwork", "widths": list(WIDTHS),
         "channels": list(CHANNELS), "flip": True, "deliverable": best, "iterations": ITERATIONS,
         "train_patients": len(learned),
-        "held_out": [f.name for f in held], "held_out_scores": scores, "steps": steps, "batch": batch,
+        "held_out": [f.name for f in held], "held_out_scores": scores, "steps": before + steps, "batch": batch,
     }  # fmt: skip
     save_model(out, trained, config)
     return {

@@ -14,8 +14,8 @@ from hnvlm.models.checkpoint import save_model
 from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet
 from hnvlm.train.bank import load_bank
 from hnvlm.train.data import training_folders
-from hnvlm.train.lesions import BATCH, detector_metrics, train_lesion_net
-from hnvlm.train.loop import log
+from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, train_lesion_net
+from hnvlm.train.loop import begin, log
 
 BANK_SEED = 101
 SEED = 6
@@ -23,16 +23,19 @@ PER_PATIENT = 40
 
 
 def train(
-    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 3000, batch: int = BATCH, threads: int = 2
-) -> dict[str, Any]:
-    """Train on ``data`` and write the model folder ``out``."""
+    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 3000, batch: int = BATCH, threads: int = 2,
+    from_pack: bool = False, learning_rate: float = LEARNING_RATE,
+) -> dict[str, Any]:  # fmt: skip
+    """Train on ``data`` and write the model folder ``out``; ``from_pack`` begins with the weights that lie there."""
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
     banks = load_bank(training_folders(data), work / "cache", per_patient=PER_PATIENT, seed=BANK_SEED, workers=threads)
     log(f"judge: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
+    network, before = begin(LesionNet(), out, from_pack)
     network = train_lesion_net(
-        LesionNet(), banks, work / "judge.pt", resume=resume, steps=steps, seed=SEED, batch=batch
-    )
+        network, banks, work / "judge.pt", resume=resume, steps=steps, seed=SEED + before, batch=batch,
+        learning_rate=learning_rate,
+    )  # fmt: skip
     config = {
         "name": "judge",
         "version": "2",
@@ -41,7 +44,7 @@ def train(
         "lesions": list(LESION_CHANNELS),
         "bank_seed": BANK_SEED,
         "train_patients": len(banks),
-        "steps": steps,
+        "steps": before + steps,
         "batch": batch,
         "kept_aside": detector_metrics(network, banks),
     }

@@ -19,6 +19,7 @@ from hnvlm.evaluate.common import auroc
 from hnvlm.models.ct_encoder import CROP, GRID_MM
 from hnvlm.models.detect import EVIDENCE, evidence
 from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, lesion_probability, network_inputs
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FOLD
 from hnvlm.train.bank import BankPatient
 from hnvlm.train.compose import Sample, compose
@@ -30,6 +31,7 @@ PATCH = 12  # cells of 6 mm: 72 mm
 MARGIN = 2  # voxels of 3 mm at a patch's border whose surroundings are cut off
 JITTER = 3
 BATCH = 32
+LEARNING_RATE = 2e-3
 BUFFER = 7000
 FIRST_PAIRS = 150
 PAIR_EVERY = 1
@@ -172,7 +174,7 @@ def lesion_maps(network: LesionNet, inputs: Tensor) -> np.ndarray:
     """Probabilities (B, 3, 64, 64, 64) of whole crops' inputs, the network's mode left as it was."""
     training = network.training
     network.eval()
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), mixed_precision():
         logits, _, _ = network(inputs.float())
     network.train(training)
     return logits.sigmoid().numpy()
@@ -186,7 +188,7 @@ def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, dict[str
     inputs = torch.stack([p.inputs for p in batch]).float().contiguous(memory_format=torch.channels_last_3d)
     targets = torch.stack([p.lesions for p in batch]).float() / 255.0
     said = torch.stack([p.said for p in batch])
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         logits, attributes, _ = network(inputs)
     inner = (..., *[slice(MARGIN, -MARGIN)] * 3)
     logits, targets = logits[inner], targets[inner]
@@ -300,7 +302,7 @@ def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, 
 
 def train_lesion_net(
     network: LesionNet, banks: list[BankPatient], checkpoint: Path, *, resume: bool, steps: int, seed: int,
-    batch: int = BATCH,
+    batch: int = BATCH, learning_rate: float = LEARNING_RATE,
 ) -> LesionNet:  # fmt: skip
     """Train on the patients that are not kept aside; returns the averaged network.
 
@@ -329,7 +331,7 @@ def train_lesion_net(
     def evaluate(averaged: nn.Module) -> dict[str, float]:
         return detector_metrics(averaged, banks)  # type: ignore[arg-type]
 
-    options = LoopOptions(steps=steps, learning_rate=2e-3, warmup=60, ema=0.995, weight_decay=5e-2)
+    options = LoopOptions(steps=steps, learning_rate=learning_rate, warmup=60, ema=0.995, weight_decay=5e-2)
     return train_loop(  # type: ignore[return-value]
         network, loss_of_step, options, checkpoint, resume=resume, evaluate=evaluate, evaluate_every=1000
     )

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from hnvlm.models.checkpoint import load_weights, read_config
+
 CHECKPOINT_SECONDS = 240
 LOG_SECONDS = 30
 
@@ -37,6 +39,19 @@ class LoopOptions:
     grad_clip: float = 1.0
     fast: tuple[str, ...] = ()
     fast_factor: float = 10.0
+
+
+def begin(network: nn.Module, folder: Path, from_pack: bool) -> tuple[nn.Module, int]:
+    """The network to train and how many steps its weights have behind them: new, or from the model folder ``folder``.
+
+    Checkpoints may be lost while the shipped weights are not; training goes on from those with a fresh optimiser.
+    """
+    if not from_pack:
+        return network, 0
+    load_weights(folder, network)
+    steps = int(read_config(folder)["steps"])
+    log(f"begins with {folder}, trained for {steps} steps")
+    return network, steps
 
 
 def log(message: str) -> None:

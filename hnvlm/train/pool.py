@@ -17,6 +17,7 @@ import torch
 from hnvlm.models.checkpoint import weights_sha256
 from hnvlm.models.ct_encoder import CTEncoder
 from hnvlm.models.facts import lesion_finding
+from hnvlm.models.precision import mixed_precision
 from hnvlm.train.bank import BankPatient
 from hnvlm.train.compose import compose
 from hnvlm.train.loop import log
@@ -73,7 +74,7 @@ def _encode_chunk(encoder: CTEncoder, banks: list[BankPatient], path: Path, rng:
         index = [int(i) for i in rng.integers(len(banks), size=BATCH)]
         samples = [compose(banks[i], rng) for i in index]
         hu = torch.from_numpy(np.stack([s.hu for s in samples]))
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), mixed_precision():
             _, encoded = encoder(hu)
         tokens.append(encoded.float().numpy().astype(np.float16))
         for i, s in zip(index, samples, strict=True):

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from hnvlm.models.checkpoint import load_weights, save_model
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.facts import measured_findings
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.report_model import EOS, PAD, PROMPTS, SPECIAL, ReportModel, model_config
 from hnvlm.report.flip import flip_finding
 from hnvlm.report.render import render
@@ -139,7 +140,7 @@ def report_loss(
     for k, target in enumerate(targets):
         ids[k, : len(target.ids)] = torch.tensor(target.ids)
         weight[k, : len(target.ids)] = torch.tensor(target.weights)
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         logits = model(tokens, torch.tensor(prompts)[:, None], ids)
     logits = logits.float()
     loss = (F.cross_entropy(logits.transpose(1, 2), ids, reduction="none") * weight).sum() / weight.sum()

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hnvlm.models.checkpoint import save_model
+from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FoldedUNet, ct_channels
 from hnvlm.train.data import BIT, CHANNELS, FLIP, GRID_MM, CachedPatient, load_cached, training_folders
-from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.train.loop import LoopOptions, begin, log, train_loop
 
 CROP = (96, 80, 88)
 WIDTHS = (32, 64, 128, 192)
@@ -93,9 +94,12 @@ def segmentation_loss(logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
 
 
 def train(
-    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 4000, batch: int = 1, threads: int = 2
-) -> dict[str, Any]:
+    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 4000, batch: int = 1, threads: int = 2,
+    from_pack: bool = False, learning_rate: float = 1e-3,
+) -> dict[str, Any]:  # fmt: skip
     """Train on ``data`` (never on a folder named validation) and write the model folder ``out``.
+
+    ``from_pack`` begins with the weights that lie in ``out``.
 
     Returns:
         ``checkpoint`` (path of the model folder) and ``metrics`` of the last training minutes.
@@ -104,22 +108,25 @@ def train(
     torch.manual_seed(0)
     patients = [load_cached(f, work / "cache") for f in training_folders(data)]
     log(f"segmenter: {len(patients)} patients, {steps} steps")
-    network = FoldedUNet(2, len(CHANNELS), WIDTHS).to(memory_format=torch.channels_last_3d)
+    network, before = begin(FoldedUNet(2, len(CHANNELS), WIDTHS), out, from_pack)
+    network = network.to(memory_format=torch.channels_last_3d)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([1, step])
+        rng = np.random.default_rng([1, before + step])
         samples = [sample_crop(patients[int(rng.integers(len(patients)))], rng) for _ in range(batch)]
         hu, targets, known = (torch.stack(t) for t in zip(*samples, strict=True))
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             logits = network(ct_channels(hu).contiguous(memory_format=torch.channels_last_3d))
         return segmentation_loss(logits.float(), targets, known), {}
 
     checkpoint = work / "segmenter.pt"
-    trained = train_loop(network, loss_of_step, LoopOptions(steps=steps), checkpoint, resume=resume)
+    trained = train_loop(
+        network, loss_of_step, LoopOptions(steps=steps, learning_rate=learning_rate), checkpoint, resume=resume
+    )
     config = {
         "name": "segmenter", "version": "1", "architecture": "FoldedUNet", "widths": list(WIDTHS), "in_channels": 2,
         "channels": list(CHANNELS), "nested": {k: list(v) for k, v in NESTED.items()}, "grid_mm": GRID_MM,
-        "crop": list(CROP), "train_patients": len(patients), "steps": steps, "batch": batch,
+        "crop": list(CROP), "train_patients": len(patients), "steps": before + steps, "batch": batch,
     }  # fmt: skip
     save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(patients), "steps": steps}}

@@ -8,6 +8,7 @@ import torch
 
 from hnvlm.models.ct_encoder import CENTRE_OFFSET_MM, CTEncoder, cut, lesion_features, neck_crop, token_width
 from hnvlm.models.detect import evidence
+from hnvlm.models.precision import mixed_precision
 
 WIDTHS = (8, 16, 16, 16)
 
@@ -132,7 +133,7 @@ def test_calibrated_features_have_mean_0_and_spread_1():
     rng = np.random.default_rng(0)
     crops = [(40 + 80 * rng.standard_normal((64, 64, 64))).astype(np.float32) for _ in range(2)]
     encoder.calibrate(crops)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+    with torch.inference_mode(), mixed_precision():
         _, tokens = encoder(torch.from_numpy(np.stack(crops)))
     features = tokens[..., :-6].flatten(0, 1)
     inside = features.abs().amax(0) < 8  # nothing was cut off
