@@ -26,6 +26,8 @@ WIDTHS = (32, 64, 128, 192)
 STEP_GY = 0.01
 # Without a CT the network must know what it does, so it often sees none.
 CT_DROPOUT = 0.25
+# Most slices of a patient in one step: long patients would cost most of the time and teach little more.
+SLAB = 48
 # Weight of the structures' sorted doses (what a DVH is made of) beside the voxels' own.
 DVH_WEIGHT = 0.25
 # Iterations of the search for the nearest deliverable dose.
@@ -99,7 +101,7 @@ def load_patient(path: Path) -> DosePatient:
 
 @dataclass(frozen=True)
 class Sample:
-    """A whole patient, padded and perhaps mirrored: (1, C, Z, Y, X), (1, Z, Y, X), (Z, Y, X) bool and labels."""
+    """A slab of a patient, padded and perhaps mirrored: (1, C, Z, Y, X), (1, Z, Y, X), (Z, Y, X) bool and labels."""
 
     x: Tensor
     dose: Tensor
@@ -108,10 +110,18 @@ class Sample:
 
 
 def sample(patient: DosePatient, rng: np.random.Generator, multiple: int) -> Sample:
-    """Augment: where the patient lies on the network's folded grid, left-right mirror, no CT at times.
+    """Augment: a slab of it, where that lies on the network's folded grid, left-right mirror, no CT at times.
 
     Sizes and angles stay as they are: the fields' physics does not scale, and they do not turn with the patient.
     """
+    first = int(rng.integers(0, max(0, len(patient.dose) - SLAB) + 1))
+    slab = slice(first, first + SLAB)
+    patient = DosePatient(
+        patient.channels[:, slab],
+        patient.dose[slab],
+        patient.labels[slab],
+        None if patient.hu is None else patient.hu[slab],
+    )
     # Somewhere in the padding it needs anyway: more padding would cost time and teach nothing.
     offset = [int(rng.integers(0, -n % multiple + 1)) for n in patient.dose.shape]
     hu = None if rng.random() < CT_DROPOUT else patient.hu
@@ -155,7 +165,7 @@ def train(
     """Train on ``data`` (never on a folder named validation) and write the model folder ``out``.
 
     Args:
-        steps: Optimiser steps; each sees ``batch`` whole patients.
+        steps: Optimiser steps; each sees a slab of ``batch`` patients.
         hold_out: Training patients that are not trained on: they show progress and set how much of the answer is
             drawn to the nearest deliverable dose.
 
