@@ -42,6 +42,8 @@ SITE_BOX = {
     "supraglottis": ((-28.0, -6.0), (3.0, 13.0), (-12.0, 2.0), "centre"),
     "pyriform sinus": ((-38.0, -14.0), (9.0, 19.0), (2.0, 14.0), "centre"),
 }
+# Sites whose tumours grow from the lining of the airway: a mass there reaches the lumen. (A tonsil lies in its fossa.)
+MUCOSAL_SITES = ("base of tongue", "supraglottis", "pyriform sinus")
 AIRWAY_RANGE = {"oropharynx": (4.0, 32.0), "hypopharynx": (-26.0, -4.0), "larynx": (-50.0, -30.0)}
 
 
@@ -83,6 +85,13 @@ class Anatomy:
         extent = [s[0].stop - s[0].start for s in ndimage.find_objects(labels)]
         keep = [i + 1 for i, e in enumerate(extent) if e >= 0.35 * max(extent)]
         return np.isin(labels, keep)
+
+    @cached_property
+    def lumen_mm(self) -> np.ndarray:
+        """Distance of every voxel to the airway (mm); infinite without one."""
+        if not self.airway.any():
+            return np.full(self.ct.shape, np.inf, np.float32)
+        return ndimage.distance_transform_edt(~self.airway, self.ct.spacing_mm).astype(np.float32)
 
     @cached_property
     def bone(self) -> np.ndarray:

@@ -15,10 +15,14 @@ import yaml
 from scipy import ndimage
 from scipy.spatial.distance import pdist
 
-from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, SITE_BOX, Anatomy
+from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, MUCOSAL_SITES, SITE_BOX, Anatomy
 from hnvlm.imaging.volume import Volume
 
 MIN_NECROTIC_MM = 15.0
+# A tumour's centre lies at most this share of its radius away from the lumen it grows into (our choice).
+LUMEN_REACH = 0.6
+# On the coarse grid no soft voxel lies nearer to the air than its own width.
+NEAREST_TO_LUMEN_MM = 4.5
 FACTS = yaml.safe_load((Path(__file__).parent / "data" / "lesions.yaml").read_text(encoding="utf-8"))
 
 
@@ -70,7 +74,8 @@ class Lesion:
 def choose_centre(anatomy: Anatomy, spec: LesionSpec, rng: np.random.Generator) -> np.ndarray | None:
     """Pick an LPS centre (z, y, x) where the lesion fits; None when there is no room.
 
-    Nodes prefer fat (they lie in it); every lesion keeps away from bone, cord and skin by its own radius.
+    Nodes prefer fat (they lie in it); every lesion keeps away from bone, cord and skin by its own radius. A tumour of
+    the pharynx or larynx grows from the lining: it reaches the lumen.
     """
     region = anatomy.candidates(spec.kind, spec.place, spec.side)
     hit = np.argwhere(region)
@@ -82,6 +87,8 @@ def choose_centre(anatomy: Anatomy, spec: LesionSpec, rng: np.random.Generator) 
     # A mass may abut bone and skin; a node is pushed aside by them. Both may be a little smaller in one axis.
     need = radius * (0.55 if spec.kind == "node" else 0.4)
     hit = hit[room[tuple(hit.T)] >= need]
+    if spec.place in MUCOSAL_SITES:
+        hit = hit[anatomy.lumen_mm[tuple(hit.T)] <= max(LUMEN_REACH * radius, NEAREST_TO_LUMEN_MM)]
     if not len(hit):
         return None
     if spec.kind == "node":

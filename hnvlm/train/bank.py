@@ -111,7 +111,7 @@ def _build_one(args: tuple[Path, Path, int, int, Path | None]) -> None:
 
 
 def _path(folder: Path, cache: Path, n: int, seed: int, masks_file: Path | None) -> Path:
-    key = hashlib.sha256(f"b4|{folder.resolve()}|{n}|{seed}|{masks_file}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"b5|{folder.resolve()}|{n}|{seed}|{masks_file}".encode()).hexdigest()[:12]
     return cache / f"bank-{folder.name}-{key}.npz"
 
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from hnvlm.errors import ModelPackError
+from hnvlm.models.checkpoint import save_model
 from hnvlm.train import loop
-from hnvlm.train.loop import LoopOptions, rate_at, train_loop
+from hnvlm.train.loop import LoopOptions, begin, rate_at, train_loop
 
 OPTIONS = LoopOptions(steps=9, learning_rate=0.05, warmup=3, ema=0.8)
 
@@ -131,3 +133,23 @@ def test_validation_is_asked_on_the_average(tmp_path, capsys):
     assert streams.out == ""  # stdout is kept for JSON
     assert '"dice": 0.5' in streams.err
     assert "step 9/9" in streams.err
+
+
+def test_training_begins_anew_or_with_the_shipped_weights(tmp_path):
+    shipped = network()
+    with torch.no_grad():
+        for p in shipped.parameters():
+            p.add_(0.5)
+    save_model(tmp_path, shipped, {"steps": 340}, dtype=torch.float32)
+    fresh, before = begin(network(), tmp_path, from_pack=False)
+    assert before == 0
+    assert torch.equal(fresh[0].weight, network()[0].weight)
+    warm, before = begin(network(), tmp_path, from_pack=True)
+    assert before == 340
+    for a, b in zip(weights(warm), weights(shipped), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_shipped_weights_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ModelPackError, match=r"model\.safetensors"):
+        begin(network(), tmp_path, from_pack=True)
