@@ -31,6 +31,8 @@ from hnvlm.report.requests import sample_spec
 from hnvlm.types import Counterfactual, Finding, Segmentation
 
 LEVEL_TOLERANCE_MM = 4.0
+# From this size on a lesion is some voxels wide in these CTs (4 mm pixels).
+CLEAR_MM = 15.0
 READER_SENTENCES = 300
 
 
@@ -86,17 +88,18 @@ def look_for(judge: Judge, after: Volume, edit_mask: np.ndarray, neck: Neck) -> 
 
 def row_of(found: Detection | None, labels: dict[str, Any], neck: Neck) -> dict[str, Any]:
     """What the judge says of one addition."""
+    asked = {"kind": labels["kind"], "at": labels["place"], "asked_mm": labels["size_mm"]}
     if found is None:
-        return {"present": False}
+        return {"present": False, **asked}
     return {
         "present": True,
+        **asked,
         "side": found.side == labels["side"],
         "place": place_right(found, labels, neck),
         "size_mm": found.size_mm,
         "texture": None
         if labels.get("texture") is None
         else (found.mean_core_hu < 45) == (labels["texture"] == "necrotic"),
-        "asked_mm": labels["size_mm"],
     }
 
 
@@ -117,7 +120,7 @@ def judge_additions(
             except UsageError as error:
                 if "no room" not in str(error):
                     rows["not_understood"].append(text)
-                    rows[bank].append({"present": False})
+                    rows[bank].append(row_of(None, labels, neck))
                     break
                 continue
             rows[bank].append(row_of(look_for(judge, result.volume, result.edit_mask, neck), labels, neck))
@@ -144,7 +147,7 @@ def _baseline(
     rng = np.random.default_rng(result.provenance.seed)
     lesion = insert(ct, neck.anatomy, spec_of(result.asked["requests"][0], rng), rng)
     if lesion is None:
-        rows["baseline"].append({"present": False})
+        rows["baseline"].append(row_of(None, labels, neck))
         return
     after = apply(ct, [lesion])
     rows["baseline"].append(row_of(look_for(judge, after, after.array != ct.array, neck), labels, neck))
@@ -282,6 +285,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     r = round(float(np.corrcoef(asked, measured)[0, 1]), 3) if len(seen) > 3 and asked.std() * measured.std() else None
     return {
         "present": share([x["present"] for x in rows]),
+        "present_nodes": share([x["present"] for x in rows if x["kind"] == "node"]),
+        "present_masses": share([x["present"] for x in rows if x["kind"] == "mass"]),
+        "present_15_mm_and_more": share([x["present"] for x in rows if (x["asked_mm"] or 0) >= CLEAR_MM]),
         "side_right": share([x["side"] for x in seen]),
         "place_right": share([x["place"] for x in seen]),
         "texture_right": share([x["texture"] for x in seen if x["texture"] is not None]),

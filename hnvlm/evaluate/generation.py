@@ -27,13 +27,13 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     for seed in range(wanted):
         spec = random_spec(rng, kinds=("node", "mass"))
         text, labels = stated_request("add", finding_of(spec), words, "mid")
+        base = sample_neck(seed)
+        neck = pack.neck(base.volume, Segmentation(base.masks, {}, Provenance("atlas", "1", "", seed), 0.0))
         try:
             result = pack.generate(text, seed=seed)
         except UsageError:
-            rows.append({"present": False})
+            rows.append(row_of(None, labels, neck))
             continue
-        base = sample_neck(seed)
-        neck = pack.neck(base.volume, Segmentation(base.masks, {}, Provenance("atlas", "1", "", seed), 0.0))
         rows.append(row_of(look_for(judge, result.volume, result.edit_mask, neck), labels, neck))
         log(f"{seed + 1}/{wanted} {text}")
     return {"metrics": summary(rows), "n_cases": wanted, "model": "diffusion"}

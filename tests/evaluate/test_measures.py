@@ -325,10 +325,11 @@ def test_a_site_is_missed_by_at_most_its_tolerance(neck):
 
 
 def test_what_the_judge_says_becomes_a_row(neck):
-    assert row_of(None, asked(), neck) == {"present": False}
+    assert row_of(None, asked(), neck) == {"present": False, "kind": "node", "at": "II", "asked_mm": 20.0}
     row = row_of(detection((15.0, -20.0, 40.0), "II"), asked(texture="necrotic"), neck)
     assert row == {
         "present": True, "side": True, "place": True, "size_mm": 12.0, "texture": True, "asked_mm": 20.0,
+        "kind": "node", "at": "II",
     }  # fmt: skip
     assert row_of(detection((15.0, -20.0, 40.0), "II"), asked(texture="solid"), neck)["texture"] is False
     assert row_of(detection((15.0, -20.0, 40.0), "II", side="right"), asked(), neck)["side"] is False
@@ -338,16 +339,26 @@ def test_what_the_judge_says_becomes_a_row(neck):
 def test_summary_by_hand():
     """Sizes asked 10, 20, 30, 40 and measured 12, 18, 33, 37: errors 2, 2, 3, 3."""
     rows = [
-        {"present": True, "side": k != 1, "place": True, "texture": None if k else True, "size_mm": m, "asked_mm": a}
+        {
+            "present": True,
+            "side": k != 1,
+            "place": True,
+            "texture": None if k else True,
+            "size_mm": m,
+            "asked_mm": a,
+            "kind": "mass" if k == 3 else "node",
+        }
         for k, (a, m) in enumerate([(10, 12), (20, 18), (30, 33), (40, 37)])
     ]
-    told = summary([*rows, {"present": False}])
+    told = summary([*rows, {"present": False, "kind": "mass", "asked_mm": 14.0}])
     assert told["present"]["value"] == 0.8
+    assert (told["present_nodes"]["value"], told["present_masses"]["value"]) == (1.0, 0.5)
+    assert (told["present_15_mm_and_more"]["value"], told["present_15_mm_and_more"]["n"]) == (1.0, 3)
     assert told["side_right"] == share([True, False, True, True])
     assert told["texture_right"]["n"] == 1
     assert told["size_mae_mm"] == 2.5
     assert told["size_r"] == pytest.approx(np.corrcoef([10, 20, 30, 40], [12, 18, 33, 37])[0, 1], abs=1e-3)
-    nothing = summary([{"present": False}])
+    nothing = summary([{"present": False, "kind": "node", "asked_mm": None}])
     assert nothing["size_mae_mm"] is None
     assert nothing["size_r"] is None
 

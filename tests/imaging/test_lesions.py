@@ -10,11 +10,12 @@ from imaging.neck_phantom import AIRWAY_V, CENTRE_MM, COARSE, SPACINGS, anatomy,
 from scipy import ndimage
 from scipy.spatial.distance import pdist
 
-from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, SITE_BOX, build_anatomy
+from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, MUCOSAL_SITES, SITE_BOX, build_anatomy
 from hnvlm.imaging.lesions import (
     MIN_NECROTIC_MM,
     LesionSpec,
     apply,
+    choose_centre,
     insert,
     insert_at,
     random_spec,
@@ -317,3 +318,19 @@ def test_random_specs_stay_in_their_ranges():
             assert s.place in (LEVEL_BOX if s.kind == "node" else {*SITE_BOX, "parotid gland"})
             assert (15 if s.kind == "node" else 12) <= s.size_mm <= 42
     assert {s.kind for s in (random_spec(source, kinds=("node",)) for _ in range(10))} == {"node"}
+
+
+@pytest.mark.parametrize("place", MUCOSAL_SITES)
+@pytest.mark.parametrize("size", [12.0, 20.0, 28.0])
+def test_a_tumour_of_the_lining_reaches_the_lumen(neck, place, size):
+    """Its centre lies within 0.6 of its radius (or 4.5 mm) of the air, so it takes some of the lumen away."""
+    reached = 0
+    for seed in range(6):
+        centre = choose_centre(neck, LesionSpec("mass", place, "left", size), rng(seed))
+        if centre is None:
+            continue
+        reached += 1
+        air = np.argwhere(neck.airway) * neck.ct.spacing_mm + neck.ct.origin_mm
+        # The centre is drawn inside a voxel of 3 mm, up to half its diagonal away from the voxel's middle.
+        assert np.sqrt(((air - centre) ** 2).sum(1).min()) <= max(0.3 * size, 4.5) + 2.6
+    assert reached
