@@ -119,17 +119,6 @@ def share(values: Sequence[bool | float]) -> dict[str, float | None]:
     return {"value": round(p, 4), "n": n, "low": round(float(centre - half), 4), "high": round(float(centre + half), 4)}
 
 
-def segment_all(pack: ModelPack, folders: list[Path]) -> dict[str, tuple[Volume, Segmentation]]:
-    """CT and predicted contours of every folder."""
-    out = {}
-    for k, folder in enumerate(folders):
-        ct, _ = read_case(folder)
-        out[folder.name] = (ct, pack.segment(ct))
-        if k % 8 == 0:
-            log(f"contoured {k + 1}/{len(folders)}")
-    return out
-
-
 def anatomy_of(pack: ModelPack, ct: Volume, segmentation: Segmentation) -> Anatomy:
     """Landmarks from predicted contours."""
     return pack.neck(ct, segmentation).anatomy
