@@ -85,6 +85,8 @@ def _shown(value: Any) -> str:
     """One metric as a table cell: a share with n and interval, a mean with spread, or plain."""
     if not isinstance(value, dict):
         return str(value)
+    if value.get("n") == 0:
+        return "no case"
     if "low" in value:
         return f"{value['value']} (95 % {value['low']}-{value['high']}, n {value['n']})"
     if "mean" in value:
