@@ -263,7 +263,7 @@ def test_batch_goes_on_after_a_refusal(run, dicom, tmp_path, models):
 def test_bench(run, dicom):
     rows = run("bench", "--data", dicom, "--repeats", "1", "--models", "--json").data["measurements"]
     names = [r["name"] for r in rows]
-    assert {"dicom_series_read", "store_first_slice", "segment", "report"} <= set(names)
+    assert {"dicom_series_read", "store_first_slice", "segment", "report", "plan", "counterfactual"} <= set(names)
     for row in rows:
         assert set(row) == {"name", "value", "unit", "compared_with", "ratio"}
         assert row["value"] > 0
