@@ -42,7 +42,7 @@ def test_uniform_dose() -> None:
     found = dose_volume(grid(np.full(SHAPE, 50, np.float32)), block())
     assert found.volume_cc == pytest.approx(0.96)
     names = ("Dmean", "Dmax", "Dmin", "D2pct", "D98pct", "D0.03cc", "D95pct")
-    assert found.metrics(names) == dict.fromkeys(names, 50.0)
+    assert found.metrics(names) == pytest.approx(dict.fromkeys(names, 50.0), rel=1e-9)  # sums differ by processor
     assert (found.homogeneity, found.percent_at_gy(50), found.percent_at_gy(50.01)) == (0.0, 100.0, 0.0)
     assert found.volume_at_gy(50) == pytest.approx(0.96)
 

@@ -183,16 +183,6 @@ def draft_plan(reader: Reader) -> None:
     assert reader.fits()
 
 
-def predict_dose(reader: Reader) -> None:
-    """Dose, histogram and judged constraints from the CT alone, marked as a prediction."""
-    reader.choose("Dose")
-    reader.press("Predict dose")
-    reader.see("Hard limits:")
-    reader.page.locator(".js-plotly-plot").first.wait_for()
-    reader.see("research use only: predicted, not calculated")
-    reader.viewer()
-
-
 def draw(reader: Reader) -> None:
     reader.go("Counterfactual")
     box = reader.page.get_by_label("What the CT should show")
@@ -223,7 +213,7 @@ def find_everything(reader: Reader) -> None:
     reader.go("Cases")
     row = reader.page.locator(".st-key-worklist")
     row.get_by_text("counterfactual").wait_for()
-    for word in ("structures", "report", "plan", "dose"):
+    for word in ("structures", "report", "plan"):
         assert row.get_by_text(word).count() > 0, word
     reader.go("Models")
     reader.see("What left this machine: nothing")
@@ -242,7 +232,6 @@ def test_the_main_path(models: str, serve, browser, shared_dir: Path, tmp_path: 
     scroll_twenty(reader)
     draft_and_edit_report(reader)
     draft_plan(reader)
-    predict_dose(reader)
     draw(reader)
     server.kill()
     server.start()
@@ -291,6 +280,6 @@ def test_tilt_and_uneven_spacing_are_named(serve, browser, shared_dir: Path, tmp
 
 def require_pack(models: str) -> None:
     if models == "pack":
-        absent = [m for m in missing_models(PROJECT_DIR / "assets" / "models") if m != "judge"]
+        absent = [m for m in missing_models(PROJECT_DIR / "assets" / "models") if m not in ("judge", "dose")]
         if absent:
             pytest.skip(f"the model pack lacks {', '.join(absent)}")
