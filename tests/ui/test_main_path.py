@@ -175,6 +175,8 @@ def draft_and_edit_report(reader: Reader) -> None:
 
 
 def draft_plan(reader: Reader) -> None:
+    # On a slow machine the page is still being drawn: a link pressed then is lost.
+    reader.server.settled_runs(reader.page)
     reader.go("Treatment plan")
     reader.see("Clinical form")
     reader.press("Draft plan")
