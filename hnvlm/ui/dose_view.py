@@ -9,6 +9,7 @@ import streamlit as st
 from hnvlm.services import CaseRecord, ResultRecord, availability, dose, histograms
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
+from hnvlm.types import TARGET_NAMES
 from hnvlm.ui import casebar, dose_actions, dose_tables, dvh_plot, html, jobs, picture, template_editor
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import jump_to
@@ -186,6 +187,13 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
     for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF else ():
         st.caption(note[0].upper() + note[1:])
     mine = sorted(n for n, who in judged.source.items() if who == "AI" and n in judged.histograms)
+    guessed = [n for n in mine if n in TARGET_NAMES]
+    if guessed and dose.is_predicted(item):
+        names = ", ".join(n.replace("_", " ") for n in guessed)
+        st.caption(
+            f":orange[Targets guessed by the AI from the CT alone ({names}): such a dose is far from what the clinic's "
+            "targets give (figures on the page Models). Correct them or upload the clinic's before reading it.]"
+        )
     if mine and not dose.is_predicted(item):
         st.caption(f"Contoured by the AI, not by the clinic: {', '.join(n.replace('_', ' ') for n in mine)}")
 

@@ -17,6 +17,7 @@ from ui.page_text import texts  # noqa: E402
 
 from hnvlm.services import constraint_templates, dose, plan_export, planning  # noqa: E402
 from hnvlm.services.context import App  # noqa: E402
+from hnvlm.types import Provenance  # noqa: E402
 from hnvlm.ui import dvh_plot  # noqa: E402
 
 REPO = HERE.parent.parent
@@ -35,6 +36,9 @@ def masks() -> dict[str, np.ndarray]:
         out[name] = np.zeros(SHAPE, bool)
         out[name][slice(*z), slice(*y), slice(*x)] = True
     return out
+
+
+AI_CONTOURS = {"uncertainty": {}, "seconds": 1.0}
 
 
 def with_structures(app: App) -> str:
@@ -93,6 +97,23 @@ def test_without_a_dose_model_the_reason_stands_beside_the_button_and_an_uploade
     assert dose.label(dose.doses(app, case_id)[1]) == "What-if 1: 66 Gy, scaled"
     assert "Solid: What-if 1: 66 Gy, scaled. Dashed: Uploaded dose." in texts(at), "at once, beside the original"
     assert ">37.7<" in texts(at) and ">40.0<" in texts(at), "value and compared value"
+
+
+@pytest.mark.parametrize("kind", ["segmentation", "structures"])
+def test_a_dose_on_targets_the_ai_guessed_says_so(services, kind) -> None:
+    app = services(fakes())
+    case_id = add_case(app, "planning CT")
+    if kind == "structures":
+        app.store.save_result(case_id, kind, {"source": "upload"}, arrays={"masks": masks()})
+    else:
+        made_by = Provenance("fake-segmenter", "1", "0" * 64, seed=0)
+        app.store.save_result(case_id, kind, AI_CONTOURS, arrays={"masks": masks()}, provenance=made_by)
+    at = open_dose(case_id)
+    at.button(key="predict-dose").click().run()
+    finish(app, at, case_id)
+    page = texts(at)
+    assert "predicted, not calculated" in page
+    assert ("Targets guessed by the AI from the CT alone" in page) == (kind == "segmentation")
 
 
 def test_prediction_what_if_template_plan_and_exports(services) -> None:
