@@ -190,9 +190,9 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
     guessed = [n for n in mine if n in TARGET_NAMES]
     if guessed and dose.is_predicted(item):
         names = ", ".join(n.replace("_", " ") for n in guessed)
-        st.caption(
-            f":orange[Targets guessed by the AI from the CT alone ({names}): such a dose is far from what the clinic's "
-            "targets give (figures on the page Models). Correct them or upload the clinic's before reading it.]"
+        st.warning(
+            f"Targets guessed by the AI from the CT alone ({names}): such a dose is far from what the clinic's targets "
+            "give (figures on the page Models). Correct them or upload the clinic's before reading it."
         )
     if mine and not dose.is_predicted(item):
         st.caption(f"Contoured by the AI, not by the clinic: {', '.join(n.replace('_', ' ') for n in mine)}")
