@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.imaging.anatomy import Anatomy
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.pack import ModelPack
-from hnvlm.types import OPENKBP_TO_TG263, Segmentation
+from hnvlm.types import OPENKBP_TO_TG263
 
 
 def log(message: str) -> None:
@@ -119,8 +118,3 @@ def share(values: Sequence[bool | float]) -> dict[str, float | None]:
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return {"value": round(p, 4), "n": n, "low": round(float(centre - half), 4), "high": round(float(centre + half), 4)}
-
-
-def anatomy_of(pack: ModelPack, ct: Volume, segmentation: Segmentation) -> Anatomy:
-    """Landmarks from predicted contours."""
-    return pack.neck(ct, segmentation).anatomy

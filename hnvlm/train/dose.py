@@ -187,14 +187,13 @@ def train(
     learned = [file for folder, file in zip(folders, files, strict=True) if folder not in held]
     network, before = begin(DoseNetwork(IN_CHANNELS, WIDTHS), out, from_pack)
     network = network.to(memory_format=torch.channels_last_3d)
-    multiple = int(network.multiple)
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([3, before + step])
         losses, numbers = [], []
         # Patients differ in size, so a batch is a sum of single ones.
         for _ in range(batch):
-            s = sample(load_patient(learned[int(rng.integers(len(learned)))]), rng, multiple)
+            s = sample(load_patient(learned[int(rng.integers(len(learned)))]), rng, network.multiple)
             with mixed_precision():
                 share = network(s.x.contiguous(memory_format=torch.channels_last_3d))
             loss, told = dose_loss(share.float() * HIGHEST_GY, s)

@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from hnvlm.models.checkpoint import load_weights, read_config
+
+Network = TypeVar("Network", bound=nn.Module)
 
 CHECKPOINT_SECONDS = 240
 LOG_SECONDS = 30
@@ -41,7 +44,7 @@ class LoopOptions:
     fast_factor: float = 10.0
 
 
-def begin(network: nn.Module, folder: Path, from_pack: bool) -> tuple[nn.Module, int]:
+def begin(network: Network, folder: Path, from_pack: bool) -> tuple[Network, int]:
     """The network to train and how many steps its weights have behind them: new, or from the model folder ``folder``.
 
     Checkpoints may be lost while the shipped weights are not; training goes on from those with a fresh optimiser.

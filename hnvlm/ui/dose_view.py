@@ -188,7 +188,7 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
         st.caption(note[0].upper() + note[1:])
     mine = sorted(n for n, who in judged.source.items() if who == "AI" and n in judged.histograms)
     guessed = [n for n in mine if n in TARGET_NAMES]
-    if guessed and dose.is_predicted(item):
+    if dose.is_predicted(item) and guessed:
         names = ", ".join(n.replace("_", " ") for n in guessed)
         st.warning(
             f"Targets guessed by the AI from the CT alone ({names}): such a dose is far from what the clinic's targets "

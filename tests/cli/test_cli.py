@@ -16,10 +16,12 @@ import yaml
 from hnvlm import config
 from hnvlm.cli import app, inputs, learning
 from hnvlm.errors import ModelPackError
+from hnvlm.evaluate import cli as evaluate_cli
 from hnvlm.imaging import intake
 from hnvlm.imaging.write import write_nifti
 from hnvlm.models.pack import ModelPack
 from hnvlm.store import CaseStore
+from hnvlm.train import cli as train_cli
 
 COMMANDS = (
     "serve", "demo", "inspect", "segment", "report", "zeroshot", "similar", "dose", "plan", "counterfactual",
@@ -271,6 +273,12 @@ def test_bench(run, dicom):
 
 
 # ---- learning commands -----------------------------------------------------------------------
+
+
+def test_the_command_line_knows_every_trainer_and_evaluation():
+    """The lists stand twice, because the command line may not load torch to say what there is."""
+    assert set(learning.TRAINABLE) == set(train_cli.TRAINERS)
+    assert set(learning.EVALUATIONS) == set(evaluate_cli.EVALUATIONS)
 
 
 def test_train_and_evaluate_pass_everything_on(run, tmp_path, monkeypatch):
