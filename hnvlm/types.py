@@ -22,6 +22,8 @@ SIDES = ("left", "right")
 # TG-263 names of what the segmenter contours.
 OAR_NAMES = ("Brainstem", "SpinalCord", "Parotid_R", "Parotid_L", "Esophagus", "Larynx", "Bone_Mandible")
 TARGET_NAMES = ("PTV_7000", "PTV_6300", "PTV_5600")
+# What a structure is called in the left-right mirrored patient; the others keep their name.
+MIRRORED = {"Parotid_R": "Parotid_L", "Parotid_L": "Parotid_R"}
 # File names of the public challenge's folders -> TG-263 names.
 OPENKBP_TO_TG263 = {
     "Brainstem": "Brainstem", "SpinalCord": "SpinalCord", "RightParotid": "Parotid_R", "LeftParotid": "Parotid_L",

@@ -16,7 +16,7 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.fields import Fields, FieldSums, field_sums
 from hnvlm.imaging.resample import Window, mask_box
 from hnvlm.imaging.volume import Volume
-from hnvlm.types import OAR_NAMES, TARGET_NAMES
+from hnvlm.types import MIRRORED, OAR_NAMES, TARGET_NAMES
 
 HIGHEST_GY = 70.0
 OWN_PRESCRIPTIONS = dict(zip(TARGET_NAMES, (70.0, 63.0, 56.0), strict=True))
@@ -47,12 +47,8 @@ CHANNELS = (
 # The CT comes after these, in the two windows of ``ct_channels``; zeros when there is none.
 CT_CHANNELS = 2
 # A left-right mirrored patient: fields at 0, 40, ..., 320 degrees mirror onto themselves, paired organs swap.
-FLIPPED = tuple(
-    CHANNELS.index(
-        {"distance_Parotid_R": "distance_Parotid_L", "distance_Parotid_L": "distance_Parotid_R"}.get(name, name)
-    )
-    for name in CHANNELS
-)
+_MIRROR_CHANNEL = {f"distance_{a}": f"distance_{b}" for a, b in MIRRORED.items()}
+FLIPPED = tuple(CHANNELS.index(_MIRROR_CHANNEL.get(name, name)) for name in CHANNELS)
 
 
 @dataclass(frozen=True)

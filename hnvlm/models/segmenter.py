@@ -16,7 +16,7 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FoldedUNet, ct_channels
-from hnvlm.types import TARGET_NAMES, Progress, Provenance, Segmentation, no_progress
+from hnvlm.types import MIRRORED, TARGET_NAMES, Progress, Provenance, Segmentation, no_progress
 
 # An organ smaller than this (mL) is a speck of the network, not an organ in the field of view.
 SMALLEST_ML = {"Brainstem": 3.0, "SpinalCord": 1.5, "Parotid_R": 2.0, "Parotid_L": 2.0, "Esophagus": 0.5, "Larynx": 2.0,
@@ -57,9 +57,7 @@ class Segmenter:
         def predict(patch: Tensor) -> Tensor:
             done[0] += 1
             progress(min(0.95, done[0] / (expected + 1)), "Contouring structures")
-            inputs = ct_channels(patch[:, 0]).contiguous(memory_format=torch.channels_last_3d)
-            with mixed_precision():
-                return self.network(inputs).float().sigmoid()
+            return self._look_both_ways(patch[:, 0])
 
         with torch.inference_mode():
             p = sliding_window_inference(
@@ -75,6 +73,15 @@ class Segmenter:
         out = np.zeros((p.shape[1], *working.shape), np.float32)
         out[(slice(None), *cut)] = p[0].numpy()
         return out
+
+    def _look_both_ways(self, hu: Tensor) -> Tensor:
+        """Mean probability (1, C, Z, Y, X) of a patch (1, Z, Y, X) and of its mirror image, in which sides swap."""
+        both = torch.cat([hu, hu.flip(-1)])
+        with mixed_precision():
+            logits = self.network(ct_channels(both).contiguous(memory_format=torch.channels_last_3d))
+        own, mirrored = logits.float().sigmoid().split(1)
+        names = self.config["channels"]
+        return (own + mirrored[:, [names.index(MIRRORED.get(n, n)) for n in names]].flip(-1)) / 2
 
     def __call__(self, volume: Volume, *, progress: Progress = no_progress) -> Segmentation:
         """Contour ``volume`` (int16 HU on its own grid)."""

@@ -36,9 +36,9 @@ from hnvlm.train.atlas_align import (
     sample,
 )
 from hnvlm.train.data import case_folders, training_folders
+from hnvlm.types import MIRRORED
 
 GRID_MM = 2.5
-MIRROR = {"Parotid_R": "Parotid_L", "Parotid_L": "Parotid_R"}
 MIN_MEMBERS = 20
 MAX_MEMBERS = 26
 
@@ -78,9 +78,9 @@ def build(members: list[Member]) -> tuple[Atlas, np.ndarray]:
             vote = np.zeros(body.shape, np.float32)
             vote[body] = share
             votes[name] += vote
-            votes[MIRROR.get(name, name)] += mirrored(vote)
+            votes[MIRRORED.get(name, name)] += mirrored(vote)
             known[name] += 1
-            known[MIRROR.get(name, name)] += 1
+            known[MIRRORED.get(name, name)] += 1
     ct = match_tones(sharpen(pair_median(stack)), stack)
     ct[~body] = OUTSIDE_HU
     labels = np.zeros(ct.shape, np.uint8)

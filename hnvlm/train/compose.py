@@ -9,8 +9,9 @@ import numpy as np
 from hnvlm.imaging.lesions import Lesion
 from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, cut, neck_crop
 from hnvlm.train.bank import BankPatient
-from hnvlm.train.data import BIT, CHANNELS, FLIP
+from hnvlm.train.data import BIT, CHANNELS
 from hnvlm.train.segmenter import NESTED
+from hnvlm.types import MIRRORED
 
 # The training CTs lie about 25 HU low (their source values were stored minus 1024, not minus 1000): an upload with true
 # HU must look familiar too.
@@ -138,7 +139,7 @@ def compose(
     known = patient.known.copy()
     flipped = bool(augment and rng.random() < 0.5)
     if flipped:
-        swap = [BIT[FLIP.get(c, c)] for c in CHANNELS]
+        swap = [BIT[MIRRORED.get(c, c)] for c in CHANNELS]
         hu, delta, masks, owner = hu[..., ::-1], delta[..., ::-1], masks[..., ::-1], owner[..., ::-1]
         targets, known = targets[swap][..., ::-1], known[swap]
         lesions = [mirrored(x) for x in lesions]

@@ -19,9 +19,8 @@ from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263, TARGET_NAMES
 
 GRID_MM = 3.0
 CHANNELS = OAR_NAMES + TARGET_NAMES
-# Bit of the packed label map for each channel, and the channel a left-right flip turns it into.
+# Bit of the packed label map for each channel.
 BIT = {name: i for i, name in enumerate(CHANNELS)}
-FLIP = {"Parotid_R": "Parotid_L", "Parotid_L": "Parotid_R"}
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from hnvlm.models.checkpoint import save_model
 from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, deliverable_dose, flip_input, network_input, predict
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
-from hnvlm.train.data import BIT, FLIP
+from hnvlm.train.data import BIT
 from hnvlm.train.loop import LoopOptions, begin, log, train_loop
+from hnvlm.types import MIRRORED
 
 WIDTHS = (32, 64, 128, 192)
 # Steps of the stored dose: 0.01 Gy is far below what the scores show.
@@ -32,7 +33,7 @@ SLAB = 48
 DVH_WEIGHT = 0.25
 # Iterations of the search for the nearest deliverable dose.
 ITERATIONS = 20
-MIRROR_BIT = [BIT[FLIP.get(name, name)] for name in BIT]
+MIRROR_BIT = [BIT[MIRRORED.get(name, name)] for name in BIT]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,17 @@ from torch.nn import functional as F
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FoldedUNet, ct_channels
-from hnvlm.train.data import BIT, CHANNELS, FLIP, GRID_MM, CachedPatient, load_cached, training_folders
+from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, load_cached, training_folders
 from hnvlm.train.loop import LoopOptions, begin, log, train_loop
+from hnvlm.types import MIRRORED
 
+# Crop that the trained network is run on, and the smaller one that it is trained on (two to three times the steps).
 CROP = (96, 80, 88)
+TRAIN_CROP = (80, 64, 72)
+# Voxels added to a structure's own where its cross-entropy is averaged, so that small organs count as much as large.
+SMOOTH_VOXELS = 1000.0
+# Few clinics contour these; their patients are drawn twice as often.
+RARE = ("Esophagus", "Larynx")
 WIDTHS = (32, 64, 128, 192)
 # Planning targets are nested when trained: the 56 Gy channel holds every higher level too.
 NESTED = {"PTV_6300": ("PTV_7000",), "PTV_5600": ("PTV_7000", "PTV_6300")}
@@ -55,7 +62,7 @@ def sample_crop(patient: CachedPatient, rng: np.random.Generator) -> tuple[Tenso
         centre = np.array([rng.uniform(lo[0], hi[0]), *((lo + hi) / 2)[1:]]) + np.append(0, rng.uniform(-10, 10, 2))
     else:
         centre = rng.uniform(0, 1, 3) * shape
-    grid = crop_grid(centre, CROP, random_matrix(rng), shape)
+    grid = crop_grid(centre, TRAIN_CROP, random_matrix(rng), shape)
     # +1024 so that zero padding outside the volume means air.
     hu = (
         F.grid_sample(torch.from_numpy(patient.ct)[None, None].float() + 1024.0, grid, align_corners=True)[0, 0]
@@ -71,26 +78,30 @@ def sample_crop(patient: CachedPatient, rng: np.random.Generator) -> tuple[Tenso
             targets[BIT[name]] = torch.maximum(targets[BIT[name]], targets[BIT[part]])
     known = torch.from_numpy(patient.known)
     if rng.random() < 0.5:
-        swap = [BIT[FLIP.get(name, name)] for name in CHANNELS]
+        swap = [BIT[MIRRORED.get(name, name)] for name in CHANNELS]
         hu, targets, known = hu.flip(2), targets[swap].flip(3), known[swap]
     hu = hu * float(rng.uniform(0.95, 1.05)) + float(rng.uniform(-15, 40))
-    hu = hu + torch.from_numpy(rng.standard_normal(CROP, dtype=np.float32)) * float(rng.uniform(0, 15))
+    hu = hu + torch.from_numpy(rng.standard_normal(TRAIN_CROP, dtype=np.float32)) * float(rng.uniform(0, 15))
     return hu, targets, known
 
 
 def segmentation_loss(logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
     """Cross-entropy + soft Dice over the channels the clinic contoured.
 
+    The cross-entropy of a structure is divided by its size: as a mean over the crop, that of the esophagus was so small
+    that the network never drew one.
+
     Args:
         logits, targets: (B, C, Z, Y, X); known: (B, C) bool.
     """
     weight = known.float()
-    bce = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=(2, 3, 4))
+    bce = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=(2, 3, 4))
+    bce = bce / (targets.sum(dim=(2, 3, 4)) + SMOOTH_VOXELS)
     p = logits.sigmoid()
     overlap = (p * targets).sum(dim=(2, 3, 4))
     total = p.sum(dim=(2, 3, 4)) + targets.sum(dim=(2, 3, 4))
     dice = 1.0 - (2 * overlap + 10.0) / (total + 10.0)
-    return ((10.0 * bce + dice) * weight).sum() / weight.sum().clamp(min=1)
+    return ((bce + dice) * weight).sum() / weight.sum().clamp(min=1)
 
 
 def train(
@@ -111,9 +122,12 @@ def train(
     network, before = begin(FoldedUNet(2, len(CHANNELS), WIDTHS), out, from_pack)
     network = network.to(memory_format=torch.channels_last_3d)
 
+    often = np.array([1.0 + any(p.known[BIT[name]] for name in RARE) for p in patients])
+    often /= often.sum()
+
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([1, before + step])
-        samples = [sample_crop(patients[int(rng.integers(len(patients)))], rng) for _ in range(batch)]
+        samples = [sample_crop(patients[int(rng.choice(len(patients), p=often))], rng) for _ in range(batch)]
         hu, targets, known = (torch.stack(t) for t in zip(*samples, strict=True))
         with mixed_precision():
             logits = network(ct_channels(hu).contiguous(memory_format=torch.channels_last_3d))
