@@ -44,7 +44,9 @@ def resample_to(volume: Volume, spacing_mm: Triple, order: Order = 1, *, antiali
     )
 
 
-def resample_like(volume: Volume, like: Volume, order: Order = 1, *, fill: float = 0.0) -> Volume:
+def resample_like(
+    volume: Volume, like: Volume, order: Order = 1, *, fill: float = 0.0, antialias: bool = False
+) -> Volume:
     """Bring a volume to the grid of another by their millimetre positions.
 
     Args:
@@ -52,6 +54,7 @@ def resample_like(volume: Volume, like: Volume, order: Order = 1, *, fill: float
         like: Gives shape, spacing, origin and frame of reference.
         order: 1 linear (a mask is cut at one half), 0 nearest.
         fill: Value where the source has no voxel (-1024 for a CT, 0 for dose and masks).
+        antialias: As in ``resample_to``.
 
     Raises:
         FrameOfReferenceError: Both frames of reference are known and differ.
@@ -64,7 +67,8 @@ def resample_like(volume: Volume, like: Volume, order: Order = 1, *, fill: float
     if volume.shape == like.shape and volume.same_grid(like):
         array = volume.array
     else:
-        array = _as_type(_resample(volume, like, order, fill), volume.array.dtype)
+        source = _smoothed(volume, np.array(like.spacing_mm)) if antialias and order else volume
+        array = _as_type(_resample(source, like, order, fill), volume.array.dtype)
     frame = like.frame_of_reference_uid or volume.frame_of_reference_uid
     return Volume(array, like.spacing_mm, like.origin_mm, frame)
 

@@ -8,9 +8,12 @@ import torch
 from scipy.interpolate import RegularGridInterpolator
 
 from hnvlm.imaging.volume import Volume
+from hnvlm.models import edit
+from hnvlm.models.ct_encoder import cut
 from hnvlm.models.diffusion import PATCH
 from hnvlm.models.edit import Drawn, apply_differences, box_mm, draw, identity_of, onto_grid
 from hnvlm.models.layout import Layout
+from hnvlm.models.segmenter import to_working_grid
 
 CT_GRIDS = [
     ((30, 90, 80), (2.5, 1.1, 1.3), (-20.0, -10.0, 5.0)),
@@ -31,7 +34,8 @@ def drawn(shape=(8, 9, 10), start=(2, 3, 4)) -> Drawn:
 
 
 @pytest.mark.parametrize(("shape", "spacing", "origin"), CT_GRIDS)
-def test_onto_another_grid_as_an_independent_interpolation(shape, spacing, origin):
+def test_onto_another_grid_as_an_independent_interpolation(shape, spacing, origin, monkeypatch):
+    monkeypatch.setattr(edit, "REFINEMENTS", 0)
     volume = Volume(np.zeros(shape, np.int16), spacing, origin)
     working = Volume(np.zeros((24, 25, 26), np.float32), (3.0, 3.0, 3.0), (-15.0, -9.0, 4.0))
     piece = drawn()
@@ -46,6 +50,30 @@ def test_onto_another_grid_as_an_independent_interpolation(shape, spacing, origi
         centres = origin[axis] + spacing[axis] * np.arange(shape[axis])
         inside = np.flatnonzero((centres >= knots[axis][0] - 1e-9) & (centres <= knots[axis][-1] + 1e-9))
         assert (box[axis].start, box[axis].stop) == (inside[0], inside[-1] + 1)
+
+
+@pytest.mark.parametrize(("shape", "spacing", "origin"), CT_GRIDS)
+def test_what_was_drawn_is_read_back_from_the_grid_of_the_ct(shape, spacing, origin, monkeypatch):
+    """Read back as the networks read a CT, an edit has the contrast it was drawn with; interpolation alone loses it."""
+    volume = Volume(np.zeros(shape, np.float32), spacing, origin)
+    working = to_working_grid(volume, 3.0)
+    z, y, x = np.indices((20, 20, 20)) - 9.5
+    ball = np.where(z**2 + y**2 + x**2 < 2.6**2, 80.0, 0.0).astype(np.float32)  # 16 mm across
+    near = (z**2 + y**2 + x**2 < 6.0**2).astype(np.float32)
+    piece = Drawn(ball, np.array(working.shape) // 2 - 10, near)
+
+    def read_back(refinements: int) -> np.ndarray:
+        monkeypatch.setattr(edit, "REFINEMENTS", refinements)
+        delta, box = onto_grid(volume, working, piece)
+        edited = np.zeros(shape, np.float32)
+        edited[box] = delta
+        return cut(to_working_grid(volume.with_array(edited), 3.0).array, piece.start, ball.shape, 0.0)
+
+    mended, plain = read_back(edit.REFINEMENTS), read_back(0)
+    error = [float(np.abs(ball - r)[ball > 0].mean()) for r in (plain, mended)]
+    assert error[1] < 0.6 * error[0], error
+    assert mended[ball > 0].mean() == pytest.approx(80.0, abs=8.0)
+    assert plain[ball > 0].mean() < mended[ball > 0].mean()
 
 
 def test_a_piece_beside_the_ct_is_none():
