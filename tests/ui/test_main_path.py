@@ -185,6 +185,19 @@ def draft_plan(reader: Reader) -> None:
     assert reader.fits()
 
 
+def predict_dose(reader: Reader) -> None:
+    """From contours of the AI: a dose with its marks, a warning about guessed targets, a histogram and constraints."""
+    reader.choose("Dose")
+    reader.press("Predict dose")
+    reader.see("AI draft, research use only: predicted, not calculated")
+    reader.see("Targets guessed by the AI from the CT alone")
+    reader.page.locator(".js-plotly-plot").first.wait_for()
+    reader.page.get_by_role("tab", name="Figures", exact=True).click()
+    reader.see("SpinalCord")
+    reader.viewer()
+    reader.server.settled_runs(reader.page)
+
+
 def draw(reader: Reader) -> None:
     reader.go("Counterfactual")
     box = reader.page.get_by_label("What the CT should show")
@@ -234,6 +247,8 @@ def test_the_main_path(models: str, serve, browser, shared_dir: Path, tmp_path: 
     scroll_twenty(reader)
     draft_and_edit_report(reader)
     draft_plan(reader)
+    if models == "pack":  # the fake models contour no target, so there is nothing to predict a dose for
+        predict_dose(reader)
     draw(reader)
     server.kill()
     server.start()
