@@ -46,6 +46,8 @@ def request_side(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultReco
                         placeholder=EXAMPLES[0], label_visibility="collapsed")  # fmt: skip
     st.session_state[f"_{key}"] = text
     st.caption(counterfactual.understood(text) or "Type a sentence, then click outside the box or press Ctrl+Enter.")
+    if small := counterfactual.too_small_to_show(text, case.spacing_mm):
+        st.caption(f":orange[{small}]")
     run, seed = st.columns([1, 1], vertical_alignment="bottom")
     # Not disabled while the box is empty: the text only arrives when the box loses focus, which is this click.
     run.button("Run", type="primary", key="run-edit", disabled=bool(reason) or busy or not in_scope, width="stretch",

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from hnvlm.store import ResultRecord
 from hnvlm.types import Counterfactual, Progress, no_progress
 
 MAX_TEXT = 2000
+# A lesion fewer voxels wide than this is hardly visible: of those the judge saw none (docs/LAB.md).
+CLEAR_VOXELS = 4
 
 
 def require_text(text: str) -> str:
@@ -80,6 +82,23 @@ def understood(text: str) -> str:
     if request.others:
         line += f". Also named: {'; '.join(words(f) for f in request.others)}"
     return line + "."
+
+
+def too_small_to_show(text: str, spacing_mm: Sequence[float]) -> str:
+    """Warn when what is asked for is hardly wider than the voxels of the CT; empty when it is not.
+
+    Args:
+        spacing_mm: Of the CT, (z, y, x).
+    """
+    request = parse_request(text)
+    size = request.finding.size_mm if request.op == "add" and request.finding is not None else None
+    coarsest = max(spacing_mm)
+    if size is None or size >= CLEAR_VOXELS * coarsest:
+        return ""
+    return (
+        f"{size:g} mm is {size / coarsest:.1f} voxels of this CT (up to {coarsest:.1f} mm wide): what is drawn may be "
+        "too faint to see."
+    )
 
 
 # ---- stored cases -----------------------------------------------------------------------------

@@ -293,6 +293,23 @@ def test_counterfactual_job_and_empty_text(app, case_id):
 # ---- zero-shot, similar, models --------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("text", "spacing", "said"),
+    [
+        ("Solid mass in the left tonsil, 12 mm", (3.0, 4.0, 4.1), "12 mm is 2.9 voxels of this CT (up to 4.1 mm wide)"),
+        ("Solid mass in the left tonsil, 12 mm", (5.0, 1.0, 1.0), "12 mm is 2.4 voxels of this CT (up to 5.0 mm wide)"),
+        ("Solid mass in the left tonsil, 12 mm", (3.0, 1.0, 1.0), ""),
+        ("Solid mass in the left tonsil", (3.0, 4.0, 4.1), ""),
+        ("Remove the 8 mm node in left level II", (3.0, 4.0, 4.1), ""),
+        ("No mass.", (3.0, 4.0, 4.1), ""),
+        ("", (3.0, 4.0, 4.1), ""),
+    ],
+)
+def test_a_lesion_of_few_voxels_is_warned_of(text, spacing, said):
+    told = counterfactual.too_small_to_show(text, spacing)
+    assert told.startswith(said) if said else told == ""
+
+
 def test_labels():
     assert zeroshot.parse_labels(" a ;b;; a") == ["a", "b"]
     with pytest.raises(UsageError, match="at least one"):

@@ -153,7 +153,10 @@ def draw(app: App, at: AppTest, case_id: str) -> None:
     go(at, "counterfactual")
     button(at, "run-edit").click().run()
     assert "Write what the CT should show" in texts(at), "an empty request is refused in words"
+    at.text_area(key=f"wish-{case_id}").set_value("Node in left level II, 6 mm").run()
+    assert "voxels of this CT" in texts(at), "a lesion too small to see is warned of"
     at.text_area(key=f"wish-{case_id}").set_value("Necrotic node in left level II, 22 mm").run()
+    assert "voxels of this CT" not in texts(at)
     assert "Understood: add 22 mm node in the left level II (necrotic)." in texts(at)
     button(at, "run-edit").click().run()
     finish(app, at, case_id)
