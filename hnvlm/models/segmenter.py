@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from hnvlm.types import MIRRORED, TARGET_NAMES, Progress, Provenance, Segmentati
 SMALLEST_ML = {"Brainstem": 3.0, "SpinalCord": 1.5, "Parotid_R": 2.0, "Parotid_L": 2.0, "Esophagus": 0.5, "Larynx": 2.0,
                "Bone_Mandible": 8.0, "PTV_7000": 3.0, "PTV_6300": 3.0, "PTV_5600": 3.0}  # fmt: skip
 AIR_HU = -1024.0
+# Largest window (z, y, x) the network reads at once, and the share by which neighbours overlap.
+LARGEST_WINDOW = (128, 112, 112)
+OVERLAP = 0.25
 
 
 def to_working_grid(volume: Volume, grid_mm: float) -> Volume:
@@ -50,25 +54,17 @@ class Segmenter:
             return np.zeros((len(self.config["channels"]), *working.shape), np.float32)
         cut = tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))
         x = torch.from_numpy(np.ascontiguousarray(working.array[cut], np.float32))[None, None]
+        windows, count = windows_of(x.shape[2:], self.network.multiple)
         done = [0]
-        crop = np.array(self.config["crop"])
-        expected = int(np.prod(np.maximum(1, np.ceil((np.array(x.shape[2:]) - crop * 0.25) / (crop * 0.75)))))
 
         def predict(patch: Tensor) -> Tensor:
             done[0] += 1
-            progress(min(0.95, done[0] / (expected + 1)), "Contouring structures")
+            progress(min(0.95, done[0] / (count + 1)), "Contouring structures")
             return self._look_both_ways(patch[:, 0])
 
         with torch.inference_mode():
             p = sliding_window_inference(
-                x,
-                tuple(int(c) for c in crop),
-                1,
-                predict,
-                overlap=0.25,
-                mode="gaussian",
-                padding_mode="constant",
-                cval=AIR_HU,
+                x, windows, 1, predict, overlap=OVERLAP, mode="gaussian", padding_mode="constant", cval=AIR_HU
             )
         out = np.zeros((p.shape[1], *working.shape), np.float32)
         out[(slice(None), *cut)] = p[0].numpy()
@@ -100,6 +96,22 @@ class Segmenter:
         separate_targets(masks, self.config["nested"])
         progress(1.0, "Structures contoured")
         return Segmentation(masks, uncertainty, self.provenance, time.perf_counter() - started)
+
+
+def windows_of(shape: Sequence[int], multiple: int) -> tuple[tuple[int, int, int], int]:
+    """Window (z, y, x) that covers a box of this shape with as little waste as possible, and how many of them it takes.
+
+    Windows of one fixed size would read a neck that is a little wider than one of them twice over.
+    """
+    size, count = [], 1
+    for n, largest in zip(shape, LARGEST_WINDOW, strict=True):
+        k = 1
+        while n > largest * (1 + (k - 1) * (1 - OVERLAP)):
+            k += 1
+        wanted = n / (1 + (k - 1) * (1 - OVERLAP))
+        size.append(int(-(-wanted // multiple) * multiple))
+        count *= k
+    return tuple(size), count  # type: ignore[return-value]
 
 
 def keep_largest(p: np.ndarray, *, several: bool) -> np.ndarray:

@@ -17,9 +17,8 @@ from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, load_cached,
 from hnvlm.train.loop import LoopOptions, begin, log, train_loop
 from hnvlm.types import MIRRORED
 
-# Crop that the trained network is run on, and the smaller one that it is trained on (two to three times the steps).
-CROP = (96, 80, 88)
-TRAIN_CROP = (80, 64, 72)
+# Smaller than what the trained network reads at once: the same time gives two to three times the steps.
+CROP = (80, 64, 72)
 # Voxels added to a structure's own where its cross-entropy is averaged, so that small organs count as much as large.
 SMOOTH_VOXELS = 1000.0
 # Few clinics contour these; their patients are drawn twice as often.
@@ -62,7 +61,7 @@ def sample_crop(patient: CachedPatient, rng: np.random.Generator) -> tuple[Tenso
         centre = np.array([rng.uniform(lo[0], hi[0]), *((lo + hi) / 2)[1:]]) + np.append(0, rng.uniform(-10, 10, 2))
     else:
         centre = rng.uniform(0, 1, 3) * shape
-    grid = crop_grid(centre, TRAIN_CROP, random_matrix(rng), shape)
+    grid = crop_grid(centre, CROP, random_matrix(rng), shape)
     # +1024 so that zero padding outside the volume means air.
     hu = (
         F.grid_sample(torch.from_numpy(patient.ct)[None, None].float() + 1024.0, grid, align_corners=True)[0, 0]
@@ -81,7 +80,7 @@ def sample_crop(patient: CachedPatient, rng: np.random.Generator) -> tuple[Tenso
         swap = [BIT[MIRRORED.get(name, name)] for name in CHANNELS]
         hu, targets, known = hu.flip(2), targets[swap].flip(3), known[swap]
     hu = hu * float(rng.uniform(0.95, 1.05)) + float(rng.uniform(-15, 40))
-    hu = hu + torch.from_numpy(rng.standard_normal(TRAIN_CROP, dtype=np.float32)) * float(rng.uniform(0, 15))
+    hu = hu + torch.from_numpy(rng.standard_normal(CROP, dtype=np.float32)) * float(rng.uniform(0, 15))
     return hu, targets, known
 
 

@@ -5,11 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import save_model
-from hnvlm.models.segmenter import Segmenter, border_entropy, keep_largest, separate_targets, to_grid, to_working_grid
+from hnvlm.models.segmenter import (
+    LARGEST_WINDOW,
+    OVERLAP,
+    Segmenter,
+    border_entropy,
+    keep_largest,
+    separate_targets,
+    to_grid,
+    to_working_grid,
+    windows_of,
+)
 from hnvlm.models.unet import FoldedUNet
 from hnvlm.train.segmenter import NESTED
 from hnvlm.types import OAR_NAMES, TARGET_NAMES
@@ -144,7 +156,7 @@ def test_a_mirrored_patient_has_mirrored_contours_with_sides_swapped(tmp_path):
     save_model(
         tmp_path,
         network,
-        {"name": "segmenter", "version": "t", "in_channels": 2, "channels": names, "widths": [8, 16], "crop": crop},
+        {"name": "segmenter", "version": "t", "in_channels": 2, "channels": names, "widths": [8, 16]},
     )
     segmenter = Segmenter(tmp_path)
     hu = np.random.default_rng(4).uniform(-200, 300, crop).astype(np.float32)
@@ -156,3 +168,22 @@ def test_a_mirrored_patient_has_mirrored_contours_with_sides_swapped(tmp_path):
         np.testing.assert_allclose(probability, back[other], atol=1e-4)
     parotids = here[names.index("Parotid_R")] - here[names.index("Parotid_L")]
     assert np.abs(parotids).max() > 1e-3  # the untrained network does tell the two channels apart
+
+
+def test_windows_fit_the_neck():
+    assert windows_of((126, 91, 167), 16) == ((128, 96, 96), 2)  # two of 96 with a quarter shared reach 168
+    assert windows_of((83, 74, 62), 16) == ((96, 80, 64), 1)
+    assert windows_of((129, 113, 1), 4) == ((76, 68, 4), 4)
+
+
+@given(st.tuples(*[st.integers(1, 400)] * 3), st.sampled_from([4, 16]))
+def test_windows_cover_every_box(shape, multiple):
+    size, count = windows_of(shape, multiple)
+    here = 1
+    for n, w, largest in zip(shape, size, LARGEST_WINDOW, strict=True):
+        assert w % multiple == 0 and w <= max(largest, multiple)
+        k = 1
+        while w * (1 + (k - 1) * (1 - OVERLAP)) < n:
+            k += 1
+        here *= k
+    assert here <= count

@@ -130,7 +130,6 @@ def test_unknown_channels_teach_nothing():
 
 def test_two_steps_of_the_segmenter_give_a_model_folder(data, tmp_path, monkeypatch):
     monkeypatch.setattr(segmenter, "CROP", (16, 32, 16))
-    monkeypatch.setattr(segmenter, "TRAIN_CROP", (16, 16, 32))
     monkeypatch.setattr(segmenter, "WIDTHS", (8, 8))
     told = cli.train("segmenter", data, out=tmp_path / "models", work=tmp_path / "runs", steps=2, threads=1)
     folder = tmp_path / "models" / "segmenter"
@@ -142,7 +141,7 @@ def test_two_steps_of_the_segmenter_give_a_model_folder(data, tmp_path, monkeypa
 
 def test_a_mirrored_crop_swaps_the_parotids(data, tmp_path, monkeypatch):
     """Channel Parotid_L always lies at larger x, mirrored or not; what was not contoured moves with its side."""
-    monkeypatch.setattr(segmenter, "TRAIN_CROP", (48, 64, 64))
+    monkeypatch.setattr(segmenter, "CROP", (48, 64, 64))
     monkeypatch.setattr(segmenter, "random_matrix", lambda rng: np.eye(3))
     patient = load_cached(data / "train" / "pt_2", tmp_path)
     known = patient.known.copy()
