@@ -40,6 +40,8 @@ TARGET_WEIGHT, ORGAN_WEIGHT = 4.0, 3.0
 # The grid the network works on: a CT whose voxels are finer is averaged over whole blocks of them.
 IN_PLANE_MM, SLICE_MM = 3.9, 2.75
 THICKEST_SLICE_MM = 3.7
+# Voxels between the two views that are averaged: the network folds 2x2x2 voxels, and where the folds lie matters.
+VIEW_SHIFT = 1
 # Value of each channel where there is no patient: far from everything, not in the body.
 OUTSIDE = tuple(-1.0 if name.startswith("distance") else 0.0 for name in CHANNELS)
 
@@ -105,20 +107,22 @@ def predict(
 
     Args:
         hu: CT on the crop, or None.
-        flip: Average with the mirrored patient's mirrored dose.
+        flip: Average with the mirrored patient's mirrored dose; the mirrored patient lies a voxel off, so that
+            the folds, too, differ between the two views.
         deliverable: Share (0..1) of the nearest dose that nine fields can give; the rest is the network's own.
         iterations: Of the search for that dose.
 
     Returns:
         float32 Gy (z, y, x) on the crop, 0 outside the body.
     """
-    x, place = network_input(inputs.channels, hu, network.multiple)  # type: ignore[arg-type]
-    # Both ways round in one batch: PyTorch takes a slower convolution for small batches of one.
-    both = torch.cat([x, flip_input(x)]) if flip else x
+    shift = VIEW_SHIFT if flip else 0
+    x, place = network_input(inputs.channels, hu, network.multiple, (shift,) * 3)  # type: ignore[arg-type]
+    # Both views in one batch: PyTorch takes a slower convolution for small batches of one.
+    views = torch.cat([x.roll((-shift,) * 3, (2, 3, 4)), flip_input(x)]) if flip else x
     with torch.inference_mode(), mixed_precision():
-        share = network(both.contiguous(memory_format=torch.channels_last_3d)).float()
+        share = network(views.contiguous(memory_format=torch.channels_last_3d)).float()
     if flip:
-        share = (share[:1] + share[1:].flip(-1)) / 2
+        share = (share[:1].roll((shift,) * 3, (1, 2, 3)) + share[1:].flip(-1)) / 2
     gray = share[0][place].numpy() * HIGHEST_GY
     body = inputs.body.array
     out = np.zeros(body.shape, np.float32)

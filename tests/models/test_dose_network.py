@@ -26,7 +26,15 @@ from hnvlm.models.dose import (
     predict,
     working_grid,
 )
-from hnvlm.models.dose_inputs import CHANNELS, FLIPPED, prepare, prescription_map, signed_distance, treated_targets
+from hnvlm.models.dose_inputs import (
+    CHANNELS,
+    FLIPPED,
+    HIGHEST_GY,
+    prepare,
+    prescription_map,
+    signed_distance,
+    treated_targets,
+)
 from hnvlm.models.pack import ModelPack
 
 
@@ -261,7 +269,11 @@ def test_without_ct_the_hu_do_not_matter(folder):
 
 
 def test_a_mirrored_patient_gets_the_mirrored_dose(folder, monkeypatch):
-    """Flip in, flip out: the test-time flip makes the network itself symmetric; the crop is 32 voxels wide here."""
+    """Flip in, flip out: the test-time flip makes the network itself symmetric; the crop is 32 voxels wide here.
+
+    Without the shift between the views, which averages over the folds as well and holds the law only nearly.
+    """
+    monkeypatch.setattr(dose, "VIEW_SHIFT", 0)
     inputs, _, _ = prepared()
     channels = np.pad(inputs.channels, ((0, 0), (0, 0), (0, 0), (2, 2)))
     mirrored = channels[list(FLIPPED)][..., ::-1].copy()
@@ -275,6 +287,26 @@ def test_a_mirrored_patient_gets_the_mirrored_dose(folder, monkeypatch):
     one_way = predict(network, type(inputs)(channels, Volume(channels[channel("body")] > 0.5, SPACING), None, None),
                       None, flip=False, deliverable=0.0, iterations=0)  # fmt: skip
     assert np.abs(one_way - run(channels)).max() > 0.1
+
+
+def test_the_two_views_lie_a_voxel_apart(folder):
+    """Against each view run by itself: the patient as he lies, and the mirrored one behind a voxel of padding."""
+    inputs, _, _ = prepared()
+    network = DosePredictor(folder).network
+    padded, aside = network_input(inputs.channels, None, network.multiple, (1, 1, 1))
+    at_the_border = padded[:, :, 1:, 1:, 1:]  # the same size again with the padding behind
+    straight_input = torch.cat([at_the_border, padded[:, :, :1, 1:, 1:]], 2)
+    straight_input = torch.cat([straight_input, padded[:, :, :, :1, 1:]], 3)
+    straight_input = torch.cat([straight_input, padded[:, :, :, :, :1]], 4)
+    place = tuple(slice(0, n) for n in inputs.body.shape)
+    with torch.inference_mode():
+        straight = network(straight_input)[0][place]
+        mirrored = network(flip_input(padded)).flip(-1)[0][aside]
+    body = inputs.body.array
+    want = np.clip(((straight + mirrored) / 2).numpy() * HIGHEST_GY, 0, None)
+    got = predict(network, inputs, None, flip=True, deliverable=0.0, iterations=0)
+    np.testing.assert_allclose(got[body], want[body], atol=0.05)
+    assert np.abs(mirrored - straight).max() > 1e-4
 
 
 def test_the_deliverable_share_changes_the_answer(folder):
