@@ -77,7 +77,7 @@ def draw(
 def onto_grid(volume: Volume, working: Volume, drawn: Drawn) -> tuple[np.ndarray, tuple[slice, slice, slice]] | None:
     """Bring a difference from the working grid to the CT's own grid.
 
-    Interpolating alone would flatten it: read back on the working grid, a lesion would have lost an eighth of its
+    Interpolating alone would flatten it: read back on the working grid, a lesion would have lost a tenth of its
     contrast. So what is missing when it is read back is added again, ``REFINEMENTS`` times.
 
     Returns:
