@@ -19,7 +19,7 @@ def save_model(folder: Path, network: nn.Module, config: dict[str, Any], *, dtyp
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, value in network.state_dict().items():
-        tensors[name] = (value.to(dtype) if value.is_floating_point() else value).contiguous().clone()
+        tensors[name] = (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu().clone()
     save_file(tensors, str(folder / "model.safetensors"))
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from hnvlm.models.lesion_net import ATTRIBUTES, LESION_CHANNELS, LesionNet, look_both_ways
 from hnvlm.models.lesion_net import WIDTHS as LESION_WIDTHS
-from hnvlm.models.precision import mixed_precision
+from hnvlm.models.precision import device_of, mixed_precision
 from hnvlm.models.unet import FoldedUNet, ct_channels, unfold
 
 __all__ = ["CROP", "GRID_MM", "LESION_CHANNELS", "CTEncoder", "cut", "neck_crop", "token_width"]
@@ -30,6 +30,7 @@ MAP_SCALE = 4.0
 # Voxels over which evidence is averaged, as in ``hnvlm.models.detect``.
 EVIDENCE = 3
 MAPS = 2 * len(LESION_CHANNELS)
+DENSITY = 2
 # A feature that is nearly always 0 may lie many spreads away where a lesion is.
 LARGEST_FEATURE = 8.0
 IN_CHANNELS = 2
@@ -71,7 +72,19 @@ class CTEncoder(nn.Module):
             logits (B, structures + 3, 64, 64, 64) and tokens (B, 512, token_width); the last channels of a token are
             four times the greatest evidence and the mean probability of a lesion in its cell.
         """
-        logits, features = self._look(hu)
+        return self._told(*self._look(hu, look_both_ways(self.lesion_net, hu)))
+
+    def both_ways(self, hu: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens of HU (B, 64, 64, 64) and of its mirror image; the costly lesion network looks once for both.
+
+        It reads every crop both ways round, so what it says of the mirror image is the mirror image of what it says.
+        """
+        seen = look_both_ways(self.lesion_net, hu)
+        mirrored = tuple(x.flip(-1) for x in seen)
+        return self._told(*self._look(hu, seen))[1], self._told(*self._look(hu.flip(-1), mirrored))[1]
+
+    def _told(self, logits: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits as they are, and tokens of raw features."""
         lesions = logits[:, self.n_structures :].sigmoid()
         size = CROP // TOKENS_PER_AXIS
         evidence = F.avg_pool3d(lesions, EVIDENCE, stride=1, padding=EVIDENCE // 2)
@@ -79,45 +92,55 @@ class CTEncoder(nn.Module):
         standard = ((features - self.feature_mean) / self.feature_spread).clamp(-LARGEST_FEATURE, LARGEST_FEATURE)
         return logits, torch.cat([standard, MAP_SCALE * maps.flatten(2).transpose(1, 2)], dim=-1)
 
-    def _look(self, hu: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of all maps and raw features (B, 512, token_width - MAPS)."""
+    def _look(self, hu: Tensor, seen_lesions: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Logits of all maps and raw features (B, 512, token_width - MAPS), given what the lesion network says."""
         levels = self.unet.encode(ct_channels(hu).contiguous(memory_format=torch.channels_last_3d))
         finest = self.unet.decode(levels)  # [B, w0, 32, 32, 32]
         structures = unfold(self.unet.head(finest).float())
-        lesions, attributes, seen = look_both_ways(self.lesion_net, hu)
+        lesions, attributes, seen = seen_lesions
         n = TOKENS_PER_AXIS
         features = [
             levels[2].float(),
             F.interpolate(levels[3].float(), size=(n, n, n), mode="trilinear", align_corners=False),
             F.avg_pool3d(finest.float(), CROP // 2 // n),
-            lesion_features(lesions.sigmoid(), attributes, seen),
+            lesion_features(lesions.sigmoid(), attributes, seen, density(hu)),
         ]
         return torch.cat([structures, lesions], dim=1), torch.cat(features, dim=1).flatten(2).transpose(1, 2)
 
     def calibrate(self, crops: list[np.ndarray]) -> None:
         """Set mean and spread of the token features to those of these crops of HU, each (64, 64, 64)."""
-        with torch.inference_mode(), mixed_precision():
-            raw = torch.cat([self._look(torch.from_numpy(hu)[None])[1][0] for hu in crops])
+        device = device_of(self)
+        with torch.inference_mode(), mixed_precision(device):
+            batches = [torch.from_numpy(hu)[None].to(device) for hu in crops]
+            raw = torch.cat([self._look(x, look_both_ways(self.lesion_net, x))[1][0] for x in batches])
         self.feature_mean.copy_(raw.mean(0))
         self.feature_spread.copy_(raw.std(0).clamp(min=1e-3))
 
 
-def lesion_features(lesions: Tensor, attributes: Tensor, seen: Tensor) -> Tensor:
+def density(hu: Tensor) -> Tensor:
+    """Mean and spread of the soft-tissue HU of each 6 mm cell: HU (B, 64, 64, 64) -> (B, 2, 32, 32, 32), scaled."""
+    soft = ((hu - 40.0) / 100.0).clamp(-1.5, 1.5)[:, None]
+    mean = F.avg_pool3d(soft, 2)
+    return torch.cat([mean, (F.avg_pool3d(soft * soft, 2) - mean * mean).clamp(min=0).sqrt()], dim=1)
+
+
+def lesion_features(lesions: Tensor, attributes: Tensor, seen: Tensor, dense: Tensor) -> Tensor:
     """What the lesion network says in each token's cell, weighed by the probability of a lesion.
 
     Args:
         lesions: Probabilities (B, 3, 64, 64, 64). attributes: (B, ATTRIBUTES, 32, 32, 32). seen: (B, W, 32, 32, 32).
+        dense: ``density`` (B, 2, 32, 32, 32).
 
     Returns:
-        (B, W + ATTRIBUTES + 3, 8, 8, 8): features, size, necrosis, place and the lesion's position in the crop
-        (-1..1), all near 0 where no lesion is likely.
+        (B, W + ATTRIBUTES + 5, 8, 8, 8): features, size, necrosis, place, density and the lesion's position in the
+        crop (-1..1), all near 0 where no lesion is likely.
     """
     size = CROP // 2 // TOKENS_PER_AXIS
     weight = F.max_pool3d(lesions.amax(1, keepdim=True), 2)
     axis = torch.linspace(-1, 1, CROP // 2, device=lesions.device)
     where = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).expand(len(lesions), -1, -1, -1, -1)
     said = torch.cat(
-        [seen, attributes[:, :1], attributes[:, 1:2].sigmoid(), attributes[:, 2:].softmax(1), where], dim=1
+        [seen, attributes[:, :1], attributes[:, 1:2].sigmoid(), attributes[:, 2:].softmax(1), dense, where], dim=1
     )
     total = F.avg_pool3d(weight, size)
     # The share of a cell that a small lesion fills is small; from a fiftieth on it is told in full.
@@ -126,7 +149,7 @@ def lesion_features(lesions: Tensor, attributes: Tensor, seen: Tensor) -> Tensor
 
 def token_width(widths: tuple[int, ...], lesion_widths: tuple[int, ...] = LESION_WIDTHS) -> int:
     """Channels of a token for a U-Net and a lesion network of these widths."""
-    return widths[2] + widths[3] + widths[0] + lesion_widths[0] + ATTRIBUTES + 3 + MAPS
+    return widths[2] + widths[3] + widths[0] + lesion_widths[0] + ATTRIBUTES + DENSITY + 3 + MAPS
 
 
 def neck_crop(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hnvlm.imaging.anatomy import body_mask
 from hnvlm.imaging.resample import mask_box, resample_like, resample_to
@@ -26,8 +27,8 @@ from hnvlm.models.dose_inputs import (
     prescription_map,
     treated_targets,
 )
-from hnvlm.models.precision import mixed_precision
-from hnvlm.models.unet import FOLD, FoldedUNet, ct_channels, fold, unfold
+from hnvlm.models.precision import device_of, mixed_precision
+from hnvlm.models.unet import FOLD, ConvBlock, ct_channels, unfold
 from hnvlm.types import OAR_NAMES, DosePrediction, Progress, Provenance, no_progress
 
 IN_CHANNELS = len(CHANNELS) + CT_CHANNELS
@@ -47,28 +48,54 @@ OUTSIDE = tuple(-1.0 if name.startswith("distance") else 0.0 for name in CHANNEL
 
 
 class DoseNetwork(nn.Module):
-    """A folded U-Net with a pointwise stem (a 3x3x3 one over all folded channels would be half of its cost)."""
+    """A U-Net over a folded grid, made to be cheap where the voxels are many and deep where they are few.
 
-    def __init__(self, in_channels: int = IN_CHANNELS, widths: Sequence[int] = (32, 64, 128, 192)) -> None:
+    The stem reads each fold of 2x2x2 voxels by itself (3x3x3 over all channels would be half of the cost), and a level
+    is mixed with the coarser one voxel by voxel before each block of the way up.
+
+    Args:
+        widths: Channels per level; level k works at ``2**(k+1)`` times the input spacing.
+        blocks: Blocks per level on the way down.
+    """
+
+    def __init__(
+        self, in_channels: int = IN_CHANNELS, widths: Sequence[int] = (32, 64, 128, 192),
+        blocks: Sequence[int] = (1, 2, 2, 2),
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.stem = nn.Conv3d(in_channels * FOLD**3, widths[0], 1)
-        self.unet = FoldedUNet(0, 1, widths, extra=widths[0])
+        self.levels = len(widths)
+        self.stem = nn.Conv3d(in_channels, widths[0], FOLD, stride=FOLD)
+        self.down = nn.ModuleList()
+        for level, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            first = ConvBlock(widths[max(0, level - 1)], width, stride=2 if level else 1)
+            self.down.append(nn.Sequential(first, *(ConvBlock(width, width) for _ in range(count - 1))))
+        rising = list(zip(widths[-2::-1], widths[:0:-1], strict=True))
+        self.mix = nn.ModuleList(nn.Conv3d(fine + coarse, fine, 1) for fine, coarse in rising)
+        self.up = nn.ModuleList(ConvBlock(fine, fine) for fine, _ in rising)
+        self.head = nn.Conv3d(widths[0], FOLD**3, 1)
 
     @property
     def multiple(self) -> int:
         """Input sizes must be multiples of this."""
-        return self.unet.multiple
+        return FOLD * 2 ** (self.levels - 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Dose as a share of the highest prescription (B, Z, Y, X) of inputs (B, C, Z, Y, X)."""
-        features = self.unet.encode(x[:, :0], self.stem(fold(x)))
-        return unfold(self.unet.head(self.unet.decode(features)))[:, 0]
+        h = self.stem(x)
+        skips = []
+        for level in self.down:
+            h = level(h)
+            skips.append(h)
+        for mix, block, skip in zip(self.mix, self.up, reversed(skips[:-1]), strict=True):
+            h = F.interpolate(h, size=skip.shape[2:], mode="trilinear", align_corners=False)
+            h = block(mix(torch.cat([h, skip], dim=1)))
+        return unfold(self.head(h))[:, 0]
 
 
 def network_input(
-    channels: np.ndarray, hu: np.ndarray | None, multiple: int, offset: Sequence[int] = (0, 0, 0)
+    channels: np.ndarray | Tensor, hu: np.ndarray | Tensor | None, multiple: int, offset: Sequence[int] = (0, 0, 0)
 ) -> tuple[Tensor, tuple[slice, slice, slice]]:
-    """Pad one patient to sizes the network takes.
+    """Pad one patient to sizes the network takes, where ``channels`` lie.
 
     Args:
         channels: (len(CHANNELS), z, y, x).
@@ -79,17 +106,18 @@ def network_input(
     Returns:
         (1, IN_CHANNELS, Z, Y, X) float32 and where the patient lies in it.
     """
+    channels = torch.as_tensor(channels)
     shape = channels.shape[1:]
     size = [-(-(n + o) // multiple) * multiple for n, o in zip(shape, offset, strict=True)]
-    out = torch.zeros(IN_CHANNELS, *size)
+    out = torch.zeros(IN_CHANNELS, *size, device=channels.device)
     for k, value in enumerate(OUTSIDE):
         if value:
             out[k] = value
     place = tuple(slice(int(o), int(o) + n) for o, n in zip(offset, shape, strict=True))
-    out[(slice(0, len(CHANNELS)), *place)] = torch.from_numpy(np.ascontiguousarray(channels, np.float32))
+    out[(slice(0, len(CHANNELS)), *place)] = channels.float()
     if hu is not None:
         out[len(CHANNELS) :] = -1.0
-        windows = ct_channels(torch.from_numpy(np.ascontiguousarray(hu, np.float32))[None])[0]
+        windows = ct_channels(torch.as_tensor(hu, device=out.device).float()[None])[0]
         out[(slice(len(CHANNELS), None), *place)] = windows
     return out[None], place  # type: ignore[return-value]
 
@@ -116,14 +144,15 @@ def predict(
         float32 Gy (z, y, x) on the crop, 0 outside the body.
     """
     shift = VIEW_SHIFT if flip else 0
-    x, place = network_input(inputs.channels, hu, network.multiple, (shift,) * 3)  # type: ignore[arg-type]
+    device = device_of(network)
+    x, place = network_input(torch.from_numpy(inputs.channels).to(device), hu, network.multiple, (shift,) * 3)  # type: ignore[arg-type]
     # Both views in one batch: PyTorch takes a slower convolution for small batches of one.
     views = torch.cat([x.roll((-shift,) * 3, (2, 3, 4)), flip_input(x)]) if flip else x
-    with torch.inference_mode(), mixed_precision():
+    with torch.inference_mode(), mixed_precision(device):
         share = network(views.contiguous(memory_format=torch.channels_last_3d)).float()
     if flip:
         share = (share[:1].roll((shift,) * 3, (1, 2, 3)) + share[1:].flip(-1)) / 2
-    gray = share[0][place].numpy() * HIGHEST_GY
+    gray = share[0][place].cpu().numpy() * HIGHEST_GY
     body = inputs.body.array
     out = np.zeros(body.shape, np.float32)
     out[body] = np.clip(gray[body], 0.0, MOST * HIGHEST_GY)
@@ -152,7 +181,7 @@ class DosePredictor:
 
     def __init__(self, folder: Path) -> None:
         self.config = read_config(folder)
-        network = DoseNetwork(IN_CHANNELS, self.config["widths"])
+        network = DoseNetwork(IN_CHANNELS, self.config["widths"], self.config["blocks"])
         self.network = load_weights(folder, network).to(memory_format=torch.channels_last_3d)
         self.sha256 = weights_sha256(folder)
 

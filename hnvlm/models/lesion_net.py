@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hnvlm.models.precision import mixed_precision
+from hnvlm.models.precision import device_of, mixed_precision
 from hnvlm.models.unet import FOLD, ct_channels, fold, unfold
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS
 
@@ -23,7 +23,7 @@ ATTRIBUTES = 2 + len(PLACES)
 SIZE_SCALE = 20.0
 CUES = 28
 BOXES = (3, 5, 7, 11, 15)
-WIDTHS = (40, 64, 96)
+WIDTHS = (64, 96, 128)
 # Lesions are rare: start from "almost surely none".
 PRIOR = -4.0
 INPUTS = 3 * FOLD**3 + CUES
@@ -156,7 +156,8 @@ def look_both_ways(network: LesionNet, hu: Tensor) -> tuple[Tensor, Tensor, Tens
 
 def lesion_probability(network: LesionNet, crop: np.ndarray) -> np.ndarray:
     """Lesion probabilities (3, 64, 64, 64) of one crop of HU (64, 64, 64), read both ways round."""
-    hu = torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None]
-    with torch.inference_mode(), mixed_precision():
+    device = device_of(network)
+    hu = torch.from_numpy(np.ascontiguousarray(crop, np.float32))[None].to(device)
+    with torch.inference_mode(), mixed_precision(device):
         logits, _, _ = look_both_ways(network, hu)
-    return logits[0].sigmoid().numpy()
+    return logits[0].float().sigmoid().cpu().numpy()

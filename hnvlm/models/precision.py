@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from torch import nn
 
 # Names in ``torch.cpu.get_capabilities()`` of instructions that multiply bfloat16 matrices.
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
@@ -17,6 +18,13 @@ def fast_bfloat16() -> bool:
     return any(able.get(name, False) for name in BFLOAT16_INSTRUCTIONS)
 
 
-def mixed_precision() -> torch.autocast:
-    """Context in which networks run: bfloat16 on processors that have it, else float32."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16())
+def mixed_precision(device: torch.device | str = "cpu") -> torch.autocast:
+    """Context in which networks run: bfloat16 on GPUs and on processors that have it, else float32."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or fast_bfloat16())
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the weights of a network lie (the processor, when it has none)."""
+    first = next(network.parameters(), None)
+    return torch.device("cpu") if first is None else first.device

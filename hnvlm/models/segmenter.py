@@ -26,6 +26,8 @@ AIR_HU = -1024.0
 # Largest window (z, y, x) the network reads at once, and the share by which neighbours overlap.
 LARGEST_WINDOW = (128, 112, 112)
 OVERLAP = 0.25
+# Voxels between the two views that are averaged, as for the dose network.
+VIEW_SHIFT = 1
 
 
 def to_working_grid(volume: Volume, grid_mm: float) -> Volume:
@@ -71,11 +73,16 @@ class Segmenter:
         return out
 
     def _look_both_ways(self, hu: Tensor) -> Tensor:
-        """Mean probability (1, C, Z, Y, X) of a patch (1, Z, Y, X) and of its mirror image, in which sides swap."""
-        both = torch.cat([hu, hu.flip(-1)])
+        """Mean probability (1, C, Z, Y, X) of a patch (1, Z, Y, X) and of its mirror image, in which sides swap.
+
+        The mirror image lies a voxel off, so that the folds, too, differ between the two.
+        """
+        there, back = (VIEW_SHIFT,) * 3, (-VIEW_SHIFT,) * 3
+        both = torch.cat([hu, hu.flip(-1).roll(there, (1, 2, 3))])
         with mixed_precision():
             logits = self.network(ct_channels(both).contiguous(memory_format=torch.channels_last_3d))
         own, mirrored = logits.float().sigmoid().split(1)
+        mirrored = mirrored.roll(back, (2, 3, 4))
         names = self.config["channels"]
         return (own + mirrored[:, [names.index(MIRRORED.get(n, n)) for n in names]].flip(-1)) / 2
 
@@ -87,8 +94,10 @@ class Segmenter:
         probability = self.probabilities(working, progress)
         masks: dict[str, np.ndarray] = {}
         uncertainty: dict[str, float] = {}
+        thresholds = self.config.get("thresholds", {})
         for channel, name in enumerate(self.config["channels"]):
-            p = keep_largest(probability[channel], several=name in TARGET_NAMES)
+            p = about(probability[channel], thresholds.get(name, 0.5))
+            p = keep_largest(p, several=name in TARGET_NAMES)
             if (p > 0.5).sum() * working.voxel_ml < SMALLEST_ML[name]:
                 continue
             uncertainty[name] = border_entropy(p)
@@ -112,6 +121,14 @@ def windows_of(shape: Sequence[int], multiple: int) -> tuple[tuple[int, int, int
         size.append(int(-(-wanted // multiple) * multiple))
         count *= k
     return tuple(size), count  # type: ignore[return-value]
+
+
+def about(p: np.ndarray, threshold: float) -> np.ndarray:
+    """Probability with its odds scaled so that ``threshold`` becomes one half."""
+    if threshold == 0.5:
+        return p
+    yes, no = p * (1 - threshold), (1 - p) * threshold
+    return yes / (yes + no)
 
 
 def keep_largest(p: np.ndarray, *, several: bool) -> np.ndarray:

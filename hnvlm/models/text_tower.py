@@ -65,12 +65,12 @@ def _minilm() -> tuple[Any, nn.Module]:
     return tokenizer, model
 
 
-def token_features(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+def token_features(texts: Sequence[str], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """Frozen token features of texts: (B, T, 384) float32 and mask (B, T) bool."""
     tokenizer, model = _minilm()
-    batch = tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+    batch = tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt").to(device)
     with torch.inference_mode():
-        hidden = model(**batch).last_hidden_state
+        hidden = model.to(device)(**batch).last_hidden_state
     return hidden.clone(), batch["attention_mask"].bool()
 
 

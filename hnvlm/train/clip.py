@@ -21,23 +21,26 @@ from torch.nn import functional as F
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork, CTTextSpace
 from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder
+from hnvlm.models.precision import device_of
 from hnvlm.models.text_tower import TextReader, token_features
 from hnvlm.models.unet import FoldedUNet
 from hnvlm.report.general import general_sentence
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_spec
 from hnvlm.train import text as text_trainer
+from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import BankPatient, load_bank
 from hnvlm.train.compose import compose
 from hnvlm.train.data import CHANNELS, training_folders
 from hnvlm.train.lesions import BATCH, detector_metrics, train_lesion_net
-from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.train.loop import LoopOptions, Numbers, log, train_loop
 from hnvlm.train.pool import Encoded, build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS
 from hnvlm.train.text import random_finding
 from hnvlm.types import Finding
 
 POOL = 3000
+PER_PATIENT = 40
 SEED = 5
 CALIBRATION_CROPS = 60
 ALIGN_BATCH = 16
@@ -138,29 +141,34 @@ def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
 
 
 def train_encoder(
-    banks: list[BankPatient], segmenter: Path, out: Path, work: Path, *, resume: bool, steps: int, batch: int
-) -> CTEncoder:
+    banks: list[BankPatient], segmenter: Path, out: Path, work: Path, *, resume: bool, steps: int, batch: int,
+    device: torch.device, workers: int = 0, minutes: float = 0.0,
+) -> CTEncoder:  # fmt: skip
     """First stage: the lesion network learns where lesions are; the encoder is kept in ``out`` for the second stage."""
     encoder = CTEncoder(len(CHANNELS), WIDTHS)
-    if resume and (out / "model.safetensors").exists() and read_config(out)["steps"] == steps:
-        return load_weights(out, encoder).to(memory_format=torch.channels_last_3d)  # type: ignore[return-value]
-    start_from_segmenter(encoder, segmenter)
-    encoder.lesion_net = train_lesion_net(
-        encoder.lesion_net, banks, work / "lesions.pt", resume=resume, steps=steps, seed=SEED, batch=batch
-    )
-    encoder = encoder.eval().to(memory_format=torch.channels_last_3d)
-    rng = np.random.default_rng(SEED)
-    encoder.calibrate([compose(banks[int(rng.integers(len(banks)))], rng).hu for _ in range(CALIBRATION_CROPS)])
-    save_model(out, encoder, {"name": "encoder", "steps": steps, **detector_metrics(encoder.lesion_net, banks)})
+    asked = {"asked_steps": steps, "asked_minutes": minutes}
+    done = read_config(out) if resume and (out / "model.safetensors").exists() else {}
+    if not done or {k: done.get(k) for k in asked} != asked:
+        encoder.lesion_net, taken = train_lesion_net(
+            encoder.lesion_net, banks, work / "lesions.pt", resume=resume, steps=steps, seed=SEED, batch=batch,
+            device=device, workers=workers, minutes=minutes,
+        )  # fmt: skip
+        start_from_segmenter(encoder, segmenter)
+        encoder = encoder.eval().to(device, memory_format=torch.channels_last_3d)
+        rng = np.random.default_rng(SEED)
+        encoder.calibrate([compose(banks[int(rng.integers(len(banks)))], rng).hu for _ in range(CALIBRATION_CROPS)])
+        metrics = detector_metrics(encoder.lesion_net, banks)
+        save_model(out, encoder, {"name": "encoder", "steps": taken, **asked, **metrics})
     # As it will be read from the pack, so that what is trained on its tokens sees the very same ones.
-    return load_weights(out, CTEncoder(len(CHANNELS), WIDTHS)).to(memory_format=torch.channels_last_3d)  # type: ignore[return-value]
+    encoder = load_weights(out, CTEncoder(len(CHANNELS), WIDTHS))  # type: ignore[assignment]
+    return encoder.to(device, memory_format=torch.channels_last_3d)
 
 
 def embed_sentences(reader: TextReader, texts: list[str]) -> Tensor:
-    """Embeddings (n, W) of sentences, batch by batch."""
+    """Embeddings (n, W) of sentences, batch by batch, where the reader lies."""
     out = []
     for i in range(0, len(texts), EMBED_BATCH):
-        features, mask = token_features(texts[i : i + EMBED_BATCH])
+        features, mask = token_features(texts[i : i + EMBED_BATCH], device_of(reader))
         with torch.inference_mode():
             out.append(reader(features, mask).clone())
     return torch.cat(out)
@@ -168,23 +176,24 @@ def embed_sentences(reader: TextReader, texts: list[str]) -> Tensor:
 
 def align_loss(
     space: CTTextSpace, batch: list[Encoded], sentences: Tensor, labels: list[dict[str, Any]], own: list[list[int]]
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, Numbers]:
     """Pairwise sentence loss and global contrastive loss of a batch of encoded CTs."""
-    keys = space.project(torch.stack([e.tokens for e in batch]).float())
-    truth = torch.tensor([[float(is_true(facts, e.findings)) for facts in labels] for e in batch])
+    device = sentences.device
+    keys = space.project(torch.stack([e.tokens for e in batch]).to(device).float())
+    truth = torch.tensor([[float(is_true(facts, e.findings)) for facts in labels] for e in batch], device=device)
     scores = space.logits(keys, sentences)
     weight = torch.where(truth > 0, 0.5 / truth.mean().clamp(min=0.02), 0.5 / (1 - truth.mean()).clamp(min=0.02))
     pairs = (F.binary_cross_entropy_with_logits(scores, truth, reduction="none") * weight).mean()
     image, report = space.image_embedding(keys), space.report_embedding([sentences[i] for i in own])
     similarity = image @ report.T * space.log_scale.exp().clamp(max=50)
-    target = torch.arange(len(batch))
+    target = torch.arange(len(batch), device=device)
     contrast = 0.5 * (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target))
-    guess = scores > 0
-    numbers = {
-        "pairs": float(pairs.detach()),
-        "contrast": float(contrast.detach()),
-        "true_found": float(guess[truth > 0].float().mean()),
-        "false_refused": float((~guess)[truth == 0].float().mean()),
+    guess = (scores > 0).float()
+    numbers: Numbers = {
+        "pairs": pairs.detach(),
+        "contrast": contrast.detach(),
+        "true_found": (guess * truth).sum() / truth.sum().clamp(min=1),
+        "false_refused": ((1 - guess) * (1 - truth)).sum() / (1 - truth).sum().clamp(min=1),
     }
     return pairs + 0.2 * contrast, numbers
 
@@ -203,10 +212,11 @@ def train_alignment(
         texts += t
         labels += facts
     log(f"alignment: {len(pool)} samples, {len(texts)} sentences, {steps} steps")
-    embedded = embed_sentences(reader, texts)
-    space = CTTextSpace(encoder.token_width)
+    device = device_of(encoder)
+    embedded = embed_sentences(reader.to(device), texts)
+    space = CTTextSpace(encoder.token_width).to(device)
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
         index = np.random.default_rng([8, step]).integers(len(pool), size=ALIGN_BATCH)
         rows: list[int] = []
         own: list[list[int]] = []
@@ -214,7 +224,7 @@ def train_alignment(
             first, last, mine = per_sample[int(i)]
             own.append([len(rows) + k for k in mine])
             rows += range(first, last)
-        sentences = embedded[rows] + 0.03 * torch.randn(len(rows), embedded.shape[1])
+        sentences = embedded[rows] + 0.03 * torch.randn(len(rows), embedded.shape[1], device=device)
         return align_loss(space, [pool[int(i)] for i in index], sentences, [labels[r] for r in rows], own)
 
     options = LoopOptions(steps=steps, learning_rate=1e-3, weight_decay=5e-2)
@@ -232,23 +242,38 @@ def train(
     align_steps: int = 4000,
     pool_size: int = POOL,
     threads: int = 2,
+    device: str = AUTO,
+    workers: int = 0,
+    minutes: float = 0.0,
+    per_patient: int = PER_PATIENT,
 ) -> dict[str, Any]:
-    """Train text reader (if it is not there yet), encoder and CT-text space; write ``out`` and its ``text`` sibling."""
+    """Train text reader (if it is not there yet), encoder and CT-text space; write ``out`` and its ``text`` sibling.
+
+    Args:
+        steps, minutes: Of the encoder's lesion network.
+        align_steps: Of the CT-text space, over ``pool_size`` encoded samples.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     text_folder = out.parent / "text"
     if not (text_folder / "model.safetensors").exists():
         text_trainer.train(text_folder, work, resume=resume, threads=threads)
     reader: TextReader = load_weights(text_folder, TextReader())  # type: ignore[assignment]
-    banks: list[BankPatient] = load_bank(training_folders(data), work / "cache", workers=threads)
+    banks: list[BankPatient] = load_bank(
+        training_folders(data), work / "cache", per_patient=per_patient, workers=threads
+    )
     log(f"clip: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
     folder = work / "encoder"
-    encoder = train_encoder(banks, out.parent / "segmenter", folder, work, resume=resume, steps=steps, batch=batch)
-    pool = build_pool(encoder, banks, pool_folder(work, folder, banks), pool_size)
+    encoder = train_encoder(
+        banks, out.parent / "segmenter", folder, work, resume=resume, steps=steps, batch=batch,
+        device=training_device(device), workers=workers, minutes=minutes,
+    )  # fmt: skip
+    pool = build_pool(encoder, banks, pool_folder(work, folder, banks), pool_size, workers=workers)
     space = train_alignment(encoder, reader, pool, work, resume=resume, steps=align_steps)
     network = ClipNetwork(len(CHANNELS), WIDTHS)
-    network.encoder, network.space = encoder, space
-    detector = {k: v for k, v in read_config(folder).items() if k not in ("name", "steps")}
+    network.encoder, network.space = encoder.cpu(), space.cpu()
+    taken = read_config(folder)
+    detector = {k: v for k, v in taken.items() if k not in ("name", "steps", "asked_steps", "asked_minutes")}
     config = {
         "name": "clip",
         "version": "2",
@@ -259,11 +284,12 @@ def train(
         "crop": CROP,
         "grid_mm": 3.0,
         "train_patients": len(banks),
-        "steps": steps,
+        "steps": taken["steps"],
         "batch": batch,
+        "lesions_per_patient": per_patient,
         "align_steps": align_steps,
         "pool": pool_size,
         "kept_aside": detector,
     }
     save_model(out, network, config)
-    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}
+    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": taken["steps"]}}

@@ -21,11 +21,13 @@ from hnvlm.models.precision import mixed_precision
 from hnvlm.models.text_tower import TextReader, token_features
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_request
+from hnvlm.train.ahead import AUTO, Ahead, training_device
 from hnvlm.train.bank import BankPatient, load_bank
 from hnvlm.train.compose import mirrored, pick_lesions
 from hnvlm.train.data import training_folders
-from hnvlm.train.loop import LoopOptions, begin, log, train_loop
+from hnvlm.train.loop import LoopOptions, Numbers, begin, log, train_loop
 
+PER_PATIENT = 40
 OP_SHARE = {"add": 0.52, "remove": 0.43, "none": 0.05}
 # Noise levels are drawn evenly on a log scale: sampling starts at the upper end, which must be learned like the rest.
 SIGMA_MIN, SIGMA_MAX = 0.03, 8.0
@@ -111,6 +113,47 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
     }
 
 
+def batch_of(
+    banks: list[BankPatient], reader: TextReader, batch: int, rng: np.random.Generator, words: random.Random
+) -> dict[str, Tensor]:
+    """A batch of pairs: source, residual, mask and weight (B, 32, 32, 32), op (B,) and text embedding (B, W)."""
+    pairs: list[dict[str, Any]] = []
+    while len(pairs) < batch:
+        pair = make_pair(banks[int(rng.integers(len(banks)))], rng, words)
+        if pair is not None:
+            pairs.append(pair)
+    stack = {
+        k: torch.from_numpy(np.stack([p[k] for p in pairs])).float() for k in ("source", "residual", "mask", "weight")
+    }
+    features, token_mask = token_features([p["text"] for p in pairs])
+    with torch.no_grad():
+        text = reader(features, token_mask)
+    return {**stack, "op": torch.tensor([p["op"] for p in pairs]), "text": text}
+
+
+def denoising_loss(model: LesionDenoiser, stack: dict[str, Tensor], noise: torch.Generator) -> tuple[Tensor, Numbers]:
+    """EDM's weighted squared error of a batch (see ``batch_of``) at random noise levels, and how it went by level."""
+    clean, device = stack["residual"][:, None], stack["residual"].device
+    spread = torch.rand(len(clean), generator=noise, device=device)
+    sigma = SIGMA_MIN * (SIGMA_MAX / SIGMA_MIN) ** spread
+    # Outside the support the edit is zero by construction: there is nothing to denoise there.
+    inside = (stack["weight"] > 0)[:, None].float()
+    grain = torch.randn(clean.shape, generator=noise, device=device)
+    noisy = (clean + grain * sigma.view(-1, 1, 1, 1, 1)) * inside
+    with mixed_precision(device):
+        denoised = model(noisy, sigma, stack["source"], stack["mask"], stack["text"], stack["op"])
+    weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
+    error = (denoised - clean) ** 2 * stack["weight"][:, None]
+    per_sample = error.sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))
+    power = ((clean**2) * stack["weight"][:, None]).sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))
+    numbers: Numbers = {}
+    relative = (per_sample / power.clamp(min=1e-3)).detach().clamp(max=2.0)
+    for name, lo, hi in (("clean", 0.0, 0.3), ("middle", 0.3, 1.5), ("noise", 1.5, 99.0)):
+        here = (sigma >= lo) & (sigma < hi)
+        numbers[f"relative_error_{name}"] = (relative * here).sum() / here.sum().clamp(min=1)
+    return (weight * per_sample).mean(), numbers
+
+
 def _apart(a: Lesion, b: Lesion) -> bool:
     lo = np.maximum(a.start, b.start)
     hi = np.minimum(np.add(a.start, a.delta.shape), np.add(b.start, b.delta.shape))
@@ -119,7 +162,8 @@ def _apart(a: Lesion, b: Lesion) -> bool:
 
 def train(
     data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 1500, batch: int = 8, threads: int = 2,
-    from_pack: bool = False, learning_rate: float = 1e-3,
+    from_pack: bool = False, learning_rate: float = 1e-3, device: str = AUTO, workers: int = 0, minutes: float = 0.0,
+    per_patient: int = PER_PATIENT,
 ) -> dict[str, Any]:  # fmt: skip
     """Train under the text reader beside ``out`` and write the model folder ``out``.
 
@@ -129,54 +173,29 @@ def train(
     torch.manual_seed(0)
     reader = load_weights(out.parent / "text", TextReader())
     banks: list[BankPatient] = [
-        b for b in load_bank(training_folders(data), work / "cache", workers=threads) if b.lesions
+        b
+        for b in load_bank(training_folders(data), work / "cache", per_patient=per_patient, workers=threads)
+        if b.lesions
     ]
     log(f"diffusion: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
     model, before = begin(LesionDenoiser(), out, from_pack)
-    model = model.to(memory_format=torch.channels_last_3d)
+    where = training_device(device)
+    model = model.to(where, memory_format=torch.channels_last_3d)
+    token_features(["load the text encoder before other processes start"])
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([5, before + step])
-        words = random.Random(before + step)
-        pairs: list[dict[str, Any]] = []
-        while len(pairs) < batch:
-            pair = make_pair(banks[int(rng.integers(len(banks)))], rng, words)
-            if pair is not None:
-                pairs.append(pair)
-        features, token_mask = token_features([p["text"] for p in pairs])
-        with torch.no_grad():
-            text = reader(features, token_mask)
-        stack = {
-            k: torch.from_numpy(np.stack([p[k] for p in pairs])).float()
-            for k in ("source", "residual", "mask", "weight")
-        }
-        op = torch.tensor([p["op"] for p in pairs])
-        noise = torch.Generator().manual_seed(before + step)
-        spread = torch.rand(batch, generator=noise)
-        sigma = SIGMA_MIN * (SIGMA_MAX / SIGMA_MIN) ** spread
-        clean = stack["residual"][:, None]
-        # Outside the support the edit is zero by construction: there is nothing to denoise there.
-        inside = (stack["weight"] > 0)[:, None].float()
-        noisy = (clean + torch.randn(clean.shape, generator=noise) * sigma.view(-1, 1, 1, 1, 1)) * inside
-        with mixed_precision():
-            denoised = model(noisy, sigma, stack["source"], stack["mask"], text, op)
-        weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
-        error = (denoised - clean) ** 2 * stack["weight"][:, None]
-        per_sample = error.sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))
-        loss = (weight * per_sample).mean()
-        numbers = {}
-        for name, lo, hi in (("clean", 0.0, 0.3), ("middle", 0.3, 1.5), ("noise", 1.5, 99.0)):
-            here = (sigma >= lo) & (sigma < hi)
-            power = ((clean**2) * stack["weight"][:, None]).sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))
-            if here.any():
-                numbers[f"relative_error_{name}"] = float(
-                    (per_sample[here] / power[here].clamp(min=1e-3)).median().detach()
-                )
-        return loss, numbers
+    def pairs_of(step: int) -> dict[str, Tensor]:
+        rng, words = np.random.default_rng([5, before + step]), random.Random(before + step)
+        return batch_of(banks, reader, batch, rng, words)
 
-    trained = train_loop(
-        model, loss_of_step, LoopOptions(steps=steps, learning_rate=learning_rate), work / "diffusion.pt", resume=resume
-    )
+    batches = Ahead(pairs_of, steps, workers)
+
+    def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
+        stack = {k: v.to(where) for k, v in batches(step).items()}
+        return denoising_loss(model, stack, torch.Generator(where).manual_seed(before + step))
+
+    options = LoopOptions(steps=steps, learning_rate=learning_rate, minutes=minutes)
+    trained = train_loop(model, loss_of_step, options, work / "diffusion.pt", resume=resume)
+    batches.stop()
     config = {
         "name": "diffusion",
         "version": "1",
@@ -187,8 +206,8 @@ def train(
         "sigma_data": SIGMA_DATA,
         "ops": list(OPS),
         "train_patients": len(banks),
-        "steps": before + steps,
+        "steps": before + options.taken,
         "batch": batch,
     }
     save_model(out, trained, config)
-    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}
+    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": options.taken}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from hnvlm.models.checkpoint import save_model
 from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, deliverable_dose, flip_input, network_input, predict
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
+from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.data import BIT
-from hnvlm.train.loop import LoopOptions, begin, log, train_loop
+from hnvlm.train.loop import LoopOptions, Numbers, begin, log, train_loop
 from hnvlm.types import MIRRORED
 
 WIDTHS = (32, 64, 128, 192)
+BLOCKS = (1, 2, 2, 2)
 # Steps of the stored dose: 0.01 Gy is far below what the scores show.
 STEP_GY = 0.01
 # Without a CT the network must know what it does, so it often sees none.
@@ -31,6 +34,8 @@ CT_DROPOUT = 0.25
 SLAB = 48
 # Weight of the structures' sorted doses (what a DVH is made of) beside the voxels' own.
 DVH_WEIGHT = 0.25
+# A dose above all others.
+BEYOND_GY = 1000.0
 # Iterations of the search for the nearest deliverable dose.
 ITERATIONS = 20
 MIRROR_BIT = [BIT[MIRRORED.get(name, name)] for name in BIT]
@@ -43,14 +48,14 @@ class DosePatient:
     Attributes:
         channels: float16 (len(CHANNELS), z, y, x).
         dose: float32 Gy (z, y, x).
-        labels: uint16 (z, y, x), one bit a structure (``BIT``).
+        labels: int32 (z, y, x), one bit a structure (``BIT``).
         hu: int16 (z, y, x), or None.
     """
 
-    channels: np.ndarray
-    dose: np.ndarray
-    labels: np.ndarray
-    hu: np.ndarray | None
+    channels: Tensor
+    dose: Tensor
+    labels: Tensor
+    hu: Tensor | None
 
 
 def dose_folders(data: Path) -> list[Path]:
@@ -93,11 +98,15 @@ def cached_file(folder: Path, cache: Path) -> Path:
     return path
 
 
-def load_patient(path: Path) -> DosePatient:
-    """Read a prepared patient (10 to 40 MB, so patients are read at each step and not kept)."""
+def load_patient(path: Path, device: torch.device | str = "cpu") -> DosePatient:
+    """Read a prepared patient (10 to 40 MB, so on the processor patients are read at each step and not kept)."""
     with np.load(path) as z:
-        hu = z.get("hu")
-        return DosePatient(z["channels"], z["dose"] * np.float32(STEP_GY), z["labels"], hu)
+        arrays = {k: torch.from_numpy(z[k]) for k in z.files if k not in ("dose", "labels")}
+        dose, labels = z["dose"] * np.float32(STEP_GY), z["labels"].astype(np.int32)
+    hu = arrays["hu"].to(device) if "hu" in arrays else None
+    return DosePatient(
+        arrays["channels"].to(device), torch.from_numpy(dose).to(device), torch.from_numpy(labels).to(device), hu
+    )
 
 
 @dataclass(frozen=True)
@@ -126,11 +135,11 @@ def sample(patient: DosePatient, rng: np.random.Generator, multiple: int) -> Sam
     # Somewhere in the padding it needs anyway: more padding would cost time and teach nothing.
     offset = [int(rng.integers(0, -n % multiple + 1)) for n in patient.dose.shape]
     hu = None if rng.random() < CT_DROPOUT else patient.hu
-    x, place = network_input(patient.channels.astype(np.float32), hu, multiple, offset)
-    dose = torch.zeros(x.shape[2:])
-    labels = torch.zeros(x.shape[2:], dtype=torch.int32)
-    dose[place] = torch.from_numpy(patient.dose)
-    labels[place] = torch.from_numpy(patient.labels.astype(np.int32))
+    x, place = network_input(patient.channels, hu, multiple, offset)
+    dose = torch.zeros(x.shape[2:], device=x.device)
+    labels = torch.zeros(x.shape[2:], dtype=torch.int32, device=x.device)
+    dose[place] = patient.dose
+    labels[place] = patient.labels
     if rng.random() < 0.5:
         x, dose = flip_input(x), dose.flip(-1)
         flipped = labels.flip(-1)
@@ -141,27 +150,34 @@ def sample(patient: DosePatient, rng: np.random.Generator, multiple: int) -> Sam
     return Sample(x, dose[None], body, labels)
 
 
-def dose_loss(predicted: Tensor, s: Sample) -> tuple[Tensor, dict[str, float]]:
+def sorted_errors(guess: Tensor, true: Tensor, masks: Tensor) -> Tensor:
+    """Mean difference of the sorted doses inside each mask (n, Z, Y, X), 0 where one is empty: (n,)."""
+    if guess.device.type == "cpu":
+        pairs = [(guess[m].sort().values, true[m].sort().values) for m in masks]
+        return torch.stack([(a - b).abs().mean() if len(a) else guess.sum() * 0 for a, b in pairs])
+    # Masks of a size of their own would make a GPU wait for the count of each: what is outside sorts to the end.
+    inside = masks.flatten(1)
+    first, second = (torch.where(inside, x.flatten(), BEYOND_GY).sort(1).values for x in (guess, true))
+    return (first - second).abs().sum(1) / inside.sum(1).clamp(min=1)
+
+
+def dose_loss(predicted: Tensor, s: Sample) -> tuple[Tensor, Numbers]:
     """Mean absolute error over the body, and of the sorted doses of each structure, in units of 10 Gy.
 
     Args:
         predicted: (1, Z, Y, X) Gy.
     """
-    error = (predicted - s.dose).abs()[0][s.body].mean()
-    sorted_errors = []
-    for bit in BIT.values():
-        inside = ((s.labels >> bit) & 1).bool() & s.body
-        if inside.any():
-            guess, true = predicted[0][inside].sort().values, s.dose[0][inside].sort().values
-            sorted_errors.append((guess - true).abs().mean())
-    dvh = torch.stack(sorted_errors).mean() if sorted_errors else error * 0
-    return (error + DVH_WEIGHT * dvh) / 10.0, {"gray": float(error.detach()), "dvh": float(dvh.detach())}
+    error = ((predicted - s.dose).abs()[0] * s.body).sum() / s.body.sum()
+    masks = torch.stack([((s.labels >> bit) & 1).bool() & s.body for bit in BIT.values()])
+    there = masks.flatten(1).any(1)
+    dvh = (sorted_errors(predicted[0], s.dose[0], masks) * there).sum() / there.sum().clamp(min=1)
+    return (error + DVH_WEIGHT * dvh) / 10.0, {"gray": error.detach(), "dvh": dvh.detach()}
 
 
 def train(
     data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 20000, batch: int = 1, threads: int = 2,
     learning_rate: float = 1e-3, hold_out: int = 6, evaluate_every: int = 1000,
-    from_pack: bool = False,
+    from_pack: bool = False, device: str = AUTO, minutes: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on ``data`` (never on a folder named validation) and write the model folder ``out``.
 
@@ -175,55 +191,66 @@ def train(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    where = training_device(device)
     folders = dose_folders(data)
     log(f"dose: {len(folders)} patients, {steps} steps")
-    files = []
-    for k, folder in enumerate(folders):
-        files.append(cached_file(folder, work / "cache"))
-        if (k + 1) % 20 == 0:
-            log(f"prepared {k + 1}/{len(folders)}")
+    files = prepare_all(folders, work / "cache", threads)
     with_ct = [f for f in folders if (f / "ct.nii.gz").exists()]
     order = np.random.default_rng(7).permutation(len(with_ct))
     held = [with_ct[i] for i in order[: min(hold_out, len(with_ct) - 1)]] if hold_out else []
     learned = [file for folder, file in zip(folders, files, strict=True) if folder not in held]
-    network, before = begin(DoseNetwork(IN_CHANNELS, WIDTHS), out, from_pack)
-    network = network.to(memory_format=torch.channels_last_3d)
+    network, before = begin(DoseNetwork(IN_CHANNELS, WIDTHS, BLOCKS), out, from_pack)
+    network = network.to(where, memory_format=torch.channels_last_3d)
+    # A GPU holds all patients; beside the processor they would fill the memory.
+    kept = {f: load_patient(f, where) for f in learned} if where.type != "cpu" else {}
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
         rng = np.random.default_rng([3, before + step])
         losses, numbers = [], []
         # Patients differ in size, so a batch is a sum of single ones.
         for _ in range(batch):
-            s = sample(load_patient(learned[int(rng.integers(len(learned)))]), rng, network.multiple)
-            with mixed_precision():
+            file = learned[int(rng.integers(len(learned)))]
+            s = sample(kept.get(file) or load_patient(file), rng, network.multiple)
+            with mixed_precision(where):
                 share = network(s.x.contiguous(memory_format=torch.channels_last_3d))
             loss, told = dose_loss(share.float() * HIGHEST_GY, s)
             losses.append(loss)
             numbers.append(told)
-        return torch.stack(losses).mean(), {k: float(np.mean([n[k] for n in numbers])) for k in numbers[0]}
+        return torch.stack(losses).mean(), {k: sum(n[k] for n in numbers) / batch for k in numbers[0]}
 
     def evaluate(trained: nn.Module) -> dict[str, float]:
         return score_held(trained, held, flip=False, deliverable=(0.0, 0.5))
 
-    checkpoint = work / "dose.pt"
+    options = LoopOptions(steps=steps, learning_rate=learning_rate, minutes=minutes)
     trained = train_loop(
-        network, loss_of_step, LoopOptions(steps=steps, learning_rate=learning_rate), checkpoint, resume=resume,
+        network, loss_of_step, options, work / "dose.pt", resume=resume,
         evaluate=evaluate if held else None, evaluate_every=evaluate_every,
     )  # fmt: skip
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     scores = score_held(trained, held, flip=True, deliverable=shares) if held else {}
     best = min(shares, key=lambda s: scores[f"dose_{s:g}"] + scores[f"dvh_{s:g}"]) if held else 0.5
     config = {
-        "name": "dose", "version": "1", "architecture": "DoseNetwork", "widths": list(WIDTHS),
+        "name": "dose", "version": "1", "architecture": "DoseNetwork", "widths": list(WIDTHS), "blocks": list(BLOCKS),
         "channels": list(CHANNELS), "flip": True, "deliverable": best, "iterations": ITERATIONS,
         "train_patients": len(learned),
-        "held_out": [f.name for f in held], "held_out_scores": scores, "steps": before + steps, "batch": batch,
+        "held_out": [f.name for f in held], "held_out_scores": scores, "steps": before + options.taken, "batch": batch,
     }  # fmt: skip
     save_model(out, trained, config)
     return {
         "checkpoint": str(out),
-        "metrics": {"train_patients": len(learned), "steps": steps, "deliverable": best, **scores},
+        "metrics": {"train_patients": len(learned), "steps": options.taken, "deliverable": best, **scores},
     }
+
+
+def prepare_all(folders: list[Path], cache: Path, workers: int) -> list[Path]:
+    """Prepared files of all folders, those that are missing made by ``workers`` processes."""
+    with ProcessPoolExecutor(max(1, workers)) as pool:
+        files = []
+        for k, file in enumerate(pool.map(cached_file, folders, [cache] * len(folders))):
+            files.append(file)
+            if (k + 1) % 40 == 0:
+                log(f"prepared {k + 1}/{len(folders)}")
+    return files
 
 
 def score_held(

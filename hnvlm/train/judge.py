@@ -12,6 +12,7 @@ import torch
 
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet
+from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import load_bank
 from hnvlm.train.data import training_folders
 from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, train_lesion_net
@@ -24,17 +25,18 @@ PER_PATIENT = 40
 
 def train(
     data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 3000, batch: int = BATCH, threads: int = 2,
-    from_pack: bool = False, learning_rate: float = LEARNING_RATE,
+    from_pack: bool = False, learning_rate: float = LEARNING_RATE, device: str = AUTO, workers: int = 0,
+    minutes: float = 0.0, per_patient: int = PER_PATIENT,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on ``data`` and write the model folder ``out``; ``from_pack`` begins with the weights that lie there."""
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
-    banks = load_bank(training_folders(data), work / "cache", per_patient=PER_PATIENT, seed=BANK_SEED, workers=threads)
+    banks = load_bank(training_folders(data), work / "cache", per_patient=per_patient, seed=BANK_SEED, workers=threads)
     log(f"judge: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
     network, before = begin(LesionNet(), out, from_pack)
-    network = train_lesion_net(
+    network, taken = train_lesion_net(
         network, banks, work / "judge.pt", resume=resume, steps=steps, seed=SEED + before, batch=batch,
-        learning_rate=learning_rate,
+        learning_rate=learning_rate, device=training_device(device), workers=workers, minutes=minutes,
     )  # fmt: skip
     config = {
         "name": "judge",
@@ -44,7 +46,8 @@ def train(
         "lesions": list(LESION_CHANNELS),
         "bank_seed": BANK_SEED,
         "train_patients": len(banks),
-        "steps": before + steps,
+        "steps": before + taken,
+        "lesions_per_patient": per_patient,
         "batch": batch,
         "kept_aside": detector_metrics(network, banks),
     }

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,10 +20,11 @@ from hnvlm.models.detect import EVIDENCE, evidence
 from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, lesion_probability, network_inputs
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FOLD
+from hnvlm.train.ahead import Ahead
 from hnvlm.train.bank import BankPatient
 from hnvlm.train.compose import Sample, compose
 from hnvlm.train.data import CHANNELS
-from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.train.loop import LoopOptions, Numbers, log, train_loop
 
 GRID = 32
 PATCH = 12  # cells of 6 mm: 72 mm
@@ -60,6 +60,27 @@ class Patch:
     inputs: Tensor
     lesions: Tensor
     said: Tensor
+
+
+Start = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A crop with lesions and its twin without them, and where patches are cut.
+
+    Attributes:
+        hu: float32 (2, 64, 64, 64), with the lesions and without.
+        lesions: uint8 (3, 64, 64, 64), share of each voxel that is lesion, times 255.
+        said: float32 (4, 32, 32, 32), see ``Patch``.
+        at_lesions, elsewhere: First cells of patches.
+    """
+
+    hu: Tensor
+    lesions: Tensor
+    said: Tensor
+    at_lesions: list[Start]
+    elsewhere: list[Start]
 
 
 def twin_pair(bank: BankPatient, rng: np.random.Generator) -> tuple[Sample, np.ndarray] | None:
@@ -119,68 +140,78 @@ def said_of(sample: Sample) -> np.ndarray:
     return said
 
 
-def _start(centre: np.ndarray, rng: np.random.Generator) -> tuple[int, int, int]:
+def _start(centre: np.ndarray, rng: np.random.Generator) -> Start:
     """First cell of a patch about a centre (in cells), jittered and kept inside the crop."""
     start = np.rint(centre - PATCH / 2 + rng.uniform(-JITTER, JITTER, 3)).astype(int)
     return tuple(int(i) for i in np.clip(start, 0, GRID - PATCH))  # type: ignore[return-value]
 
 
-def cut_patch(inputs: Tensor, lesions: np.ndarray, said: np.ndarray, start: tuple[int, int, int]) -> Patch:
+def pair_of(bank: BankPatient, rng: np.random.Generator) -> Pair | None:
+    """Compose a twin pair and choose where patches are cut: around every lesion, and elsewhere in soft tissue."""
+    pair = twin_pair(bank, rng)
+    if pair is None:
+        return None
+    sample, clean_hu = pair
+    at_lesions = []
+    for k in range(1, len(sample.lesions) + 1):
+        where = np.argwhere(sample.owner == k)
+        if len(where):
+            at_lesions.append(_start(where.mean(0) / FOLD, rng))
+    tissue = np.argwhere((clean_hu > -100) & (clean_hu < 200)) / FOLD
+    elsewhere = [_start(tissue[int(rng.integers(len(tissue)))], rng) for _ in range(ELSEWHERE)]
+    lesions = np.rint(sample.targets[len(CHANNELS) :] * 255).astype(np.uint8)
+    hu = torch.from_numpy(np.stack([sample.hu, clean_hu]).astype(np.float32))
+    return Pair(hu, torch.from_numpy(lesions), torch.from_numpy(said_of(sample)), at_lesions, elsewhere)
+
+
+def cut_patch(inputs: Tensor, lesions: Tensor, said: Tensor, start: Start) -> Patch:
     """Cut one patch out of a crop's inputs (INPUTS, 32, 32, 32) and targets."""
     cells = tuple(slice(s, s + PATCH) for s in start)
     voxels = tuple(slice(FOLD * s, FOLD * (s + PATCH)) for s in start)
     return Patch(
         inputs[(slice(None), *cells)].half(),
-        torch.from_numpy(np.rint(lesions[(slice(None), *voxels)] * 255).astype(np.uint8)),
-        torch.from_numpy(said[(slice(None), *cells)].copy()),
+        lesions[(slice(None), *voxels)].clone(),
+        said[(slice(None), *cells)].clone(),
     )
 
 
-def false_alarms(probability: np.ndarray, n: int) -> list[np.ndarray]:
-    """Cells of the ``n`` highest peaks of a lesion-free crop's map (64, 64, 64), at least 24 mm apart."""
-    peak = probability == ndimage.maximum_filter(probability, 9)
-    places = np.argwhere(peak)
-    order = np.argsort(-probability[tuple(places.T)])[:n]
-    return [places[i] / FOLD for i in order]
+def false_alarms(probability: Tensor, n: int) -> list[np.ndarray]:
+    """Cells of the ``n`` highest peaks of a lesion-free crop's map (64, 64, 64), at least 12 mm apart."""
+    highest = F.max_pool3d(probability[None], 9, stride=1, padding=4)[0]
+    order = torch.where(probability == highest, probability, -1.0).flatten().topk(n).indices
+    return list(np.stack(np.unravel_index(order.cpu().numpy(), probability.shape), 1) / FOLD)
 
 
-def pair_patches(bank: BankPatient, network: LesionNet | None, rng: np.random.Generator) -> list[Patch]:
+def pair_patches(
+    pair: Pair, network: LesionNet | None, rng: np.random.Generator, device: torch.device | str = "cpu"
+) -> list[Patch]:
     """Patches of one twin pair: every lesion, its place without it, false alarms of ``network``, other places."""
-    pair = twin_pair(bank, rng)
-    if pair is None:
-        return []
-    sample, clean_hu = pair
-    lesions = sample.targets[len(CHANNELS) :]
-    nothing, silent = np.zeros_like(lesions), np.zeros((4, GRID, GRID, GRID), np.float32)
+    lesions, said = pair.lesions.to(device), pair.said.to(device)
+    nothing, silent = torch.zeros_like(lesions), torch.zeros_like(said)
     with torch.inference_mode():
-        with_lesion, clean = network_inputs(torch.from_numpy(np.stack([sample.hu, clean_hu]).astype(np.float32)))
-        said = said_of(sample)
+        with_lesion, clean = network_inputs(pair.hu.to(device))
         patches = []
-        for k in range(1, len(sample.lesions) + 1):
-            where = np.argwhere(sample.owner == k)
-            if not len(where):
-                continue
-            start = _start(where.mean(0) / FOLD, rng)
+        for start in pair.at_lesions:
             patches += [cut_patch(with_lesion, lesions, said, start), cut_patch(clean, nothing, silent, start)]
-        tissue = np.argwhere((clean_hu > -100) & (clean_hu < 200)) / FOLD
-        elsewhere = [tissue[int(rng.integers(len(tissue)))] for _ in range(ELSEWHERE)]
+        elsewhere = list(pair.elsewhere)
         if network is not None:
-            elsewhere += false_alarms(lesion_maps(network, clean[None])[0].max(0), FALSE_ALARMS)
-        patches += [cut_patch(clean, nothing, silent, _start(c, rng)) for c in elsewhere]
+            alarms = false_alarms(lesion_maps(network, clean[None])[0].amax(0), FALSE_ALARMS)
+            elsewhere += [_start(c, rng) for c in alarms]
+        patches += [cut_patch(clean, nothing, silent, start) for start in elsewhere]
     return patches
 
 
-def lesion_maps(network: LesionNet, inputs: Tensor) -> np.ndarray:
+def lesion_maps(network: LesionNet, inputs: Tensor) -> Tensor:
     """Probabilities (B, 3, 64, 64, 64) of whole crops' inputs, the network's mode left as it was."""
     training = network.training
     network.eval()
-    with torch.inference_mode(), mixed_precision():
+    with torch.inference_mode(), mixed_precision(inputs.device):
         logits, _, _ = network(inputs.float())
     network.train(training)
-    return logits.sigmoid().numpy()
+    return logits.sigmoid()
 
 
-def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, dict[str, float]]:
+def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, Numbers]:
     """Cross-entropy and Dice of the lesion maps, the strongest evidence of each kind, and the attributes of lesions.
 
     A small lesion's voxels weigh up to four times as much, so that it counts as much as a large one.
@@ -188,7 +219,7 @@ def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, dict[str
     inputs = torch.stack([p.inputs for p in batch]).float().contiguous(memory_format=torch.channels_last_3d)
     targets = torch.stack([p.lesions for p in batch]).float() / 255.0
     said = torch.stack([p.said for p in batch])
-    with mixed_precision():
+    with mixed_precision(inputs.device):
         logits, attributes, _ = network(inputs)
     inner = (..., *[slice(MARGIN, -MARGIN)] * 3)
     logits, targets = logits[inner], targets[inner]
@@ -205,25 +236,23 @@ def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, dict[str
     peak = F.avg_pool3d(p, EVIDENCE, stride=1).amax((2, 3, 4)).clamp(1e-4, 1 - 1e-4)
     peaks = F.binary_cross_entropy(peak, there)
     with torch.no_grad():
-        highest, has = peak.amax(1), there.amax(1) > 0
-    numbers = {"entropy": float(entropy.detach()), "dice": float(dice.detach()), "attributes": float(told.detach())}
-    numbers["peaks"] = float(peaks.detach())
-    if has.any() and (~has).any():
-        numbers |= {"peak_with": float(highest[has].mean()), "peak_without": float(highest[~has].mean())}
+        highest, has = peak.amax(1), there.amax(1)
+        numbers: Numbers = {"entropy": entropy, "dice": dice, "attributes": told, "peaks": peaks}
+        numbers = {k: v.detach() for k, v in numbers.items()}
+        numbers["peak_with"] = (highest * has).sum() / has.sum().clamp(min=1)
+        numbers["peak_without"] = (highest * (1 - has)).sum() / (1 - has).sum().clamp(min=1)
     return 20.0 * entropy + 0.5 * dice + 0.2 * told + PEAK_WEIGHT * peaks, numbers
 
 
 def attribute_loss(attributes: Tensor, said: Tensor) -> Tensor:
     """Squared error of the size, cross-entropy of necrosis and place, over cells of lesions; 0 without any."""
     size, necrotic, place, where = said.unbind(1)
-    where = where > 0
-    if not where.any():
-        return attributes.sum() * 0.0
-    at = attributes.permute(0, 2, 3, 4, 1)[where]
-    sized = (size[where] > 0).float()  # a narrowed airway has no size and no texture
-    squared = ((at[:, 0] - size[where]) ** 2 * sized).sum() / sized.sum().clamp(min=1)
-    texture = F.binary_cross_entropy_with_logits(at[:, 1], necrotic[where], weight=sized)
-    return squared + texture + F.cross_entropy(at[:, 2:], place[where].long())
+    n = where.sum().clamp(min=1)
+    sized = where * (size > 0)  # a narrowed airway has no size and no texture
+    squared = ((attributes[:, 0] - size) ** 2 * sized).sum() / sized.sum().clamp(min=1)
+    texture = F.binary_cross_entropy_with_logits(attributes[:, 1], necrotic, weight=sized, reduction="sum") / n
+    placed = F.cross_entropy(attributes[:, 2:], place.long(), reduction="none")
+    return squared + texture + (placed * where).sum() / n
 
 
 def kept_aside(banks: list[BankPatient]) -> tuple[list[BankPatient], list[BankPatient]]:
@@ -302,36 +331,55 @@ def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, 
 
 def train_lesion_net(
     network: LesionNet, banks: list[BankPatient], checkpoint: Path, *, resume: bool, steps: int, seed: int,
-    batch: int = BATCH, learning_rate: float = LEARNING_RATE,
-) -> LesionNet:  # fmt: skip
-    """Train on the patients that are not kept aside; returns the averaged network.
+    batch: int = BATCH, learning_rate: float = LEARNING_RATE, device: torch.device | str = "cpu", workers: int = 0,
+    minutes: float = 0.0,
+) -> tuple[LesionNet, int]:  # fmt: skip
+    """Train on the patients that are not kept aside; returns the averaged network and the steps taken.
 
     The patches wait in a buffer and are used several times while new ones keep coming in; after a resume the buffer
     is filled again.
     """
     train_on, _ = kept_aside(banks)
     buffer: deque[Patch] = deque(maxlen=BUFFER)
-    network = network.to(memory_format=torch.channels_last_3d)
+    network = network.to(device, memory_format=torch.channels_last_3d)
 
-    def refill(step: int, miner: LesionNet | None) -> None:
+    def pair(step: int) -> Pair | None:
         rng = np.random.default_rng([seed, 1, step])
-        buffer.extend(pair_patches(train_on[int(rng.integers(len(train_on)))], miner, rng))
+        return pair_of(train_on[int(rng.integers(len(train_on)))], rng)
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
+    first = Ahead(lambda k: pair(k + 10**9), 10**9, workers)
+    pairs = Ahead(pair, 10**9, workers)
+
+    def refill(made: Pair | None, step: int, miner: LesionNet | None) -> None:
+        if made is not None:
+            buffer.extend(pair_patches(made, miner, np.random.default_rng([seed, 3, step]), device))
+
+    def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
         miner = network if step > MINE_AFTER else None
         if not buffer:
             log(f"lesions: filling the buffer with {FIRST_PAIRS} pairs")
-            for k in range(FIRST_PAIRS):
-                refill(-k - 1 + 10**6 + step, miner)
+            for k in range(step, step + FIRST_PAIRS):
+                refill(first(k), k, miner)
+            first.stop()
         if step % PAIR_EVERY == 0:
-            refill(step, miner)
+            refill(pairs(step // PAIR_EVERY), step, miner)
         chosen = np.random.default_rng([seed, 2, step]).integers(len(buffer), size=batch)
         return patch_loss(network, [buffer[int(i)] for i in chosen])
 
     def evaluate(averaged: nn.Module) -> dict[str, float]:
         return detector_metrics(averaged, banks)  # type: ignore[arg-type]
 
-    options = LoopOptions(steps=steps, learning_rate=learning_rate, warmup=60, ema=0.995, weight_decay=5e-2)
-    return train_loop(  # type: ignore[return-value]
-        network, loss_of_step, options, checkpoint, resume=resume, evaluate=evaluate, evaluate_every=1000
+    options = LoopOptions(
+        steps=steps, learning_rate=learning_rate, warmup=60, ema=0.995, weight_decay=5e-2, minutes=minutes
     )
+    trained = train_loop(
+        network,
+        loss_of_step,
+        options,
+        checkpoint,
+        resume=resume,
+        evaluate=evaluate,
+        evaluate_every=max(1000, steps // 5),
+    )
+    pairs.stop()
+    return trained, options.taken  # type: ignore[return-value]

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from hnvlm.models.checkpoint import load_weights, read_config
+from hnvlm.models.precision import device_of
 
+Numbers = dict[str, float | torch.Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
 CHECKPOINT_SECONDS = 240
@@ -30,6 +32,8 @@ class LoopOptions:
         steps: Optimiser steps in all; the learning rate falls to zero over them as a cosine.
         learning_rate: Peak rate after ``warmup`` steps.
         ema: Decay of the averaged weights that are exported.
+        minutes: Stop after this long, over which the learning rate falls instead (0: after ``steps``).
+        taken: Steps done, set by the loop.
         fast: Parameters whose name starts with one of these learn ``fast_factor`` times as fast (a new head on
             trained features).
     """
@@ -40,6 +44,8 @@ class LoopOptions:
     weight_decay: float = 1e-2
     ema: float = 0.998
     grad_clip: float = 1.0
+    minutes: float = 0.0
+    taken: int = 0
     fast: tuple[str, ...] = ()
     fast_factor: float = 10.0
 
@@ -63,17 +69,19 @@ def log(message: str) -> None:
     sys.stderr.flush()
 
 
-def rate_at(step: int, options: LoopOptions) -> float:
-    """Learning rate of a step: linear warm-up, then cosine to zero."""
+def rate_at(step: int, options: LoopOptions, seconds: float = 0.0) -> float:
+    """Learning rate of a step, ``seconds`` after the start: linear warm-up, then cosine to zero."""
     if step < options.warmup:
         return options.learning_rate * (step + 1) / options.warmup
     t = (step - options.warmup) / max(1, options.steps - options.warmup)
+    if options.minutes:
+        t = seconds / (60 * options.minutes)
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, t)))
 
 
 def train_loop(
     network: nn.Module,
-    loss_of_step: Callable[[int], tuple[torch.Tensor, dict[str, float]]],
+    loss_of_step: Callable[[int], tuple[torch.Tensor, Numbers]],
     options: LoopOptions,
     checkpoint: Path,
     *,
@@ -85,7 +93,8 @@ def train_loop(
 
     Args:
         loss_of_step: Called with the step number (the only source of randomness it should use, so that a
-            resumed run continues the same sequence); returns the loss and numbers to log.
+            resumed run continues the same sequence); returns the loss and numbers to log (as tensors where they are
+            computed on a GPU: reading one makes the GPU wait).
         checkpoint: File that holds weights, optimiser, EMA and step; written at least every
             ``CHECKPOINT_SECONDS`` by write-then-rename, so a kill never leaves half a file.
         evaluate: Called with the EMA network every ``evaluate_every`` steps; logged.
@@ -102,13 +111,13 @@ def train_loop(
     ema = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(options.ema), use_buffers=True
     )
-    start = 0
+    start, before = 0, 0.0
     if resume and checkpoint.exists():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = torch.load(checkpoint, map_location=device_of(network), weights_only=True)
         network.load_state_dict(state["network"])
         ema.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
+        start, before = state["step"], state.get("seconds", 0.0)
         log(f"resumed {checkpoint.name} at step {start}/{options.steps}")
 
     def save(step: int) -> None:
@@ -120,17 +129,23 @@ def train_loop(
                 "ema": ema.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "step": step,
+                "seconds": seconds,
             },
             temporary,
         )
         temporary.replace(checkpoint)
 
-    saved = logged = time.monotonic()
-    sums: dict[str, float] = {}
+    began = saved = logged = time.monotonic()
+    seconds = before
+    options.taken = start
+    sums: Numbers = {}
     count = 0
     for step in range(start, options.steps):
+        seconds = before + time.monotonic() - began
+        if options.minutes and seconds > 60 * options.minutes:
+            break
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(step, options) * group.get("scale", 1.0)
+            group["lr"] = rate_at(step, options, seconds) * group.get("scale", 1.0)
         network.train()
         loss, numbers = loss_of_step(step)
         optimiser.zero_grad(set_to_none=True)
@@ -142,12 +157,13 @@ def train_loop(
             ema.module.load_state_dict(network.state_dict())
         else:
             ema.update_parameters(network)
-        for key, value in {"loss": float(loss.detach()), **numbers}.items():
+        for key, value in {"loss": loss.detach(), **numbers}.items():
             sums[key] = sums.get(key, 0.0) + value
         count += 1
+        options.taken = step + 1
         now = time.monotonic()
         if now - logged > LOG_SECONDS or step + 1 == options.steps:
-            means = {k: round(v / count, 4) for k, v in sums.items()}
+            means = {k: round(float(v) / count, 4) for k, v in sums.items()}
             log(f"step {step + 1}/{options.steps} {(now - logged) / count:.2f} s/step {json.dumps(means)}")
             sums, count, logged = {}, 0, now
         if now - saved > CHECKPOINT_SECONDS:
@@ -156,7 +172,7 @@ def train_loop(
         if evaluate and evaluate_every and (step + 1) % evaluate_every == 0:
             ema.module.eval()
             log(f"step {step + 1} validation {json.dumps({k: round(v, 4) for k, v in evaluate(ema.module).items()})}")
-    if start < options.steps:
-        save(options.steps)
+    if start < options.taken:
+        save(options.taken)
     ema.module.eval()
     return ema.module

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn import functional as F
 
-from hnvlm.models.checkpoint import load_weights, save_model
+from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.facts import measured_findings
 from hnvlm.models.precision import mixed_precision
@@ -22,10 +23,11 @@ from hnvlm.models.report_model import EOS, PAD, PROMPTS, SPECIAL, ReportModel, m
 from hnvlm.report.flip import flip_finding
 from hnvlm.report.render import render
 from hnvlm.report.vocabulary import load
+from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
-from hnvlm.train.clip import POOL
+from hnvlm.train.clip import PER_PATIENT, POOL
 from hnvlm.train.data import CHANNELS, training_folders
-from hnvlm.train.loop import LoopOptions, log, train_loop
+from hnvlm.train.loop import LoopOptions, Numbers, log, train_loop
 from hnvlm.train.pool import build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS
 from hnvlm.train.text import random_finding
@@ -133,19 +135,33 @@ def target_of(tokenizer: Tokenizer, text: str, end: int) -> Target:
 
 def report_loss(
     model: ReportModel, tokens: Tensor, targets: list[Target], prompts: list[int], pad: int
-) -> tuple[Tensor, float]:
+) -> tuple[Tensor, Tensor]:
     """Weighted mean cross-entropy over report tokens (padding left out) and the share predicted right."""
     length = max(len(t.ids) for t in targets)
     ids, weight = torch.full((len(targets), length), pad), torch.zeros(len(targets), length)
     for k, target in enumerate(targets):
         ids[k, : len(target.ids)] = torch.tensor(target.ids)
         weight[k, : len(target.ids)] = torch.tensor(target.weights)
-    with mixed_precision():
-        logits = model(tokens, torch.tensor(prompts)[:, None], ids)
+    ids, weight = ids.to(tokens.device), weight.to(tokens.device)
+    with mixed_precision(tokens.device):
+        logits = model(tokens, torch.tensor(prompts, device=tokens.device)[:, None], ids)
     logits = logits.float()
     loss = (F.cross_entropy(logits.transpose(1, 2), ids, reduction="none") * weight).sum() / weight.sum()
     real = weight > 0
-    return loss, float((logits.argmax(-1) == ids)[real].float().mean())
+    return loss, ((logits.argmax(-1) == ids) & real).sum() / real.sum()
+
+
+def go_on(model: ReportModel, folder: Path) -> int:
+    """Take the weights of the model in ``folder`` that fit; returns the steps behind them.
+
+    The decoder knows how reports are written, whatever the encoder; the projector of another encoder does not fit.
+    """
+    state, own = load_file(folder / "model.safetensors"), model.state_dict()
+    fits = {k: v.float() for k, v in state.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fits, strict=False)
+    steps = int(read_config(folder)["steps"])
+    log(f"report: goes on from {steps} steps with {len(fits)} of {len(own)} tensors")
+    return steps
 
 
 def train(
@@ -158,6 +174,12 @@ def train(
     batch: int = 16,
     pool_size: int = POOL,
     threads: int = 2,
+    device: str = AUTO,
+    workers: int = 0,
+    minutes: float = 0.0,
+    per_patient: int = PER_PATIENT,
+    from_pack: bool = False,
+    learning_rate: float = 8e-4,
 ) -> dict[str, Any]:
     """Train on the tokens of the encoder in ``out``'s sibling ``clip`` and write the model folder ``out``.
 
@@ -169,14 +191,23 @@ def train(
     pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(EOS)
     prompts = {k: tokenizer.token_to_id(v) for k, v in PROMPTS.items()}
     network: ClipNetwork = load_weights(out.parent / "clip", ClipNetwork(len(CHANNELS), WIDTHS))  # type: ignore[assignment]
-    banks: list[BankPatient] = load_bank(training_folders(data), work / "cache", workers=threads)
+    banks: list[BankPatient] = load_bank(
+        training_folders(data), work / "cache", per_patient=per_patient, workers=threads
+    )
     base = [measured_findings(a) for a in (anatomy_of(b.patient) for b in banks) if a is not None]
-    pool = build_pool(network.encoder, banks, pool_folder(work, work / "encoder", banks), pool_size)
+    where = training_device(device)
+    network.encoder.to(where)
+    # Where the encoder was trained here, its pool is that of the alignment; else that of the encoder in the pack.
+    encoder = work / "encoder" if (work / "encoder" / "model.safetensors").exists() else out.parent / "clip"
+    folder = pool_folder(work, encoder, banks)
+    pool = build_pool(network.encoder, banks, folder, pool_size, workers=workers)
     log(
         f"report: {len(banks)} patients, {len(pool)} samples, vocabulary {tokenizer.get_vocab_size()}, "
         f"{steps} steps of {batch}"
     )
     model = ReportModel(tokenizer.get_vocab_size(), network.encoder.token_width, WIDTH, LAYERS)
+    before = go_on(model, out) if from_pack else 0
+    model = model.to(where)
     texts = {
         language: [
             target_of(tokenizer, render(findings_of(base[e.patient], e.findings, e.flipped), language=language), end)
@@ -185,11 +216,11 @@ def train(
         for language in PROMPTS
     }
 
-    def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([4, step])
+    def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
+        rng = np.random.default_rng([4, before + step])
         chosen = [int(i) for i in rng.integers(len(pool), size=batch)]
         languages = ["pl" if rng.random() < POLISH_SHARE else "en" for _ in chosen]
-        tokens = torch.stack([pool[i].tokens for i in chosen]).float()
+        tokens = torch.stack([pool[i].tokens for i in chosen]).to(where).float()
         tokens = tokens + TOKEN_NOISE * tokens.std() * torch.randn_like(tokens)
         loss, right = report_loss(
             model,
@@ -200,7 +231,7 @@ def train(
         )
         return loss, {"right": right}
 
-    options = LoopOptions(steps=steps, learning_rate=8e-4, weight_decay=5e-2)
+    options = LoopOptions(steps=steps, learning_rate=learning_rate, weight_decay=5e-2, minutes=minutes)
     trained = train_loop(model, loss_of_step, options, work / "report.pt", resume=resume)
     config = {
         "name": "report",
@@ -210,8 +241,8 @@ def train(
         "languages": list(PROMPTS),
         **model_config(tokenizer.get_vocab_size(), WIDTH, LAYERS, network.encoder.token_width),
         "train_patients": len(banks),
-        "steps": steps,
+        "steps": before + options.taken,
         "batch": batch,
     }
     save_model(out, trained, config)
-    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": steps}}
+    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": options.taken}}

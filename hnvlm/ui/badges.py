@@ -20,7 +20,7 @@ def case(record: CaseRecord) -> None:
         st.badge("SYNTHETIC, not a patient", color="violet")
     if record.in_scope is False:
         st.badge("Not a head-and-neck CT: no drafts", color="orange", help=record.scope_reason)
-    elif record.in_scope:
+    elif record.in_scope and not record.demo:  # with both, the row would break into two
         st.badge("Head-and-neck CT", color="gray", help=record.scope_reason)
 
 

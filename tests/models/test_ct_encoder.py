@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hnvlm.models.ct_encoder import CENTRE_OFFSET_MM, CTEncoder, cut, lesion_features, neck_crop, token_width
+from hnvlm.models.ct_encoder import CENTRE_OFFSET_MM, CTEncoder, cut, density, lesion_features, neck_crop, token_width
 from hnvlm.models.detect import evidence
 from hnvlm.models.precision import mixed_precision
 
@@ -84,8 +84,8 @@ def test_shapes_and_the_start_from_no_lesion(encoder):
     with torch.inference_mode():
         logits, tokens = encoder(torch.full((1, 64, 64, 64), 40.0))
     assert logits.shape == (1, 4 + 3, 64, 64, 64)
-    # 2 U-Net levels and its finest features, lesion features, size, necrosis, 14 places, position, 2 x 3 maps
-    assert encoder.token_width == 16 + 16 + 8 + 8 + (1 + 1 + 14) + 3 + 6
+    # 2 U-Net levels and its finest features, lesion features, size, necrosis, 14 places, density, position, 2 x 3 maps
+    assert encoder.token_width == 16 + 16 + 8 + 8 + (1 + 1 + 14) + 2 + 3 + 6
     assert tokens.shape == (1, 512, token_width(WIDTHS, LESION_WIDTHS)) == (1, 512, encoder.token_width)
     assert float(logits[:, 4:].sigmoid().mean()) < 0.05 < float(logits[:, :4].sigmoid().mean())
 
@@ -145,6 +145,15 @@ def test_calibrated_features_have_mean_0_and_spread_1():
     )
 
 
+def test_tokens_of_a_crop_and_of_its_mirror_image_together(encoder):
+    hu = 40 + 60 * torch.randn(2, 64, 64, 64, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        own, mirrored = encoder.both_ways(hu)
+        torch.testing.assert_close(own, encoder(hu)[1], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(mirrored, encoder(hu.flip(-1))[1], atol=1e-4, rtol=1e-4)
+    assert float((own - mirrored).abs().max()) > 0.01
+
+
 def test_lesion_features_by_hand():
     """One certain lesion voxel in one cell: its cell tells what is said there, the others next to nothing."""
     lesions = torch.zeros(1, 3, 64, 64, 64)
@@ -155,10 +164,13 @@ def test_lesion_features_by_hand():
     attributes[0, 1, 10, 25, 4] = 20.0  # necrotic
     attributes[0, 2 + 3, 10, 25, 4] = 30.0  # the fourth place
     seen = torch.full((1, 2, 32, 32, 32), 7.0)
-    out = lesion_features(lesions, attributes, seen)
-    assert out.shape == (1, 2 + 16 + 3, 8, 8, 8)
+    hu = torch.full((1, 64, 64, 64), 90.0)  # (90 - 40) / 100 = 0.5
+    hu[0, 20:22:2, 50, 8] = 250.0  # one of the cell's eight voxels at the window's end, 1.5: mean 0.625, spread below
+    spread = (7 / 8 * 0.5**2 + 1 / 8 * 1.5**2 - 0.625**2) ** 0.5
+    out = lesion_features(lesions, attributes, seen, density(hu))
+    assert out.shape == (1, 2 + 16 + 2 + 3, 8, 8, 8)
     told = (1 / 64) / (1 / 64 + 0.02)  # one cell of 4 x 4 x 4 is weighed against 0.02
-    expected = [7, 7, 1.5, 1, *[0, 0, 0, 1], *[0] * 10, *[-1 + 2 * k / 31 for k in (10, 25, 4)]]
+    expected = [7, 7, 1.5, 1, *[0, 0, 0, 1], *[0] * 10, 0.625, spread, *[-1 + 2 * k / 31 for k in (10, 25, 4)]]
     torch.testing.assert_close(out[0, :, 2, 6, 1], told * torch.tensor(expected), atol=1e-5, rtol=1e-4)
     out[0, :, 2, 6, 1] = 0
     assert float(out.abs().max()) == 0.0

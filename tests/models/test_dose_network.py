@@ -219,10 +219,10 @@ def test_dose_comes_back_to_the_ct_and_ends_at_the_skin():
 def folder(tmp_path_factory):
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("models") / "dose"
-    config = {"version": "7", "widths": [8, 8], "flip": True, "deliverable": 0.0, "iterations": 3}
-    network = DoseNetwork(IN_CHANNELS, (8, 8))
+    config = {"version": "7", "widths": [8, 8], "blocks": [1, 2], "flip": True, "deliverable": 0.0, "iterations": 3}
+    network = DoseNetwork(IN_CHANNELS, (8, 8), (1, 2))
     with torch.no_grad():
-        network.unet.head.bias += 0.5
+        network.head.bias += 0.5
     save_model(path, network, config)
     return path
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from hnvlm.imaging.volume import Volume
+from hnvlm.models import segmenter as segmenter_module
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.segmenter import (
     LARGEST_WINDOW,
@@ -148,8 +149,32 @@ def test_working_grid_is_isotropic_and_covers_the_same_extent():
     assert working.origin_mm == pytest.approx((6.0, -3.0 - 0.75 + 1.5, 2.0 - 0.6 + 1.5))
 
 
-def test_a_mirrored_patient_has_mirrored_contours_with_sides_swapped(tmp_path):
-    """What the network says of a neck and of its mirror image is averaged, so the two answers agree exactly."""
+def test_the_two_views_lie_a_voxel_apart_and_are_put_back(tmp_path):
+    """A network that says of a voxel only what its HU says gives the same answer in both views."""
+    names, shape = [*OAR_NAMES, *TARGET_NAMES], (16, 32, 48)
+    config = {"name": "segmenter", "version": "t", "in_channels": 2, "channels": names, "widths": [8, 16]}
+    save_model(tmp_path, FoldedUNet(2, len(names), (8, 16)), config)
+    segmenter = Segmenter(tmp_path)
+    seen = []
+
+    class Voxelwise(torch.nn.Module):
+        multiple = 4
+
+        def forward(self, x):
+            seen.append(x)
+            return x[:, :1].expand(-1, len(names), -1, -1, -1)
+
+    segmenter.network = Voxelwise()
+    hu = np.random.default_rng(4).uniform(-100, 200, shape).astype(np.float32)
+    p = segmenter.probabilities(Volume(hu, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0)))
+    np.testing.assert_allclose(p[3], 1 / (1 + np.exp(-(hu - 40) / 200)), atol=1e-5)
+    own, mirrored = seen[0]
+    torch.testing.assert_close(mirrored[:, 1:, 1:, 1:], own.flip(-1)[:, :-1, :-1, :-1])
+
+
+def test_a_mirrored_patient_has_mirrored_contours_with_sides_swapped(tmp_path, monkeypatch):
+    """What the network says of a neck and of its mirror image is averaged: without the shift the two agree exactly."""
+    monkeypatch.setattr(segmenter_module, "VIEW_SHIFT", 0)
     names, crop = [*OAR_NAMES, *TARGET_NAMES], (16, 32, 48)
     torch.manual_seed(3)
     network = FoldedUNet(2, len(names), (8, 16))

@@ -93,9 +93,9 @@ class Means(torch.nn.Module):
 
     calls = 0
 
-    def forward(self, hu):
+    def both_ways(self, hu):
         Means.calls += 1
-        return None, F.avg_pool3d(hu[:, None] / 1000.0, 8).flatten(2).transpose(1, 2)
+        return tuple(F.avg_pool3d(x[:, None] / 1000.0, 8).flatten(2).transpose(1, 2) for x in (hu, hu.flip(-1)))
 
 
 @pytest.fixture
@@ -120,17 +120,30 @@ def same(a: list[pool.Encoded], b: list[pool.Encoded]) -> bool:
 def test_chunks_survive_a_kill(small_chunks, banks, tmp_path):
     whole = pool.build_pool(Means(), banks, tmp_path / "p", 14)
     assert len(whole) == 14
-    assert Means.calls == 4  # two chunks of two batches
+    assert Means.calls == 2  # two chunks of one batch and its mirror images
     assert same(pool.build_pool(Means(), banks, tmp_path / "p", 14), whole)
-    assert Means.calls == 4
+    assert Means.calls == 2
     (tmp_path / "p" / "0001.npz").unlink()
     (tmp_path / "p" / "0001.tmp.npz").write_bytes(b"half a chunk")
     assert same(pool.build_pool(Means(), banks, tmp_path / "p", 14), whole)
-    assert Means.calls == 6
+    assert Means.calls == 3
     # A larger pool goes on where the smaller one ended.
     more = pool.build_pool(Means(), banks, tmp_path / "p", 20)
     assert same(more[:14], whole)
-    assert Means.calls == 8
+    assert Means.calls == 4
+
+
+def test_every_sample_has_its_mirror_image(small_chunks, banks, tmp_path):
+    encoded = pool.build_pool(Means(), banks, tmp_path, 16)
+    pairs = [(encoded[8 * k + i], encoded[8 * k + 4 + i]) for k in range(2) for i in range(4)]
+    for one, other in pairs:
+        grid, mirrored = (e.tokens.reshape(8, 8, 8) for e in (one, other))
+        torch.testing.assert_close(mirrored, grid.flip(-1))
+        assert one.patient == other.patient
+        assert one.flipped != other.flipped
+        assert [(f.kind, f.size_mm) for f in one.findings] == [(f.kind, f.size_mm) for f in other.findings]
+        assert all(f.side != g.side for f, g in zip(one.findings, other.findings, strict=True))
+    assert any(one.findings for one, _ in pairs)
 
 
 def test_an_encoded_sample_knows_its_lesions(small_chunks, banks, tmp_path):

@@ -69,7 +69,7 @@ def test_samples_move_and_mirror_with_their_sides(patient):
         high = ((s.labels >> BIT["PTV_7000"]) & 1).bool()
         torch.testing.assert_close(s.x[0, 0] > 0.95, high)
         assert s.dose[0][high].mean() > 65
-        assert s.dose.sum() == pytest.approx(patient.dose.sum(), rel=1e-4)
+        assert s.dose.sum() == pytest.approx(float(patient.dose.sum()), rel=1e-4)
         assert int(s.body.sum()) == int((patient.channels[CHANNELS.index("body")] > 0.5).sum())
         # The target is on the patient's left, unless mirrored.
         seen.add(bool(x_of(high) > x_of(s.body)))
@@ -98,6 +98,7 @@ def test_loss_by_hand():
 
 def test_two_steps_and_resume_give_a_model_that_predicts(data, tmp_path, monkeypatch):
     monkeypatch.setattr(dose, "WIDTHS", (8, 8))
+    monkeypatch.setattr(dose, "BLOCKS", (1, 2))
     options = {"out": tmp_path / "models", "work": tmp_path / "runs", "threads": 1, "hold_out": 1, "evaluate_every": 1}
     told = cli.train("dose", data, steps=2, **options)
     folder = tmp_path / "models" / "dose"

@@ -29,6 +29,11 @@ def bank():
     return bank_patient(SPECS)
 
 
+def patches_of(bank, network=None):
+    rng = np.random.default_rng(3)
+    return trainer.pair_patches(trainer.pair_of(bank, rng), network, rng)
+
+
 def test_owner_names_the_lesion_of_each_voxel(bank):
     sample = compose(bank, np.random.default_rng(1), augment=False, lesions=bank.lesions)
     for k, kind in enumerate(("node", "node", "airway"), start=1):
@@ -64,7 +69,7 @@ def test_what_is_said_of_lesions_by_hand(bank):
 
 
 def test_a_pair_gives_lesion_and_twin_at_the_same_place(bank):
-    patches = trainer.pair_patches(bank, None, np.random.default_rng(3))
+    patches = patches_of(bank)
     with_lesion = [k for k, p in enumerate(patches) if p.lesions.max() > 128]
     assert with_lesion
     for k in with_lesion:
@@ -82,14 +87,14 @@ def test_a_pair_gives_lesion_and_twin_at_the_same_place(bank):
 def test_false_alarms_are_the_highest_separate_peaks():
     p = np.zeros((64, 64, 64), np.float32)
     p[10, 20, 30], p[40, 41, 42], p[40, 41, 44], p[60, 5, 5] = 0.5, 0.9, 0.8, 0.2
-    found = [tuple(2 * c) for c in trainer.false_alarms(p, 3)]
+    found = [tuple(2 * c) for c in trainer.false_alarms(torch.from_numpy(p), 3)]
     assert found == [(40, 41, 42), (10, 20, 30), (60, 5, 5)]  # the 0.8 lies 6 mm beside a higher peak
 
 
 def test_false_alarms_are_mined_only_with_a_network(bank):
     network = LesionNet((8, 8, 8))
-    patches = trainer.pair_patches(bank, network, np.random.default_rng(3))
-    without = trainer.pair_patches(bank, None, np.random.default_rng(3))
+    patches = patches_of(bank, network)
+    without = patches_of(bank)
     assert len(patches) == len(without) + trainer.FALSE_ALARMS
     assert network.training  # mining leaves the mode as it was
 
@@ -115,7 +120,7 @@ def test_threshold_by_hand():
 def test_the_network_learns_a_twin_pair(bank):
     torch.manual_seed(0)
     network = LesionNet((16, 16, 16))
-    batch = trainer.pair_patches(bank, None, np.random.default_rng(3))
+    batch = patches_of(bank)
     optimiser = torch.optim.Adam(network.parameters(), 3e-3)
     first = None
     for _ in range(60):
@@ -150,7 +155,8 @@ def test_training_resumes_where_it_stopped(bank, monkeypatch, tmp_path):
     torch.manual_seed(0)
     trainer.train_lesion_net(LesionNet((8, 8, 8)), banks, file, resume=False, steps=2, seed=1, batch=4)
     assert torch.load(file, weights_only=True)["step"] == 2
-    again = trainer.train_lesion_net(LesionNet((8, 8, 8)), banks, file, resume=True, steps=2, seed=1, batch=4)
+    again, taken = trainer.train_lesion_net(LesionNet((8, 8, 8)), banks, file, resume=True, steps=2, seed=1, batch=4)
+    assert taken == 2
     inputs = network_inputs(torch.zeros(1, 64, 64, 64))
     state = torch.load(file, weights_only=True)["ema"]
     with torch.inference_mode():

@@ -99,6 +99,38 @@ def test_rate_by_hand():
         assert rate_at(step, options) == pytest.approx(rate, abs=1e-12)
 
 
+def test_rate_over_time_by_hand():
+    """Half of ten minutes is half of the cosine, whatever the step; the warm-up still counts steps."""
+    options = LoopOptions(steps=10**6, learning_rate=1e-3, warmup=10, minutes=10)
+    assert rate_at(4, options, 1.0) == pytest.approx(5e-4)
+    assert rate_at(11, options, 0.0) == pytest.approx(1e-3)
+    assert rate_at(11, options, 300.0) == rate_at(900, options, 300.0) == pytest.approx(5e-4)
+    assert rate_at(900, options, 600.0) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_run_ends_after_its_minutes_and_a_resumed_one_counts_those_before(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    options = LoopOptions(steps=1000, learning_rate=0.05, warmup=3, minutes=1)
+    net, seen = network(), []
+    counted = loss_for(net, seen=seen, die_at=2)
+
+    def slow(step: int):
+        clock[0] += 9.0
+        return counted(step)
+
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
+    with pytest.raises(Killed):
+        train_loop(net, slow, options, tmp_path / "run.pt", resume=False)
+    again, seen = network(), []
+    counted = loss_for(again, seen=seen)
+    train_loop(again, slow, options, tmp_path / "run.pt", resume=True)
+    # Steps 0 and 1 began after 0 and 9 s; the later ones after 9, 18, ..., 54 s on the run's own clock.
+    assert seen == [2, 3, 4, 5, 6, 7]
+    assert options.taken == 8
+    assert torch.load(tmp_path / "run.pt", weights_only=True)["step"] == 8
+
+
 def test_the_average_by_hand(tmp_path):
     """During warm-up the average is the network; then 0.8 of the old and 0.2 of the new weight a step."""
     net = nn.Linear(1, 1, bias=False)
