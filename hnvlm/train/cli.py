@@ -23,7 +23,7 @@ def train(
         data: Folder with ``train/`` (and ``validation/``, which is never read).
         resume: Go on from the last checkpoint in ``work``.
         out: Folder that holds the model folders (default the model pack).
-        options: ``steps``, ``batch``, ``threads`` of the trainer.
+        options: ``steps`` or ``minutes``, ``batch``, ``threads``, ``device``, ``workers`` of the trainer.
 
     Returns:
         ``checkpoint`` and ``metrics``.

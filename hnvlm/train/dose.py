@@ -36,6 +36,8 @@ SLAB = 48
 DVH_WEIGHT = 0.25
 # A dose above all others.
 BEYOND_GY = 1000.0
+# The search for the nearest deliverable dose takes as long as the network: it must lower dose and DVH score by this.
+WORTH_GY = 0.05
 # Iterations of the search for the nearest deliverable dose.
 ITERATIONS = 20
 MIRROR_BIT = [BIT[MIRRORED.get(name, name)] for name in BIT]
@@ -152,10 +154,17 @@ def sample(patient: DosePatient, rng: np.random.Generator, multiple: int) -> Sam
 
 def sorted_errors(guess: Tensor, true: Tensor, masks: Tensor) -> Tensor:
     """Mean difference of the sorted doses inside each mask (n, Z, Y, X), 0 where one is empty: (n,)."""
-    if guess.device.type == "cpu":
-        pairs = [(guess[m].sort().values, true[m].sort().values) for m in masks]
-        return torch.stack([(a - b).abs().mean() if len(a) else guess.sum() * 0 for a, b in pairs])
-    # Masks of a size of their own would make a GPU wait for the count of each: what is outside sorts to the end.
+    return (sorted_one_by_one if guess.device.type == "cpu" else sorted_together)(guess, true, masks)
+
+
+def sorted_one_by_one(guess: Tensor, true: Tensor, masks: Tensor) -> Tensor:
+    """``sorted_errors``, only what is inside each mask sorted."""
+    pairs = [(guess[m].sort().values, true[m].sort().values) for m in masks]
+    return torch.stack([(a - b).abs().mean() if len(a) else guess.sum() * 0 for a, b in pairs])
+
+
+def sorted_together(guess: Tensor, true: Tensor, masks: Tensor) -> Tensor:
+    """``sorted_errors`` for a GPU, which would have to wait for each mask's count: what is outside sorts to the end."""
     inside = masks.flatten(1)
     first, second = (torch.where(inside, x.flatten(), BEYOND_GY).sort(1).values for x in (guess, true))
     return (first - second).abs().sum(1) / inside.sum(1).clamp(min=1)
@@ -228,7 +237,7 @@ def train(
     )  # fmt: skip
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     scores = score_held(trained, held, flip=True, deliverable=shares) if held else {}
-    best = min(shares, key=lambda s: scores[f"dose_{s:g}"] + scores[f"dvh_{s:g}"]) if held else 0.5
+    best = best_share(shares, scores) if held else 0.0
     config = {
         "name": "dose", "version": "1", "architecture": "DoseNetwork", "widths": list(WIDTHS), "blocks": list(BLOCKS),
         "channels": list(CHANNELS), "flip": True, "deliverable": best, "iterations": ITERATIONS,
@@ -240,6 +249,11 @@ def train(
         "checkpoint": str(out),
         "metrics": {"train_patients": len(learned), "steps": options.taken, "deliverable": best, **scores},
     }
+
+
+def best_share(shares: tuple[float, ...], scores: dict[str, float]) -> float:
+    """Share of the nearest deliverable dose with the lowest scores; none, unless the search is worth its time."""
+    return min(shares, key=lambda s: scores[f"dose_{s:g}"] + scores[f"dvh_{s:g}"] + (WORTH_GY if s else 0.0))
 
 
 def prepare_all(folders: list[Path], cache: Path, workers: int) -> list[Path]:

@@ -78,6 +78,24 @@ def test_samples_move_and_mirror_with_their_sides(patient):
     assert blind == {True, False}
 
 
+def test_the_search_for_a_deliverable_dose_must_be_worth_its_time():
+    scores = {"dose_0": 2.30, "dvh_0": 1.40, "dose_0.5": 2.27, "dvh_0.5": 1.39, "dose_1": 2.26, "dvh_1": 1.41}
+    assert dose.best_share((0.0, 0.5, 1.0), scores) == 0.0
+    assert dose.best_share((0.0, 0.5, 1.0), scores | {"dvh_0.5": 1.37}) == 0.5
+
+
+def test_both_ways_to_compare_sorted_doses_agree():
+    """Two structures of other sizes and an empty one: by what is inside each, and with everything else sorted last."""
+    torch.manual_seed(1)
+    guess, true = 70 * torch.rand(2, 4, 5), 70 * torch.rand(2, 4, 5)
+    masks = torch.rand(3, 2, 4, 5) > 0.5
+    masks[1] = False
+    want = dose.sorted_one_by_one(guess, true, masks)
+    torch.testing.assert_close(dose.sorted_together(guess, true, masks), want)
+    torch.testing.assert_close(dose.sorted_errors(guess, true, masks), want)
+    assert float(want[1]) == 0.0 < float(want[0])
+
+
 def test_loss_by_hand():
     """Body of 4 voxels, errors 1, 2, 0, 5: mean 2. The cord's two voxels swap their doses: its DVH is right."""
     body = torch.tensor([[[True, True, True, True, False]]])
