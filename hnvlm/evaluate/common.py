@@ -89,7 +89,8 @@ def _shown(value: Any) -> str:
     if "low" in value:
         return f"{value['value']} (95 % {value['low']}-{value['high']}, n {value['n']})"
     if "mean" in value:
-        return f"{value['mean']} +- {value['sd']} (n {value['n']})"
+        middle = f", median {value['median']}" if "median" in value else ""
+        return f"{value['mean']} +- {value['sd']} (n {value['n']}{middle})"
     return "; ".join(f"{k}: {_shown(v)}" for k, v in value.items())
 
 

@@ -24,7 +24,8 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     """Mean Dice per structure over the patients whose clinic contoured it.
 
     Only slices that the clinic could contour count for the cord and esophagus: contours stop where the clinic
-    stopped, so a prediction beyond their first and last slice is neither right nor wrong.
+    stopped, so a prediction beyond their first and last slice is neither right nor wrong. The median stands beside the
+    mean because a contour may be wrong (a cord of ten times a cord's volume) and a CT may be cut to pieces.
     """
     rows: dict[str, list[float]] = {name: [] for name in (*OAR_NAMES, *TARGET_NAMES)}
     seconds = []
@@ -43,7 +44,12 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             rows[name].append(dice(guess, mask))
         log(f"{folder.name} {k + 1}/{len(folders)}")
     metrics: dict[str, Any] = {
-        f"dice_{name}": {"mean": round(float(np.mean(v)), 4), "sd": round(float(np.std(v)), 4), "n": len(v)}
+        f"dice_{name}": {
+            "mean": round(float(np.mean(v)), 4),
+            "sd": round(float(np.std(v)), 4),
+            "median": round(float(np.median(v)), 4),
+            "n": len(v),
+        }
         for name, v in rows.items()
         if v
     }

@@ -81,7 +81,8 @@ def in_words(value: Any) -> str | None:
                 return f"{value['value']:.2f} (95 % {value['low']:.2f} to {value['high']:.2f}, {n})"
             return f"{value['value']:.3g} ({n})" if n else f"{value['value']:.3g}"
         if "mean" in value and "n" in value:
-            return f"{value['mean']:.2f} (SD {value['sd']:.2f}, n {value['n']})" if "sd" in value else None
+            middle = f", median {value['median']:.2f}" if "median" in value else ""
+            return f"{value['mean']:.2f} (SD {value['sd']:.2f}{middle}, n {value['n']})" if "sd" in value else None
         if "auroc" in value and "n_positive" in value:
             return f"{value['auroc']:.2f} (n {value['n_positive']})"
         return None

@@ -151,7 +151,7 @@ def test_segmentation_does_not_punish_what_the_clinic_did_not_contour(data, tmp_
     assert result["n_cases"] == 2
     assert result["model"] == "segmenter"
     metrics = result["metrics"]
-    assert metrics["dice_SpinalCord"] == {"mean": 1.0, "sd": 0.0, "n": 2}
+    assert metrics["dice_SpinalCord"] == {"mean": 1.0, "sd": 0.0, "median": 1.0, "n": 2}
     assert metrics["dice_Larynx"]["mean"] == 1.0
     assert "dice_PTV_7000" not in metrics  # nobody contoured one
     assert metrics["mean_dice_core"] == 1.0

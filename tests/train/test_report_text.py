@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hnvlm.models.report_model import BOS, EOS, PAD, SPECIAL, decoder_config, load_tokenizer
+from hnvlm.models.checkpoint import save_model
+from hnvlm.models.report_model import BOS, EOS, PAD, SPECIAL, ReportModel, decoder_config, load_tokenizer
 from hnvlm.models.text_tower import HEADS, NUMBERS
 from hnvlm.report.parse import parse
 from hnvlm.report.render import render
@@ -149,3 +150,18 @@ def test_collate_pads_and_masks():
     assert features.dtype == torch.float32
     assert mask.tolist() == [[True, True, False, False], [True] * 4]
     assert features[0, 2:].abs().max() == 0
+
+
+def test_a_decoder_goes_on_under_another_encoder(tmp_path):
+    """Tokens of another width need a new projector; the decoder keeps what it knows."""
+    torch.manual_seed(0)
+    shipped, wider = ReportModel(40, 6, 16, 1), ReportModel(40, 9, 16, 1)
+    fresh = {k: v.clone() for k, v in wider.state_dict().items()}
+    save_model(tmp_path, shipped, {"steps": 70}, dtype=torch.float32)
+    assert report.go_on(wider, tmp_path) == 70
+    taken = wider.state_dict()
+    changed = {k for k, v in taken.items() if not torch.equal(v, fresh[k])}
+    assert "decoder.embed_tokens.weight" in changed
+    assert not changed & {"projector.linear.weight", "projector.strongest.weight"}
+    for name in changed:
+        assert torch.equal(taken[name], shipped.state_dict()[name])
