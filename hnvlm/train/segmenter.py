@@ -34,7 +34,6 @@ SMOOTH_VOXELS = 1000.0
 RARE = ("Esophagus", "Larynx")
 WIDTHS = (32, 64, 128, 192)
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-NEARLY = 0.005
 # Planning targets are nested when trained: the 56 Gy channel holds every higher level too.
 NESTED = {"PTV_6300": ("PTV_7000",), "PTV_5600": ("PTV_7000", "PTV_6300")}
 
@@ -151,10 +150,7 @@ def segmentation_loss(logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
 
 
 def best_thresholds(segmenter: Segmenter, patients: list[CachedPatient]) -> dict[str, float]:
-    """Probability from which a voxel belongs to each structure: that of the highest mean Dice in these patients.
-
-    Few patients tell little: of those that are nearly as good (``NEARLY``), the one nearest to one half.
-    """
+    """Probability from which a voxel belongs to each structure: that of the highest mean Dice in these patients."""
     scores: dict[str, list[list[float]]] = {name: [] for name in CHANNELS}
     for patient in patients:
         ct = patient.ct.astype(np.float32)
@@ -163,13 +159,7 @@ def best_thresholds(segmenter: Segmenter, patients: list[CachedPatient]) -> dict
             truth = np.any([(patient.labels >> BIT[n]) & 1 for n in (name, *NESTED.get(name, ()))], axis=0)
             if truth.any():
                 scores[name].append([dice(probability[bit] > t, truth) for t in THRESHOLDS])
-    chosen = {}
-    for name, rows in scores.items():
-        if rows:
-            mean = np.mean(rows, axis=0)
-            good = [t for t, score in zip(THRESHOLDS, mean, strict=True) if score >= mean.max() - NEARLY]
-            chosen[name] = min(good, key=lambda t: abs(t - 0.5))
-    return chosen
+    return {name: THRESHOLDS[int(np.argmax(np.mean(rows, axis=0)))] for name, rows in scores.items() if rows}
 
 
 def train(
