@@ -79,6 +79,19 @@ def rate_at(step: int, options: LoopOptions, seconds: float = 0.0) -> float:
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, t)))
 
 
+def optimiser_of(network: nn.Module, options: LoopOptions) -> torch.optim.Optimizer:
+    """AdamW over what can be learned, in groups of their own rate (``scale``)."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    quick = {id(p) for name, p in network.named_parameters() if options.fast and name.startswith(options.fast)}
+    groups = [
+        {"params": [p for p in parameters if id(p) not in quick], "scale": 1.0},
+        {"params": [p for p in parameters if id(p) in quick], "scale": options.fast_factor},
+    ]
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+
+
 def train_loop(
     network: nn.Module,
     loss_of_step: Callable[[int], tuple[torch.Tensor, Numbers]],
@@ -100,14 +113,7 @@ def train_loop(
         evaluate: Called with the EMA network every ``evaluate_every`` steps; logged.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
-    quick = {id(p) for name, p in network.named_parameters() if options.fast and name.startswith(options.fast)}
-    groups = [
-        {"params": [p for p in parameters if id(p) not in quick], "scale": 1.0},
-        {"params": [p for p in parameters if id(p) in quick], "scale": options.fast_factor},
-    ]
-    optimiser = torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=options.learning_rate, weight_decay=options.weight_decay
-    )
+    optimiser = optimiser_of(network, options)
     ema = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(options.ema), use_buffers=True
     )
