@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hnvlm.models.lesion_net import ATTRIBUTES, LESION_CHANNELS, LesionNet, look_both_ways
+from hnvlm.models.lesion_net import ATTRIBUTES, LESION_CHANNELS, LesionNet, look_both_ways, soft_tissue
 from hnvlm.models.lesion_net import WIDTHS as LESION_WIDTHS
 from hnvlm.models.precision import device_of, mixed_precision
 from hnvlm.models.unet import FoldedUNet, ct_channels, unfold
@@ -119,7 +119,7 @@ class CTEncoder(nn.Module):
 
 def density(hu: Tensor) -> Tensor:
     """Mean and spread of the soft-tissue HU of each 6 mm cell: HU (B, 64, 64, 64) -> (B, 2, 32, 32, 32), scaled."""
-    soft = ((hu - 40.0) / 100.0).clamp(-1.5, 1.5)[:, None]
+    soft = soft_tissue(hu)
     mean = F.avg_pool3d(soft, 2)
     return torch.cat([mean, (F.avg_pool3d(soft * soft, 2) - mean * mean).clamp(min=0).sqrt()], dim=1)
 

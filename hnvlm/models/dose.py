@@ -28,7 +28,7 @@ from hnvlm.models.dose_inputs import (
     treated_targets,
 )
 from hnvlm.models.precision import device_of, mixed_precision
-from hnvlm.models.unet import FOLD, ConvBlock, ct_channels, unfold
+from hnvlm.models.unet import FOLD, VIEW_SHIFT, ConvBlock, ct_channels, unfold
 from hnvlm.types import OAR_NAMES, DosePrediction, Progress, Provenance, no_progress
 
 IN_CHANNELS = len(CHANNELS) + CT_CHANNELS
@@ -41,8 +41,6 @@ TARGET_WEIGHT, ORGAN_WEIGHT = 4.0, 3.0
 # The grid the network works on: a CT whose voxels are finer is averaged over whole blocks of them.
 IN_PLANE_MM, SLICE_MM = 3.9, 2.75
 THICKEST_SLICE_MM = 3.7
-# Voxels between the two views that are averaged: the network folds 2x2x2 voxels, and where the folds lie matters.
-VIEW_SHIFT = 1
 # Value of each channel where there is no patient: far from everything, not in the body.
 OUTSIDE = tuple(-1.0 if name.startswith("distance") else 0.0 for name in CHANNELS)
 

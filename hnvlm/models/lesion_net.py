@@ -50,6 +50,11 @@ def _box(x: Tensor, size: int) -> Tensor:
     return x
 
 
+def soft_tissue(hu: Tensor) -> Tensor:
+    """HU (B, Z, Y, X) in the window of soft tissue: (B, 1, Z, Y, X), 0 at 40 HU, one unit is 100 HU."""
+    return ((hu - 40.0) / 100.0).clamp(-1.5, 1.5)[:, None]
+
+
 def visual_cues(hu: Tensor) -> Tensor:
     """What a reader compares, voxel by voxel: HU (B, 64, 64, 64) -> (B, CUES, 64, 64, 64).
 
@@ -58,7 +63,7 @@ def visual_cues(hu: Tensor) -> Tensor:
     tissue, bone and air is near, edges, and the position. Lesions are small and faint: a network that has to find
     these by itself needs many times the training.
     """
-    soft = ((hu - 40.0) / 100.0).clamp(-1.5, 1.5)[:, None]
+    soft = soft_tissue(hu)
     b3, b5, b7, b11, b15 = (_box(soft, k) for k in BOXES)
     square = soft * soft
     spread = [(_box(square, k) - m * m).clamp(min=0).sqrt() for k, m in ((3, b3), (5, b5), (11, b11))]

@@ -16,7 +16,7 @@ from hnvlm.imaging.resample import mask_box, resample_to
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.precision import mixed_precision
-from hnvlm.models.unet import FoldedUNet, ct_channels
+from hnvlm.models.unet import VIEW_SHIFT, FoldedUNet, ct_channels
 from hnvlm.types import MIRRORED, TARGET_NAMES, Progress, Provenance, Segmentation, no_progress
 
 # An organ smaller than this (mL) is a speck of the network, not an organ in the field of view.
@@ -26,8 +26,6 @@ AIR_HU = -1024.0
 # Largest window (z, y, x) the network reads at once, and the share by which neighbours overlap.
 LARGEST_WINDOW = (128, 112, 112)
 OVERLAP = 0.25
-# Voxels between the two views that are averaged, as for the dose network.
-VIEW_SHIFT = 1
 
 
 def to_working_grid(volume: Volume, grid_mm: float) -> Volume:

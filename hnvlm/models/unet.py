@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 FOLD = 2
+# Where two views of one CT are averaged they lie this many voxels apart, so that the folds, too, differ between them.
+VIEW_SHIFT = 1
 
 
 def fold(x: Tensor) -> Tensor:

@@ -56,6 +56,11 @@ def case_folders(data: Path) -> list[Path]:
     return folders
 
 
+def set_aside(folders: list[Path], n: int) -> list[Path]:
+    """``n`` of these folders, the same ones every time: training patients that are not trained on."""
+    return [folders[i] for i in np.random.default_rng(7).permutation(len(folders))[:n]]
+
+
 def training_folders(data: Path) -> list[Path]:
     """Return the folders to train on: ``data/train`` when it exists, else ``data``; never ``validation``."""
     data = Path(data)

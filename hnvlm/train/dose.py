@@ -20,7 +20,7 @@ from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, deliverable_dose, flip_i
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
 from hnvlm.train.ahead import AUTO, training_device
-from hnvlm.train.data import BIT
+from hnvlm.train.data import BIT, set_aside
 from hnvlm.train.loop import LoopOptions, Numbers, begin, log, train_loop
 from hnvlm.types import MIRRORED
 
@@ -205,8 +205,7 @@ def train(
     log(f"dose: {len(folders)} patients, {steps} steps")
     files = prepare_all(folders, work / "cache", threads)
     with_ct = [f for f in folders if (f / "ct.nii.gz").exists()]
-    order = np.random.default_rng(7).permutation(len(with_ct))
-    held = [with_ct[i] for i in order[: min(hold_out, len(with_ct) - 1)]] if hold_out else []
+    held = set_aside(with_ct, max(0, min(hold_out, len(with_ct) - 1)))
     learned = [file for folder, file in zip(folders, files, strict=True) if folder not in held]
     network, before = begin(DoseNetwork(IN_CHANNELS, WIDTHS, BLOCKS), out, from_pack)
     network = network.to(where, memory_format=torch.channels_last_3d)

@@ -35,6 +35,7 @@ LEARNING_RATE = 2e-3
 BUFFER = 7000
 FIRST_PAIRS = 150
 PAIR_EVERY = 1
+ENDLESS = 10**9  # more steps than any training takes
 FALSE_ALARMS, ELSEWHERE = 4, 2
 MINE_AFTER = 200
 PEAK_WEIGHT = 2.0
@@ -347,8 +348,8 @@ def train_lesion_net(
         rng = np.random.default_rng([seed, 1, step])
         return pair_of(train_on[int(rng.integers(len(train_on)))], rng)
 
-    first = Ahead(lambda k: pair(k + 10**9), 10**9, workers)
-    pairs = Ahead(pair, 10**9, workers)
+    first = Ahead(lambda k: pair(k + ENDLESS), ENDLESS, workers)
+    pairs = Ahead(pair, ENDLESS, workers)
 
     def refill(made: Pair | None, step: int, miner: LesionNet | None) -> None:
         if made is not None:

@@ -73,9 +73,10 @@ def rate_at(step: int, options: LoopOptions, seconds: float = 0.0) -> float:
     """Learning rate of a step, ``seconds`` after the start: linear warm-up, then cosine to zero."""
     if step < options.warmup:
         return options.learning_rate * (step + 1) / options.warmup
-    t = (step - options.warmup) / max(1, options.steps - options.warmup)
     if options.minutes:
         t = seconds / (60 * options.minutes)
+    else:
+        t = (step - options.warmup) / max(1, options.steps - options.warmup)
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, t)))
 
 

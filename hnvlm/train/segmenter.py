@@ -18,7 +18,7 @@ from hnvlm.models.precision import mixed_precision
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.unet import FoldedUNet, ct_channels
 from hnvlm.train.ahead import AUTO, training_device
-from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, load_cached, training_folders
+from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, load_cached, set_aside, training_folders
 from hnvlm.train.loop import LoopOptions, begin, log, train_loop
 from hnvlm.types import MIRRORED
 
@@ -179,8 +179,7 @@ def train(
     where = training_device(device)
     crop = CROP if where.type == "cpu" else CROP_ON_GPU
     folders = training_folders(data)
-    order = np.random.default_rng(7).permutation(len(folders))
-    held = [folders[i] for i in order[: min(hold_out, len(folders) // 10)]]
+    held = set_aside(folders, min(hold_out, len(folders) // 10))
     patients = [loaded(load_cached(f, work / "cache"), where) for f in folders if f not in held]
     log(f"segmenter: {len(patients)} patients, {steps} steps")
     network, before = begin(FoldedUNet(2, len(CHANNELS), WIDTHS), out, from_pack)
