@@ -22,6 +22,8 @@ from hnvlm.types import MIRRORED, TARGET_NAMES, Progress, Provenance, Segmentati
 # An organ smaller than this (mL) is a speck of the network, not an organ in the field of view.
 SMALLEST_ML = {"Brainstem": 3.0, "SpinalCord": 1.5, "Parotid_R": 2.0, "Parotid_L": 2.0, "Esophagus": 0.5, "Larynx": 2.0,
                "Bone_Mandible": 8.0, "PTV_7000": 3.0, "PTV_6300": 3.0, "PTV_5600": 3.0}  # fmt: skip
+# Tubes, which a network breaks where the CT is cut or blurred, and targets may have several parts.
+IN_PARTS = ("SpinalCord", "Esophagus", *TARGET_NAMES)
 AIR_HU = -1024.0
 # Largest window (z, y, x) the network reads at once, and the share by which neighbours overlap.
 LARGEST_WINDOW = (128, 112, 112)
@@ -95,7 +97,7 @@ class Segmenter:
         thresholds = self.config.get("thresholds", {})
         for channel, name in enumerate(self.config["channels"]):
             p = about(probability[channel], thresholds.get(name, 0.5))
-            p = keep_largest(p, several=name in TARGET_NAMES)
+            p = keep_largest(p, several=name in IN_PARTS)
             if (p > 0.5).sum() * working.voxel_ml < SMALLEST_ML[name]:
                 continue
             uncertainty[name] = border_entropy(p)
@@ -130,7 +132,7 @@ def about(p: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def keep_largest(p: np.ndarray, *, several: bool) -> np.ndarray:
-    """Zero all but the largest connected part above 0.5; targets may keep parts of at least a tenth of it."""
+    """Zero all but the largest connected part above 0.5; with ``several`` also parts of at least a tenth of it."""
     labels, n = ndimage.label(p > 0.5)
     if n < 2:
         return p

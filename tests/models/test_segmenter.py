@@ -25,7 +25,7 @@ from hnvlm.models.segmenter import (
 )
 from hnvlm.models.unet import FoldedUNet
 from hnvlm.train.segmenter import NESTED
-from hnvlm.types import OAR_NAMES, TARGET_NAMES
+from hnvlm.types import OAR_NAMES, TARGET_NAMES, Provenance
 
 
 def parts() -> np.ndarray:
@@ -61,6 +61,20 @@ def test_two_parts_of_equal_size_leave_one_organ():
 def test_nothing_or_one_part_is_left_alone():
     empty = np.full((2, 3, 4), 0.2, np.float32)
     assert keep_largest(empty, several=False) is empty
+
+
+def test_a_cord_broken_by_a_cut_of_the_ct_keeps_both_parts_an_organ_one():
+    """40 and 24 slices of cord with two missing between them; two parts of a parotid."""
+    seen = np.zeros((2, 70, 12, 14), np.float32)
+    seen[0, 2:42, 5:8, 6:9] = seen[0, 44:68, 5:8, 6:9] = 0.9
+    seen[1, 10:20, 2:9, 1:5] = seen[1, 22:30, 2:9, 1:5] = 0.9
+    segmenter = Segmenter.__new__(Segmenter)
+    segmenter.config = {"channels": ["SpinalCord", "Parotid_R"], "grid_mm": 3.0, "nested": {}}
+    segmenter.provenance = Provenance("segmenter", "1", "", seed=0)
+    segmenter.probabilities = lambda working, progress: seen
+    found = segmenter(Volume(np.zeros(seen.shape[1:], np.int16), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))).masks
+    assert found["SpinalCord"].sum() == (40 + 24) * 9
+    assert found["Parotid_R"].sum() == 10 * 7 * 4
 
 
 def test_targets_do_not_overlap_any_more():
