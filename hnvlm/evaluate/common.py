@@ -86,6 +86,8 @@ def _shown(value: Any) -> str:
         return str(value)
     if value.get("n") == 0:
         return "no case"
+    if value.keys() == {"value", "n"}:
+        return f"{value['value']} (n {value['n']})"
     if "low" in value:
         return f"{value['value']} (95 % {value['low']}-{value['high']}, n {value['n']})"
     if "mean" in value:

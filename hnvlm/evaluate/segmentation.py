@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,11 @@ from hnvlm.models.pack import ModelPack
 from hnvlm.types import OAR_NAMES, TARGET_NAMES
 
 CORE = ("Brainstem", "SpinalCord", "Parotid_R", "Parotid_L", "Bone_Mandible")
+# A clinic's contour is unusual beyond this many times (or below this part of) the median volume of the structure in
+# the patients measured, or when so much of an organ without air in it is air: then contour and CT do not fit together.
+UNUSUAL_TIMES = 3.0
+UNUSUAL_AIR = 0.1
+AIR_BELOW_HU = -900
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -20,14 +27,46 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 1.0 if total == 0 else 2.0 * int((a & b).sum()) / total
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Dice of one structure of one patient, with the volume and the share of air of the clinic's contour."""
+
+    patient: str
+    dice: float
+    volume_ml: float
+    air: float
+
+
+def usual(name: str, rows: Sequence[Scored]) -> list[Scored]:
+    """The rows whose clinic's contour is not unusual; what the network drew plays no part in it."""
+    median = float(np.median([r.volume_ml for r in rows]))
+    return [
+        r
+        for r in rows
+        if median / UNUSUAL_TIMES <= r.volume_ml <= median * UNUSUAL_TIMES
+        and (name not in CORE or r.air <= UNUSUAL_AIR)
+    ]
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Mean, spread, median and number."""
+    return {
+        "mean": round(float(np.mean(values)), 4),
+        "sd": round(float(np.std(values)), 4),
+        "median": round(float(np.median(values)), 4),
+        "n": len(values),
+    }
+
+
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
     """Mean Dice per structure over the patients whose clinic contoured it.
 
     Only slices that the clinic could contour count for the cord and esophagus: contours stop where the clinic
-    stopped, so a prediction beyond their first and last slice is neither right nor wrong. The median stands beside the
-    mean because a contour may be wrong (a cord of ten times a cord's volume) and a CT may be cut to pieces.
+    stopped, so a prediction beyond their first and last slice is neither right nor wrong. Nobody is left out of the
+    mean; the median and the mean over usual contours stand beside it because a contour may be wrong (a cord of twenty
+    times a cord's volume) and a CT may be cut to pieces.
     """
-    rows: dict[str, list[float]] = {name: [] for name in (*OAR_NAMES, *TARGET_NAMES)}
+    rows: dict[str, list[Scored]] = {name: [] for name in (*OAR_NAMES, *TARGET_NAMES)}
     seconds = []
     folders = evaluation_folders(data, limit)
     for k, folder in enumerate(folders):
@@ -41,18 +80,19 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
                 guess = guess.copy()
                 guess[: slices[0]] = False
                 guess[slices[-1] + 1 :] = False
-            rows[name].append(dice(guess, mask))
+            air = float((ct.array[mask] < AIR_BELOW_HU).mean()) if mask.any() else 0.0
+            rows[name].append(Scored(folder.name, dice(guess, mask), float(mask.sum()) * ct.voxel_ml, air))
         log(f"{folder.name} {k + 1}/{len(folders)}")
-    metrics: dict[str, Any] = {
-        f"dice_{name}": {
-            "mean": round(float(np.mean(v)), 4),
-            "sd": round(float(np.std(v)), 4),
-            "median": round(float(np.median(v)), 4),
-            "n": len(v),
-        }
-        for name, v in rows.items()
-        if v
+    metrics: dict[str, Any] = {f"dice_{name}": summary([r.dice for r in v]) for name, v in rows.items() if v}
+    kept = {name: usual(name, rows[name]) for name in OAR_NAMES if rows[name]}
+    metrics["dice_over_usual_contours"] = {
+        name: {"value": round(float(np.mean([r.dice for r in v])), 4), "n": len(v)} for name, v in kept.items() if v
     }
-    metrics["mean_dice_core"] = round(float(np.mean([np.mean(rows[n]) for n in CORE if rows[n]])), 4)
+    metrics["unusual_contours"] = {
+        name: ", ".join(r.patient for r in rows[name] if r not in v)
+        for name, v in kept.items()
+        if len(v) < len(rows[name])
+    }
+    metrics["mean_dice_core"] = round(float(np.mean([np.mean([r.dice for r in rows[n]]) for n in CORE if rows[n]])), 4)
     metrics["median_seconds"] = round(float(np.median(seconds)), 2)
     return {"metrics": metrics, "n_cases": len(folders), "model": "segmenter"}

@@ -32,7 +32,7 @@ from hnvlm.evaluate.counterfactual import (
 )
 from hnvlm.evaluate.report import denial_probabilities, majority_report
 from hnvlm.evaluate.retrieval import recall
-from hnvlm.evaluate.segmentation import dice
+from hnvlm.evaluate.segmentation import Scored, dice, usual
 from hnvlm.evaluate.zeroshot import labels_with_truth
 from hnvlm.imaging.anatomy import LEVEL_BOX
 from hnvlm.imaging.lesions import Lesion, LesionSpec, insert_at
@@ -166,6 +166,41 @@ def test_an_empty_contour_is_no_crash(data, tmp_path, monkeypatch):
     monkeypatch.setattr(segmentation, "read_case", with_empty)
     metrics = segmentation.run(ScriptedPack(tmp_path), data, limit=1)["metrics"]
     assert metrics["dice_Esophagus"]["mean"] == 1.0  # none contoured, none predicted
+
+
+def test_unusual_contours_by_hand():
+    """Median 24 mL: from 8 to 72 mL is usual; a tenth of air is, too, in an organ without air and not beyond."""
+
+    def rows(*volumes: float, air: float = 0.0) -> list[Scored]:
+        return [Scored(f"p{k}", 0.5, v, air) for k, v in enumerate(volumes)]
+
+    cords = rows(8.0, 24.0, 72.0, 480.0, 7.9, 20.0, 30.0)
+    assert [r.patient for r in usual("SpinalCord", cords)] == ["p0", "p1", "p2", "p5", "p6"]
+    assert usual("Parotid_L", rows(25.0, 26.0, air=0.1)) == rows(25.0, 26.0, air=0.1)
+    assert usual("Parotid_L", rows(25.0, 26.0, air=0.11)) == []
+    assert len(usual("Larynx", rows(25.0, 26.0, air=0.3))) == 2  # it has an airway
+
+
+def test_an_unusual_contour_counts_in_the_mean_and_is_named(data, tmp_path, monkeypatch):
+    """The second clinic's cord is one voxel: 0 to 0.5 of Dice, named, and left out of the mean over usual contours."""
+
+    def with_speck(folder):
+        ct, masks = read_case(folder)
+        if folder.name == "pt_202":
+            speck = np.zeros(ct.shape, bool)
+            speck[tuple(np.argwhere(masks["SpinalCord"])[0])] = True
+            masks["SpinalCord"] = speck
+        return ct, masks
+
+    monkeypatch.setattr(segmentation, "read_case", with_speck)
+    # With a third patient, so that the median is a true cord's.
+    folders = [data / "validation" / name for name in ("pt_201", "pt_202", "pt_201")]
+    monkeypatch.setattr(segmentation, "evaluation_folders", lambda *_: folders)
+    metrics = segmentation.run(ScriptedPack(tmp_path), data)["metrics"]
+    assert metrics["dice_SpinalCord"]["n"] == 3
+    assert metrics["dice_SpinalCord"]["mean"] < 0.9
+    assert metrics["dice_over_usual_contours"]["SpinalCord"] == {"value": 1.0, "n": 2}
+    assert metrics["unusual_contours"] == {"SpinalCord": "pt_202"}
 
 
 def test_cases_are_the_same_every_time(data, tmp_path):
