@@ -288,7 +288,7 @@ class ModelPack:
         working = neck.working.array.copy()
         pieces = []
         rng = np.random.default_rng(seed)
-        steps_taken = 0
+        steps_taken = drawings = 0
         jobs = [(r, layout) for r in requests for layout in self._layouts(r, before, neck, rng)]
         for k, (request, layout) in enumerate(jobs):
 
@@ -296,6 +296,7 @@ class ModelPack:
                 progress(0.1 + 0.8 * (k + share) / len(jobs), text)
 
             drawn, made = self._draw(request, layout, neck, working, seed + k, on_step)
+            drawings += made
             steps_taken += made * DIFFUSION_STEPS[layout.op]
             edit.add_patch(working, drawn)
             piece = edit.onto_grid(volume, neck.working, drawn)
@@ -304,7 +305,11 @@ class ModelPack:
         progress(0.92, "Putting the change back into the CT")
         after, mask = edit.apply_differences(volume, pieces)
         asked = {"requests": requests, **{k: v for k, v in requests[0].items() if k != "text"}}
-        match = self._text_match(requests, before, replace(neck, working=neck.working.with_array(working)), len(jobs))
+        match = {
+            "edits": len(jobs),
+            "drawings": drawings,
+            **self._text_match(requests, before, replace(neck, working=neck.working.with_array(working))),
+        }
         progress(1.0, "Counterfactual ready")
         return Counterfactual(
             after, mask, edit.box_mm(volume, mask), asked, edit.identity_of(volume, after, mask, pieces), match,
@@ -382,15 +387,12 @@ class ModelPack:
             before = [d for d in before if d.score >= self.threshold("clear_threshold")]
         return lay_out_removals(request, before, neck)
 
-    def _text_match(
-        self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck, edits: int
-    ) -> dict[str, Any]:
+    def _text_match(self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck) -> dict[str, Any]:
         """What the encoder's own detector sees in the edited CT (the published numbers use an independent judge)."""
         crop = cut(neck.working.array, neck.start, (CROP,) * 3, -1024.0).astype(np.float32)
         probability, _ = self.encode_crop(crop)
         after = detect(probability, crop, neck.start, neck.anatomy, peak=self.detection_peak)
         return {
-            "edits": edits,
             "lesions_before": [_brief(d) for d in before if d.score >= self.detection_peak],
             "lesions_after": [_brief(d) for d in after],
             "understood": [r["text"] for r in requests],
