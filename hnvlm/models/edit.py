@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,49 @@ def draw(
     inside = cut(np.ones(working.shape, np.uint8), start, (PATCH,) * 3, 0) > 0
     delta = np.where(inside & (source > -1010) | (np.abs(delta) < 1.0), delta, 0.0) * inside
     return Drawn(delta.astype(np.float32), start, support)
+
+
+def draw_until_seen(
+    layouts: Iterable[Layout],
+    draw_one: Callable[[Layout, int], Drawn],
+    evidence_of: Callable[[Layout, Drawn], float],
+    enough: float,
+) -> tuple[Drawn, int]:
+    """Draw one layout after the other until the result shows what was asked; the one that shows it best.
+
+    What a drawing shows is what the CT encoder's own lesion network sees in it: it is neither the generator nor the
+    judge that measures edits.
+
+    Args:
+        layouts: Places and shapes to try, in order.
+        draw_one: Layout and number of the attempt (from 0) to a drawing.
+        evidence_of: How clearly a drawing shows the lesion, 0..1.
+        enough: Evidence from which no other is tried.
+
+    Returns:
+        The drawing and how many were made.
+    """
+    best: Drawn | None = None
+    most, made = -1.0, 0
+    for layout in layouts:
+        drawn = draw_one(layout, made)
+        made += 1
+        seen = evidence_of(layout, drawn)
+        if seen > most:
+            best, most = drawn, seen
+        if seen >= enough:
+            break
+    assert best is not None, "no layout to draw"
+    return best, made
+
+
+def add_patch(working: np.ndarray, drawn: Drawn) -> None:
+    """Add a drawn difference to the working grid in place."""
+    lo = np.maximum(drawn.start, 0)
+    hi = np.minimum(drawn.start + np.array(drawn.delta.shape), working.shape)
+    target = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
+    part = tuple(slice(a - s, b - s) for a, b, s in zip(lo, hi, drawn.start, strict=True))
+    working[target] += drawn.delta[part]
 
 
 def onto_grid(volume: Volume, working: Volume, drawn: Drawn) -> tuple[np.ndarray, tuple[slice, slice, slice]] | None:

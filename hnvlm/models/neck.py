@@ -75,10 +75,7 @@ def judge_scope(volume: Volume, masks: dict[str, np.ndarray]) -> ScopeVerdict:
         missing.append("cervical spinal cord")
     # One organ may be cut off, as in a scan that starts below the parotids; two missing means another body part.
     if len(missing) >= 2 or "cervical spinal cord" in missing:
-        reason = (
-            f"This does not look like a CT of the neck: {_listed(missing)} could not be found in it. The models were "
-            "made for head-and-neck CT and will not draft on another body part; the viewer works as usual."
-        )
+        reason = f"This does not look like a CT of the neck: {_listed(missing)} could not be found in it."
         return ScopeVerdict(False, reason, evidence)
     seen = [organ for organ in ("mandible", "parotid glands", "cervical spinal cord") if organ not in missing]
     reason = f"Head-and-neck CT: {_listed(seen)} are in the field of view."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +20,13 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.models import edit
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.clip import ClipNetwork
-from hnvlm.models.detect import PEAK, Detection, detect
+from hnvlm.models.ct_encoder import CROP, cut
+from hnvlm.models.detect import PEAK, Detection, detect, evidence
 from hnvlm.models.diffusion import PATCH, LesionDenoiser
 from hnvlm.models.dose import DosePredictor
 from hnvlm.models.facts import measured_findings
 from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of
+from hnvlm.models.lesion_net import lesion_probability
 from hnvlm.models.neck import Neck, build_neck, judge_scope
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.registry import model_cards
@@ -46,6 +48,8 @@ from hnvlm.types import (
 
 # A lesion is drawn with its texture, step by step; a removal asks for the likeliest tissue, which few steps give.
 DIFFUSION_STEPS = {"add": 12, "remove": 2}
+# Drawings of an addition at most, and what lies between the seeds of two.
+TRIES, OTHER_SEED = 3, 1000
 
 
 class ModelPack:
@@ -284,37 +288,80 @@ class ModelPack:
         working = neck.working.array.copy()
         pieces = []
         rng = np.random.default_rng(seed)
-        edits = 0
+        steps_taken = drawings = 0
         jobs = [(r, layout) for r in requests for layout in self._layouts(r, before, neck, rng)]
         for k, (request, layout) in enumerate(jobs):
 
-            def on_step(step: int, of: int, k: int = k) -> None:
-                progress(0.1 + 0.8 * (k + step / of) / len(jobs), f"Drawing the change, step {step} of {of}")
+            def on_step(share: float, text: str, k: int = k) -> None:
+                progress(0.1 + 0.8 * (k + share) / len(jobs), text)
 
-            drawn = edit.draw(
-                self.denoiser,
-                working,
-                layout,
-                self.embed_text(request["text"]),
-                seed=seed + k,
-                steps=DIFFUSION_STEPS[layout.op],
-                on_step=on_step,
-            )
-            edits += 1
-            _add_patch(working, drawn)
+            drawn, made = self._draw(request, layout, neck, working, seed + k, on_step)
+            drawings += made
+            steps_taken += made * DIFFUSION_STEPS[layout.op]
+            edit.add_patch(working, drawn)
             piece = edit.onto_grid(volume, neck.working, drawn)
             if piece is not None:
                 pieces.append(piece)
         progress(0.92, "Putting the change back into the CT")
         after, mask = edit.apply_differences(volume, pieces)
         asked = {"requests": requests, **{k: v for k, v in requests[0].items() if k != "text"}}
-        match = self._text_match(requests, before, replace(neck, working=neck.working.with_array(working)), edits)
+        match = {
+            "edits": len(jobs),
+            "drawings": drawings,
+            **self._text_match(requests, before, replace(neck, working=neck.working.with_array(working))),
+        }
         progress(1.0, "Counterfactual ready")
         return Counterfactual(
             after, mask, edit.box_mm(volume, mask), asked, edit.identity_of(volume, after, mask, pieces), match,
-            round(self.denoiser_gflops * sum(DIFFUSION_STEPS[layout.op] for _, layout in jobs), 1),
+            round(self.denoiser_gflops * steps_taken, 1),
             self.provenance("diffusion", seed, steps=dict(DIFFUSION_STEPS)), time.perf_counter() - started,
         )  # fmt: skip
+
+    def _draw(
+        self, request: dict[str, Any], layout: Layout, neck: Neck, working: np.ndarray, seed: int,
+        on_step: Progress,
+    ) -> tuple[edit.Drawn, int]:  # fmt: skip
+        """Draw a layout into the working grid; an addition that would not be found is laid out and drawn anew."""
+        text = self.embed_text(request["text"])
+
+        def draw_one(one: Layout, attempt: int) -> edit.Drawn:
+            word = "the change" if attempt == 0 else "it anew, for the last was hardly seen"
+            return edit.draw(
+                self.denoiser, working, one, text, seed=seed + OTHER_SEED * attempt, steps=DIFFUSION_STEPS[one.op],
+                on_step=lambda step, of: on_step((attempt + step / of) / TRIES, f"Drawing {word}: step {step} of {of}"),
+            )  # fmt: skip
+
+        if layout.op != "add":
+            return draw_one(layout, 0), 1
+
+        def evidence_of(one: Layout, drawn: edit.Drawn) -> float:
+            after = working.copy()
+            edit.add_patch(after, drawn)
+            return self._evidence_at(one, neck, after)
+
+        return edit.draw_until_seen(
+            self._tries(request, layout, neck, seed), draw_one, evidence_of, self.detection_peak
+        )
+
+    def _tries(self, request: dict[str, Any], first: Layout, neck: Neck, seed: int) -> Iterator[Layout]:
+        """A layout and others of the same request, as far as there is room for them."""
+        yield first
+        for attempt in range(1, TRIES):
+            try:
+                yield lay_out_addition(request, neck, np.random.default_rng([seed, attempt]))
+            except UsageError:
+                return
+
+    def _evidence_at(self, layout: Layout, neck: Neck, working: np.ndarray) -> float:
+        """Greatest evidence of the encoder for such a lesion where it was laid out; 1 where the encoder cannot look."""
+        crop = cut(working, neck.start, (CROP,) * 3, -1024.0).astype(np.float32)
+        inside = cut(layout.mask, neck.start - layout.start, (CROP,) * 3, 0.0) > 0.3
+        if not inside.any():
+            return 1.0
+        torch.set_num_threads(self.threads)
+        maps = lesion_probability(self.clip.encoder.lesion_net, crop)
+        node, mass, airway = (float(evidence(m)[inside].max()) for m in maps)
+        return airway if layout.kind == "airway" else max(node, mass)
 
     def understand(self, text: str) -> list[dict[str, Any]]:
         """What each sentence of a request asks; background statements are left out when there is a request."""
@@ -340,17 +387,12 @@ class ModelPack:
             before = [d for d in before if d.score >= self.threshold("clear_threshold")]
         return lay_out_removals(request, before, neck)
 
-    def _text_match(
-        self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck, edits: int
-    ) -> dict[str, Any]:
+    def _text_match(self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck) -> dict[str, Any]:
         """What the encoder's own detector sees in the edited CT (the published numbers use an independent judge)."""
-        from hnvlm.models.ct_encoder import CROP, cut
-
         crop = cut(neck.working.array, neck.start, (CROP,) * 3, -1024.0).astype(np.float32)
         probability, _ = self.encode_crop(crop)
         after = detect(probability, crop, neck.start, neck.anatomy, peak=self.detection_peak)
         return {
-            "edits": edits,
             "lesions_before": [_brief(d) for d in before if d.score >= self.detection_peak],
             "lesions_after": [_brief(d) for d in after],
             "understood": [r["text"] for r in requests],
@@ -392,15 +434,6 @@ class ModelPack:
 def _brief(d: Detection) -> dict[str, Any]:
     size = None if d.kind == "airway" else round(d.size_mm)
     return {"kind": d.kind, "place": d.place, "side": d.side, "size_mm": size, "score": round(d.score, 3)}
-
-
-def _add_patch(working: np.ndarray, drawn: edit.Drawn) -> None:
-    """Add a drawn difference to the working grid in place."""
-    lo = np.maximum(drawn.start, 0)
-    hi = np.minimum(drawn.start + np.array(drawn.delta.shape), working.shape)
-    target = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
-    part = tuple(slice(a - s, b - s) for a, b, s in zip(lo, hi, drawn.start, strict=True))
-    working[target] += drawn.delta[part]
 
 
 def load() -> ModelPack:

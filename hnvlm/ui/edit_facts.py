@@ -17,6 +17,7 @@ _WORDS = {
     "side_right": "Side as asked",
     "level_right": "Level as asked",
     "edits": "Places changed",
+    "drawings": "Drawings made",
     "lesions_before": "Lesions seen before",
     "lesions_after": "Lesions seen after",
     "understood": "Sentences acted on",

@@ -196,3 +196,42 @@ def test_a_hum_is_no_edit():
     layout = Layout("remove", "node", np.ones((4, 4, 4), np.float32), np.array([18, 18, 18]), 12.0, None)
     out = draw(Answer(np.full((PATCH,) * 3, 0.03)), working, layout, torch.zeros(1, 4), seed=0, steps=6)
     assert not out.delta.any()
+
+
+def layouts(n: int) -> list[Layout]:
+    return [Layout("add", "node", np.full((2, 3, 4), k, np.float32), np.array([k, 0, 0]), 10.0, None) for k in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "made", "kept"),
+    [
+        ([0.7, 0.9, 0.2], 1, 0),  # the first shows it
+        ([0.1, 0.6, 0.9], 2, 1),  # enough: the third is not drawn
+        ([0.1, 0.3, 0.2], 3, 1),  # none shows it: the one that shows it best
+        ([0.3, 0.3, 0.3], 3, 0),  # no better, so the first stays
+    ],
+)
+def test_a_lesion_that_is_not_seen_is_drawn_anew(evidence, made, kept):
+    asked = []
+
+    def draw_one(layout: Layout, attempt: int) -> Drawn:
+        asked.append((int(layout.start[0]), attempt))
+        return drawn(start=(attempt, 0, 0))
+
+    best, count = edit.draw_until_seen(layouts(3), draw_one, lambda one, _: evidence[int(one.start[0])], 0.5)
+    assert count == made
+    assert asked == [(k, k) for k in range(made)]
+    assert best.start.tolist() == [kept, 0, 0]
+
+
+def test_fewer_places_than_tries_are_enough():
+    best, count = edit.draw_until_seen(layouts(1), lambda one, k: drawn(start=(7, 0, 0)), lambda *_: 0.0, 0.5)
+    assert (count, best.start.tolist()) == (1, [7, 0, 0])
+
+
+def test_a_patch_is_added_where_it_lies_and_cut_at_the_border():
+    working = np.zeros((6, 7, 8), np.float32)
+    piece = drawn(shape=(3, 4, 5), start=(4, -2, 5))
+    edit.add_patch(working, piece)
+    np.testing.assert_array_equal(working[4:6, 0:2, 5:8], piece.delta[:2, 2:, :3])
+    assert (working != 0).sum() == 2 * 2 * 3

@@ -23,7 +23,7 @@ from hnvlm.models.checkpoint import save_model
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.ct_encoder import token_width
 from hnvlm.models.diffusion import LesionDenoiser
-from hnvlm.models.pack import ModelPack
+from hnvlm.models.pack import DIFFUSION_STEPS, TRIES, ModelPack
 from hnvlm.models.registry import missing_models
 from hnvlm.models.report_model import SPECIAL, ReportModel, model_config
 from hnvlm.models.text_tower import TextReader, minilm_folder
@@ -124,7 +124,9 @@ def test_nothing_outside_the_mask_changes(untrained, patient):
     assert (x0 + x1) / 2 > CENTRE_MM[2]  # left of the patient
     assert result.asked["kind"] == "node"
     assert result.text_match["edits"] == 1
-    assert result.gflops > 0
+    assert 1 <= result.text_match["drawings"] <= TRIES
+    drawn = result.text_match["drawings"] * DIFFUSION_STEPS["add"]
+    assert result.gflops == pytest.approx(untrained.denoiser_gflops * drawn, abs=0.1)
     assert (result.provenance.model, result.provenance.seed) == ("diffusion", 3)
 
 
@@ -150,7 +152,7 @@ def test_nothing_to_remove_changes_nothing(untrained, patient):
     result = untrained.counterfactual(ct, "remove", segmentation=segmentation)
     np.testing.assert_array_equal(result.volume.array, ct.array)
     assert result.edit_box_mm is None
-    assert result.text_match["edits"] == 0
+    assert result.text_match["edits"] == result.text_match["drawings"] == 0
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,9 @@ def test_out_of_scope_is_remembered_and_nothing_is_drafted(app, models, case_id)
         lambda: zeroshot.score_case(app, case_id, ["a"]),
         lambda: similar.similar_cases(app, case_id),
     ):
-        with pytest.raises(ScopeError, match="lungs fill half of the field of view"):
+        with pytest.raises(ScopeError, match="lungs fill half of the field of view") as refused:
             draft()
+        assert [str(refused.value).count(words) for words in ("will not draft", "head-and-neck CT only")] == [1, 1]
     assert {r.kind for r in app.store.history(case_id)} == {"segmentation", "scope"}
     assert app.store.load_volume(case_id).shape == (8, 20, 24)  # the viewer works
 
