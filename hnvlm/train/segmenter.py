@@ -159,9 +159,7 @@ def best_thresholds(segmenter: Segmenter, patients: list[CachedPatient]) -> dict
             truth = np.any([(patient.labels >> BIT[n]) & 1 for n in (name, *NESTED.get(name, ()))], axis=0)
             if truth.any():
                 scores[name].append([dice(probability[bit] > t, truth) for t in THRESHOLDS])
-    # The two of a pair share one: they look alike, and so few patients cannot tell a difference from chance.
-    both = {name: rows + scores[MIRRORED[name]] if name in MIRRORED else rows for name, rows in scores.items()}
-    return {name: THRESHOLDS[int(np.argmax(np.mean(rows, axis=0)))] for name, rows in both.items() if rows}
+    return {name: THRESHOLDS[int(np.argmax(np.mean(rows, axis=0)))] for name, rows in scores.items() if rows}
 
 
 def train(

@@ -43,20 +43,3 @@ def test_the_threshold_of_the_highest_mean_dice():
     assert chosen == pytest.approx(
         {"Larynx": 0.2, "SpinalCord": 0.55, "PTV_7000": 0.2, "PTV_6300": 0.35, "PTV_5600": 0.2}
     )
-
-
-def test_a_pair_shares_one_threshold():
-    """The right parotid alone would choose 0.2, the left alone 0.55 (its surroundings are at 0.52)."""
-    labels = np.zeros((4, 5, 6), np.uint16)
-    labels[1, 1:4, 1] |= 1 << BIT["Parotid_R"]
-    labels[1, 1:4, 4] |= 1 << BIT["Parotid_L"]
-    patient = CachedPatient("p", np.zeros((4, 5, 6), np.int16), labels, np.ones(len(CHANNELS), bool), (0.0, 0.0, 0.0))
-
-    class Uneven:
-        def probabilities(self, working):
-            out = np.zeros((len(CHANNELS), *working.shape), np.float32)
-            out[BIT["Parotid_R"]] = np.where((labels >> BIT["Parotid_R"]) & 1, 0.57, 0.1)
-            out[BIT["Parotid_L"]] = np.where((labels >> BIT["Parotid_L"]) & 1, 0.9, 0.52)
-            return out
-
-    assert segmenter.best_thresholds(Uneven(), [patient]) == pytest.approx({"Parotid_R": 0.55, "Parotid_L": 0.55})
