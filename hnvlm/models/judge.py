@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from hnvlm.models.checkpoint import load_weights, read_config
-from hnvlm.models.ct_encoder import CROP, cut
 from hnvlm.models.detect import Detection, detect
 from hnvlm.models.lesion_net import LesionNet, lesion_probability
 from hnvlm.models.neck import Neck
@@ -37,6 +36,6 @@ class Judge:
     def look(self, volume: object, neck: Neck) -> tuple[list[Detection], np.ndarray, np.ndarray]:
         """Detections from the judge's threshold, probabilities and crop of a CT, in the frame of a neck located."""
         working = to_working_grid(volume, neck.working.spacing_mm[0])  # type: ignore[arg-type]
-        crop = cut(working.array, neck.start, (CROP,) * 3, -1024.0).astype(np.float32)
+        crop = neck.crop_of(working.array)
         probability = self.probability(crop)
         return detect(probability, crop, neck.start, neck.anatomy, peak=self.threshold), probability, crop

@@ -9,7 +9,7 @@ import numpy as np
 from hnvlm.imaging.anatomy import ANATOMY_MM, Anatomy, build_anatomy
 from hnvlm.imaging.resample import resample_like
 from hnvlm.imaging.volume import Volume
-from hnvlm.models.ct_encoder import neck_crop
+from hnvlm.models.ct_encoder import cut, neck_crop
 from hnvlm.models.segmenter import to_working_grid
 from hnvlm.types import ScopeVerdict
 
@@ -34,6 +34,10 @@ class Neck:
     anatomy: Anatomy
     crop: np.ndarray
     start: np.ndarray
+
+    def crop_of(self, hu: np.ndarray) -> np.ndarray:
+        """The crop's box of another CT on the same working grid (z, y, x): float32 HU, air beyond the array."""
+        return cut(hu, self.start, self.crop.shape, -1024.0).astype(np.float32)
 
 
 def working_masks(volume: Volume, working: Volume, masks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.models import edit
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.clip import ClipNetwork
-from hnvlm.models.ct_encoder import CROP, cut
+from hnvlm.models.ct_encoder import cut
 from hnvlm.models.detect import PEAK, Detection, detect, evidence
 from hnvlm.models.diffusion import PATCH, LesionDenoiser
 from hnvlm.models.dose import DosePredictor
@@ -354,12 +354,11 @@ class ModelPack:
 
     def _evidence_at(self, layout: Layout, neck: Neck, working: np.ndarray) -> float:
         """Greatest evidence of the encoder for such a lesion where it was laid out; 1 where the encoder cannot look."""
-        crop = cut(working, neck.start, (CROP,) * 3, -1024.0).astype(np.float32)
-        inside = cut(layout.mask, neck.start - layout.start, (CROP,) * 3, 0.0) > 0.3
+        inside = cut(layout.mask, neck.start - layout.start, neck.crop.shape, 0.0) > 0.3
         if not inside.any():
             return 1.0
         torch.set_num_threads(self.threads)
-        maps = lesion_probability(self.clip.encoder.lesion_net, crop)
+        maps = lesion_probability(self.clip.encoder.lesion_net, neck.crop_of(working))
         node, mass, airway = (float(evidence(m)[inside].max()) for m in maps)
         return airway if layout.kind == "airway" else max(node, mass)
 
@@ -389,7 +388,7 @@ class ModelPack:
 
     def _text_match(self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck) -> dict[str, Any]:
         """What the encoder's own detector sees in the edited CT (the published numbers use an independent judge)."""
-        crop = cut(neck.working.array, neck.start, (CROP,) * 3, -1024.0).astype(np.float32)
+        crop = neck.crop_of(neck.working.array)
         probability, _ = self.encode_crop(crop)
         after = detect(probability, crop, neck.start, neck.anatomy, peak=self.detection_peak)
         return {
