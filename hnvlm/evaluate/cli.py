@@ -23,28 +23,36 @@ EVALUATIONS = {
     "counterfactual": ("segmenter", "text", "clip", "diffusion", "judge"),
     "generation": ("text", "clip", "diffusion", "judge"),
 }
+# Evaluations that take the better part of an hour on one core.
+IN_PROCESSES = ("counterfactual",)
 
 
-def evaluate(name: str, data: Path, *, limit: int | None = None, record: bool = True) -> dict[str, Any]:
+def evaluate(
+    name: str, data: Path, *, limit: int | None = None, record: bool = True, processes: int = 1
+) -> dict[str, Any]:
     """Run one evaluation.
 
     Args:
         data: Folder with ``validation/``, or a folder of patients never trained on.
         limit: Use only the first patients (nothing is recorded then).
         record: Write the result into ``metrics.json`` of the model.
+        processes: Share the patients out to so many processes (the longest evaluations only).
 
     Returns:
         ``metrics``, ``n_cases``, ``model``, ``seconds``.
     """
     if name not in EVALUATIONS:
         raise UsageError(f"There is no evaluation '{name}'. Choose one of {', '.join(EVALUATIONS)}.")
+    if processes < 1 or (processes > 1 and name not in IN_PROCESSES):
+        raise UsageError(f"--processes is a number from 1; more than 1 only for {', '.join(IN_PROCESSES)}.")
+    shared_out = {"processes": processes} if processes > 1 else {}
     pack = load()
     pack.rules = request_facts
     absent = [m for m in EVALUATIONS[name] if m in missing_models(pack.folder)]
     if absent:
         raise ModelPackError(f"The evaluation '{name}' needs {', '.join(absent)}, which the pack lacks; train first.")
     started = time.perf_counter()
-    result = importlib.import_module(f"hnvlm.evaluate.{name}").run(pack, Path(data), limit=limit)
+    result = importlib.import_module(f"hnvlm.evaluate.{name}").run(pack, Path(data), limit=limit, **shared_out)
     result["seconds"] = round(time.perf_counter() - started, 1)
     # What an evaluation measures of other models on the way goes into their cards.
     parts = {result["model"]: result, **result.pop("parts", {})}

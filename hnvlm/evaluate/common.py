@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.pack import ModelPack
 from hnvlm.types import OPENKBP_TO_TG263
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def log(message: str) -> None:
@@ -53,6 +58,25 @@ def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:
     if not folders:
         raise InputRefusedError(f"{data} holds no patient folder with a ct.nii.gz.")
     return folders[:limit]
+
+
+def each(
+    work: Callable[[Item], Result], items: Sequence[Item], processes: int = 1, *,
+    begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = (),
+) -> Iterator[Result]:  # fmt: skip
+    """Yield the result of each item in order, from this process or dealt out to several.
+
+    Args:
+        work: For several processes a function of a module, as it is sent to them by name.
+        begin: Called once with ``arguments`` in each of several processes.
+    """
+    if processes <= 1:
+        yield from map(work, items)
+        return
+    # Spawned: a forked process hangs in the threads its parent's torch left behind.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=begin, initargs=arguments) as pool:
+        yield from pool.map(work, items)
 
 
 MEASURED = "<!-- measured: written by hnvlm evaluate -->"

@@ -8,15 +8,17 @@ sentences and unseen words), a removal of an inserted lesion, and "no mass" on t
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from hnvlm.errors import UsageError
 from hnvlm.evaluate.cases import rng_of
-from hnvlm.evaluate.common import evaluation_folders, log, median, read_case, share
+from hnvlm.evaluate.common import each, evaluation_folders, log, median, read_case, share
 from hnvlm.imaging.anatomy import LEVEL_BOX
 from hnvlm.imaging.lesions import Lesion, LesionSpec, apply, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
@@ -25,8 +27,9 @@ from hnvlm.models.detect import Detection, edge_of, evidence
 from hnvlm.models.facts import lesion_finding
 from hnvlm.models.judge import Judge
 from hnvlm.models.neck import Neck
-from hnvlm.models.pack import ModelPack
+from hnvlm.models.pack import ModelPack, load
 from hnvlm.models.text_tower import read_facts
+from hnvlm.report.request_facts import request_facts
 from hnvlm.report.requests import sample_spec
 from hnvlm.types import Counterfactual, Finding, Segmentation
 
@@ -34,6 +37,8 @@ LEVEL_TOLERANCE_MM = 4.0
 # From this size on a lesion is some voxels wide in these CTs (4 mm pixels).
 CLEAR_MM = 15.0
 READER_SENTENCES = 300
+# What is counted, patient by patient.
+ROWS = ("mid", "held", "baseline", "control", "removal", "none", "outside", "seconds", "not_understood")
 
 
 def finding_of(spec: LesionSpec) -> Finding:
@@ -214,24 +219,49 @@ def lesion_zone(lesion: Lesion, ct: Volume, neck: Neck) -> np.ndarray:
     return ndimage.binary_dilation(zone, iterations=2)
 
 
-def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
-    """Measure additions, removals and "no mass" on validation patients."""
+def rows_of(pack: ModelPack, judge: Judge, folder: Path) -> dict[str, list]:
+    """Every addition, the removal and "no mass" of one patient; draws depend on the patient's name alone."""
+    rows: dict[str, list] = {name: [] for name in ROWS}
+    ct, _ = read_case(folder)
+    segmentation = pack.segment(ct)
+    judge_additions(pack, judge, ct, segmentation, folder.name, rows)
+    judge_removal(pack, judge, ct, segmentation, folder.name, rows)
+    words = random.Random(folder.name + "n")
+    result = pack.counterfactual(ct, sample_spec("none", None, words, "mid").text, segmentation=segmentation, seed=2)
+    rows["none"].append(not result.edit_mask.any())
+    return rows
+
+
+_own: dict[str, Any] = {}
+
+
+def _begin_process(threads: int) -> None:
+    """Load the models in a process of its own."""
+    torch.set_num_threads(threads)
+    pack = load()
+    pack.rules = request_facts
+    pack.threads = threads
+    _own.update(pack=pack, judge=Judge(pack.folder / "judge"))
+
+
+def _rows_in_process(folder: Path) -> dict[str, list]:
+    return rows_of(_own["pack"], _own["judge"], folder)
+
+
+def run(pack: ModelPack, data: Path, *, limit: int | None = None, processes: int = 1) -> dict[str, Any]:
+    """Measure additions, removals and "no mass" on validation patients, dealt out to so many processes."""
     judge = Judge(pack.folder / "judge")
-    rows: dict[str, list] = {
-        k: [] for k in ("mid", "held", "baseline", "control", "removal", "none", "outside", "seconds", "not_understood")
-    }
     folders = evaluation_folders(data, limit)
-    for k, folder in enumerate(folders):
-        ct, _ = read_case(folder)
-        segmentation = pack.segment(ct)
-        judge_additions(pack, judge, ct, segmentation, folder.name, rows)
-        judge_removal(pack, judge, ct, segmentation, folder.name, rows)
-        words = random.Random(folder.name + "n")
-        result = pack.counterfactual(
-            ct, sample_spec("none", None, words, "mid").text, segmentation=segmentation, seed=2
-        )
-        rows["none"].append(not result.edit_mask.any())
-        log(f"{folder.name} {k + 1}/{len(folders)}")
+    if processes > 1:
+        threads = max(1, pack.threads // processes)
+        parts = each(_rows_in_process, folders, processes, begin=_begin_process, arguments=(threads,))
+    else:
+        parts = each(partial(rows_of, pack, judge), folders)
+    rows: dict[str, list] = {name: [] for name in ROWS}
+    for k, part in enumerate(parts):
+        for name, values in part.items():
+            rows[name] += values
+        log(f"{folders[k].name} {k + 1}/{len(folders)}")
     additions = [*rows["mid"], *rows["held"]]
     metrics = {
         "additions": summary(additions),

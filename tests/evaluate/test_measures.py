@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from train.cases import write_case
 
 from hnvlm import config
 from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
-from hnvlm.evaluate import cli, common, report, segmentation
+from hnvlm.evaluate import cli, common, counterfactual, report, segmentation
 from hnvlm.evaluate.cases import Case, lesion_cases, rng_of
 from hnvlm.evaluate.common import MEASURED, auroc, evaluation_folders, read_case, share, write_metrics
 from hnvlm.evaluate.counterfactual import (
@@ -236,6 +237,36 @@ def test_an_unknown_evaluation_is_refused(data):
 def test_a_pack_without_the_model_is_refused(empty_pack, data, name, lacks):
     with pytest.raises(ModelPackError, match=f"'{name}' needs.*{lacks}.*train first"):
         cli.evaluate(name, data)
+
+
+def test_only_a_long_evaluation_is_shared_out(data):
+    with pytest.raises(UsageError, match="--processes is a number from 1"):
+        cli.evaluate("counterfactual", data, processes=0)
+    with pytest.raises(UsageError, match="more than 1 only for counterfactual"):
+        cli.evaluate("segmentation", data, processes=2)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_patients_shared_out_come_back_in_order(processes):
+    folders = [f"validation/pt_{n}" for n in (31, 4, 15)]
+    assert list(common.each(os.path.basename, folders, processes)) == ["pt_31", "pt_4", "pt_15"]
+
+
+def test_a_counterfactual_evaluation_counts_every_patient_once(data, monkeypatch):
+    """Whatever a patient's rows are, they are all in the sums."""
+    rows = {name: [] for name in counterfactual.ROWS}
+    seen = {"present": True, "kind": "node", "at": "II", "asked_mm": 20.0, "side": True, "place": True}
+    seen |= {"size_mm": 18.0, "texture": None}
+    monkeypatch.setattr(counterfactual, "Judge", lambda folder: SimpleNamespace(kept_aside={}))
+    monkeypatch.setattr(counterfactual, "reader_alone", lambda pack: {})
+    one = {"mid": [seen, seen], "held": [{**seen, "present": False}], "none": [True], "outside": [0], "seconds": [2.0]}
+    monkeypatch.setattr(counterfactual, "rows_of", lambda pack, judge, folder: rows | one)
+    n = len(evaluation_folders(data))
+    told = counterfactual.run(SimpleNamespace(folder=Path("pack"), threads=2), data)
+    assert told["n_cases"] == n > 0
+    assert told["metrics"]["additions"]["present"]["n"] == 3 * n
+    assert told["metrics"]["additions"]["present"]["value"] == pytest.approx(2 / 3, abs=1e-3)
+    assert told["metrics"]["no_mass_changes_nothing"] == share([True] * n)
 
 
 def test_metrics_are_recorded_beside_others_and_in_the_card(tmp_path):
