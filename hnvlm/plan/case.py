@@ -70,7 +70,8 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
     """
     present = [f for f in findings if f.presence == "present"]
     mass, conflicts = _choose_mass(present, form)
-    flat: dict[str, Any] = {form_field(key).path: value for key, value in form.items()}
+    # The tables read "none of them" as an empty list, which is known, unlike an absent one.
+    flat: dict[str, Any] = {form_field(k).path: [] if v == ["none"] else v for k, v in form.items()}
     site, subsite = _site(mass, form)
     facts: dict[str, Any] = {"case.setting": "definitive", "case.edition": "8", "case.staging_kind": "clinical"}
     assumed = tuple(path for path in ("case.setting",) if path not in flat)

@@ -106,7 +106,8 @@ def validate_form(form: Mapping[str, Any] | None) -> dict[str, Any]:
             Yes/no questions take booleans or yes/no; numbers may be text ("62"), without their unit.
 
     Returns:
-        Field id to answer, answered fields only: str, float, int, bool, or a list of str.
+        Field id to answer, answered fields only: str, float, int, bool, or a list of str (``["none"]`` where the
+        answer is that there is none). Validating it again changes nothing.
 
     Raises:
         UsageError: Unknown field, two answers to one field, or an answer outside its choices or bounds. The
@@ -180,8 +181,6 @@ def _multi(question: FormField, value: Any) -> list[str] | None:
     known = [c for c in dict.fromkeys(chosen) if c is not None]
     if "none" in known and len(known) > 1:
         raise UsageError(f"{question.label} ({question.id}): none cannot stand beside {', '.join(known)}.")
-    if known == ["none"]:
-        return []
     return known or None
 
 

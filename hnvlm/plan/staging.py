@@ -183,7 +183,8 @@ def _span(rows: list[dict[str, Any]], facts: Context) -> tuple[tuple[str, ...], 
             possible.add(row["cat"])
         if verdict.truth:
             break
-        if asked and not rare:
+        if not rare:
+            # What is not asked for (that there is a primary) leaves the row open all the same.
             possible.add(row["cat"])
             needs |= asked
     return tuple(sorted(possible)), tuple(sorted(needs))

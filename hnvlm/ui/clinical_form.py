@@ -84,7 +84,7 @@ def _to_widget(question: Any, answer: Any) -> Any:
     if question.type == "choice":
         return UNKNOWN if answer is None else answer
     if question.type == "multi":
-        return [] if answer is None else (list(answer) or ["none"])
+        return [] if answer is None else list(answer)
     if question.type == "text":
         return answer or ""
     if answer is None:

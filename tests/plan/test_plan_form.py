@@ -43,7 +43,9 @@ def test_form_may_be_flat_nested_or_by_another_name() -> None:
     [
         ({"distant": "no"}, {"distant": False}),
         ({"distant": True}, {"distant": True}),
-        ({"invaded": ["none"]}, {"invaded": []}),
+        ({"invaded": ["none"]}, {"invaded": ["none"]}),
+        ({"invaded": "none"}, {"invaded": ["none"]}),
+        ({"invaded": []}, {}),
         ({"invaded": "larynx, medial pterygoid"}, {"invaded": ["larynx", "medial_pterygoid"]}),
         ({"invaded": ["unknown"]}, {}),
         ({"site": "Oral cavity"}, {"site": "oral_cavity"}),
@@ -55,6 +57,7 @@ def test_form_may_be_flat_nested_or_by_another_name() -> None:
 )
 def test_answers_are_brought_to_one_shape(raw: dict[str, Any], clean: dict[str, Any]) -> None:
     assert validate_form(raw) == clean
+    assert validate_form(clean) == clean  # a stored form is validated again with every change and every draft
 
 
 @pytest.mark.parametrize(

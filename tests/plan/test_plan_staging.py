@@ -8,7 +8,7 @@ import pytest
 
 from hnvlm.plan.conditions import nest
 from hnvlm.plan.kb import load_kb
-from hnvlm.plan.staging import derive_group, derive_n, derive_t, group_row, stage
+from hnvlm.plan.staging import Category, derive_group, derive_n, derive_t, group_row, stage
 
 KB = load_kb()
 
@@ -88,6 +88,16 @@ def n_of(site: str, kind: str = "clinical", **nodes: Any) -> str | None:
 )  # fmt: skip
 def test_t_category_at_its_cut_offs(site: str, tumour: dict[str, Any], expected: str | None) -> None:
     assert t_of(site, **tumour) == expected
+
+
+def test_an_unknown_extent_leaves_the_lowest_category_open() -> None:
+    def t_category(**tumour: Any) -> Category:
+        return stage(KB, nest({"case.site": "nasopharynx", "tumour": tumour, "nodes.n_pos": 0})).t
+
+    found = t_category(size_cm=3.0)
+    assert (found.value, found.possible, found.needs) == (None, ("T1", "T2", "T3", "T4"), ("invaded",))
+    found = t_category(invaded=[])
+    assert (found.value, found.possible, found.provisional) == ("T1", ("T1",), False)
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,16 @@ def test_plan_from_findings_and_form(app, case_id):
     assert len(app.store.history(case_id, "form")) == 1
 
 
+def test_none_is_an_answer(app, case_id):
+    """It outlives the next answer and reaches the plan."""
+    planning.save_form(app, case_id, {"site": "nasopharynx", "invaded": ["none"]}, who="Dr A")
+    planning.save_form(app, case_id, planning.load_form(app, case_id) | {"ecog": 1}, who="Dr A")
+    assert planning.load_form(app, case_id)["invaded"] == ["none"]
+    plan = planning.draft_case_plan(app, case_id)
+    assert plan.payload["staging"]["t"] == "T1"
+    assert not any(need["id"] == "invaded" for need in plan.payload["needs"])
+
+
 def test_plan_edit_is_checked_against_the_draft(app, case_id):
     result = planning.draft_case_plan(app, case_id)
     text = result.payload["text"] + "\nPrescription changed to 99 Gy in 7 fractions.\n"
