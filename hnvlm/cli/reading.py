@@ -166,8 +166,10 @@ def plan(
             if subject.app is not None and subject.case_id is not None and not masks:
                 judged = planning.judged_on(subject.app, subject.case_id, who="command line", progress=out.progress)
             else:
-                masks = masks or found.segmentation.masks
-                judged = planning.judged_without_store(subject.models, subject.volume, masks, progress=out.progress)
+                judged = planning.judged_without_store(
+                    subject.models, subject.volume, masks or found.segmentation.masks, guessed=not masks,
+                    progress=out.progress,
+                )  # fmt: skip
             made = planning.make_plan(found.findings, form, **judged)
             if subject.app is not None and subject.case_id is not None:
                 planning.save_form(subject.app, subject.case_id, form, who="command line")

@@ -82,6 +82,7 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
     flat = {**{k: v for k, v in facts.items() if v is not None}, **flat}
     flat["case.primary_site"] = site and site.split("_")[0] if site in LARYNX_SITES else site
     flat |= _node_facts(present, findings, flat)
+    conflicts += _other_side(present, flat.get("case.side"))
     _convert_lengths(flat)
     if "path.ene" in flat:
         flat["nodes.ene_path"] = flat["path.ene"]
@@ -126,6 +127,18 @@ def _choose_mass(present: list[Finding], form: Mapping[str, Any]) -> tuple[Findi
             text = f"More than one mass in the CT draft; {describe_finding(other)} was not taken as the primary"
             conflicts.append(_conflict("fid_second_mass", text))
     return chosen, conflicts
+
+
+def _other_side(present: list[Finding], side: str | None) -> list[CheckResult]:
+    """A likely target region opposite the primary: a dose predicted for it spares the wrong side."""
+    regions = {f.side for f in present if f.kind == "target"} & {"left", "right"}
+    if side not in ("left", "right") or not regions or side in regions:
+        return []
+    text = (
+        f"CT draft's likely high-dose target region lies {regions.pop()}, the primary {side}: correct the targets or "
+        "upload the clinic's before reading a dose predicted for them"
+    )
+    return [_conflict("fid_side_target", text)]
 
 
 def _conflict(rule: str, message: str) -> CheckResult:

@@ -152,12 +152,13 @@ def canonical_metric(name: str) -> str:
     return name
 
 
-def evaluate(rows: Iterable[Constraint], dose_metrics: DoseMetrics | None) -> tuple[Constraint, ...]:
+def evaluate(rows: Iterable[Constraint], dose_metrics: DoseMetrics | None, reason: str = "") -> tuple[Constraint, ...]:
     """Judge rows on dose-volume metrics.
 
     Args:
         dose_metrics: Structure name to metric name (any spelling of ``canonical_metric``) to value: doses in
             Gy, ``V..Gy`` in percent of the structure, ``V..Gy_cc`` in cubic centimetres. None: no dose.
+        reason: Why there is none, where that is known.
 
     Returns:
         The rows with status, value and margin. A near-maximum metric that was not computed is ``not_met`` when a
@@ -167,7 +168,7 @@ def evaluate(rows: Iterable[Constraint], dose_metrics: DoseMetrics | None) -> tu
         UsageError: A metric's value is not a finite number.
     """
     if dose_metrics is None:
-        return tuple(replace(row, reason="no dose yet") for row in rows)
+        return tuple(replace(row, reason=reason or "no dose yet") for row in rows)
     known = {name: _canonical_values(name, metrics) for name, metrics in dose_metrics.items()}
     return tuple(_judge(row, known.get(row.structure)) for row in rows)
 

@@ -9,6 +9,7 @@ from typing import Any
 from hnvlm.plan.case import Case, Line, build_case
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import DoseMetrics, build_constraints, evaluate
+from hnvlm.plan.dose_basis import DoseBasis
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
 from hnvlm.plan.facts import plan_facts
 from hnvlm.plan.form import validate_form
@@ -41,6 +42,7 @@ def draft_plan(
     *,
     structures: Mapping[str, Any] | None = None,
     dose_metrics: DoseMetrics | None = None,
+    dose_basis: DoseBasis | None = None,
     template: str = "default",
     own_rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> Plan:
@@ -51,6 +53,7 @@ def draft_plan(
         form: Clinical form (see ``FORM_FIELDS``). What it leaves open is asked for, never inferred from CT.
         structures: TG-263 names that are contoured (values are not read); None: the core set is named.
         dose_metrics: Structure to metric to value, see ``constraints.evaluate``; None: nothing is judged.
+        dose_basis: The dose that these are figures of. One predicted for another prescription judges nothing.
         template: Constraint template.
         own_rows: Rows of a clinician's own template, used instead of it (see ``own_templates.check_rows``).
 
@@ -72,7 +75,11 @@ def draft_plan(
     systemic = _systemic(kb, modality, cisplatin)
     names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
     rows = build_constraints(kb, names, site=staging.site, template=template, own_rows=own_rows)
-    rows = evaluate(rows, dose_metrics) if prescription.schemes or dose_metrics or structures else ()
+    misfit = dose_basis.misfit(prescription) if dose_basis else ""
+    if misfit:
+        # Nor are the targets of that dose targets of this plan.
+        dose_metrics, rows = None, tuple(row for row in rows if not row.structure.startswith("PTV"))
+    rows = evaluate(rows, dose_metrics, misfit) if prescription.schemes or dose_metrics or structures else ()
     targets = draft_targets(kb, context, prescription)
     facts = {
         **context,
@@ -80,7 +87,8 @@ def draft_plan(
     }
     plan = Plan(
         urgent=case.urgent, facts=case.facts, staging=staging, intent=intent, modality=modality,
-        prescription=prescription, targets=targets, constraints=rows, eligibility=eligibility, systemic=systemic,
+        prescription=prescription, targets=targets, constraints=rows,
+        dose_line=dose_basis.line(misfit) if dose_basis and rows else None, eligibility=eligibility, systemic=systemic,
         supportive=_supportive(kb, prescription), follow_up=_follow_up(kb, modality, prescription),
         needs=open_questions(
             case, staging, modality.options, eligibility,

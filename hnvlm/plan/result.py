@@ -96,6 +96,7 @@ class Plan:
         facts: What CT shows, as drafted or corrected.
         needs: Open questions, most decisive first.
         checks: Every contradiction rule: fired ones first (fail, warn), then not_evaluated, then pass.
+        dose_line: Which dose the limits are judged on, or why the one at hand does not; None without any.
         not_verified: Entries that no graded source confirms, named without their numbers.
         sources: Documents in the order of their tags in ``text`` ([S1] is the first).
         text: The plan with headings; every line ends with its source tags.
@@ -117,6 +118,7 @@ class Plan:
     checks: tuple[CheckResult, ...]
     not_verified: tuple[str, ...]
     disease_seen: bool = True
+    dose_line: Line | None = None
     sources: tuple[Document, ...] = field(default=())
     text: str = ""
 

@@ -79,27 +79,42 @@ def _contexts(rule: Mapping[str, Any], context: Context) -> Iterator[Context]:
 
 
 def _run(rule: Mapping[str, Any], context: Context, functions: Functions) -> list[CheckResult]:
-    fired: list[CheckResult] = []
+    fired: list[Context] = []
     missing: set[str] = set()
     contexts = list(_contexts(rule, context))
     for inner in contexts:
         if holds(rule["when"], inner, functions):
-            fired.append(_result(rule, _STATUS[rule["severity"]], _message(rule, inner), {}))
+            fired.append(inner)
             continue
         verdict = judge(rule["when"], inner, functions)
         if verdict.truth is None:
             missing |= verdict.missing
     if fired:
-        return fired
+        return [_result(rule, _STATUS[rule["severity"]], _message(rule, inner), {}) for inner in _worst(rule, fired)]
     if not contexts:
         missing = {rule["for_each"]}
     status = "not_evaluated" if missing else "pass"
     return [_result(rule, status, re.sub(r"\{[^}]*\}", "...", rule["message"]), {"missing": sorted(missing)})]
 
 
+def _worst(rule: Mapping[str, Any], fired: list[Context]) -> list[Context]:
+    """Of the dose figures of one structure that fire the same rule, the largest (where several can, all are maxima)."""
+    if rule.get("for_each") != "plan.dvh":
+        return fired
+    worst: dict[str, Context] = {}
+    for inner in fired:
+        figure = inner[rule["as"]]
+        before = worst.get(figure["structure"])
+        if before is None or figure["value"] > before[rule["as"]]["value"]:
+            worst[figure["structure"]] = inner
+    return list(worst.values())
+
+
 def _message(rule: Mapping[str, Any], context: Context) -> str:
     def fill(match: re.Match[str]) -> str:
         value = lookup(context, match[1])
+        if isinstance(value, float):
+            return f"{value:.2f}".rstrip("0").rstrip(".")
         return "?" if value is None else str(value)
 
     return re.sub(r"\{([a-z0-9_.]+)\}", fill, rule["message"])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hnvlm.plan.conditions import Context, holds, judge, lookup, satisfied_part
+from hnvlm.plan.conditions import Condition, Context, holds, judge, lookup, satisfied_part
 from hnvlm.plan.kb import Document, KnowledgeBase, documents
 from hnvlm.plan.words import describe, describe_facts
 
@@ -190,12 +190,17 @@ def _span(rows: list[dict[str, Any]], facts: Context) -> tuple[tuple[str, ...], 
     return tuple(sorted(possible)), tuple(sorted(needs))
 
 
+def _basis(row: Mapping[str, Any], why: Condition) -> str:
+    """Why a row holds, in words; the table's own where it only says that nothing worse was found."""
+    return row["note"] if row.get("note") and why.get("f") in _NOT_ASKED and why["op"] == "ne" else describe(why)
+
+
 def _category(row: dict[str, Any] | None, rows: list[dict[str, Any]], facts: Context, table: str) -> Category:
     possible, needs = _span(rows, facts)
     value = row["cat"] if row else None
     why = satisfied_part(row["when"], facts) if row else {}
     return Category(
-        value=value, table=table, basis=describe(why) if row else "", facts=describe_facts(why, facts),
+        value=value, table=table, basis=_basis(row, why) if row else "", facts=describe_facts(why, facts),
         note=row.get("note", "") if row else "",
         provisional=value is None or set(possible) - {value} != set(), needs=needs, possible=possible,
         ambiguous=bool(row and row.get("ambiguous")), sources=documents(row) if row else (),

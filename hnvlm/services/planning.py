@@ -11,6 +11,7 @@ from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.plan import FORM_FIELDS, FormField, Plan, build_constraints, check_plan_text, draft_plan, validate_form
+from hnvlm.plan.dose_basis import DoseBasis
 from hnvlm.plan.kb import load_kb
 from hnvlm.services import constraint_templates, dose, histograms
 from hnvlm.services.analysis import NOTICE, analyse_case, part
@@ -43,6 +44,7 @@ def make_plan(
     template: str = "default",
     own_rows: Sequence[Mapping[str, Any]] | None = None,
     dose_used: str = "",
+    dose_basis: DoseBasis | None = None,
 ) -> dict[str, Any]:
     """Draft a plan without the store.
 
@@ -53,6 +55,7 @@ def make_plan(
         dose_metrics: Structure -> metric -> value of a dose on this CT, when there is one.
         template: Constraint template; ``own_rows`` are used instead where there are any.
         dose_used: Which dose the figures are of, or why there is none; kept under ``dose_used``.
+        dose_basis: That dose, as the plan must know it.
 
     Returns:
         JSON with text, staging, prescription, constraints, checks, needs, sources, and under ``made_from``
@@ -62,7 +65,7 @@ def make_plan(
     made_from = {
         "findings": [f.to_json() for f in findings], "form": answers,
         "structures": sorted(structures) if structures is not None else None, "dose_metrics": dose_metrics,
-        "template": template, "own_rows": own_rows,
+        "template": template, "own_rows": own_rows, "dose_basis": dose_basis.to_json() if dose_basis else None,
     }  # fmt: skip
     plan = _draft(findings, made_from)
     return jsonable(plan.to_json() | {"notice": NOTICE, "dose_used": dose_used, "made_from": made_from})
@@ -73,7 +76,7 @@ def _draft(findings: Sequence[Finding], made_from: Mapping[str, Any]) -> Plan:
     return draft_plan(
         findings, made_from["form"], structures=None if named is None else dict.fromkeys(named),
         dose_metrics=made_from["dose_metrics"], template=made_from.get("template", "default"),
-        own_rows=made_from.get("own_rows"),
+        own_rows=made_from.get("own_rows"), dose_basis=DoseBasis.from_json(made_from.get("dose_basis")),
     )  # fmt: skip
 
 
@@ -155,14 +158,27 @@ def judged_on(app: App, case_id: str, *, who: str = "", progress: Progress = no_
     return {
         "structures": list(dose.structures(app, case_id).masks), "own_rows": own,
         "dose_metrics": histograms.judge(app, found[0]).metrics if found else None,
+        "dose_basis": _basis(found[0]) if found else None,
         "dose_used": dose.label(found[0]) if found else used, "template": "default" if own is not None else template,
     }  # fmt: skip
 
 
+def _basis(item: ResultRecord) -> DoseBasis:
+    targets = [who for name, who in item.payload.get("inputs", {}).items() if dose.is_target(name)]
+    return DoseBasis(
+        dose.label(item), item.payload.get("prescriptions") or {}, dose.is_predicted(item), "AI" in targets
+    )
+
+
 def judged_without_store(
-    models: Models, volume: Volume, masks: Mapping[str, np.ndarray], *, progress: Progress = no_progress
-) -> dict[str, Any]:
-    """Return the same for a CT that is not a stored case: its dose is predicted where that can be done."""
+    models: Models, volume: Volume, masks: Mapping[str, np.ndarray], *, guessed: bool = True,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the same for a CT that is not a stored case: its dose is predicted where that can be done.
+
+    Args:
+        guessed: The masks are the models', not the clinic's.
+    """
     out: dict[str, Any] = {"structures": list(masks)}
     try:
         made = dose.run(models, volume, masks, progress=progress)
@@ -171,7 +187,8 @@ def judged_without_store(
     curves = histograms.compute(made.dose_gy, masks)
     rows = build_constraints(load_kb(), list(masks))
     metrics = histograms.figures(curves, rows, max(made.prescriptions.values()))
-    return out | {"dose_metrics": metrics, "dose_used": "Predicted dose (AI draft)"}
+    basis = DoseBasis("Predicted dose (AI draft)", made.prescriptions, predicted=True, guessed_targets=guessed)
+    return out | {"dose_metrics": metrics, "dose_used": basis.label, "dose_basis": basis}
 
 
 def start_draft(app: App, case_id: str, *, form: dict[str, Any] | None = None, who: str = "") -> str:

@@ -1,0 +1,67 @@
+"""Which dose a plan's limits are judged on, and whether that dose is one of this plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hnvlm.plan.case import Line
+from hnvlm.plan.kb import APP_LOGIC, DOSE_METRICS
+from hnvlm.plan.prescription import Prescription
+
+# Levels that differ by less are the same prescription.
+SAME_GY = 0.5
+
+
+@dataclass(frozen=True)
+class DoseBasis:
+    """The dose at hand.
+
+    Attributes:
+        label: What it is, in words.
+        levels_gy: Target -> Gy that it was planned or predicted for; empty when nobody says.
+        predicted: A model drew it, as it would be for these levels.
+        guessed_targets: A model drew its targets, too.
+    """
+
+    label: str
+    levels_gy: Mapping[str, float] = field(default_factory=dict)
+    predicted: bool = False
+    guessed_targets: bool = False
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> DoseBasis | None:
+        """Inverse of ``to_json``; None stays None."""
+        return None if value is None else cls(**value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return asdict(self)
+
+    def misfit(self, prescription: Prescription) -> str:
+        """Why a predicted dose says nothing about a plan, or "".
+
+        A dose predicted for 70 Gy to a tumour is not the dose of a plan that gives 60 Gy to its bed. What the clinic
+        planned stands for itself.
+        """
+        asked = list(dict.fromkeys(s.levels[0].dose_gy for s in prescription.schemes))
+        if not self.predicted or not self.levels_gy or not asked:
+            return ""
+        top = max(self.levels_gy.values())
+        if any(abs(top - gy) < SAME_GY for gy in asked):
+            return ""
+        wanted = " or ".join(f"{gy:g}" for gy in asked)
+        return f"the dose at hand was predicted for {top:g} Gy, this plan prescribes {wanted} Gy"
+
+    def line(self, misfit: str) -> Line:
+        """One sentence for the plan's text."""
+        if misfit:
+            return Line(f"Limits are named but not judged: {misfit}", (APP_LOGIC,))
+        levels = " / ".join(f"{gy:g}" for gy in self.levels_gy.values())
+        text = f"Judged on: {self.label[:1].lower()}{self.label[1:]}" + (
+            f" for {levels} Gy" if levels and self.predicted else ""
+        )
+        if self.guessed_targets:
+            text += "; its targets were guessed from the CT alone, and it is far from what the clinic's targets give"
+        return Line(text, (DOSE_METRICS,))
