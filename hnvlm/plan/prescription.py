@@ -254,6 +254,14 @@ def draft_targets(kb: KnowledgeBase, context: Context, prescription: Prescriptio
     early_glottis = prescription.schemes[0].id.startswith("glottic")
     if prescription.kind == "definitive":
         rules = ["ctvp1"] if early_glottis else ["ctvp1", "ctvp2", "ctvp_two_doses", "ctvn_ene_extent"]
+        if lookup(context, "tumour.primary_found") is False:
+            rules = [rule for rule in rules if not rule.startswith("ctvp")]
+            lines.append(
+                Line(
+                    "No primary was found, so there is no GTV-P: the meeting decides which mucosa is treated",
+                    (APP_LOGIC,),
+                )
+            )
         for rule in rules:
             entry = kb.entry(rule)
             target = "CTV-P1 and CTV-P2" if entry["target"] == "both" else entry["target"]

@@ -202,6 +202,15 @@ def test_unknown_primary_is_staged_under_every_open_table() -> None:
     assert draft("unknown primary", p16="negative", ebv="positive").staging.site == "nasopharynx"
 
 
+def test_without_a_primary_there_is_no_volume_around_it() -> None:
+    plan = draft("unknown primary", p16="positive")
+    assert plan.prescription.kind == "definitive"
+    targets = [line.text for line in plan.targets]
+    assert not [t for t in targets if t.startswith("CTV-P")]
+    assert [t for t in targets if t.startswith("No primary was found")]
+    assert [t for t in targets if t.startswith("CTV-N")]
+
+
 def test_early_oral_tongue_is_surgery_or_radiotherapy() -> None:
     plan = draft("early oral tongue")
     assert tnm(plan) == ("T2", "N0", "M0", "II")
