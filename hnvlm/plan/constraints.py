@@ -168,7 +168,8 @@ def evaluate(rows: Iterable[Constraint], dose_metrics: DoseMetrics | None, reaso
         UsageError: A metric's value is not a finite number.
     """
     if dose_metrics is None:
-        return tuple(replace(row, reason=reason or "no dose yet") for row in rows)
+        bare = {"status": "not_evaluable", "value": None, "margin": None, "reason": reason or "no dose yet"}
+        return tuple(replace(row, **bare) for row in rows)
     known = {name: _canonical_values(name, metrics) for name, metrics in dose_metrics.items()}
     return tuple(_judge(row, known.get(row.structure)) for row in rows)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hnvlm.plan.case import Line
+from hnvlm.plan.constraints import Constraint, DoseMetrics, evaluate
 from hnvlm.plan.kb import APP_LOGIC, DOSE_METRICS
-from hnvlm.plan.prescription import Prescription
 
 # Levels that differ by less are the same prescription.
 SAME_GY = 0.5
@@ -39,13 +39,16 @@ class DoseBasis:
         """Return a JSON-serialisable dict."""
         return asdict(self)
 
-    def misfit(self, prescription: Prescription) -> str:
-        """Why a predicted dose says nothing about a plan, or "".
+    def misfit(self, prescribed_gy: Iterable[float]) -> str:
+        """Why a predicted dose says nothing about a plan that gives its highest target this much, or "".
 
         A dose predicted for 70 Gy to a tumour is not the dose of a plan that gives 60 Gy to its bed. What the clinic
         planned stands for itself.
+
+        Args:
+            prescribed_gy: Highest level of each scheme that the plan drafts; none: no prescription to disagree with.
         """
-        asked = list(dict.fromkeys(s.levels[0].dose_gy for s in prescription.schemes))
+        asked = list(dict.fromkeys(prescribed_gy))
         if not self.predicted or not self.levels_gy or not asked:
             return ""
         top = max(self.levels_gy.values())
@@ -53,6 +56,12 @@ class DoseBasis:
             return ""
         wanted = " or ".join(f"{gy:g}" for gy in asked)
         return f"the dose at hand was predicted for {top:g} Gy, this plan prescribes {wanted} Gy"
+
+    def judge(self, rows: Iterable[Constraint], metrics: DoseMetrics | None, misfit: str) -> tuple[Constraint, ...]:
+        """Judge rows on figures of this dose; with a misfit nothing is judged, and its targets are not the plan's."""
+        if not misfit:
+            return evaluate(rows, metrics)
+        return evaluate([row for row in rows if not row.structure.startswith("PTV")], None, misfit)
 
     def line(self, misfit: str) -> Line:
         """One sentence for the plan's text."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from hnvlm.plan.case import Case, Line, build_case
 from hnvlm.plan.conditions import lookup
-from hnvlm.plan.constraints import DoseMetrics, build_constraints, evaluate
+from hnvlm.plan.constraints import DoseMetrics, build_constraints
 from hnvlm.plan.dose_basis import DoseBasis
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
 from hnvlm.plan.facts import plan_facts
@@ -75,11 +75,11 @@ def draft_plan(
     systemic = _systemic(kb, modality, cisplatin)
     names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
     rows = build_constraints(kb, names, site=staging.site, template=template, own_rows=own_rows)
-    misfit = dose_basis.misfit(prescription) if dose_basis else ""
-    if misfit:
-        # Nor are the targets of that dose targets of this plan.
-        dose_metrics, rows = None, tuple(row for row in rows if not row.structure.startswith("PTV"))
-    rows = evaluate(rows, dose_metrics, misfit) if prescription.schemes or dose_metrics or structures else ()
+    basis = dose_basis or DoseBasis("")
+    misfit = basis.misfit(scheme.levels[0].dose_gy for scheme in prescription.schemes)
+    judged = prescription.schemes or dose_metrics or structures
+    rows = basis.judge(rows, dose_metrics, misfit) if judged else ()
+    dose_metrics = None if misfit else dose_metrics
     targets = draft_targets(kb, context, prescription)
     facts = {
         **context,

@@ -130,6 +130,7 @@ class Plan:
             "intent": self.intent.to_json(), "modality": self.modality.to_json(),
             "prescription": self.prescription.to_json(), "targets": [line.text for line in self.targets],
             "constraints": [c.to_json() for c in self.constraints],
+            "dose_line": self.dose_line.text if self.dose_line else "",
             "cisplatin": self.eligibility.to_json() if self.eligibility else None,
             "systemic": [s.to_json() for s in self.systemic], "supportive_care": [x.text for x in self.supportive],
             "follow_up": [x.text for x in self.follow_up], "needs": [n.to_json() for n in self.needs],

@@ -13,7 +13,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from hnvlm.imaging.volume import Volume
-from hnvlm.services import documents, dose, histograms
+from hnvlm.plan.constraints import Constraint
+from hnvlm.services import documents, dose, histograms, planning
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
@@ -52,7 +53,7 @@ def build(
     story = [*sheet.head(plan), *sheet.stage(plan.payload), *sheet.prescription(plan.payload)]
     if judged is not None and item is not None:
         story += sheet.dose(app, item, judged)
-        story += sheet.constraints(judged)
+        story += sheet.constraints(*planning.rows_on(plan.payload, item, judged))
     else:
         story += [
             sheet.heading("Dose"),
@@ -311,14 +312,14 @@ class _Sheet:
             drawing.add(String(left + width + 28, y, name.replace("_", " "), fontSize=6.8))
         return drawing
 
-    def constraints(self, judged: Judged) -> list[Flowable]:
-        """Judged rows with their sources."""
+    def constraints(self, judged: Sequence[Constraint], misfit: str) -> list[Flowable]:
+        """Judged rows with their sources, or why none is judged."""
         rows = []
         sources: dict[str, int] = {}
-        for r in judged.rows:
+        for r in judged:
             value = "-" if r.value is None else f"{r.value:.1f} {r.unit}"
             margin = "-" if r.margin is None else f"{r.margin:+.1f} {r.unit}"
-            why = f" ({r.reason})" if r.reason else ""
+            why = f" ({r.reason})" if r.reason and not misfit else ""
             titles = [r.edited] if r.edited else [d.title for d in r.sources]
             source = " ".join(f"[{sources.setdefault(t, len(sources) + 1)}]" for t in titles)
             limit = f"{r.metric} {r.op} {r.limit:g} {r.unit}"
@@ -326,9 +327,10 @@ class _Sheet:
                 (r.structure.replace("_", " "), limit, value, margin, _STATUS[r.status] + why, r.priority, source)
             )
         heads = ("Structure", "Limit", "Value", "Margin", "Status", "Prio", "Source")
-        met = sum(r.status == "met" for r in judged.rows)
-        missed = sum(r.status == "not_met" for r in judged.rows)
+        met = sum(r.status == "met" for r in judged)
+        missed = sum(r.status == "not_met" for r in judged)
         said = f"{met} met, {missed} not met, {len(rows) - met - missed} not evaluable."
+        said = f"None is judged: {misfit}." if misfit else said
         table = self.table(heads, rows, (2, 2.4, 1.4, 1.4, 2.6, 0.7, 2))
         listed = [self.line(f"[{number}] {title}", self.small) for title, number in sources.items()]
         return [self.heading("Dose constraints"), self.line(said), table, *listed]

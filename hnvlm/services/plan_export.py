@@ -15,7 +15,7 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
 from hnvlm.imaging.write_seg import write_seg
-from hnvlm.services import case_sheet, documents, dose, fhir, histograms
+from hnvlm.services import case_sheet, documents, dose, fhir, histograms, planning
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
@@ -41,8 +41,10 @@ def pdf(app: App, plan: ResultRecord, item: ResultRecord | None, palette: Mappin
 
 def care_plan(app: App, plan: ResultRecord, item: ResultRecord | None) -> str:
     """Return the FHIR CarePlan as JSON text; constraints are judged on the given dose where there is one."""
-    rows = None if item is None else [r.to_json() for r in histograms.judge(app, item).rows]
-    return dumps(fhir.care_plan(plan, rows, dose="" if item is None else dose.label(item)))
+    if item is None:
+        return dumps(fhir.care_plan(plan, None, dose=""))
+    judged, _ = planning.rows_on(plan.payload, item, histograms.judge(app, item))
+    return dumps(fhir.care_plan(plan, [r.to_json() for r in judged], dose=dose.label(item)))
 
 
 def write_all(

@@ -11,6 +11,7 @@ from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.plan import FORM_FIELDS, FormField, Plan, build_constraints, check_plan_text, draft_plan, validate_form
+from hnvlm.plan.constraints import Constraint
 from hnvlm.plan.dose_basis import DoseBasis
 from hnvlm.plan.kb import load_kb
 from hnvlm.services import constraint_templates, dose, histograms
@@ -168,6 +169,17 @@ def _basis(item: ResultRecord) -> DoseBasis:
     return DoseBasis(
         dose.label(item), item.payload.get("prescriptions") or {}, dose.is_predicted(item), "AI" in targets
     )
+
+
+def rows_on(plan: Mapping[str, Any], item: ResultRecord, judged: histograms.Judged) -> tuple[Sequence[Constraint], str]:
+    """Return the limits of a chosen dose as a plan shows them, and why it judges none on it ("" where it does).
+
+    Args:
+        plan: Payload of the plan. judged: The dose's own judgement.
+    """
+    basis = _basis(item)
+    misfit = basis.misfit(scheme["levels"][0]["dose_gy"] for scheme in plan["prescription"]["schemes"])
+    return (basis.judge(judged.rows, None, misfit), misfit) if misfit else (judged.rows, "")
 
 
 def judged_without_store(

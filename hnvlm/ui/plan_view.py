@@ -23,7 +23,7 @@ def show(plan: Payload) -> None:
     _contradictions(plan)
     _treatment(plan, tags)
     _prescription(plan["prescription"], tags)
-    _constraints(plan["constraints"], tags, plan.get("dose_used", ""))
+    _constraints(plan["constraints"], tags, _judged_on(plan))
     _systemic(plan, tags)
     _lists(plan)
     _sources(plan)
@@ -126,6 +126,12 @@ def _prescription(prescription: Payload, tags: dict[str, str]) -> None:
             st.caption(" ".join(p for p in (scheme["schedule"], scheme["note"]) if p))
 
 
+def _judged_on(plan: Payload) -> str:
+    """Which dose the limits are judged on; plans drafted before they said so tell its name alone."""
+    used = plan.get("dose_used", "")
+    return plan.get("dose_line") or (f"Judged on: {used}" if used and not used.startswith("no dose") else used)
+
+
 def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str) -> None:
     if not constraints:
         return
@@ -144,7 +150,7 @@ def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str
         heads = ("Structure", "Limit", "Value", "Status", "Priority", "Protects from", "Source")
         html.table(heads, rows, numeric=(2,), keep=(1, 3), tones=tones)
         if used:
-            st.caption(f"Judged on: {used}" if not used.startswith("no dose") else used[0].upper() + used[1:])
+            st.caption(f"{used[0].upper()}{used[1:]}.")
         st.caption("Priority 1: hard limit. 2: strong. 3: as low as reasonably achievable.")
 
 

@@ -13,7 +13,7 @@ import pytest
 from test_dose_service import SPANS, blocks, upload
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.services import dose, fhir, plan_export, planning
+from hnvlm.services import dose, fhir, histograms, plan_export, planning
 from hnvlm.services.slice_picture import axial
 
 PALETTE = {"structures": {"PTV_7000": "#ff3b30"}, "fallback": ["#56b4e9", "#e69f00"],
@@ -92,6 +92,28 @@ def test_the_care_plan_is_valid_fhir_and_marked(app, planned, phantom):
     assert not any(k in json.dumps(data) for k in ("birthDate", '"family"'))
     goals = fhir.care_plan(plan, [c | {"status": "not_evaluable", "value": None} for c in plan.payload["constraints"]])
     assert all("achievementStatus" not in c for c in goals["contained"])
+
+
+def test_a_predicted_dose_of_another_prescription_judges_nothing_on_paper_either(app, planned, monkeypatch):
+    from hnvlm.services import case_sheet
+
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)
+    predicted = dose.predict(app, planned)
+    form = {"site": "oral_cavity", "setting": "postoperative", "staging_kind": "pathological", "side": "left",
+            "histology": "squamous_cell_carcinoma", "tumour_size_mm": 35, "doi_mm": 12, "nodes_n_pos": 3,
+            "nodes_laterality": "ipsilateral", "nodes_max_mm": 25, "ene_path": True, "margin": "negative",
+            "distant": False, "ecog": 0}  # fmt: skip
+    plan = planning.draft_case_plan(app, planned, form=form)
+    assert plan.payload["prescription"]["schemes"][0]["levels"][0]["dose_gy"] == 66
+    reason = "the dose at hand was predicted for 70 Gy, this plan prescribes 66 Gy"
+    assert plan.payload["dose_line"] == f"Limits are named but not judged: {reason}"
+    assert {c["reason"] for c in plan.payload["constraints"]} == {reason}
+    words = " ".join(pdf_text(plan_export.pdf(app, plan, predicted)).split())
+    assert f"None is judged: {reason}" in words and "NOT MET" not in words
+    goals = [c for c in json.loads(plan_export.care_plan(app, plan, predicted))["contained"] if "target" in c]
+    assert goals and all("achievementStatus" not in g and reason in g["note"][1]["text"] for g in goals)
+    rows, misfit = planning.rows_on(plan.payload, predicted, histograms.judge(app, predicted))
+    assert misfit == reason and not [r for r in rows if r.structure.startswith("PTV")]
 
 
 def test_everything_in_one_zip(app, planned, phantom):
