@@ -70,7 +70,7 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[Line]]]:
     yield "RADIOTHERAPY PRESCRIPTION", list(_prescription_lines(plan))
     yield "TARGET VOLUMES", list(plan.targets)
     judged = [plan.dose_line] if plan.dose_line else []
-    yield "ORGANS AT RISK", [*judged, *(_constraint_line(row) for row in plan.constraints)]
+    yield "DOSE LIMITS: ORGANS AT RISK AND TARGETS", [*judged, *(_constraint_line(row) for row in plan.constraints)]
     yield "SYSTEMIC TREATMENT", list(_systemic_lines(plan))
     yield "SUPPORTIVE CARE", list(plan.supportive)
     yield "FOLLOW-UP", list(plan.follow_up)

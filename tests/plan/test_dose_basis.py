@@ -38,13 +38,13 @@ def line_after(text: str, heading: str) -> str:
 
 def test_the_dose_is_named_where_limits_are_judged() -> None:
     plan = plan_of("nasopharynx", predicted(guessed_targets=True))
-    said = line_after(plan.text, "ORGANS AT RISK")
+    said = line_after(plan.text, "DOSE LIMITS: ORGANS AT RISK AND TARGETS")
     assert said.startswith(
         "- Judged on: predicted dose (AI draft) for 70 / 63 / 56 Gy; its targets were guessed from the CT"
     )
     assert {c.status for c in plan.constraints if c.structure == "Parotid_L"} == {"not_met"}
     assert not [c for c in check_plan_text(plan.text, plan) if c.status == "fail"]
-    own = line_after(plan_of("nasopharynx", predicted()).text, "ORGANS AT RISK")
+    own = line_after(plan_of("nasopharynx", predicted()).text, "DOSE LIMITS: ORGANS AT RISK AND TARGETS")
     assert own.startswith("- Judged on: predicted dose (AI draft) for 70 / 63 / 56 Gy. [S")
 
 
@@ -53,7 +53,7 @@ def test_a_dose_predicted_for_another_prescription_judges_nothing() -> None:
     assert plan.prescription.kind == "postoperative"
     top = {s.levels[0].dose_gy for s in plan.prescription.schemes}
     assert 70.0 not in top
-    said = line_after(plan.text, "ORGANS AT RISK")
+    said = line_after(plan.text, "DOSE LIMITS: ORGANS AT RISK AND TARGETS")
     assert said.startswith(
         "- Limits are named but not judged: the dose at hand was predicted for 70 Gy, this plan prescribes"
     )
@@ -64,7 +64,9 @@ def test_a_dose_predicted_for_another_prescription_judges_nothing() -> None:
     assert not [c for c in check_plan_text(plan.text, plan) if c.status == "fail"]
     # What the clinic planned stands for itself.
     clinics = plan_of("postoperative with ENE", predicted(label="Uploaded dose", predicted=False))
-    assert line_after(clinics.text, "ORGANS AT RISK").startswith("- Judged on: uploaded dose. [S")
+    assert line_after(clinics.text, "DOSE LIMITS: ORGANS AT RISK AND TARGETS").startswith(
+        "- Judged on: uploaded dose. [S"
+    )
     assert "not_met" in {c.status for c in clinics.constraints}
 
 
