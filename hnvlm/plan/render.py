@@ -17,7 +17,6 @@ from hnvlm.types import CheckResult
 
 NOT_VERIFIED_HEADING = "NOT VERIFIED: CHECK BEFORE USE"
 SOURCES_HEADING = "SOURCES"
-_STAGE_CHANGE = ("T", "N", "M")  # "T2 could become T3" is a sentence of its own
 _STATUS_WORDS = {"met": "met", "not_met": "NOT MET", "not_evaluable": "not evaluable"}
 
 
@@ -259,10 +258,8 @@ def _eligibility_lines(plan: Plan) -> Iterator[Line]:
 def _need_line(plan: Plan, index: int) -> Line:
     need = plan.needs[index]
     where = " (indeterminate on CT)" if need.from_ct else ""
-    decides = (
-        f": decides {need.changes}" if need.id and not need.changes.startswith(_STAGE_CHANGE) else f": {need.changes}"
-    )
-    return Line(need.question + where + (decides if need.changes else ""), need.sources or (APP_LOGIC,))
+    decides = f": {need.why}" if need.why else ""
+    return Line(need.question + where + decides, need.sources or (APP_LOGIC,))
 
 
 def _check_lines(plan: Plan) -> Iterator[Line]:

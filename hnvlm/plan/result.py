@@ -34,11 +34,18 @@ class Need:
     sources: tuple[Document, ...] = ()
     from_ct: bool = False
 
+    @property
+    def why(self) -> str:
+        """What the answer would change, as the end of a sentence: ``decides ...``, or ``T2 could become T3``."""
+        # A change of stage is a sentence of its own.
+        itself = not self.id or self.changes.startswith(("T", "N", "M"))
+        return self.changes if itself or not self.changes else f"decides {self.changes}"
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
         return {
-            "id": self.id, "question": self.question, "changes": self.changes, "determinable_from_ct": self.from_ct,
-            "sources": [d.title for d in self.sources],
+            "id": self.id, "question": self.question, "changes": self.changes, "why": self.why,
+            "determinable_from_ct": self.from_ct, "sources": [d.title for d in self.sources],
         }  # fmt: skip
 
 
@@ -134,7 +141,7 @@ class Plan:
             "cisplatin": self.eligibility.to_json() if self.eligibility else None,
             "systemic": [s.to_json() for s in self.systemic], "supportive_care": [x.text for x in self.supportive],
             "follow_up": [x.text for x in self.follow_up], "needs": [n.to_json() for n in self.needs],
-            "open_questions": [f"{n.question}: {n.changes}" for n in self.needs],
+            "open_questions": [f"{n.question}: {n.why}" for n in self.needs],
             "checks": [asdict(c) for c in self.checks], "not_verified": list(self.not_verified),
             "disease_seen": self.disease_seen,
             "sources": [{"tag": f"S{i}", **d.to_json()} for i, d in enumerate(self.sources, start=1)],

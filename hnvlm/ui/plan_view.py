@@ -40,11 +40,11 @@ def staging(stage: Payload, tags: dict[str, str]) -> None:
         html.tiles([*((k.upper(), stage[k] or f"{k.upper()}?") for k in ("t", "n", "m")), ("Stage", group)])
         lines = [_why(k.upper(), stage["basis"][k], tags) for k in ("t", "n", "m")]
         html.items(lines)
-        site = str(stage["site"] or "no site yet").replace("_", " ")
+        site = stage.get("site_name") or stage["site"] or "no site yet"
         st.caption(f"{stage['edition']}, {stage['kind']}, table of {site}")
         for other in stage["alternatives"]:
             parts = [other[k] or f"{k.upper()}?" for k in ("t", "n", "m")]
-            name = str(other["site"] or "").replace("_", " ")
+            name = other.get("site_name") or other["site"] or ""
             st.text(f"If {name}: {' '.join(parts)}, stage {other['group'] or 'open'}")
 
 
@@ -68,7 +68,7 @@ def _questions(plan: Payload) -> None:
         return
     with st.expander(f"Open questions ({len(plan['needs'])})", expanded=True, key="plan-questions"):
         st.caption("Not determinable from CT unless said. The most decisive first.")
-        html.items([f"{need['question']}: decides {need['changes']}" for need in plan["needs"]])
+        html.items([f"{need['question']}: {need.get('why') or need['changes']}" for need in plan["needs"]])
 
 
 def _contradictions(plan: Payload) -> None:

@@ -25,7 +25,7 @@ AIR_HU = -1024
 BODY_HU = -300  # denser than this is patient (or couch), not air
 BODY_SHARE = 0.002  # of a plane's voxels, so that specks of noise do not count
 BODY_PART = 0.1  # of the largest connected part, so that a rail or a written word does not count
-BODY_MARGIN_MM = 6.0
+BODY_MARGIN_MM = 10.0
 
 
 @dataclass(frozen=True, eq=False)
