@@ -90,7 +90,8 @@ class Staging:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
         return {
-            "site": self.site, "site_name": words(self.site or ""), "t": self.t.value, "n": self.n.value, "m": self.m.value, "group": self.group,
+            "site": self.site, "site_name": words(self.site or ""),
+            "t": self.t.value, "n": self.n.value, "m": self.m.value, "group": self.group,
             "edition": self.edition, "kind": self.kind, "provisional": self.provisional, "needs": list(self.needs),
             "basis": {"t": self.t.to_json(), "n": self.n.to_json(), "m": self.m.to_json()},
             "possible_groups": list(self.possible_groups), "sources": [d.title for d in self.sources],
