@@ -67,7 +67,7 @@ class DoseBasis:
         """One sentence for the plan's text."""
         if misfit:
             return Line(f"Limits are named but not judged: {misfit}", (APP_LOGIC,))
-        levels = " / ".join(f"{gy:g}" for gy in self.levels_gy.values())
+        levels = " / ".join(f"{gy:g}" for gy in sorted(set(self.levels_gy.values()), reverse=True))
         text = f"Judged on: {self.label[:1].lower()}{self.label[1:]}" + (
             f" for {levels} Gy" if levels and self.predicted else ""
         )

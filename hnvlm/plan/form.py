@@ -180,7 +180,8 @@ def _multi(question: FormField, value: Any) -> list[str] | None:
     chosen = [_choice(question, str(item).strip()) for item in items]
     known = [c for c in dict.fromkeys(chosen) if c is not None]
     if "none" in known and len(known) > 1:
-        raise UsageError(f"{question.label} ({question.id}): none cannot stand beside {', '.join(known)}.")
+        others = ", ".join(c.replace("_", " ") for c in known if c != "none")
+        raise UsageError(f"{question.label} ({question.id}): none cannot stand beside {others}; take one of them out.")
     return known or None
 
 

@@ -47,7 +47,11 @@ def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
         st.selectbox(label, [UNKNOWN, *(c for c in question.choices if c != UNKNOWN)], format_func=words, **common)
     elif question.type == "multi":
         choices = [c for c in question.choices if c != UNKNOWN]
-        st.multiselect(label, choices, format_func=words, placeholder="not known", **common)
+        # Typing "none" and Enter must choose none, not every structure whose letters match.
+        st.multiselect(
+            label, choices, format_func=words, placeholder="not known", filter_mode="contains", select_all=False,
+            **common,
+        )  # fmt: skip
     elif question.type == "text":
         st.text_input(label, placeholder="not known", **common)
     else:

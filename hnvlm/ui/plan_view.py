@@ -148,7 +148,7 @@ def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str
         ]  # fmt: skip
         tones = [{"met": "good", "not_met": "bad"}.get(c["status"], "") for c in constraints]
         heads = ("Structure", "Limit", "Value", "Status", "Priority", "Protects from", "Source")
-        html.table(heads, rows, numeric=(2,), keep=(1, 3), tones=tones)
+        html.table(heads, rows, numeric=(2,), keep=(0, 1, 3), tones=tones)
         if used:
             st.caption(f"{used[0].upper()}{used[1:]}.")
         st.caption("Priority 1: hard limit. 2: strong. 3: as low as reasonably achievable.")
@@ -173,7 +173,7 @@ def _systemic(plan: Payload, tags: dict[str, str]) -> None:
             for s in plan["systemic"]
         ]  # fmt: skip
         if rows:
-            html.table(("Agent", "Dose", "Status", "Why", "Source"), rows)
+            html.table(("Agent", "Dose", "Status", "Why", "Source"), rows, keep=(2,))
 
 
 def _lists(plan: Payload) -> None:

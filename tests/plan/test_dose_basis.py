@@ -12,7 +12,7 @@ from hnvlm.plan.dose_basis import DoseBasis
 from hnvlm.plan.result import Plan
 from hnvlm.types import Finding
 
-LEVELS = {"PTV_7000": 70.0, "PTV_6300": 63.0, "PTV_5600": 56.0}
+LEVELS = {"PTV_5600": 56.0, "PTV_6300": 63.0, "PTV_7000": 70.0}  # as a store sorts them
 METRICS = {
     "PTV_7000": {"D99pct": 67.0},
     "SpinalCord": {"D0.03cc": 46.25, "Dmax": 47.125},
