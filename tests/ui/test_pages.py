@@ -138,6 +138,14 @@ def draft_plan(app: App, at: AppTest, case_id: str) -> None:
     assert planning.load_form(app, case_id) == {"site": "oropharynx", "p16": "negative"}
     at.text_input(key=f"form-{case_id}-icd10").set_value("C09.9").run()
     assert not at.error
+    at.multiselect(key=f"form-{case_id}-invaded").set_value(["none"]).run()
+    at.text_input(key=f"form-{case_id}-icd10").set_value("C10.9").run()
+    assert planning.load_form(app, case_id)["invaded"] == ["none"], "kept when the next field is answered"
+    at.multiselect(key=f"form-{case_id}-invaded").set_value(["none", "larynx"]).run()
+    assert "none cannot stand beside larynx" in at.error[0].value
+    at.multiselect(key=f"form-{case_id}-invaded").set_value([]).run()
+    assert not at.error
+    assert "invaded" not in planning.load_form(app, case_id)
     button(at, "draft-plan").click().run()
     finish(app, at, case_id)
     page = texts(at)
