@@ -258,8 +258,13 @@ def describe_finding(finding: Finding) -> str:
     if finding.presence == "absent":
         place = " ".join(p for p in (finding.side, finding.level and f"level {finding.level}", finding.site) if p)
         return f"No {kinds[finding.kind].lower()} seen{' (' + place + ')' if place else ''}"
-    site = " ".join(p for p in (finding.side, finding.level and f"level {finding.level}", finding.site) if p)
     details = finding.attributes
+    if finding.kind == "coverage":
+        ends = {"superior", "inferior"} <= set(details)
+        return kinds["coverage"] + (
+            f" from the {details['superior']} to the {details['inferior']}" if ends else " not stated"
+        )
+    site = " ".join(p for p in (finding.side, finding.level and f"level {finding.level}", finding.site) if p)
     parts = [kinds[finding.kind], site, f"{finding.size_mm:.0f} mm" if finding.size_mm is not None else ""]
     parts.append(str(details.get("texture", "")))
     if details.get("narrowing_pct") is not None:

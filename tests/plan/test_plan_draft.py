@@ -202,6 +202,16 @@ def test_unknown_primary_is_staged_under_every_open_table() -> None:
     assert draft("unknown primary", p16="negative", ebv="positive").staging.site == "nasopharynx"
 
 
+def test_the_field_of_view_is_told_by_its_ends() -> None:
+    ends = {"superior": "skull base", "inferior": "clavicle"}
+    for attributes, said in (
+        (ends, "Field of view from the skull base to the clavicle"),
+        ({}, "Field of view not stated"),
+    ):
+        plan = draft_plan([Finding("coverage", attributes=attributes)], {})
+        assert [line.text for line in plan.facts] == [said]
+
+
 def test_without_a_primary_there_is_no_volume_around_it() -> None:
     plan = draft("unknown primary", p16="positive")
     assert plan.prescription.kind == "definitive"
