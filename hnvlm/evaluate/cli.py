@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hnvlm.errors import ModelPackError, UsageError
-from hnvlm.evaluate.common import write_metrics
+from hnvlm.evaluate.common import with_rules, write_metrics
 from hnvlm.models.pack import load
 from hnvlm.models.registry import missing_models
-from hnvlm.report.request_facts import request_facts
 
 # evaluation -> models it needs
 EVALUATIONS = {
@@ -46,8 +45,7 @@ def evaluate(
     if processes < 1 or (processes > 1 and name not in IN_PROCESSES):
         raise UsageError(f"--processes is a number from 1; more than 1 only for {', '.join(IN_PROCESSES)}.")
     shared_out = {"processes": processes} if processes > 1 else {}
-    pack = load()
-    pack.rules = request_facts
+    pack = with_rules(load())
     absent = [m for m in EVALUATIONS[name] if m in missing_models(pack.folder)]
     if absent:
         raise ModelPackError(f"The evaluation '{name}' needs {', '.join(absent)}, which the pack lacks; train first.")

@@ -16,6 +16,7 @@ import numpy as np
 from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.pack import ModelPack
+from hnvlm.report.request_facts import request_facts
 from hnvlm.types import OPENKBP_TO_TG263
 
 Item = TypeVar("Item")
@@ -41,6 +42,12 @@ def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
         if name in OPENKBP_TO_TG263.values():
             masks[name] = read_volume(path, order=0).array > 0
     return ct, masks
+
+
+def with_rules(pack: ModelPack) -> ModelPack:
+    """The pack as the product uses it: rules read a request before the learned reader."""
+    pack.rules = request_facts
+    return pack
 
 
 def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:

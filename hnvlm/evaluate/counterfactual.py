@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from hnvlm.errors import UsageError
 from hnvlm.evaluate.cases import rng_of
-from hnvlm.evaluate.common import each, evaluation_folders, log, median, read_case, share
+from hnvlm.evaluate.common import each, evaluation_folders, log, median, read_case, share, with_rules
 from hnvlm.imaging.anatomy import LEVEL_BOX
 from hnvlm.imaging.lesions import Lesion, LesionSpec, apply, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
@@ -29,7 +29,6 @@ from hnvlm.models.judge import Judge
 from hnvlm.models.neck import Neck
 from hnvlm.models.pack import ModelPack, load
 from hnvlm.models.text_tower import read_facts
-from hnvlm.report.request_facts import request_facts
 from hnvlm.report.requests import sample_spec
 from hnvlm.types import Counterfactual, Finding, Segmentation
 
@@ -238,8 +237,7 @@ _own: dict[str, Any] = {}
 def _begin_process(threads: int) -> None:
     """Load the models in a process of its own."""
     torch.set_num_threads(threads)
-    pack = load()
-    pack.rules = request_facts
+    pack = with_rules(load())
     pack.threads = threads
     _own.update(pack=pack, judge=Judge(pack.folder / "judge"))
 

@@ -19,6 +19,7 @@ from hnvlm.store import ResultRecord
 from hnvlm.types import DosePrediction, Progress, no_progress
 
 UPLOADED, PREDICTED, WHAT_IF = "", "predicted", "what-if"
+PREDICTED_LABEL = "Predicted dose (AI draft)"
 # Stored in whole steps: half the disk of float32, wrong by 0.005 Gy at most.
 STEP_GY = 0.01
 KEPT_WHAT_IFS = 8
@@ -80,7 +81,7 @@ def label(result: ResultRecord) -> str:
     if result.slot == UPLOADED:
         return "Uploaded dose"
     if result.slot == PREDICTED:
-        return "Predicted dose (AI draft)"
+        return PREDICTED_LABEL
     return f"What-if {result.version}: {result.payload['label']}"
 
 

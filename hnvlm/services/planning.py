@@ -199,7 +199,7 @@ def judged_without_store(
     curves = histograms.compute(made.dose_gy, masks)
     rows = build_constraints(load_kb(), list(masks))
     metrics = histograms.figures(curves, rows, max(made.prescriptions.values()))
-    basis = DoseBasis("Predicted dose (AI draft)", made.prescriptions, predicted=True, guessed_targets=guessed)
+    basis = DoseBasis(dose.PREDICTED_LABEL, made.prescriptions, predicted=True, guessed_targets=guessed)
     return out | {"dose_metrics": metrics, "dose_used": basis.label, "dose_basis": basis}
 
 
