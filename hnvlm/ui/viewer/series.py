@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from scipy import ndimage
 
 from hnvlm.errors import FrameOfReferenceError, UsageError
 from hnvlm.imaging.volume import Volume
@@ -24,8 +23,7 @@ DOSE_STEP_GY = 0.01  # uint16 holds up to 655 Gy
 AIR_HU = -1024
 BODY_HU = -300  # denser than this is patient (or couch), not air
 BODY_SHARE = 0.002  # of a plane's voxels, so that specks of noise do not count
-BODY_PART = 0.1  # of the largest connected part, so that a rail or a written word does not count
-BODY_MARGIN_MM = 10.0
+BODY_MARGIN_MM = 6.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,13 +160,12 @@ def volume_blob(store: BlobStore, volume: Volume, content_id: str = "") -> Blob:
 def body_box(volume: Volume) -> list[int]:
     """Return the patient's extent as (z0, y0, x0, z1, y1, x1) voxels, end exclusive, with a margin.
 
-    The viewer fits this to its panes: a 50 cm field of view is mostly air around a neck. What lies apart and is small,
-    as a rail of the couch or a word written into the picture, does not count.
+    The viewer fits this to its panes: a 50 cm field of view is mostly air around a neck.
     """
 
     def measure() -> list[int]:
         step = tuple(max(1, n // 96) for n in volume.shape)
-        dense = _large_parts(volume.array[:: step[0], :: step[1], :: step[2]] > BODY_HU)
+        dense = volume.array[:: step[0], :: step[1], :: step[2]] > BODY_HU
         low, high = [], []
         for axis in range(3):
             share = dense.mean(axis=tuple(a for a in range(3) if a != axis))
@@ -180,14 +177,6 @@ def body_box(volume: Volume) -> list[int]:
         return low + high
 
     return _SUMMARIES.get([volume.array], ("body", volume.spacing_mm), measure)
-
-
-def _large_parts(mask: np.ndarray) -> np.ndarray:
-    """Connected parts (corners count) of at least ``BODY_PART`` of the largest one."""
-    labels, _ = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return (sizes >= max(1.0, BODY_PART * sizes.max()))[labels]
 
 
 def mask_blob(store: BlobStore, overlay: Overlay) -> Blob:
