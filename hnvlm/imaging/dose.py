@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,50 @@ from hnvlm.imaging import dicom, nifti
 from hnvlm.imaging.orient import GridMap
 from hnvlm.imaging.overlay import DAMAGED, check_frame, frame_of, like_ct, load
 from hnvlm.imaging.volume import Volume
+
+_WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
+
+
+def of_one_plan(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Which of several dose files make up the dose of one treatment, to be added up, and what was left out.
+
+    A planning system exports a plan's dose, that of each beam, or both; and a folder may hold the plans that were
+    compared. Adding those up would count a treatment twice. Types: PS3.3 C.8.8.3, Dose Summation Type.
+
+    Raises:
+        InputRefusedError: The files hold the doses of several plans and no sum of them, or parts that do not add up.
+    """
+    files = list(files)
+    kinds = [_kind_and_plan(file) for file in files]
+    if len(files) == 1 and kinds[0][0] not in (*_WHOLE, ""):
+        return files, [f"{files[0].name}: this is the dose of one {kinds[0][0]}, not of the whole plan"]
+    if len(files) < 2:
+        return files, []
+    sums = [f for f, (kind, _) in zip(files, kinds, strict=True) if kind == "MULTI_PLAN"]
+    whole = sums or [f for f, (kind, _) in zip(files, kinds, strict=True) if kind in (*_WHOLE, "")]
+    if len(whole) == 1:
+        what = "a sum of plans" if sums else "a whole plan"
+        return whole, [f"{len(files) - 1} other dose file(s) were left out, for one is the dose of {what}"]
+    if whole:
+        raise InputRefusedError(
+            f"{len(whole)} doses of whole plans ({', '.join(f.name for f in whole)}); added up they could count one "
+            "treatment twice. Add the one that is to be judged, or the plan sum that the planning system exports."
+        )
+    if {kind for kind, _ in kinds} != {"BEAM"} or len({plan for _, plan in kinds}) > 1:
+        raise InputRefusedError(
+            f"{len(files)} dose files that are not the beams of one plan "
+            f"({', '.join(sorted({kind for kind, _ in kinds}))}). Export the dose of the whole plan."
+        )
+    return files, [f"the doses of {len(files)} beams were added up; whether the plan has more is not known"]
+
+
+def _kind_and_plan(file: Path) -> tuple[str, str]:
+    """Dose Summation Type ("" in NIfTI) and UID of the plan."""
+    if nifti.is_nifti(file):
+        return "", ""
+    dataset = load(file)
+    plans = dataset.get("ReferencedRTPlanSequence") or []
+    return str(dataset.get("DoseSummationType") or "").upper(), str(plans[0].ReferencedSOPInstanceUID) if plans else ""
 
 
 def read_dose(
@@ -61,11 +105,9 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
     units = str(dataset.get("DoseUnits") or "").upper()
     if units != "GY":
         raise InputRefusedError(f"{path.name}: dose unit '{units or 'missing'}' is not Gy; export absolute dose.")
-    kind, summation = str(dataset.get("DoseType") or ""), str(dataset.get("DoseSummationType") or "")
+    kind = str(dataset.get("DoseType") or "")
     if kind and kind.upper() != "PHYSICAL":
         warnings.append(f"{path.name}: dose type is {kind}, not PHYSICAL")
-    if summation and summation.upper() not in ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW"):
-        warnings.append(f"{path.name}: this is the dose of one {summation}, not of the whole plan")
     try:
         scaling = float(dataset.DoseGridScaling)
         orientation = np.array(dataset.ImageOrientationPatient, float)

@@ -8,13 +8,15 @@ import re
 # clinics write are included; anything not listed stays unmapped and is reported as such.
 _ORGANS = {
     "Brainstem": "brainstem brstem brainstm bstem truncus truncuscerebri hirnstamm pienmozgu pienmozg stem",
-    "SpinalCord": "spinalcord cord spinal myelon spcord sc scord medulla medullaspinalis rueckenmark rdzen "
-    "rdzenkregowy spinalcanal canal",
+    "SpinalCord": "spinalcord cord spinal myelon spcord sc scord medullaspinalis rueckenmark rdzen "
+    "rdzenkregowy",
+    # Wider than the cord: its limits are not the cord's.
+    "SpinalCanal": "spinalcanal canalspinal vertebralcanal",
     "Esophagus": "esophagus oesophagus esoph oesoph esophag eso przelyk speiseroehre",
-    "Larynx": "larynx laryngx glotticlarynx krtan kehlkopf",
+    "Larynx": "larynx laryngx krtan kehlkopf",
     "Bone_Mandible": "mandible bonemandible mandibula mand jaw lowerjaw unterkiefer zuchwa bonemand",
     "Cavity_Oral": "cavityoral oralcavity oral oralcav mouth",
-    "Musc_Constrict": "muscconstrict pharynxconst pharyngealconstrictor pharynx pharynxconstrictor pcm constrictor "
+    "Musc_Constrict": "muscconstrict pharynxconst pharyngealconstrictor pharynxconstrictor pcm constrictor "
     "constrictors musconstrict",
     "Brain": "brain cerebrum mozg gehirn",
     "Glnd_Thyroid": "thyroid glndthyroid thyroidgland tarczyca",

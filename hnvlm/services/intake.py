@@ -259,20 +259,25 @@ def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dic
     """Structures and dose of the same frame of reference; what cannot be used is said, never dropped silently."""
     extras: dict[str, Any] = {}
     notes: list[str] = []
+    given: dict[str, list[SeriesInfo]] = {"structures": [], "dose": []}
     for other in upload.series:
         if other.modality not in ("RTSTRUCT", "SEG", "RTDOSE"):
             continue
-        what = "dose" if other.modality == "RTDOSE" else "structures"
         if not other.frame_of_reference_uid or other.frame_of_reference_uid != volume.frame_of_reference_uid:
             notes.append(f"{other.modality} left out: it belongs to another frame of reference than the CT")
             continue
-        if what in extras:
-            notes.append(f"a second {other.modality} of the same frame of reference was left out")
+        given["dose" if other.modality == "RTDOSE" else "structures"].append(other)
+    for second in given["structures"][1:]:
+        notes.append(f"a second {second.modality} of the same frame of reference was left out")
+    # Every dose is looked at: which of them are one treatment does not hang on how they are sorted into series.
+    files = {"structures": [f for s in given["structures"][:1] for f in s.files],
+             "dose": [f for s in given["dose"] for f in s.files]}  # fmt: skip
+    for what, read in (("structures", read_structures), ("dose", read_dose)):
+        if not files[what]:
             continue
         try:
-            read = read_dose if what == "dose" else read_structures
-            extras[what], said = read(other.files, volume)
+            extras[what], said = read(files[what], volume)
             notes += said
         except HnvlmError as error:
-            notes.append(f"{other.modality} left out: {error.message}")
+            notes.append(f"{given[what][0].modality} left out: {error.message}")
     return extras, notes

@@ -9,6 +9,7 @@ import numpy as np
 
 from hnvlm.errors import UnreadableFileError
 from hnvlm.imaging import intake, rt
+from hnvlm.imaging.dose import of_one_plan
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid
@@ -42,17 +43,16 @@ def read_dose(files: Sequence[Path], volume: Volume, source_frame_uid: str = "")
 
     Raises:
         FrameOfReferenceError: The dose belongs to another frame of reference.
+        InputRefusedError: The files are doses of several plans.
         UnreadableFileError: A file cannot be read.
     """
     total: Volume | None = None
-    warnings: list[str] = []
-    for path in files:
+    chosen, warnings = of_one_plan(files)
+    for path in chosen:
         dose = rt.read_dose(path, volume, source_frame_uid, warn=warnings.append)
         total = dose if total is None else total.with_array(total.array + dose.array)
     if total is None:
         raise UnreadableFileError("No dose file was given.")
-    if len(files) > 1:
-        warnings.append(f"{len(files)} dose files of one series were added up")
     return total, warnings
 
 

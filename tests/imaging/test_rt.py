@@ -7,11 +7,12 @@ import pydicom
 import pytest
 from phantoms import FRAME, STUDY
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage, RTStructureSetStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage, RTPlanStorage, RTStructureSetStorage, generate_uid
 
 from hnvlm.errors import FrameOfReferenceError, GeometryError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging import rt
 from hnvlm.imaging.contours import fill_even_odd
+from hnvlm.imaging.dose import of_one_plan
 from hnvlm.imaging.tg263 import to_tg263
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_nifti
@@ -257,11 +258,43 @@ def test_dose_refusals(tmp_path, given, error, word):
     assert "rd.dcm" in caught.value.message
 
 
-def test_beam_dose_is_said(tmp_path):
+def test_an_effective_dose_is_said(tmp_path):
     said = []
-    path = rtdose(tmp_path / "rd.dcm", stored(), 2.5 * np.arange(6), DoseSummationType="BEAM", DoseType="EFFECTIVE")
-    rt.read_dose(path, CT, warn=said.append)
-    assert any("one BEAM" in w for w in said) and any("EFFECTIVE" in w for w in said)
+    rt.read_dose(rtdose(tmp_path / "rd.dcm", stored(), 2.5 * np.arange(6), DoseType="EFFECTIVE"), CT, warn=said.append)
+    assert any("EFFECTIVE" in w for w in said)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "word"),
+    [
+        ("PLAN:1", "0", ""),
+        ("BEAM:1", "0", "one BEAM"),
+        ("BEAM:1 BEAM:1 BEAM:1", "012", "3 beams"),
+        ("BEAM:1 PLAN:1 BEAM:1", "1", "2 other dose"),
+        ("PLAN:1 PLAN:2 MULTI_PLAN:1", "2", "sum of plans"),
+        ("PLAN:1 PLAN:2", None, "count one treatment twice"),
+        ("PLAN:1 BEAM:1 PLAN:1", None, r"2 doses of whole plans \(0.dcm, 2.dcm\)"),
+        ("MULTI_PLAN:1 MULTI_PLAN:1", None, "2 doses of whole plans"),
+        ("BEAM:1 BEAM:2", None, "not the beams of one plan"),
+        ("FRACTION:1 FRACTION:1", None, "FRACTION"),
+    ],
+)
+def test_which_doses_are_one_treatment(tmp_path, given, taken, word):
+    files = []
+    for n, text in enumerate(given.split()):
+        kind, plan = text.split(":")
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = RTPlanStorage, f"1.2.3.{plan}"
+        path = tmp_path / f"{n}.dcm"
+        rtdose(path, stored(), 2.5 * np.arange(6), DoseSummationType=kind, ReferencedRTPlanSequence=[item])
+        files.append(path)
+    if taken is None:
+        with pytest.raises(InputRefusedError, match=word):
+            of_one_plan(files)
+        return
+    chosen, notes = of_one_plan(files)
+    assert chosen == [files[int(n)] for n in taken]
+    assert [word in note for note in notes] == ([True] if word else [])
 
 
 @pytest.mark.parametrize(
@@ -275,7 +308,8 @@ def test_beam_dose_is_said(tmp_path):
         ("Brainstem_PRV03", None), ("Oesophagus", "Esophagus"), ("larynx", "Larynx"), ("PTV70", "PTV_7000"),
         ("ptv 63 Gy", "PTV_6300"), ("PTV_5600", "PTV_5600"), ("PTV59.4", "PTV_5940"), ("PTV_700", None),
         ("PTVHigh", None), ("GTV-1", None), ("Parotid_L-PTV", None), ("Oral_Cavity", "Cavity_Oral"), ("", None),
-        ("L Lens R", None), ("Larynx_L", None),
+        ("L Lens R", None), ("Larynx_L", None), ("Spinal Canal", "SpinalCanal"), ("Medulla", None), ("Pharynx", None),
+        ("Glottic larynx", None),
     ],
 )  # fmt: skip
 def test_names(name, expected):

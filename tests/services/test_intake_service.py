@@ -16,6 +16,7 @@ import pytest
 
 from hnvlm.errors import InputRefusedError, NotFoundError, UnreadableFileError, UsageError
 from hnvlm.imaging.write import write_dicom_series, write_rtstruct
+from hnvlm.imaging.write_dose import write_rtdose
 from hnvlm.services import intake, rt_objects
 from hnvlm.services.identity import map_uid
 
@@ -72,6 +73,25 @@ def test_upload_becomes_a_case_without_identity(app, identified, phantom):
     assert mask[2:6, 6:12, 7:15].all()
     # 192 voxels of 3 x 1.25 x 1.5 mm
     assert structures.payload["structures"] == [{"name": "Larynx", "volume_ml": 1.08}]
+
+
+@pytest.mark.parametrize(("kind", "highest"), [("BEAM", 30.0), ("PLAN", None)])
+def test_beams_are_added_up_and_plans_are_not(app, identified, phantom, tmp_path, kind, highest):
+    """Each file is a series of its own, as many planning systems export them."""
+    for n, gray in enumerate((10.0, 20.0)):
+        dose = phantom.with_array(np.full(phantom.shape, gray, np.float32))
+        dataset = pydicom.dcmread(write_rtdose(dose, phantom, tmp_path / "rd.dcm", predicted=False))
+        dataset.DoseSummationType, dataset.SeriesInstanceUID = kind, f"1.2.7.{n}"
+        dataset.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID = "1.2.8.1"
+        dataset.save_as(identified / f"Kowalska_dose_{n}.dcm")
+    case = intake.create_case(app, intake.open_path(identified))
+    found = app.store.latest_result(case.id, "dose")
+    said = [w for w in case.meta["warnings"] if "dose" in w]
+    assert len(said) == 1 and "Kowalska" not in said[0]
+    if highest is None:
+        assert found is None and "RTDOSE left out: 2 doses of whole plans" in said[0]
+    else:
+        assert found.payload["max_gy"] == pytest.approx(highest, abs=0.01) and "2 beams were added up" in said[0]
 
 
 def test_nested_zip_and_picking_a_series(app, identified, tmp_path, phantom):

@@ -82,3 +82,15 @@ def test_what_does_not_belong_is_refused_and_nothing_is_stored(app, ct, files, p
         rt_upload.attach(app, ct, [*opened(contents, "rs.dcm"), ("dose.nii.gz", io.BytesIO(b"\x1f\x8b broken"))])
     assert dose.doses(app, ct) == [] and dose.structures(app, ct).masks == {}, "half an upload is no upload"
     assert not list(app.uploads_dir.iterdir())
+
+
+def test_two_plans_are_not_added_up(app, ct, files, phantom, tmp_path):
+    """140 Gy would be judged where two plans of 70 Gy were compared."""
+    contents, _, gy = files
+    again = write_rtdose(phantom.with_array(gy.array * 0.9), phantom, tmp_path / "other.dcm", predicted=False)
+    two = [*opened(contents, "rd.dcm"), ("other.dcm", io.BytesIO(again.read_bytes()))]
+    with pytest.raises(InputRefusedError, match=r"2 doses of whole plans \(.*other\.dcm.*\)"):
+        rt_upload.attach(app, ct, two)
+    with pytest.raises(InputRefusedError, match="count one treatment twice"):
+        rt_upload.attach(app, ct, opened(contents, "rd.dcm", "dose.nii.gz"))
+    assert dose.doses(app, ct) == []
