@@ -8,8 +8,7 @@ import re
 # clinics write are included; anything not listed stays unmapped and is reported as such.
 _ORGANS = {
     "Brainstem": "brainstem brstem brainstm bstem truncus truncuscerebri hirnstamm pienmozgu pienmozg stem",
-    "SpinalCord": "spinalcord cord spinal myelon spcord sc scord medullaspinalis rueckenmark rdzen "
-    "rdzenkregowy",
+    "SpinalCord": "spinalcord cord spinal myelon spcord sc scord medullaspinalis rueckenmark rdzen rdzenkregowy",
     # Wider than the cord: its limits are not the cord's.
     "SpinalCanal": "spinalcanal canalspinal vertebralcanal",
     "Esophagus": "esophagus oesophagus esoph oesoph esophag eso przelyk speiseroehre",

@@ -18,6 +18,7 @@ from hnvlm.services import documents, dose, histograms, planning
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
+from hnvlm.services.palette import on_paper, structure_colours
 from hnvlm.services.slice_picture import axial
 from hnvlm.store import ResultRecord
 
@@ -299,9 +300,9 @@ class _Sheet:
             drawing.add(String(x, bottom - 9, str(gy), fontSize=6.5, textAnchor="middle"))
         drawing.add(String(left + width / 2, 2, "Dose [Gy]", fontSize=7, textAnchor="middle"))
         drawing.add(String(left, bottom + height + 3, "Volume [%]", fontSize=7))
-        colours, fallback = self.palette.get("structures", {}), self.palette.get("fallback") or ["#505050"]
+        colours = structure_colours(judged.histograms, self.palette)
         for n, (name, dvh) in enumerate(judged.histograms.items()):
-            ink = HexColor(colours.get(name, fallback[n % len(fallback)]))
+            ink = HexColor(on_paper(colours[name]))
             doses, volumes = dvh.curve(0.5, top)
             points = np.column_stack([left + width * doses / top, bottom + height * volumes / 100])
             drawing.add(

@@ -11,11 +11,11 @@ from skimage.measure import find_contours
 
 from hnvlm.imaging.resample import mask_box
 from hnvlm.imaging.volume import Volume
+from hnvlm.services.palette import structure_colours
 
 # Soft-tissue window of neck CT.
 _CENTRE_HU, _WIDTH_HU = 50.0, 350.0
 _BODY_HU, _MARGIN_MM, _WASH = -300, 8.0, 0.3
-_GREY = "#c8c8c8"
 
 
 def axial(
@@ -58,12 +58,11 @@ def axial(
     scale = (height / rgb.shape[0], width / rgb.shape[1])
     for level in levels:
         _outline(pen, gy, level["percent"] / 100 * full_gy, level["colour"], scale, 1)  # type: ignore[arg-type,operator]
-    colours, fallback = palette.get("structures", {}), palette.get("fallback") or [_GREY]
-    for number, (name, mask) in enumerate((masks or {}).items()):
+    colours = structure_colours(masks or {}, palette)
+    for name, mask in (masks or {}).items():
         part = np.asarray(mask[index][rows, columns], np.float32)
         if part.any():
-            colour = colours.get(name, fallback[number % len(fallback)])
-            _outline(pen, np.pad(part, 1), 0.5, colour, scale, 2, shift=1)
+            _outline(pen, np.pad(part, 1), 0.5, colours[name], scale, 2, shift=1)
     return picture
 
 

@@ -7,17 +7,11 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from hnvlm.imaging.dvh import Dvh
-from hnvlm.ui.viewer.series import display_tables
+from hnvlm.services.palette import structure_colours
+from hnvlm.ui.viewer.series import palette
 
 _TEXT, _GRID, _PAPER = "#c9ced3", "#2c3136", "#101214"
 STEP_GY = 0.25
-
-
-def colours(names: list[str]) -> dict[str, str]:
-    """Return the colour of each structure as the viewer draws it."""
-    tables = display_tables()["structures"]
-    fallback = tables["fallback"]
-    return {name: tables["colours"].get(name, fallback[n % len(fallback)]) for n, name in enumerate(names)}
 
 
 def figure(
@@ -39,7 +33,7 @@ def figure(
         height: Pixels.
     """
     plot = go.Figure()
-    ink = colours(list(curves))
+    ink = structure_colours(curves, palette())
     end = max([dvh.max_gy for dvh in [*curves.values(), *(other or {}).values()]], default=1.0)
     for structure, dvh in curves.items():
         shown = structure.replace("_", " ")

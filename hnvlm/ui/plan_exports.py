@@ -8,14 +8,7 @@ from hnvlm.services import CaseRecord, ResultRecord, documents, dose, dumps, his
 from hnvlm.services.context import App
 from hnvlm.ui import dose_view, jobs, state
 from hnvlm.ui.errors import guard, handled
-from hnvlm.ui.viewer.series import display_tables
-
-
-def palette() -> dict:
-    """Return the colours of the viewer for documents."""
-    tables = display_tables()
-    return {"structures": tables["structures"]["colours"], "fallback": tables["structures"]["fallback"],
-            "isodose": tables["isodose"]["levels"]}  # fmt: skip
+from hnvlm.ui.viewer.series import palette
 
 
 def popover(app: App, case: CaseRecord, plan: ResultRecord | None) -> None:

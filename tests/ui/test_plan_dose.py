@@ -19,6 +19,7 @@ from hnvlm.services import constraint_templates, dose, plan_export, planning  # 
 from hnvlm.services.context import App  # noqa: E402
 from hnvlm.types import Provenance  # noqa: E402
 from hnvlm.ui import dvh_plot  # noqa: E402
+from hnvlm.ui.viewer.series import Overlay, structure_list  # noqa: E402
 
 REPO = HERE.parent.parent
 PATIENCE_S = 240
@@ -174,8 +175,8 @@ def test_the_plot_has_a_curve_a_structure_and_the_contours_colours() -> None:
     plot = dvh_plot.figure(curves, {"PTV_7000": curves["PTV_7000"].scaled(0.5)}, name="a", other_name="b",
                            prescription_gy=70.0)  # fmt: skip
     lines = [(t.name, t.line.dash, t.line.color) for t in plot.data]
-    ink = dvh_plot.colours(list(curves))
-    assert lines == [("PTV 7000", "solid", "#ff3b30"), ("PTV 7000", "dash", "#ff3b30"), ("Ring", "solid", ink["Ring"])]
+    ring = structure_list(Overlay({"Ring": np.ones((1, 2, 2), bool)}), 1.0)[0]["colour"]
+    assert lines == [("PTV 7000", "solid", "#ff3b30"), ("PTV 7000", "dash", "#ff3b30"), ("Ring", "solid", ring)]
     assert plot.layout.xaxis.title.text == "Dose [Gy]" and plot.layout.yaxis.title.text == "Volume [%]"
     half = plot.data[0]
     assert half.y[np.searchsorted(half.x, 65.0)] == 50.0

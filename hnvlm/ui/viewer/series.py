@@ -15,6 +15,7 @@ import numpy as np
 
 from hnvlm.errors import FrameOfReferenceError, UsageError
 from hnvlm.imaging.volume import Volume
+from hnvlm.services.palette import structure_colours
 from hnvlm.ui.blobs import Blob, BlobStore
 
 Kind = Literal["ct", "synthetic", "difference"]
@@ -100,6 +101,13 @@ class Box:
 def display_tables() -> dict[str, Any]:
     """Return window presets, isodose levels and structure colours, each with its source."""
     return json.loads((Path(__file__).parent / "data" / "display.json").read_text("utf-8"))
+
+
+def palette() -> dict[str, Any]:
+    """Return the colours of structures and isodose lines, as documents take them too."""
+    tables = display_tables()
+    return {"structures": tables["structures"]["colours"], "fallback": tables["structures"]["fallback"],
+            "isodose": tables["isodose"]["levels"]}  # fmt: skip
 
 
 class _IdentityCache:
@@ -215,20 +223,19 @@ def structure_list(overlay: Overlay, voxel_ml: float) -> list[dict[str, Any]]:
     The voxel is on the slice of the centre of mass, but inside the structure: the middle of a
     horseshoe such as the mandible is not bone.
     """
-    tables = display_tables()["structures"]
+    colours = structure_colours(overlay.masks, palette())
 
     def summarise() -> list[dict[str, Any]]:
         out = []
-        for n, (name, mask) in enumerate(overlay.masks.items()):
+        for name, mask in overlay.masks.items():
             where = np.argwhere(np.asarray(mask, bool))
             jump = None
             if len(where):
                 centre = where.mean(axis=0)
                 jump = where[np.argmin((np.abs(where - centre) * (1000, 1, 1)).sum(axis=1))].tolist()
-            colour = overlay.colours.get(name) or tables["colours"].get(name)
             out.append({
                 "name": name,
-                "colour": colour or tables["fallback"][n % len(tables["fallback"])],
+                "colour": overlay.colours.get(name) or colours[name],
                 "ml": round(len(where) * voxel_ml, 1),
                 "jump": jump,
             })  # fmt: skip
