@@ -9,26 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.dose_scores import dose_score, dvh_errors, dvh_score, read_dose_case
 from hnvlm.evaluate.dose_trees import inputs_crop, inputs_of
-from hnvlm.imaging.fields import ANGLES_DEG
 from hnvlm.models.checkpoint import save_model
-from hnvlm.models.dose import (
-    AIR_HU,
-    IN_CHANNELS,
-    OUTSIDE,
-    DoseNetwork,
-    deliverable_dose,
-    flip_input,
-    network_input,
-    predict,
-)
+from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, deliverable_dose, flip_input, network_input, predict
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
 from hnvlm.train.ahead import AUTO, training_device
@@ -44,11 +32,6 @@ STEP_GY = 0.01
 CT_DROPOUT = 0.25
 # Most slices of a patient in one step: long patients would cost most of the time and teach little more.
 SLAB = 48
-BODY = CHANNELS.index("body")
-# Channels of yes or no (or a step of Gy), which stay sharp where the others are interpolated.
-SHARP = (CHANNELS.index("prescription"), BODY)
-# Share of the steps that see the patient turned about the fields' axis by a multiple of the angle between two fields.
-TURNED = 0.5
 # Weight of the structures' sorted doses (what a DVH is made of) beside the voxels' own.
 DVH_WEIGHT = 0.25
 # A dose above all others.
@@ -138,76 +121,19 @@ class Sample:
     labels: Tensor
 
 
-def slab_of(patient: DosePatient, rng: np.random.Generator, slices: int) -> DosePatient:
-    """Neighbouring slices of a patient, all of them where there are fewer."""
-    first = int(rng.integers(0, max(0, len(patient.dose) - slices) + 1))
-    slab = slice(first, first + slices)
-    hu = None if patient.hu is None else patient.hu[slab]
-    return DosePatient(patient.channels[:, slab], patient.dose[slab], patient.labels[slab], hu)
+def sample(patient: DosePatient, rng: np.random.Generator, multiple: int) -> Sample:
+    """Augment: a slab of it, where that lies on the network's folded grid, left-right mirror, no CT at times.
 
-
-def turned(patient: DosePatient, angle_deg: float, rng: np.random.Generator, multiple: int) -> DosePatient:
-    """The patient turned in the axial plane, pixels being square; fewer slices where its box becomes larger.
-
-    Nine equispaced fields stay where they are when a patient turns by a multiple of the angle between two of them, and
-    every channel is a value of a point, so the turned patient's dose is the turned dose.
+    Sizes and angles stay as they are: the fields' physics does not scale, and they do not turn with the patient.
     """
-    body = patient.channels[BODY] > 0.5
-    size = np.array(patient.dose.shape[1:])
-    centre = (size - 1) / 2
-    angle = np.deg2rad(angle_deg)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    corners = (np.argwhere(body.any(0).cpu().numpy()) - centre) @ turn.T
-    low, high = np.floor(corners.min(0)), np.ceil(corners.max(0))
-    room = len(patient.dose) * size.prod() / (high - low + 1).prod()
-    patient = slab_of(patient, rng, max(multiple, round(room / multiple) * multiple))
-    device = patient.dose.device
-    rows, columns = (torch.arange(a, b + 1, device=device) for a, b in zip(low, high, strict=True))
-    there = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1)
-    source = there @ torch.as_tensor(turn, dtype=there.dtype, device=device)  # the turn back: its transpose, transposed
-    grid = (source / torch.as_tensor(centre, dtype=there.dtype, device=device)).flip(-1)[None].float()
-
-    def at(images: Tensor, mode: str, outside: float = 0.0) -> Tensor:
-        flat = images.reshape(1, -1, *images.shape[-2:]).float() - outside
-        values = F.grid_sample(flat, grid, mode, align_corners=True) + outside
-        return values.reshape(*images.shape[:-2], *grid.shape[1:3])
-
-    # What is 0 outside the body is averaged over its voxels only, so that the air does not thin it near the skin.
-    body = patient.channels[BODY].float()
-    share = at(body, "bilinear").clamp(min=0.5)
-    channels = torch.stack([
-        at(image, "nearest") if k in SHARP else
-        at(image * body, "bilinear") / share if k > BODY else
-        at(image, "bilinear", outside)
-        for k, (image, outside) in enumerate(zip(patient.channels, OUTSIDE, strict=True))
-    ])  # fmt: skip
-    dose = at(patient.dose * body, "bicubic") / at(body, "bicubic").clamp(min=0.5)
-    hu = None if patient.hu is None else at(patient.hu, "bilinear", AIR_HU)
-    labels = at(patient.labels, "nearest").round().to(torch.int32)
-    return DosePatient(channels, dose.clamp(min=0), labels, hu)
-
-
-def square_pixels(folder: Path) -> bool:
-    """Whether the pixels of a case folder's dose are square, so that a patient can be turned in them."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(folder / "dose.nii.gz"))
-    reader.ReadImageInformation()
-    x, y, _ = reader.GetSpacing()
-    return abs(x - y) <= 0.01 * x
-
-
-def sample(patient: DosePatient, rng: np.random.Generator, multiple: int, *, turn: bool = False) -> Sample:
-    """Augment: a slab of it, where that lies on the network's folded grid, turned, left-right mirror, no CT at times.
-
-    Sizes stay as they are, for the fields' physics does not scale.
-
-    Args:
-        turn: In some of the samples the patient is turned about the fields' axis (for square pixels only).
-    """
-    patient = slab_of(patient, rng, SLAB)
-    if turn and rng.random() < TURNED:
-        step = 360.0 / len(ANGLES_DEG)
-        patient = turned(patient, step * int(rng.integers(1, len(ANGLES_DEG))), rng, multiple)
+    first = int(rng.integers(0, max(0, len(patient.dose) - SLAB) + 1))
+    slab = slice(first, first + SLAB)
+    patient = DosePatient(
+        patient.channels[:, slab],
+        patient.dose[slab],
+        patient.labels[slab],
+        None if patient.hu is None else patient.hu[slab],
+    )
     # Somewhere in the padding it needs anyway: more padding would cost time and teach nothing.
     offset = [int(rng.integers(0, -n % multiple + 1)) for n in patient.dose.shape]
     hu = None if rng.random() < CT_DROPOUT else patient.hu
@@ -222,7 +148,7 @@ def sample(patient: DosePatient, rng: np.random.Generator, multiple: int, *, tur
         labels = torch.zeros_like(flipped)
         for bit, mirror in enumerate(MIRROR_BIT):
             labels |= ((flipped >> bit) & 1) << mirror
-    body = x[0, BODY] > 0.5
+    body = x[0, CHANNELS.index("body")] > 0.5
     return Sample(x, dose[None], body, labels)
 
 
@@ -280,19 +206,19 @@ def train(
     files = prepare_all(folders, work / "cache", threads)
     with_ct = [f for f in folders if (f / "ct.nii.gz").exists()]
     held = set_aside(with_ct, max(0, min(hold_out, len(with_ct) - 1)))
-    learned = [(file, square_pixels(f)) for f, file in zip(folders, files, strict=True) if f not in held]
+    learned = [file for folder, file in zip(folders, files, strict=True) if folder not in held]
     network, before = begin(DoseNetwork(IN_CHANNELS, WIDTHS, BLOCKS), out, from_pack)
     network = network.to(where, memory_format=torch.channels_last_3d)
     # A GPU holds all patients; beside the processor they would fill the memory.
-    kept = {f: load_patient(f, where) for f, _ in learned} if where.type != "cpu" else {}
+    kept = {f: load_patient(f, where) for f in learned} if where.type != "cpu" else {}
 
     def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
         rng = np.random.default_rng([3, before + step])
         losses, numbers = [], []
         # Patients differ in size, so a batch is a sum of single ones.
         for _ in range(batch):
-            file, square = learned[int(rng.integers(len(learned)))]
-            s = sample(kept.get(file) or load_patient(file), rng, network.multiple, turn=square)
+            file = learned[int(rng.integers(len(learned)))]
+            s = sample(kept.get(file) or load_patient(file), rng, network.multiple)
             with mixed_precision(where):
                 share = network(s.x.contiguous(memory_format=torch.channels_last_3d))
             loss, told = dose_loss(share.float() * HIGHEST_GY, s)

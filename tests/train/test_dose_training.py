@@ -8,13 +8,12 @@ import torch
 from imaging.dose_phantom import dose_phantom, write_dose_case
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import read_config
 from hnvlm.models.dose import DosePredictor
-from hnvlm.models.dose_inputs import CHANNELS, prepare
+from hnvlm.models.dose_inputs import CHANNELS
 from hnvlm.train import cli, dose
 from hnvlm.train.data import BIT
-from hnvlm.train.dose import DosePatient, Sample, cached_file, dose_folders, dose_loss, load_patient, sample
+from hnvlm.train.dose import Sample, cached_file, dose_folders, dose_loss, load_patient, sample
 
 
 @pytest.fixture(scope="module")
@@ -77,59 +76,6 @@ def test_samples_move_and_mirror_with_their_sides(patient):
         blind.add(not s.x[0, len(CHANNELS) :].any())
     assert seen == {True, False}
     assert blind == {True, False}
-
-
-def round_neck(angle_deg: float) -> tuple[DosePatient, tuple[slice, ...]]:
-    """A neck of square pixels turned by ``angle_deg``, drawn anew at each angle, and where its middle lies."""
-    z, y, x = np.indices((16, 37, 37)) - np.array([8, 18, 18]).reshape(3, 1, 1, 1)
-    angle = np.deg2rad(angle_deg)
-    back, right = y * np.cos(angle) + x * np.sin(angle), x * np.cos(angle) - y * np.sin(angle)
-    body = y**2 + x**2 <= 16**2
-    high = (np.abs(z) <= 4) & ((back + 2) ** 2 + (right - 5) ** 2 <= 6**2)
-    cord = (back - 8) ** 2 + (right - 1) ** 2 <= 3**2
-    gray = 70 * np.exp(-((back + 2) ** 2 + (right - 5) ** 2) / 12**2) * body
-    prescription = Volume(np.where(high, 70.0, 0).astype(np.float32), (3.0, 4.0, 4.0), (0.0, 0.0, 0.0))
-    inputs = prepare(prescription, {"SpinalCord": cord}, body)
-    labels = high.astype(np.int32) << BIT["PTV_7000"] | cord.astype(np.int32) << BIT["SpinalCord"]
-    cut = tuple(slice(a, b) for a, b in zip(inputs.window.box[:3], inputs.window.box[3:], strict=True))
-    arrays = (inputs.channels, gray.astype(np.float32)[cut], labels[cut], (40 + 10 * right).astype(np.int16)[cut])
-    return DosePatient(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays)), cut
-
-
-@pytest.mark.parametrize("angle_deg", [40, 160, 320])
-def test_a_turned_patient_is_the_patient_drawn_and_ray_traced_anew(angle_deg):
-    """Nine fields look the same after a turn by 40 degrees; after one by 20 they would not."""
-    rng = np.random.default_rng(1)
-    straight, want = round_neck(0)[0], round_neck(angle_deg)[0]
-    got = dose.turned(straight, angle_deg, rng, 16)
-    rim = (got.dose.shape[-1] - want.dose.shape[-1]) // 2
-    inside = (slice(None), *[slice(rim, rim + n) for n in want.dose.shape[1:]])
-    body = want.channels[CHANNELS.index("body")] > 0.5
-
-    def apart(a: DosePatient, b: DosePatient) -> np.ndarray:
-        """Mean difference of each channel over the body."""
-        return np.array(
-            [float((p[inside] - q).abs()[body].mean()) for p, q in zip(a.channels, b.channels, strict=True)]
-        )
-
-    error = apart(got, want)
-    assert error.max() < 0.06
-    assert apart(dose.turned(straight, angle_deg + 20, rng, 16), want).max() > 2 * error.max()
-    assert apart(dose.turned(straight, -angle_deg, rng, 16), want).max() > 4 * error.max()
-    assert float((got.dose[inside] - want.dose).abs()[body].mean()) < 0.3
-    assert float((got.hu[inside] - want.hu).abs()[body].mean()) < 2.0
-    for name in ("PTV_7000", "SpinalCord"):
-        a, b = (((p >> BIT[name]) & 1).bool() for p in (got.labels[inside], want.labels))
-        assert 2 * int((a & b).sum()) > 0.85 * (int(a.sum()) + int(b.sum())) > 0
-
-
-def test_turned_samples_keep_within_the_memory_of_straight_ones(patient, data, monkeypatch):
-    monkeypatch.setattr(dose, "TURNED", 1.0)
-    seen = [sample(round_neck(0)[0], np.random.default_rng(seed), 8, turn=True) for seed in range(4)]
-    assert all(n % 8 == 0 for s in seen for n in s.x.shape[2:])
-    assert all(s.dose.max() > 60 for s in seen)
-    assert len({round(float(s.dose[0].flatten().argmax())) for s in seen}) > 1
-    assert not dose.square_pixels(data / "train" / "pt_1")
 
 
 def test_the_search_for_a_deliverable_dose_must_be_worth_its_time():
