@@ -14,16 +14,20 @@ from hnvlm.ui.errors import handled
 SIDES = {"none": "no", "left": "left", "right": "right"}
 
 
+def files_key(case_id: str) -> str:
+    """Key of the menu and the upload in it: another one after each upload, which closes the menu."""
+    return f"rt-{case_id}-{st.session_state.setdefault(f'_rt_round_{case_id}', 0)}"
+
+
 def add_files(app: App, case_id: str) -> None:
     """Take in structures and dose that were made on this CT."""
-    number = st.session_state.setdefault(f"_rt_round_{case_id}", 0)
     st.caption("Structures (RTSTRUCT, SEG, <Structure>.nii.gz) and dose (RTDOSE, dose.nii.gz) made on this CT. They "
                "become the newest version; earlier ones stay.")  # fmt: skip
-    files = st.file_uploader("Structures and dose", accept_multiple_files=True, key=f"rt-{case_id}-{number}",
+    files = st.file_uploader("Structures and dose", accept_multiple_files=True, key=f"{files_key(case_id)}-files",
                              label_visibility="collapsed")  # fmt: skip
     if not files:
         return
-    st.session_state[f"_rt_round_{case_id}"] = number + 1
+    st.session_state[f"_rt_round_{case_id}"] += 1
     try:
         saved, notes = rt_upload.attach(app, case_id, [(f.name, f) for f in files], who=state.who())
         said = [f"Added: {' and '.join(r.kind for r in saved)}.", *notes]

@@ -95,7 +95,14 @@ def _controls(
             if items:
                 with guard():
                     dose_actions.what_if(app, case, selected(app, case.id) or items[0], blocked, busy)
-        with st.popover("Add files", help="RTSTRUCT, SEG, RTDOSE or NIfTI of the clinic, made on this CT"), guard():
+        with (
+            st.popover(
+                "Add files",
+                help="RTSTRUCT, SEG, RTDOSE or NIfTI of the clinic, made on this CT",
+                key=dose_actions.files_key(case.id),
+            ),
+            guard(),
+        ):
             dose_actions.add_files(app, case.id)
     dose_actions.added(case.id)
     if reason:
