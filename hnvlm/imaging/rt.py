@@ -16,6 +16,7 @@ from hnvlm.imaging.contours import mask_from_contours
 from hnvlm.imaging.dose import read_dose
 from hnvlm.imaging.orient import GridMap
 from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, frame_of, like_ct, load
+from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
 from hnvlm.imaging.volume import Volume
 
@@ -39,9 +40,10 @@ class Structures(NamedTuple):
 
 
 def read_structures(
-    source: Path | str | Sequence[Path], volume: Volume, source_frame_uid: str = "", *, keep_unmapped: bool = False
-) -> Structures:
-    """Read structures from an RTSTRUCT or SEG file, a folder or a list of files.
+    source: Path | str | Sequence[Path], volume: Volume, source_frame_uid: str = "", *, keep_unmapped: bool = False,
+    beside: Sequence[Path] = (),
+) -> Structures:  # fmt: skip
+    """Read structures from an RTSTRUCT or SEG file, a folder or a list of files; of several structure sets, from one.
 
     Args:
         source: RTSTRUCT, SEG or NIfTI file, or a folder of ``<Name>.nii.gz`` masks (also a folder that holds an
@@ -49,15 +51,17 @@ def read_structures(
         volume: The CT.
         source_frame_uid: The CT's original frame of reference where ``volume`` carries a replaced one.
         keep_unmapped: Also return unmapped structures, under their own names.
+        beside: RTDOSE and RTPLAN that say which of several structure sets was planned on; those of a folder are found.
 
     Raises:
         FrameOfReferenceError: The structures belong to another frame of reference.
         GeometryError: No structure lies inside the CT.
+        InputRefusedError: Several structure sets, and nothing says which one is meant.
         UnreadableFileError: A file is damaged, or none holds structures.
     """
-    files = _structure_files(source)
+    given, others = _structure_files(source)
+    files, warnings = of_one_set(given, [*others, *beside])
     found: list[tuple[str, np.ndarray]] = []
-    warnings: list[str] = []
     for file in files:
         if nifti.is_nifti(file):
             mask = read_mask_file(file, volume, warnings)
@@ -88,8 +92,8 @@ def _stem(file: Path) -> str:
     return name
 
 
-def _structure_files(source: Path | str | Sequence[Path]) -> list[Path]:
-    """Files with structures among what was given."""
+def _structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Files with structures among what was given, and the doses and plans among it."""
     if isinstance(source, str | Path):
         root = Path(source)
         if not root.exists():
@@ -98,16 +102,20 @@ def _structure_files(source: Path | str | Sequence[Path]) -> list[Path]:
         name = root.name
     else:
         given, name = [Path(p) for p in source], "the files"
-    out = []
+    out, others = [], []
     for file in given:
         if nifti.is_nifti(file):
             if _stem(file).lower() not in NOT_STRUCTURES or len(given) == 1:
                 out.append(file)
-        elif dicom.looks_like_dicom(file) and dicom.read_headers(file)[0].text("Modality") in ("RTSTRUCT", "SEG"):
-            out.append(file)
+        elif dicom.looks_like_dicom(file):
+            modality = dicom.read_headers(file)[0].text("Modality")
+            if modality in ("RTSTRUCT", "SEG"):
+                out.append(file)
+            elif modality in ("RTDOSE", "RTPLAN"):
+                others.append(file)
     if not out:
         raise UnreadableFileError(f"{name}: no structures in it (an RTSTRUCT, a SEG or <Name>.nii.gz masks are read).")
-    return out
+    return out, others
 
 
 def _named(found: list[tuple[str, np.ndarray]], warnings: list[str], keep_unmapped: bool) -> Structures:

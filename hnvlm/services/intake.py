@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -267,16 +267,18 @@ def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dic
             notes.append(f"{other.modality} left out: it belongs to another frame of reference than the CT")
             continue
         given["dose" if other.modality == "RTDOSE" else "structures"].append(other)
-    for second in given["structures"][1:]:
-        notes.append(f"a second {second.modality} of the same frame of reference was left out")
-    # Every dose is looked at: which of them are one treatment does not hang on how they are sorted into series.
-    files = {"structures": [f for s in given["structures"][:1] for f in s.files],
-             "dose": [f for s in given["dose"] for f in s.files]}  # fmt: skip
-    for what, read in (("structures", read_structures), ("dose", read_dose)):
+    # Every file is looked at: which of them are one treatment does not hang on how they are sorted into series.
+    files = {what: [f for s in found for f in s.files] for what, found in given.items()}
+    plans = [f for s in upload.series if s.modality == "RTPLAN" for f in s.files]
+    readers: dict[str, Callable[[], tuple[Any, list[str]]]] = {
+        "structures": lambda: read_structures(files["structures"], volume, beside=[*files["dose"], *plans]),
+        "dose": lambda: read_dose(files["dose"], volume),
+    }
+    for what, read in readers.items():
         if not files[what]:
             continue
         try:
-            extras[what], said = read(files[what], volume)
+            extras[what], said = read()
             notes += said
         except HnvlmError as error:
             notes.append(f"{given[what][0].modality} left out: {error.message}")

@@ -16,22 +16,24 @@ from hnvlm.services.identity import map_uid
 
 
 def read_structures(
-    source: Path | Sequence[Path], volume: Volume, source_frame_uid: str = ""
+    source: Path | Sequence[Path], volume: Volume, source_frame_uid: str = "", *, beside: Sequence[Path] = ()
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read structures onto the grid of a CT.
+    """Read structures onto the grid of a CT; of several structure sets one is taken.
 
     Args:
         source: RTSTRUCT or SEG file, or a folder of ``<Name>.nii.gz`` masks (OpenKBP or TG-263 names).
         source_frame_uid: The CT's original frame of reference, where ``volume`` carries a replaced one.
+        beside: RTDOSE and RTPLAN that came with a list of files; they say which structure set was planned on.
 
     Returns:
         Name -> bool mask (z, y, x), TG-263 names where the name is surely one of them, and warnings.
 
     Raises:
         FrameOfReferenceError: The structures belong to another frame of reference.
+        InputRefusedError: Several structure sets, and nothing says which one is meant.
         UnreadableFileError: A file is damaged, or none holds structures.
     """
-    found = rt.read_structures(source, volume, source_frame_uid, keep_unmapped=True)
+    found = rt.read_structures(source, volume, source_frame_uid, keep_unmapped=True, beside=beside)
     warnings = list(found.warnings)
     if found.unmapped:
         warnings.append(f"structures kept under their own names: {', '.join(found.unmapped)}")

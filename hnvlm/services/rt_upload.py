@@ -52,7 +52,7 @@ def _listed(source: Path, folder: Path) -> list[Path]:
 
 
 def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[ResultRecord], list[str]]:
-    structures, doses, other = _sorted(files)
+    structures, doses, plans, other = _sorted(files)
     if not structures and not doses:
         raise InputRefusedError(
             "None of these files holds structures or dose. RTSTRUCT, SEG, RTDOSE and NIfTI (dose.nii.gz, "
@@ -66,7 +66,7 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
     frame = next((uid for uid in frames if uid), "")
     payloads: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
     if structures:
-        masks, said = rt_objects.read_structures(structures, volume, frame)
+        masks, said = rt_objects.read_structures(structures, volume, frame, beside=[*doses, *plans])
         notes += said
         rows = [{"name": n, "volume_ml": round(float(m.sum()) * volume.voxel_ml, 3)} for n, m in masks.items()]
         payloads.append(("structures", {"structures": rows, "source": "upload"}, {"masks": masks}))
@@ -82,9 +82,9 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
     return saved, notes
 
 
-def _sorted(files: list[Path]) -> tuple[list[Path], list[Path], int]:
-    """Files with structures, files with dose, and how many are neither."""
-    structures, doses, other = [], [], 0
+def _sorted(files: list[Path]) -> tuple[list[Path], list[Path], list[Path], int]:
+    """Files with structures, files with dose, plans, and how many are none of these."""
+    structures, doses, plans, other = [], [], [], 0
     for file in files:
         if nifti.is_nifti(file):
             name = file.name.lower()
@@ -98,6 +98,8 @@ def _sorted(files: list[Path]) -> tuple[list[Path], list[Path], int]:
             structures.append(file)
         elif modality in _DOSE:
             doses.append(file)
+        elif modality == "RTPLAN":
+            plans.append(file)
         else:
             other += 1
-    return structures, doses, other
+    return structures, doses, plans, other

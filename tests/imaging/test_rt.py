@@ -297,6 +297,58 @@ def test_which_doses_are_one_treatment(tmp_path, given, taken, word):
     assert [word in note for note in notes] == ([True] if word else [])
 
 
+def reference(dataset, sequence, uid):
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = RTStructureSetStorage, uid
+    setattr(dataset, sequence, [item])
+
+
+def test_structures_of_the_set_that_was_planned_on_else_of_the_newest(tmp_path):
+    """Three sets, each with a larynx of another size: by date the second, by the plan of the dose the first."""
+    x0, _, y0, y1 = BOX
+    widths, sets = (3.0, 4.0, 5.0), []
+    days = (("20240105", ""), ("20240301", "0930"), ("20240301", "0845"))
+    for n, (width, (date, time)) in enumerate(zip(widths, days, strict=True)):
+        path = tmp_path / f"rs{n}.dcm"
+        rtstruct(path, {"Larynx": [box(x0, x0 + width, y0, y1, z) for z in (-5.0, -2.5)]})
+        dataset = pydicom.dcmread(path)
+        dataset.StructureSetDate, dataset.StructureSetTime = date, time
+        dataset.save_as(path)
+        sets.append(path)
+    sizes = [int(rt.read_structures(path, CT).masks["Larynx"].sum()) for path in sets]
+    assert len(set(sizes)) == 3
+
+    found = rt.read_structures(sets, CT)
+    assert int(found.masks["Larynx"].sum()) == sizes[1]
+    assert len(found.warnings) == 1 and "3 structure sets" in found.warnings[0] and "newest" in found.warnings[0]
+
+    plan, other = new(RTPlanStorage, "RTPLAN"), new(RTPlanStorage, "RTPLAN")
+    reference(plan, "ReferencedStructureSetSequence", pydicom.dcmread(sets[0]).SOPInstanceUID)
+    reference(other, "ReferencedStructureSetSequence", pydicom.dcmread(sets[2]).SOPInstanceUID)
+    plan.save_as(tmp_path / "plan.dcm", enforce_file_format=True)
+    other.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = RTPlanStorage, plan.SOPInstanceUID
+    dose = rtdose(tmp_path / "rd.dcm", stored(), 2.5 * np.arange(6), ReferencedRTPlanSequence=[item])
+    # Both plans lie there; the dose says which of them is looked at.
+    beside = [dose, tmp_path / "plan.dcm", tmp_path / "other.dcm"]
+    for found in (rt.read_structures(sets, CT, beside=beside), rt.read_structures(tmp_path, CT)):
+        assert int(found.masks["Larynx"].sum()) == sizes[0]
+        assert len(found.warnings) == 1 and "the plan was made on" in found.warnings[0]
+    # Two plans and no dose say nothing between the first and the third; the third is newer.
+    found = rt.read_structures(sets, CT, beside=beside[1:])
+    assert int(found.masks["Larynx"].sum()) == sizes[2] and "newest" in found.warnings[0]
+
+
+def test_structure_sets_that_nothing_tells_apart_are_refused(tmp_path):
+    files = [rtstruct(tmp_path / f"{n}.dcm", {"Larynx": [box(*BOX, -5.0)]}) for n in range(2)]
+    with pytest.raises(InputRefusedError, match=r"2 structure sets \(0.dcm, 1.dcm\)"):
+        rt.read_structures(files, CT)
+    (tmp_path / "copy.dcm").write_bytes(files[0].read_bytes())
+    found = rt.read_structures([files[0], tmp_path / "copy.dcm"], CT)
+    assert found.masks["Larynx"].any() and not [w for w in found.warnings if "structure sets" in w]
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

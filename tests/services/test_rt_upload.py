@@ -6,12 +6,14 @@ import io
 import zipfile
 
 import numpy as np
+import pydicom
 import pytest
 
 from hnvlm.errors import FrameOfReferenceError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
+from hnvlm.imaging.write_seg import write_seg
 from hnvlm.services import dose, rt_upload
 from hnvlm.services.identity import map_uid
 
@@ -94,3 +96,27 @@ def test_two_plans_are_not_added_up(app, ct, files, phantom, tmp_path):
     with pytest.raises(InputRefusedError, match="count one treatment twice"):
         rt_upload.attach(app, ct, opened(contents, "rd.dcm", "dose.nii.gz"))
     assert dose.doses(app, ct) == []
+
+
+def test_of_two_structure_sets_one_is_taken_and_segmentations_stay_out(app, ct, files, phantom, tmp_path):
+    """Joined, they would mix two states of planning; by itself each can be had."""
+    contents = files[0]
+    larger = np.zeros(phantom.shape, bool)
+    larger[2:5, 4:14, 6:17] = True
+    contents["old.dcm"] = write_rtstruct({"Larynx": larger}, phantom, tmp_path / "old.dcm").read_bytes()
+    with pytest.raises(InputRefusedError, match="neither a plan nor their dates"):
+        rt_upload.attach(app, ct, opened(contents, "old.dcm", "rs.dcm"))
+    for name, day in (("old.dcm", "20010203"), ("rs.dcm", "20010204")):
+        dataset = pydicom.dcmread(tmp_path / name)
+        dataset.StructureSetDate = day
+        dataset.save_as(tmp_path / name)
+        contents[name] = (tmp_path / name).read_bytes()
+    write_seg({"Esophagus": larger}, phantom, tmp_path / "seg.dcm")
+    contents["seg.dcm"] = (tmp_path / "seg.dcm").read_bytes()
+    _, notes = rt_upload.attach(app, ct, opened(contents, "old.dcm", "seg.dcm", "rs.dcm"))
+    assert list(dose.structures(app, ct).masks) == ["PTV_7000"]
+    assert any("2 structure sets" in n and "newest" in n for n in notes) and any("1 SEG left out" in n for n in notes)
+    for name, structure in (("old.dcm", "Larynx"), ("seg.dcm", "Esophagus")):
+        _, notes = rt_upload.attach(app, ct, opened(contents, name))
+        assert list(dose.structures(app, ct).masks) == [structure]
+        assert not [n for n in notes if "left out" in n or "structure sets" in n]
