@@ -15,11 +15,12 @@ from hnvlm.plan.prescription import bed_gy, eqd2_gy
 from hnvlm.plan.radiobiology import AlphaBeta, alpha_beta, bed_of_total, eqd2_of_total
 from hnvlm.plan.result import Need, Plan
 from hnvlm.plan.safety import run_rules
+from hnvlm.plan.structures import structure_choices
 from hnvlm.plan.textcheck import check_plan_text, figures
 
 __all__ = [
     "FORM_FIELDS", "AlphaBeta", "Constraint", "FormField", "Need", "Plan", "alpha_beta", "bed_gy", "bed_of_total",
     "build_constraints", "canonical_metric", "check_name", "check_plan_text", "check_rows", "draft_plan", "eqd2_gy",
-    "eqd2_of_total", "evaluate", "figures", "needed_metrics", "run_rules", "template_rows", "templates",
-    "validate_form",
+    "eqd2_of_total", "evaluate", "figures", "needed_metrics", "run_rules", "structure_choices", "template_rows",
+    "templates", "validate_form",
 ]  # fmt: skip

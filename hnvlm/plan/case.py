@@ -23,6 +23,7 @@ SITE_OF_MASS = {
 }
 # Lexicon nodal level -> level of the 2013 delineation consensus.
 LEVEL_NAMES = {"IB": "Ib", "II": "II", "III": "III", "IV": "IVa", "V": "Va"}
+PREGNANCY = "Pregnant or lactating: a specialist decision comes before any radiotherapy or chemotherapy"
 LARYNX_SITES = ("larynx_supraglottis", "larynx_glottis", "larynx_subglottis")
 
 
@@ -73,7 +74,9 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
     # The tables read "none of them" as an empty list, which is known, unlike an absent one.
     flat: dict[str, Any] = {form_field(k).path: [] if v == ["none"] else v for k, v in form.items()}
     site, subsite = _site(mass, form)
-    facts: dict[str, Any] = {"case.setting": "definitive", "case.edition": "8", "case.staging_kind": "clinical"}
+    # After an operation the specimen is what is staged.
+    kind = "pathological" if form.get("setting") == "postoperative" else "clinical"
+    facts: dict[str, Any] = {"case.setting": "definitive", "case.edition": "8", "case.staging_kind": kind}
     assumed = tuple(path for path in ("case.setting",) if path not in flat)
     if mass is not None:
         facts |= {"case.subsite": subsite, "case.side": mass.side, "report.side": mass.side}
@@ -92,15 +95,13 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
     if site == "unknown_primary":
         flat = {k: v for k, v in flat.items() if not k.startswith("tumour.")}
         flat |= {"tumour.primary_found": False, "case.primary_site": "unknown"}
-    keys = _site_keys(site, form)
+    keys = site_keys(site, form)
     flat["case.site"] = keys[0] if keys else None
-    if form.get("distant"):
-        flat.setdefault("case.m1_stated", True)
     return Case(
         context=nest({k: v for k, v in flat.items() if v is not None}), form=dict(form), primary_site=site,
         site_keys=keys, disease_seen=any(f.kind in ("mass", "node") for f in present),
         facts=tuple(Line(describe_finding(f), (_origin(f),)) for f in _in_order(findings)),
-        urgent=airway[1] if airway else (), conflicts=tuple(conflicts), assumed=assumed,
+        urgent=(*(airway[1] if airway else ()), *_pregnancy(kb, flat)), conflicts=tuple(conflicts), assumed=assumed,
         indeterminate=tuple(f for f in findings if f.presence == "indeterminate"),
     )  # fmt: skip
 
@@ -150,7 +151,7 @@ def _site(mass: Finding | None, form: Mapping[str, Any]) -> tuple[str | None, st
     return form.get("site") or from_ct[0], form.get("subsite") or from_ct[1]
 
 
-def _site_keys(site: str | None, form: Mapping[str, Any]) -> tuple[str, ...]:
+def site_keys(site: str | None, form: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the staging table(s) of a site: p16 and EBV decide, and unknown means every table they leave open."""
     p16, ebv = form.get("p16"), form.get("ebv")
     if site == "oropharynx":
@@ -238,6 +239,13 @@ def _airway(kb: KnowledgeBase, present: list[Finding]) -> tuple[str, tuple[Line,
     seen = describe_finding(finding).split(", ", 1)[-1]
     text = f"{grade['grade'].capitalize()} airway narrowing ({seen}). {sentence(table['action'])}"
     return grade["grade"], (Line(text, (CT_FINDINGS, *documents(table))),)
+
+
+def _pregnancy(kb: KnowledgeBase, flat: Mapping[str, Any]) -> tuple[Line, ...]:
+    """What comes before any radiotherapy or chemotherapy."""
+    if flat.get("patient.pregnant_or_lactating") is not True:
+        return ()
+    return (Line(PREGNANCY, (CLINICAL_FORM, *documents(kb.entry("sys_pregnancy")))),)
 
 
 def _origin(finding: Finding) -> Document:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hnvlm.plan.case import Case, Line, build_case
+from hnvlm.plan.case import PREGNANCY, Case, Line, build_case
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import DoseMetrics, build_constraints
 from hnvlm.plan.dose_basis import DoseBasis
@@ -20,6 +20,7 @@ from hnvlm.plan.options import (
     SystemicOption,
     action,
     find_options,
+    open_to,
     systemic_option,
     systemic_options,
     uses_cisplatin,
@@ -29,10 +30,13 @@ from hnvlm.plan.questions import open_questions
 from hnvlm.plan.render import render
 from hnvlm.plan.result import Intent, Modality, Plan
 from hnvlm.plan.safety import run_rules
-from hnvlm.plan.staging import Category, Staging, group_row, stage
+from hnvlm.plan.staging import Category, Staging, group_row, stage, unread_structures
 from hnvlm.plan.words import sentence, words
 from hnvlm.types import CheckResult, Finding
 
+_FIRST_COURSE = (
+    "previous radiotherapy is stated, they are those of a first course, and the cumulative dose is not known"
+)
 _SQUAMOUS = ("squamous_cell_carcinoma", "nasopharyngeal_carcinoma")
 
 
@@ -72,11 +76,15 @@ def draft_plan(
     modality = _modality(kb, case, staging, context)
     eligibility = cisplatin if _holds_cisplatin(kb, context, modality) else None
     prescription = _prescription(kb, context, modality, cisplatin)
-    systemic = _systemic(kb, modality, cisplatin)
+    systemic = _systemic(kb, modality, cisplatin, context)
     names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
     rows = build_constraints(kb, names, site=staging.site, template=template, own_rows=own_rows)
     basis = dose_basis or DoseBasis("")
-    misfit = basis.misfit(scheme.levels[0].dose_gy for scheme in prescription.schemes)
+    misfit = (
+        _FIRST_COURSE
+        if lookup(context, "patient.prior_neck_rt") is True
+        else basis.misfit(scheme.levels[0].dose_gy for scheme in prescription.schemes)
+    )
     judged = prescription.schemes or dose_metrics or structures
     rows = basis.judge(rows, dose_metrics, misfit) if judged else ()
     dose_metrics = None if misfit else dose_metrics
@@ -88,7 +96,8 @@ def draft_plan(
     plan = Plan(
         urgent=case.urgent, facts=case.facts, staging=staging, intent=intent, modality=modality,
         prescription=prescription, targets=targets, constraints=rows,
-        dose_line=dose_basis.line(misfit) if dose_basis and rows else None, eligibility=eligibility, systemic=systemic,
+        dose_line=basis.line(misfit) if rows and (dose_basis or misfit) else None,
+        eligibility=eligibility, systemic=systemic,
         supportive=_supportive(kb, prescription), follow_up=_follow_up(kb, modality, prescription),
         needs=open_questions(
             case, staging, modality.options, eligibility,
@@ -117,7 +126,8 @@ def _with_stated(kb: KnowledgeBase, case: Case, staging: Staging) -> Staging:
     changes: dict[str, Category] = {}
     for name in "tnm":
         derived: Category = getattr(staging, name)
-        if name in stated:
+        # A stated M0 does not talk away a distant metastasis that is answered with yes; a rule reports that.
+        if name in stated and not (name == "m" and derived.value == "M1"):
             changes[name] = Category(
                 stated[name], derived.table, "as stated on the form", possible=(stated[name],), sources=(CLINICAL_FORM,)
             )
@@ -178,7 +188,16 @@ def _staged_context(case: Case, staging: Staging, intent: Intent, cisplatin: Eli
         patient["cisplatin_eligible"] = cisplatin.verdict == "eligible"
     days = lookup(case.context, "plan.rt.days_from_surgery")
     plan |= {"rt": {"days_from_surgery": days}} if days is not None else {}
-    return {**case.context, "case": {k: v for k, v in facts.items() if v is not None}, "patient": patient, "plan": plan}
+    tumour = dict(lookup(case.context, "tumour") or {})
+    under = {**case.context, "case": {**facts, "site": staging.site}}
+    tumour["unread"] = [{"name": words(name)} for name in unread_structures(load_kb(), under)]
+    return {
+        **case.context,
+        "tumour": tumour,
+        "case": {k: v for k, v in facts.items() if v is not None},
+        "patient": patient,
+        "plan": plan,
+    }
 
 
 def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str, Any]) -> Modality:
@@ -193,10 +212,12 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
     if histology not in (None, "none_yet", *_SQUAMOUS):
         why = f"histology is {words(histology)}: the tables cover squamous cell and nasopharyngeal carcinoma only"
         return Modality(None, "", None, OptionSet(), withheld=why)
+    if lookup(context, "patient.pregnant_or_lactating") is True:
+        return Modality(None, "", None, OptionSet(), withheld=PREGNANCY[:1].lower() + PREGNANCY[1:])
     options = find_options(kb, context, staging.site)
     branches = _branches(kb, context, staging)
-    lead = options.lead(kb)
-    if lead is None:
+    leads = options.leads(kb)
+    if not leads:
         incomplete = staging.group is None and (options.applies or options.depends)
         why = (
             "the stage is not complete"
@@ -204,9 +225,17 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
             else "the tables hold no verified treatment for this site and stage"
         )
         return Modality(None, "", None, options, branches, why)
-    drafted = _path(kb, lead, context)
+    paths = [(lead, _path(kb, lead, context)) for lead in leads]
+    lead, drafted = next(((lead, path) for lead, path in paths if path is not None), (leads[0], None))
     if drafted is None:
-        why = "cisplatin is contraindicated and the tables hold no sourced alternative here"
+        cisplatin = lookup(context, "patient.cisplatin_eligible") is False
+        out = "cisplatin is contraindicated" if cisplatin else "the form rules out what the tables name"
+        return Modality(None, "", None, options, branches, f"{out} and the tables hold no sourced alternative here")
+    if lookup(context, "patient.prior_neck_rt") is True and action(kb, drafted)["rt"] != "none":
+        why = (
+            "previous head and neck radiotherapy is stated: whether and how to irradiate again is decided on the "
+            "cumulative organ doses"
+        )
         return Modality(None, "", None, options, branches, why)
     return Modality(drafted, _label(kb, lead, drafted), lead, options, branches)
 
@@ -225,9 +254,17 @@ def _label(kb: KnowledgeBase, lead: Option, drafted: str) -> str:
 def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any]) -> str | None:
     """Within an entry take the first whole treatment with radiotherapy, without drugs where they are ruled out.
 
-    None when the entry rests on cisplatin, cisplatin is contraindicated and the tables know no way around.
+    None when the entry rests on cisplatin, cisplatin is contraindicated and the tables know no way around, or when the
+    form rules out its drugs.
     """
-    whole = [t for t in lead.actions if action(kb, t)["kind"] in ("primary", "systemic")]
+    whole = [
+        t
+        for t in lead.actions
+        # For cisplatin the tables know ways around, below.
+        if action(kb, t)["kind"] in ("primary", "systemic") and (open_to(kb, t, context) or uses_cisplatin(kb, t))
+    ]
+    if not whole:
+        return None
     with_rt = [t for t in whole if "rt" in action(kb, t)["modalities"]] or whole
     if uses_cisplatin(kb, with_rt[0]) and lookup(context, "patient.cisplatin_eligible") is False:
         table = "without_cisplatin_nasopharynx" if context["case"]["site"] == "nasopharynx" else "without_cisplatin"
@@ -293,10 +330,12 @@ def _prescription(
     return Prescription("none", withheld=modality.withheld)
 
 
-def _systemic(kb: KnowledgeBase, modality: Modality, cisplatin: Eligibility) -> tuple[SystemicOption, ...]:
+def _systemic(
+    kb: KnowledgeBase, modality: Modality, cisplatin: Eligibility, context: dict[str, Any]
+) -> tuple[SystemicOption, ...]:
     if modality.drafted is None:
         return ()
-    rows = list(systemic_options(kb, modality.drafted, modality.options, cisplatin))
+    rows = list(systemic_options(kb, modality.drafted, modality.options, cisplatin, context))
     combined = "systemic" in action(kb, modality.drafted)["modalities"] and action(kb, modality.drafted)["rt"] != "none"
     avoid = [t for o in modality.options.avoid for t in o.actions if combined]
     for token in dict.fromkeys(avoid):

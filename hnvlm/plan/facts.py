@@ -21,11 +21,15 @@ def plan_facts(
     eligibility: Eligibility | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return ``plan.*`` as the contradiction rules read it."""
-    drafted = [kb.entry(s.id) for s in systemic if s.status == "drafted"]
+    token = action(kb, modality.drafted) if modality.drafted else {"modalities": []}
+    # Where one of several drugs is to be chosen, each is held against the rules.
+    open_choice = token.get("agents", ()) if token.get("choose_one") else ()
+    drafted = [
+        kb.entry(s.id) for s in systemic if s.status == "drafted" or (s.status == "alternative" and s.id in open_choice)
+    ]
     agents = {drug for entry in drafted for drug in _DRUGS if drug in entry["agent"]}
     if any("platinum" in entry["agent"] for entry in drafted):
         agents.add("carboplatin")  # platinum of choice: counted as the one that the kidney limits less
-    token = action(kb, modality.drafted) if modality.drafted else {"modalities": []}
     plan: dict[str, Any] = {
         "intent": context["case"].get("intent"), "side": context["case"].get("side"), "agents": sorted(agents),
         "modalities": list(token["modalities"]), "induction": bool(token.get("induction")),

@@ -11,6 +11,7 @@ from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import Document, KnowledgeBase, documents
 
 _STRENGTH_ORDER = {"standard": 0, "option": 1, "selected": 2}
+_CHECKPOINT = ("pembrolizumab", "nivolumab", "durvalumab")
 _CISPLATIN_AGENTS = frozenset({"cis_q3w", "cis_q3w_x2", "cis_weekly40"})
 
 
@@ -32,7 +33,7 @@ class Option:
     sources: tuple[Document, ...]
     verified: bool
     depends_on: tuple[str, ...] = ()
-    rank: tuple[int, int, int] = (2, 3, 1)
+    rank: tuple[int, int, int] = (1, 2, 3)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -44,17 +45,26 @@ class Option:
 
 @dataclass(frozen=True)
 class OptionSet:
-    """All options of a case: verified ones that apply or depend, verified advice against, and unverified ones."""
+    """All options of a case: verified ones that apply or depend, verified advice against, and unverified ones.
+
+    Attributes:
+        without_surgery: The disease is judged not resectable, so options with an operation to come are left out.
+    """
 
     applies: tuple[Option, ...] = ()
     depends: tuple[Option, ...] = ()
     avoid: tuple[Option, ...] = ()
     unverified: tuple[Option, ...] = ()
+    without_surgery: bool = False
+
+    def leads(self, kb: KnowledgeBase) -> list[Option]:
+        """Return the options that name a whole treatment, the most specific and strongest first."""
+        whole = [o for o in self.applies if any(action(kb, a)["kind"] in ("primary", "systemic") for a in o.actions)]
+        return sorted(whole, key=lambda o: o.rank)
 
     def lead(self, kb: KnowledgeBase) -> Option | None:
-        """Return the most specific, strongest option that names a whole treatment, or None."""
-        whole = [o for o in self.applies if any(action(kb, a)["kind"] in ("primary", "systemic") for a in o.actions)]
-        return min(whole, key=lambda o: o.rank, default=None)
+        """Return the first of ``leads``, or None."""
+        return next(iter(self.leads(kb)), None)
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,40 @@ def _specificity(entry: dict[str, Any], site: str) -> int | None:
     return 2 if wanted == "any" and site not in entry.get("not_sites", ()) else None
 
 
+def ruled_out(kb: KnowledgeBase, agent_id: str, context: Context) -> str:
+    """Why the form rules a regimen out whatever the disease, or "" (as the rules of safety.yaml on both have it)."""
+    names = kb.entry(agent_id)["agent"]
+    if "platin" in names and lookup(context, "patient.platinum_hypersensitivity") is True:
+        return "platinum hypersensitivity is stated"
+    if (
+        any(drug in names for drug in _CHECKPOINT)
+        and lookup(context, "patient.autoimmune_active_or_transplant") is True
+    ):
+        return "active autoimmune disease or a transplant is stated"
+    return ""
+
+
+def open_to(kb: KnowledgeBase, token: str, context: Context) -> bool:
+    """Whether the form leaves at least one regimen of an option token (true for one without drugs)."""
+    agents = action(kb, token).get("agents", ())
+    return not agents or any(not ruled_out(kb, agent, context) for agent in agents)
+
+
+def _label(kb: KnowledgeBase, token: str, context: Context) -> str:
+    """An option in words, with what the form says against it."""
+    text = action(kb, token)["label"]
+    if lookup(context, "patient.cisplatin_eligible") is False and uses_cisplatin(kb, token):
+        return f"{text} (cisplatin is contraindicated)"
+    if not open_to(kb, token, context):
+        return f"{text} ({ruled_out(kb, action(kb, token)['agents'][0], context)})"
+    return text
+
+
+def _surgery_left_out(context: Context) -> bool:
+    """Whether the surgeon's answer closes the options with an operation still to come."""
+    return lookup(context, "case.resectable") is False and lookup(context, "case.setting") != "postoperative"
+
+
 def _mentions(condition: Any, path: str) -> bool:
     if isinstance(condition, dict):
         return condition.get("f") == path or any(_mentions(v, path) for v in condition.values())
@@ -124,7 +168,7 @@ def _in_setting(entry: dict[str, Any], kinds: Iterable[str], context: Context) -
 
 
 def _rank(entry: dict[str, Any], specificity: int) -> tuple[int, int, int]:
-    return specificity, _STRENGTH_ORDER.get(entry.get("strength", ""), 1), entry.get("precedence", 1)
+    return entry.get("precedence", 1), specificity, _STRENGTH_ORDER.get(entry.get("strength", ""), 1)
 
 
 def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
@@ -141,8 +185,12 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
             continue
         avoid = entry.get("options_avoid", [])
         tokens = tuple(entry.get("options", avoid))
+        if not avoid and _surgery_left_out(context):
+            tokens = tuple(t for t in tokens if "surgery" not in action(kb, t)["modalities"])
         kinds = [action(kb, t)["kind"] for t in tokens]
         if not tokens or not _in_setting(entry, kinds, context):
+            continue
+        if "unless" in entry and holds(entry["unless"], context):
             continue
         verdict = judge(entry["when"], context) if "when" in entry else None
         if verdict is not None and verdict.truth is False:
@@ -151,13 +199,14 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         if depends and "ask_when" in entry and not holds(entry["ask_when"], context):
             continue
         option = Option(
-            entry["id"], tokens, tuple(action(kb, t)["label"] for t in tokens),
+            entry["id"], tokens, tuple(_label(kb, t, context) for t in tokens),
             entry.get("principle", "") if entry["verified"] else "", entry.get("strength", ""), documents(entry),
             entry["verified"], depends, _rank(entry, specificity),
         )  # fmt: skip
         group = "unverified" if not option.verified else "avoid" if avoid else "depends" if depends else "applies"
         groups[group].append(option)
-    return OptionSet(**{name: tuple(sorted(found, key=lambda o: o.rank)) for name, found in groups.items()})
+    ordered = {name: tuple(sorted(found, key=lambda o: o.rank)) for name, found in groups.items()}
+    return OptionSet(**ordered, without_surgery=_surgery_left_out(context))
 
 
 def systemic_option(kb: KnowledgeBase, agent_id: str, status: str, reason: str = "") -> SystemicOption | None:
@@ -189,17 +238,30 @@ def uses_cisplatin(kb: KnowledgeBase, token: str) -> bool:
     )
 
 
+def _pathology_may_ask(context: Context) -> bool:
+    """Whether cisplatin after surgery still hangs on the specimen: not with both risks excluded, not when refused."""
+    excluded = lookup(context, "path.ene") is False and lookup(context, "path.margin") in ("negative", "close")
+    return not excluded and lookup(context, "plan.concurrent_systemic") != "none"
+
+
 def systemic_options(
-    kb: KnowledgeBase, drafted: str | None, options: OptionSet, eligibility: Eligibility
+    kb: KnowledgeBase, drafted: str | None, options: OptionSet, eligibility: Eligibility, context: Context
 ) -> tuple[SystemicOption, ...]:
     """List the regimens of the drafted treatment and its alternatives.
 
     Args:
         drafted: Option token of the drafted treatment, None when nothing was drafted.
+        context: Nested facts of the case; what they rule out is listed as not suitable.
     """
     found: dict[str, SystemicOption] = {}
 
     def add(agent_id: str, status: str, reason: str = "") -> None:
+        against = ruled_out(kb, agent_id, context)
+        if not against and eligibility.verdict == "contraindicated" and "cisplatin" in kb.entry(agent_id)["agent"]:
+            against = "cisplatin is contraindicated"
+        if not against and agent_id == "cis_q3w" and eligibility.full_dose_unsuitable:
+            against = "one source calls this dose unsuitable at this creatinine clearance"
+        status, reason = ("not_eligible", against) if against else (status, reason)
         row = systemic_option(kb, agent_id, status, reason)
         if row is not None:
             found.setdefault(agent_id, row)
@@ -209,14 +271,12 @@ def systemic_options(
     if eligibility.verdict == "relative" and "cis_weekly40" in agents:
         agents.sort(key=lambda a: a in ("cis_q3w", "cis_q3w_x2"))  # relative contraindication: weekly dose first
     for agent in agents:
-        if agent == "cis_q3w" and eligibility.full_dose_unsuitable:
-            add(agent, "not_eligible", "one source calls this dose unsuitable at this creatinine clearance")
-            continue
         cisplatin_drafted = any(a in _CISPLATIN_AGENTS and found[a].status == "drafted" for a in found)
         second = (agent in _CISPLATIN_AGENTS and cisplatin_drafted) or drafted_action.get("choose_one", False)
         add(agent, "alternative" if second else "drafted")
     if drafted_action.get("rt") == "postoperative" and not agents and eligibility.verdict != "contraindicated":
-        for agent in ("cis_q3w", "cis_weekly40"):
+        order = ("cis_weekly40", "cis_q3w") if eligibility.verdict == "relative" else ("cis_q3w", "cis_weekly40")
+        for agent in order if _pathology_may_ask(context) else ():
             add(agent, "conditional", "after surgery, only if extranodal extension or a positive margin is found")
     for option in options.applies:
         for token in option.actions:

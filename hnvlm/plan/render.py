@@ -137,6 +137,8 @@ def _treatment_lines(plan: Plan) -> Iterator[Line]:
     intent, modality = plan.intent, plan.modality
     state = " (to be confirmed)" if intent.provisional and intent.value else ""
     yield Line(f"Intent: {intent.value or 'not decided'}{state}: {intent.reason}", intent.sources)
+    if modality.options.without_surgery:
+        yield Line("Judged not resectable: options with an operation are left out", (CLINICAL_FORM,))
     if modality.withheld:
         yield Line(f"No treatment drafted: {modality.withheld}", (APP_LOGIC,))
     if modality.lead is not None:
@@ -144,7 +146,7 @@ def _treatment_lines(plan: Plan) -> Iterator[Line]:
         yield _option_line(modality.lead, "Basis")
     for option in modality.options.applies:
         if option is not modality.lead and not option.id.startswith("fu_"):
-            yield _option_line(option, "Also fits")
+            yield _option_line(option, "Also fits" if modality.lead is not None else "Named for this stage")
     yield from modality.branches
     for option in modality.options.depends:
         facts = [f for f in option.depends_on if not f.startswith("case.t") and f not in ("case.n", "case.stage_group")]

@@ -108,6 +108,43 @@ def _part(context: Context, name: str) -> dict[str, Any]:
     return {k: v for k, v in part.items() if v is not None} if isinstance(part, Mapping) else {}
 
 
+def _tumour_facts(kb: KnowledgeBase, context: Context) -> dict[str, Any]:
+    """``tumour.*`` with every invaded structure under all the names that the tables know it by."""
+    facts = _part(context, "tumour")
+    if facts.get("invaded"):
+        also = kb["staging"]["implies"]
+        facts["invaded"] = sorted({name for token in facts["invaded"] for name in (token, *also.get(token, ()))})
+    return facts
+
+
+def unread_structures(kb: KnowledgeBase, context: Context) -> list[str]:
+    """Invaded structures that no row of the site's T table reads and that may still matter: T may be too low."""
+    site = kb.site_row(lookup(context, "case.site"))
+    if not site:
+        return []
+    tables = kb["staging"]
+    read = structures_read(kb, site["t"]) | set(tables["no_criterion"][site["t"]])
+    also = tables["implies"]
+    invaded = _part(context, "tumour").get("invaded") or []
+    return [token for token in invaded if not read & {token, *also.get(token, ())}]
+
+
+def structures_read(kb: KnowledgeBase, table: str) -> set[str]:
+    """Return the structures that the rows of a T table name."""
+    return _tokens(kb["staging"]["t_tables"][table])
+
+
+def _tokens(rows: Any) -> set[str]:
+    """Every structure that the conditions of a T table name."""
+    if isinstance(rows, list):
+        return {token for row in rows for token in _tokens(row)}
+    if not isinstance(rows, dict):
+        return set()
+    if rows.get("f") == "invaded" and isinstance(rows.get("v"), list):
+        return set(rows["v"])
+    return {token for value in rows.values() for token in _tokens(value)}
+
+
 def _pathological(context: Context) -> bool:
     return lookup(context, "case.staging_kind") == "pathological"
 
@@ -119,7 +156,7 @@ def derive_t(kb: KnowledgeBase, context: Context) -> str | None:
 
 
 def _t_row(kb: KnowledgeBase, context: Context) -> dict[str, Any] | None:
-    site, facts = kb.site_row(lookup(context, "case.site")), _part(context, "tumour")
+    site, facts = kb.site_row(lookup(context, "case.site")), _tumour_facts(kb, context)
     if not site or not facts:
         return None
     # Size alone says nothing about the larynx or the nasopharynx, and no fact at all is not T1.
@@ -227,7 +264,7 @@ def stage(kb: KnowledgeBase, context: Context, site_key: str | None = None) -> S
         nothing = Category(None, "", provisional=True)
         return Staging(None, nothing, nothing, m, None, kind, provisional=True, needs=("site",))
     tables = kb["staging"]
-    t = _category(_t_row(kb, context), tables["t_tables"][site["t"]], _part(context, "tumour"), site["t"])
+    t = _category(_t_row(kb, context), tables["t_tables"][site["t"]], _tumour_facts(kb, context), site["t"])
     n_table, node_facts = _n_table(site, context), _node_facts(context)
     n_rows = tables["n_tables"][n_table]
     n_row = _first(n_rows, node_facts) if node_facts is not None else None

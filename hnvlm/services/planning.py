@@ -10,7 +10,16 @@ import numpy as np
 from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.plan import FORM_FIELDS, FormField, Plan, build_constraints, check_plan_text, draft_plan, validate_form
+from hnvlm.plan import (
+    FORM_FIELDS,
+    FormField,
+    Plan,
+    build_constraints,
+    check_plan_text,
+    draft_plan,
+    structure_choices,
+    validate_form,
+)
 from hnvlm.plan.constraints import Constraint
 from hnvlm.plan.dose_basis import DoseBasis
 from hnvlm.plan.kb import load_kb
@@ -25,6 +34,11 @@ from hnvlm.types import CheckResult, Finding, Progress, no_progress
 def form_fields() -> list[FormField]:
     """Return the questions of the clinical form, in order: id, label, type, choices, unit, help, group."""
     return list(FORM_FIELDS)
+
+
+def structures_to_tick(form: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a tumour may invade, token to words; what decides T at the form's site comes first."""
+    return structure_choices(form)
 
 
 def clean_form(form: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -46,10 +46,12 @@ def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
     if question.type in _CHOICE_TYPES:
         st.selectbox(label, [UNKNOWN, *(c for c in question.choices if c != UNKNOWN)], format_func=words, **common)
     elif question.type == "multi":
-        choices = [c for c in question.choices if c != UNKNOWN]
+        said = planning.structures_to_tick(planning.load_form(app, case_id))
+        choices = ["none", *said]
         # Typing "none" and Enter must choose none, not every structure whose letters match.
         st.multiselect(
-            label, choices, format_func=words, placeholder="not known", filter_mode="contains", select_all=False,
+            label, choices, format_func=lambda c: words(said.get(c, c)), placeholder="not known",
+            filter_mode="contains", select_all=False,
             **common,
         )  # fmt: skip
     elif question.type == "text":

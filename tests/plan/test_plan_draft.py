@@ -15,6 +15,7 @@ from plan_cases import CASES, FIT, NO_NODES, mass, node
 
 from hnvlm.plan import FORM_FIELDS, Plan, draft_plan
 from hnvlm.plan.kb import load_kb
+from hnvlm.plan.options import action
 from hnvlm.plan.render import NOT_VERIFIED_HEADING, SOURCES_HEADING
 from hnvlm.types import MASS_SITES, NODE_LEVELS, Finding
 
@@ -274,8 +275,11 @@ def test_metastasis_and_poor_performance_turn_to_palliation() -> None:
 def test_cisplatin_is_not_drafted_for_metastatic_nasopharynx_that_cannot_have_it() -> None:
     assert draft("nasopharynx", distant=True).modality.drafted == "gp_npc_rm"
     plan = draft("nasopharynx", distant=True, hearing_grade=2)
-    assert (plan.modality.drafted, plan.systemic) == (None, ())
-    assert "cisplatin is contraindicated" in plan.modality.withheld
+    assert action(load_kb(), plan.modality.drafted)["rt"] == "palliative"
+    assert [(s.id, s.status, s.reason) for s in plan.systemic] == [
+        ("gp_npc_rm", "not_eligible", "cisplatin is contraindicated")
+    ]
+    assert "gemcitabine-cisplatin (cisplatin is contraindicated)" in plan.text
 
 
 def test_non_functional_larynx_is_not_preserved() -> None:
@@ -297,7 +301,12 @@ def test_without_chemotherapy_fractionation_is_altered() -> None:
 def test_previous_radiotherapy_withholds_doses() -> None:
     plan = draft("previous radiotherapy")
     assert (plan.prescription.levels, plan.prescription.kind) == ((), "none")
-    assert any(c.id == "rt_reirradiation" and c.status == "fail" for c in plan.checks)
+    assert plan.modality.drafted is None and "cumulative organ doses" in plan.modality.withheld
+    figures = {"SpinalCord": {"D0.03cc": 40.0}, "Parotid_L": {"mean": 20.0}}
+    judged = draft_plan(*CASES["previous radiotherapy"], dose_metrics=figures)
+    assert {row.status for row in judged.constraints} == {"not_evaluable"}
+    assert "those of a first course" in judged.dose_line.text and "not judged" in judged.dose_line.text
+    assert judged.systemic == ()
 
 
 def test_other_histology_withholds_treatment() -> None:

@@ -143,6 +143,8 @@ def draft_plan(app: App, at: AppTest, case_id: str) -> None:
     assert planning.load_form(app, case_id)["invaded"] == ["none"], "kept when the next field is answered"
     at.multiselect(key=f"form-{case_id}-invaded").set_value(["none", "larynx"]).run()
     assert "none cannot stand beside larynx" in at.error[0].value
+    offered = at.multiselect(key=f"form-{case_id}-invaded").options
+    assert offered[0] == "None" and offered.index("Mandible (oropharynx)") < offered.index("Trachea"), "T4a comes first"
     at.multiselect(key=f"form-{case_id}-invaded").set_value([]).run()
     assert not at.error
     assert "invaded" not in planning.load_form(app, case_id)
