@@ -60,7 +60,12 @@ def _kind_and_plan(file: Path) -> tuple[str, str]:
 
 
 def read_dose(
-    path: Path | str, volume: Volume, source_frame_uid: str = "", *, warn: Callable[[str], None] | None = None
+    path: Path | str,
+    volume: Volume,
+    source_frame_uid: str = "",
+    *,
+    beyond: float = 0.0,
+    warn: Callable[[str], None] | None = None,
 ) -> Volume:
     """Read a dose distribution onto the CT's grid.
 
@@ -68,10 +73,11 @@ def read_dose(
         path: RTDOSE file (16 or 32 bit, own grid, any order of frames) or NIfTI in Gy.
         volume: The CT.
         source_frame_uid: The CT's original frame of reference where ``volume`` carries a replaced one.
+        beyond: Value where the dose grid does not reach; not-a-number keeps it apart from 0 Gy.
         warn: Receives what was odd.
 
     Returns:
-        float32 Gy on the CT's grid, 0 outside the dose grid.
+        float32 Gy on the CT's grid, ``beyond`` outside the dose grid.
 
     Raises:
         FrameOfReferenceError: The dose belongs to another frame of reference.
@@ -82,8 +88,7 @@ def read_dose(
     path = Path(path)
     warnings: list[str] = []
     if nifti.is_nifti(path):
-        source = nifti.read_volume(path)
-        dose = source.with_array(source.array.astype(np.float32))
+        dose = _nifti_volume(path)
     else:
         if not path.is_file() or not dicom.looks_like_dicom(path):
             raise UnreadableFileError(f"{path.name}: neither an RTDOSE file nor NIfTI.")
@@ -92,13 +97,32 @@ def read_dose(
             raise UnreadableFileError(f"{path.name}: modality {dataset.get('Modality')} is not RTDOSE.")
         check_frame(frame_of(dataset), source_frame_uid or volume.frame_of_reference_uid, path, warnings)
         dose = _dose_volume(path, dataset, warnings)
+    known = np.isfinite(dose.array)  # an oblique grid does not fill the corners of the box around it
+    dose = dose.with_array(np.where(known, dose.array, np.float32(0)))
     array = like_ct(dose, volume, path, warnings, order=1)
-    if float(array.max()) <= 0 < float(dose.array.max()):
+    covered = _covered(dose.with_array(known), volume, path)
+    if not covered.any() or float(array.max()) <= 0 < float(dose.array.max()):
         raise GeometryError(f"{path.name}: the dose grid does not overlap this CT.")
     for text in warnings:
         if warn is not None:
             warn(text)
-    return volume.with_array(np.ascontiguousarray(array, np.float32))
+    return volume.with_array(np.where(covered, array, np.float32(beyond)).astype(np.float32, copy=False))
+
+
+def _covered(known: Volume, volume: Volume, path: Path) -> np.ndarray:
+    """Voxels of the CT (bool) whose dose comes from known voxels alone."""
+    if known.array.all():
+        return like_ct(known, volume, path, [], order=0)
+    return like_ct(known.with_array(known.array.astype(np.float32)), volume, path, [], order=1) > 0.999
+
+
+def _nifti_volume(path: Path) -> Volume:
+    """Dose of a NIfTI file as float32, not-a-number in the corners that an oblique grid leaves open."""
+    header = nifti.read_header(path)
+    if header.grid is None:
+        raise UnreadableFileError("; ".join(header.reasons))
+    array, spacing, origin = header.grid.apply(nifti.read_array(path).astype(np.float32), fill=np.nan)
+    return Volume(array, spacing, origin)
 
 
 def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
@@ -126,7 +150,7 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
     array, start, step = _even_frames(path, array, offsets, warnings)
     steps = np.stack([normal * step, col_dir * row_spacing, row_dir * column_spacing], axis=1)
     grid = GridMap.build(array.shape, steps, position + normal * start)
-    turned, spacing, origin = grid.apply(array, fill=0.0)
+    turned, spacing, origin = grid.apply(array, fill=np.nan)
     return Volume(turned, spacing, origin, "")
 
 

@@ -20,6 +20,10 @@ from hnvlm.imaging.volume import Volume
 MAX_STEP_MM = 1.5
 MAX_PARTS = 5  # of one voxel along one axis; odd, so that the voxel's own centre is among the samples
 MAX_SAMPLES = 20_000_000
+# A larger share of a structure beyond the dose grid, and its figures say nothing: a mean is off by up to that share of
+# itself, and the near-minimum and near-maximum of ICRU Report 83 (D98, D2) leave out no more than 2 %. Less is the rim
+# of a grid that ends on the structure's last slice.
+OUTSIDE_SHARE = 0.01
 # Counted volumes are sums of floats; two that differ by less are the same.
 _TOLERANCE = 1e-9
 # Metrics shown for every structure; ICRU Report 83 asks D98, D50, D2 and the mean for targets.
@@ -45,6 +49,11 @@ class Dvh:
     def volume_cc(self) -> float:
         """Volume of the structure in cc."""
         return float(self.above_cc[-1])
+
+    @property
+    def partly_outside(self) -> bool:
+        """Whether so much lies beyond the dose grid that every figure is only a lower bound (``OUTSIDE_SHARE``)."""
+        return self.outside_cc > OUTSIDE_SHARE * self.volume_cc
 
     @cached_property
     def parts_cc(self) -> np.ndarray:

@@ -234,7 +234,9 @@ class _Sheet:
         out.append(Table([pictures, captions], hAlign="LEFT"))
         out += self.isodose(judged.prescription_gy)
         out.append(KeepTogether([self.heading("Dose-volume histogram"), self.curves(judged)]))
-        out.append(self.figures(histograms.table(judged, fractions)))
+        rows = histograms.table(judged, fractions)
+        out.append(self.figures(rows))
+        out += [self.line(f"{r['name']}: {r['outside']}; its figures are not known.") for r in rows if r["outside"]]
         out.append(self.line(
             f"EQD2 for {fractions} fractions, mean sample by sample; ratios of the cited tables." if fractions else
             "EQD2 is not given: the number of fractions is not known.", self.small))  # fmt: skip

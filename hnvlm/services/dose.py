@@ -99,8 +99,13 @@ def is_stale(app: App, result: ResultRecord) -> bool:
     return made_from is not None and tuple(made_from) != structures_version(app, base.case_id)
 
 
-def load(app: App, result: ResultRecord) -> Volume:
-    """Return a dose as float32 Gy on the CT's grid."""
+def load(app: App, result: ResultRecord, *, beyond: float = 0.0) -> Volume:
+    """Return a dose as float32 Gy on the CT's grid.
+
+    Args:
+        beyond: Value where the grid of an uploaded dose does not reach. What was stored before this was remembered
+            is 0 there, whatever is asked for.
+    """
     case = app.store.get_case(result.case_id)
     base, factor = result, 1.0
     while base.payload.get("scale_of") is not None:
@@ -112,6 +117,8 @@ def load(app: App, result: ResultRecord) -> Volume:
     array = array.astype(np.float32, copy=False)
     if factor != 1.0:
         array = array * np.float32(factor)
+    if beyond != 0 and "covered" in base.arrays:
+        array = np.where(app.store.load_masks(base, "covered")["covered"], array, np.float32(beyond))
     return Volume(array, case.spacing_mm, case.origin_mm, case.frame_uid)
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from hnvlm.imaging.dvh import Dvh, dose_volume, is_metric
+from hnvlm.imaging.resample import crop, mask_box
+from hnvlm.imaging.volume import Volume
 from hnvlm.plan import Constraint, alpha_beta, build_constraints, eqd2_of_total, evaluate, needed_metrics
 from hnvlm.plan.kb import load_kb
 from hnvlm.services import constraint_templates, dose
@@ -19,6 +23,7 @@ from hnvlm.store import ResultRecord
 
 TARGET_METRICS = ("D98pct", "D95pct", "D50pct", "D2pct", "Dmean")
 ORGAN_METRICS = ("Dmean", "D0.03cc", "D0.1cc", "D1cc", "D2pct", "Dmax")
+_STATES = ("not_met", "not_evaluable")
 _KEEP = 8
 _cache: OrderedDict[tuple[Any, ...], dict[str, Dvh]] = OrderedDict()
 _lock = threading.Lock()
@@ -31,7 +36,8 @@ class Judged:
     Attributes:
         rows: Constraints with status, value and margin.
         histograms: Structure -> DVH.
-        metrics: Structure -> metric -> value, as a plan draft takes them.
+        metrics: Structure -> metric -> value, as a plan draft takes them; of a structure partly beyond the dose grid
+            only what exceeds its limit all the same.
         source: Structure -> ``clinic`` or ``AI``: who drew it.
         prescription_gy: Highest level, None when not known.
     """
@@ -57,7 +63,7 @@ def histograms(app: App, result: ResultRecord, found: DoseStructures | None = No
         if key in _cache:
             _cache.move_to_end(key)
             return _cache[key]
-    made = compute(dose.load(app, result), found.masks)
+    made = compute(dose.load(app, result, beyond=np.nan), found.masks)
     with _lock:
         _cache[key] = made
         while len(_cache) > _KEEP:
@@ -65,13 +71,33 @@ def histograms(app: App, result: ResultRecord, found: DoseStructures | None = No
     return made
 
 
-def compute(volume: Any, masks: Mapping[str, Any]) -> dict[str, Dvh]:
-    """Return the DVH of each structure that has a volume, and of both parotids together."""
+def compute(volume: Volume, masks: Mapping[str, Any]) -> dict[str, Dvh]:
+    """Return the DVH of each structure that has a volume, and of both parotids together.
+
+    Args:
+        volume: Gy, not-a-number where the dose grid does not reach.
+        masks: Name -> bool (z, y, x) on the same grid.
+    """
     masks = dict(masks)
     if {"Parotid_L", "Parotid_R"} <= set(masks) and "Parotids" not in masks:
         masks["Parotids"] = masks["Parotid_L"] | masks["Parotid_R"]
-    made = {name: dose_volume(volume, masks[name]) for name in dose.in_order(masks)}
+    # Cut to the grid of the dose, so that a voxel at its edge is not interpolated with what is not known.
+    known = np.isfinite(volume.array)
+    box = None if known.all() else mask_box(known)
+    inner = volume if box is None else crop(volume, box)[0]
+    made = {name: dose_volume(inner, volume.with_array(masks[name])) for name in dose.in_order(masks)}
     return {name: dvh.compact() for name, dvh in made.items() if dvh is not None}
+
+
+def outside(dvh: Dvh) -> str:
+    """Return why the figures of a structure are not known under a dose, "" where they are."""
+    if not dvh.partly_outside:
+        return ""
+    return f"{_cc(dvh.outside_cc)} of {_cc(dvh.volume_cc)} cc lie outside the dose grid"
+
+
+def _cc(volume: float) -> str:
+    return f"{volume:.1f}" if volume >= 1 else f"{volume:.2g}"
 
 
 def figures(
@@ -105,10 +131,34 @@ def judge(app: App, result: ResultRecord, *, template: str | None = None, site: 
     )  # fmt: skip
     prescription = dose.top_prescription(app, result, found.masks)
     metrics = figures(curves, rows, prescription)
+    judged = tuple(_certain(row, curves.get(row.structure)) for row in evaluate(rows, metrics))
+    metrics = {name: _known(values, judged, name, curves[name]) for name, values in metrics.items()}
     source = dict(found.source)
     if "Parotids" in curves and "Parotids" not in source:
         source["Parotids"] = "clinic" if {source["Parotid_L"], source["Parotid_R"]} == {"clinic"} else "AI"
-    return Judged(evaluate(rows, metrics), curves, metrics, source, prescription)
+    return Judged(judged, curves, metrics, source, prescription)
+
+
+def _certain(row: Constraint, dvh: Dvh | None) -> Constraint:
+    """Judge nothing on a structure that the dose grid covers in part, but for a limit that is exceeded already.
+
+    What lies outside counts as 0 Gy, so every figure is the least it can be.
+    """
+    why = outside(dvh) if dvh is not None else ""
+    if not why:
+        return row
+    if row.status == "not_met" and row.op != ">=":
+        return replace(row, reason="; ".join(text for text in (row.reason, why) if text))
+    return replace(row, status="not_evaluable", value=None, margin=None, reason=why)
+
+
+def _known(values: dict[str, float], rows: Iterable[Constraint], name: str, dvh: Dvh) -> dict[str, float]:
+    """Leave only those figures of a structure that judge the same limits as ``rows`` wherever they are taken to."""
+    if not outside(dvh):
+        return values
+    mine = [row for row in rows if row.structure == name]
+    shut, open_ = (set(needed_metrics(r for r in mine if r.status == s).get(name, ())) for s in _STATES)
+    return {metric: value for metric, value in values.items() if metric in shut - open_}
 
 
 def drafted_site(app: App, case_id: str) -> str | None:
@@ -121,7 +171,8 @@ def table(judged: Judged, fractions: int | None) -> list[dict[str, Any]]:
     """Return one dict a structure: name, drawn_by, volume_cc, the usual metrics, homogeneity and EQD2 where known.
 
     ``eqd2`` is of D0.03cc (or Dmax of what is smaller) for organs with a near-maximum limit in mind and ``eqd2_mean``
-    of the mean dose, sample by sample; both None while fractions or alpha/beta are not known.
+    of the mean dose, sample by sample; both None while fractions or alpha/beta are not known. ``outside`` says why
+    there is no figure of a structure that the dose grid does not cover.
     """
     out = []
     for name, dvh in judged.histograms.items():
@@ -129,16 +180,19 @@ def table(judged: Judged, fractions: int | None) -> list[dict[str, Any]]:
         near_max = dvh.metric("D0.03cc") or dvh.max_gy
         row: dict[str, Any] = {
             "name": name, "drawn_by": judged.source.get(name, ""), "volume_cc": dvh.volume_cc,
-            "outside_cc": dvh.outside_cc, "target": dose.is_target(name), "homogeneity": dvh.homogeneity,
-            **judged.metrics.get(name, {}), "alpha_beta": ratio.words if ratio else "", "eqd2": None, "eqd2_mean": None,
+            "outside_cc": dvh.outside_cc, "outside": outside(dvh), "target": dose.is_target(name), "homogeneity": None,
+            "alpha_beta": ratio.words if ratio else "", "eqd2": None, "eqd2_mean": None,
         }  # fmt: skip
+        out.append(row)
+        if dvh.partly_outside:
+            continue
+        row |= judged.metrics.get(name, {}) | {"homogeneity": dvh.homogeneity}
         if judged.prescription_gy and dose.is_target(name):
             level = dose.prescriptions([name]).get(name, judged.prescription_gy)
             row["v95_pct"] = dvh.percent_at_gy(0.95 * level)
         if ratio is not None and fractions:
             row["eqd2"] = eqd2_of_total(near_max, fractions, ratio.gy)
             row["eqd2_mean"] = dvh.mapped_eqd2(fractions, ratio.gy).mean_gy
-        out.append(row)
     return out
 
 
@@ -146,8 +200,13 @@ def csv_text(app: App, result: ResultRecord, step_gy: float = 0.1) -> str:
     """Return the DVHs of a dose as CSV: dose in Gy, then the volume of each structure in percent."""
     curves = histograms(app, result)
     end = max((dvh.max_gy for dvh in curves.values()), default=0.0)
-    columns = {f"{name} (% of {dvh.volume_cc:.3f} cc)": dvh.curve(step_gy, end) for name, dvh in curves.items()}
+    columns = {_heading(name, dvh): dvh.curve(step_gy, end) for name, dvh in curves.items()}
     lines = [f"# {NOTICE}; {dose.label(result)}; case {result.case_id}", ",".join(["Dose (Gy)", *columns])]
     for n, gy in enumerate(next(iter(columns.values()))[0] if columns else ()):
         lines.append(",".join([f"{gy:.2f}", *(f"{volume[n]:.3f}" for _, volume in columns.values())]))
     return "\n".join(lines) + "\n"
+
+
+def _heading(name: str, dvh: Dvh) -> str:
+    beyond = f"; {dvh.outside_cc:.3f} cc outside the dose grid counted as 0 Gy" if dvh.outside_cc > 0 else ""
+    return f"{name} (% of {dvh.volume_cc:.3f} cc{beyond})"

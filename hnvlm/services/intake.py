@@ -20,7 +20,7 @@ from hnvlm.services.analysis import part
 from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid
 from hnvlm.services.jobs import JobContext
-from hnvlm.services.rt_objects import read_dose, read_structures
+from hnvlm.services.rt_objects import coverage_notes, dose_result, read_dose, read_structures
 from hnvlm.store import CaseRecord
 from hnvlm.types import Progress, no_progress
 
@@ -213,9 +213,8 @@ def _save_extras(app: App, case_id: str, volume: Volume, extras: dict[str, Any],
         payload = {"structures": rows, "source": "upload"}
         app.store.save_result(case_id, "structures", payload, arrays={"masks": masks}, who=who)
     if "dose" in extras:
-        dose: Volume = extras["dose"]
-        payload = {"source": "upload", "unit": "Gy", "max_gy": float(dose.array.max())}
-        app.store.save_result(case_id, "dose", payload, arrays={"dose": dose.array}, who=who)
+        payload, arrays = dose_result(extras["dose"])
+        app.store.save_result(case_id, "dose", payload, arrays=arrays, who=who)
 
 
 def start_intake(
@@ -282,4 +281,6 @@ def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dic
             notes += said
         except HnvlmError as error:
             notes.append(f"{given[what][0].modality} left out: {error.message}")
+    if "dose" in extras:
+        notes += coverage_notes(extras["dose"], extras.get("structures", {}))
     return extras, notes

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hnvlm.errors import UnreadableFileError
+from hnvlm.errors import GeometryError, UnreadableFileError
 from hnvlm.imaging import intake, rt
 from hnvlm.imaging.dose import of_one_plan
+from hnvlm.imaging.dvh import OUTSIDE_SHARE
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid
@@ -41,21 +43,51 @@ def read_structures(
 
 
 def read_dose(files: Sequence[Path], volume: Volume, source_frame_uid: str = "") -> tuple[Volume, list[str]]:
-    """Read RTDOSE onto the grid of a CT, Gy float32; the files of one plan (beams) are added up.
+    """Read RTDOSE onto the grid of a CT; the files of one plan (beams) are added up.
+
+    Returns:
+        Gy float32, not-a-number where the grid of a file does not reach, and warnings.
 
     Raises:
         FrameOfReferenceError: The dose belongs to another frame of reference.
+        GeometryError: The grids of the beams have no voxel in common.
         InputRefusedError: The files are doses of several plans.
         UnreadableFileError: A file cannot be read.
     """
     total: Volume | None = None
     chosen, warnings = of_one_plan(files)
     for path in chosen:
-        dose = rt.read_dose(path, volume, source_frame_uid, warn=warnings.append)
+        dose = rt.read_dose(path, volume, source_frame_uid, beyond=np.nan, warn=warnings.append)
         total = dose if total is None else total.with_array(total.array + dose.array)
     if total is None:
         raise UnreadableFileError("No dose file was given.")
+    if not np.isfinite(total.array).any():
+        raise GeometryError(f"The dose grids of {', '.join(p.name for p in chosen)} have no voxel in common.")
     return total, warnings
+
+
+def dose_result(dose: Volume) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return payload and arrays that the store keeps of a dose of ``read_dose``.
+
+    ``dose`` is 0 where no grid reaches, as the viewer shows it; ``covered`` (only where something is not covered)
+    keeps that apart from 0 Gy.
+    """
+    known = np.isfinite(dose.array)
+    array = np.where(known, dose.array, np.float32(0))
+    arrays: dict[str, Any] = {"dose": array} | ({} if known.all() else {"covered": {"covered": known}})
+    return {"source": "upload", "unit": "Gy", "max_gy": float(array.max())}, arrays
+
+
+def coverage_notes(dose: Volume, masks: Mapping[str, np.ndarray]) -> list[str]:
+    """Say which structures the grid of a dose of ``read_dose`` does not cover; nothing where it covers all."""
+    beyond = np.isnan(dose.array)
+    if not beyond.any():
+        return []
+    shares = {n: float(np.count_nonzero(m & beyond)) / np.count_nonzero(m) for n, m in masks.items() if m.any()}
+    named = [f"{name} ({100 * share:.0f} % outside)" for name, share in shares.items() if share > OUTSIDE_SHARE]
+    if not named:
+        return []
+    return [f"the dose grid does not cover all of {', '.join(named)}; limits of these structures are not judged"]
 
 
 def original_frame_uid(app: App, case_frame_uid: str, source: Path) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from hnvlm.errors import InputRefusedError
 from hnvlm.imaging import archive, dicom, nifti
+from hnvlm.services import dose as dose_service
 from hnvlm.services import intake, rt_objects
 from hnvlm.services.context import App
 from hnvlm.store import ResultRecord
@@ -73,8 +72,9 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
     if doses:
         dose, said = rt_objects.read_dose(doses, volume, frame)
         notes += said
-        array = np.asarray(dose.array, np.float32)
-        payloads.append(("dose", {"source": "upload", "unit": "Gy", "max_gy": float(array.max())}, {"dose": array}))
+        drawn = masks if structures else dose_service.structures(app, case_id).masks
+        notes += rt_objects.coverage_notes(dose, drawn)
+        payloads.append(("dose", *rt_objects.dose_result(dose)))
     # Saved only once everything was read: half an upload would mix two plans.
     saved = [
         app.store.save_result(case_id, kind, payload, arrays=arrays, who=who) for kind, payload, arrays in payloads

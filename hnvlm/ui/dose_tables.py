@@ -164,7 +164,14 @@ def figures(judged: Judged, fractions: int | None) -> None:
         st.caption(f"{known} Ratios: radiotherapy table, each with its source in the plan's data.")
     beyond = [r for r in rows if r["outside_cc"] > 0]
     for row in beyond:
-        st.text(f"{row['name']}: {row['outside_cc']:.1f} cc lie outside the dose grid and count as 0 Gy.")
+        st.text(f"{row['name']}: {_beyond(row)}")
+
+
+def _beyond(row: dict[str, Any]) -> str:
+    """What the part of a structure outside the dose grid means for its figures."""
+    if row["outside"]:
+        return f"{row['outside']}, so its figures are not known and its limits are not judged."
+    return f"{row['outside_cc']:.2g} cc lie outside the dose grid and count as 0 Gy."
 
 
 def _gy(value: float | None) -> str:

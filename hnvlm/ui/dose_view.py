@@ -201,6 +201,13 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
             f"Targets guessed by the AI from the CT alone ({names}): such a dose is far from what the clinic's targets "
             "give (figures on the page Models). Correct them or upload the clinic's before reading it."
         )
+    beyond = [f"{n.replace('_', ' ')} ({histograms.outside(d)})" for n, d in judged.histograms.items()
+              if d.partly_outside]  # fmt: skip
+    if beyond:
+        st.warning(
+            f"The dose grid does not cover all of {'; '.join(beyond)}. What lies outside is drawn as 0 Gy; these "
+            "structures' limits are not judged, except where one is exceeded already."
+        )
     if mine and not dose.is_predicted(item):
         st.caption(f"Contoured by the AI, not by the clinic: {', '.join(n.replace('_', ' ') for n in mine)}")
 
