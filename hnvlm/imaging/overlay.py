@@ -13,7 +13,7 @@ from hnvlm.imaging.dicom import DAMAGED
 from hnvlm.imaging.resample import Order, resample_like
 from hnvlm.imaging.volume import Volume
 
-__all__ = ["DAMAGED", "NO_ORIGIN", "check_frame", "frame_of", "like_ct", "load"]
+__all__ = ["DAMAGED", "NO_ORIGIN", "check_frame", "frame_of", "frames_in", "like_ct", "load", "roi_frames"]
 
 NO_ORIGIN = "has no origin; it was laid voxel by voxel on the CT of the same shape"
 
@@ -27,14 +27,38 @@ def load(file: Path) -> Dataset:
 
 
 def frame_of(dataset: Dataset) -> str:
-    """Frame of reference of an RT object: its own, or the one its structures refer to."""
-    for roi in dataset.get("StructureSetROISequence") or []:
-        if roi.get("ReferencedFrameOfReferenceUID"):
-            return str(roi.ReferencedFrameOfReferenceUID)
-    for item in dataset.get("ReferencedFrameOfReferenceSequence") or []:
-        if item.get("FrameOfReferenceUID"):
-            return str(item.FrameOfReferenceUID)
+    """Frame of reference of an RT object as a whole: the one it refers to, else its own; "" for several."""
+    named = _referenced(dataset)
+    if named:
+        return named[0] if len(named) == 1 else ""
     return str(dataset.get("FrameOfReferenceUID") or "")
+
+
+def _referenced(dataset: Dataset) -> list[str]:
+    items = dataset.get("ReferencedFrameOfReferenceSequence") or []
+    return list(dict.fromkeys(str(i.FrameOfReferenceUID) for i in items if i.get("FrameOfReferenceUID")))
+
+
+def roi_frames(dataset: Dataset) -> dict[int, str]:
+    """Frame of reference of each structure of an RTSTRUCT by its number: its own, else that of the whole set."""
+    whole = frame_of(dataset)
+    rois = dataset.get("StructureSetROISequence") or []
+    return {int(roi.ROINumber): str(roi.get("ReferencedFrameOfReferenceUID") or whole) for roi in rois}
+
+
+def frames_in(file: Path) -> set[str]:
+    """Every frame of reference that an RTSTRUCT names: one set may hold structures drawn on several images.
+
+    Raises:
+        UnreadableFileError: The file is damaged.
+    """
+    tags = ["FrameOfReferenceUID", "ReferencedFrameOfReferenceSequence", "StructureSetROISequence"]
+    try:
+        dataset = pydicom.dcmread(file, force=True, specific_tags=tags)
+        found = {str(dataset.get("FrameOfReferenceUID") or ""), *_referenced(dataset), *roi_frames(dataset).values()}
+    except DAMAGED as error:
+        raise UnreadableFileError(f"{file.name}: damaged DICOM file ({error}).") from error
+    return found - {""}
 
 
 def check_frame(own: str, ct: str, file: Path, warnings: list[str]) -> None:

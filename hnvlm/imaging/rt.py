@@ -15,7 +15,7 @@ from hnvlm.imaging import archive, dicom, nifti
 from hnvlm.imaging.contours import mask_from_contours
 from hnvlm.imaging.dose import read_dose
 from hnvlm.imaging.orient import GridMap
-from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, frame_of, like_ct, load
+from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, frame_of, like_ct, load, roi_frames
 from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
 from hnvlm.imaging.volume import Volume
@@ -68,11 +68,12 @@ def read_structures(
             found.append((_stem(file), mask))
             continue
         dataset = load(file)
-        check_frame(frame_of(dataset), source_frame_uid or volume.frame_of_reference_uid, file, warnings)
+        frame = source_frame_uid or volume.frame_of_reference_uid
         if dataset.get("Modality") == "SEG":
+            check_frame(frame_of(dataset), frame, file, warnings)
             found += _seg_masks(file, volume)
         else:
-            found += _rtstruct_masks(file, dataset, volume, warnings)
+            found += _rtstruct_masks(file, dataset, volume, frame, warnings)
     return _named(found, _joined(warnings), keep_unmapped)
 
 
@@ -143,11 +144,26 @@ def _named(found: list[tuple[str, np.ndarray]], warnings: list[str], keep_unmapp
     return Structures(masks, unmapped, warnings)
 
 
+def _foreign(file: Path, dataset: Dataset, frame: str, warnings: list[str]) -> set[int]:
+    """Numbers of the structures that were drawn in another frame of reference than the CT's.
+
+    Raises:
+        FrameOfReferenceError: All of them were.
+    """
+    frames = roi_frames(dataset)
+    foreign = {number for number, own in frames.items() if own and frame and own != frame}
+    fitting = [own for number, own in frames.items() if number not in foreign]
+    # A set without structures is judged as a whole; one unknown frame among known ones is said, too.
+    check_frame(min(fitting or frames.values(), default=frame_of(dataset)), frame, file, warnings)
+    return foreign
+
+
 def _rtstruct_masks(
-    file: Path, dataset: Dataset, volume: Volume, warnings: list[str]
+    file: Path, dataset: Dataset, volume: Volume, frame: str, warnings: list[str]
 ) -> list[tuple[str, np.ndarray]]:  # fmt: skip
     out = []
     try:
+        foreign = _foreign(file, dataset, frame, warnings)
         names = {int(r.ROINumber): str(r.get("ROIName") or "").strip() for r in dataset.StructureSetROISequence}
         drawn: dict[int, DicomSequence] = {
             int(c.ReferencedROINumber): c.get("ContourSequence") or DicomSequence()
@@ -155,6 +171,9 @@ def _rtstruct_masks(
         }
         for number, name in names.items():
             label = name or f"ROI {number}"
+            if number in foreign:
+                warnings.append(f"{label} left out: it was drawn in another frame of reference than this CT's")
+                continue
             kinds = [str(c.get("ContourGeometricType")) for c in drawn.get(number, [])]
             contours = [_points(c) for c in drawn.get(number, []) if c.get("ContourGeometricType") in CLOSED]
             others = len(kinds) - len(contours)
@@ -170,7 +189,8 @@ def _rtstruct_masks(
     except DAMAGED as error:
         raise UnreadableFileError(f"{file.name}: damaged structure set ({error}).") from error
     if not out:
-        raise UnreadableFileError(f"{file.name}: the structure set holds no closed contours.")
+        where = " in the frame of reference of this CT" if foreign else ""
+        raise UnreadableFileError(f"{file.name}: the structure set holds no closed contours{where}.")
     return out
 
 

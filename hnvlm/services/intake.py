@@ -20,7 +20,7 @@ from hnvlm.services.analysis import part
 from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid
 from hnvlm.services.jobs import JobContext
-from hnvlm.services.rt_objects import coverage_notes, dose_result, read_dose, read_structures
+from hnvlm.services.rt_objects import coverage_notes, dose_result, frames_of, read_dose, read_structures
 from hnvlm.store import CaseRecord
 from hnvlm.types import Progress, no_progress
 
@@ -262,7 +262,7 @@ def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dic
     for other in upload.series:
         if other.modality not in ("RTSTRUCT", "SEG", "RTDOSE"):
             continue
-        if not other.frame_of_reference_uid or other.frame_of_reference_uid != volume.frame_of_reference_uid:
+        if volume.frame_of_reference_uid not in frames_of(other):
             notes.append(f"{other.modality} left out: it belongs to another frame of reference than the CT")
             continue
         given["dose" if other.modality == "RTDOSE" else "structures"].append(other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hnvlm.errors import GeometryError, UnreadableFileError
 from hnvlm.imaging import intake, rt
 from hnvlm.imaging.dose import of_one_plan
 from hnvlm.imaging.dvh import OUTSIDE_SHARE
+from hnvlm.imaging.overlay import frames_in
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid
@@ -96,7 +98,16 @@ def original_frame_uid(app: App, case_frame_uid: str, source: Path) -> str:
     A stored case carries only a keyed hash of it, so the file's own UID is hashed and compared.
     """
     for series in intake.scan(source):
-        uid = series.frame_of_reference_uid
-        if uid and map_uid(app, uid) == case_frame_uid:
-            return uid
+        for uid in frames_of(series):
+            if map_uid(app, uid) == case_frame_uid:
+                return uid
     return ""
+
+
+def frames_of(series: intake.SeriesInfo) -> set[str]:
+    """Return the frames of reference of a series; a structure set may hold structures of several."""
+    found = {series.frame_of_reference_uid} - {""}
+    for file in series.files if series.modality == "RTSTRUCT" else ():
+        with suppress(UnreadableFileError):  # said, with its name, by whoever reads its structures
+            found |= frames_in(file)
+    return found

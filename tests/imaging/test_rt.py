@@ -117,6 +117,30 @@ def test_other_frame_of_reference_is_refused(tmp_path):
     assert any("not checked" in w for w in rt.read_structures(path, unknown).warnings)
 
 
+@pytest.mark.parametrize("foreign", [0, 1])
+def test_only_structures_of_the_cts_frame_are_taken(tmp_path, foreign):
+    """A set may hold structures drawn on an MR or a PET; their positions are not those of this CT."""
+    names = ["Cord", "Larynx"]
+    path = rtstruct(tmp_path / "rs.dcm", {n: [box(*BOX, z) for z in (-5.0, -2.5)] for n in names})
+    dataset = pydicom.dcmread(path)
+    dataset.StructureSetROISequence[foreign].ReferencedFrameOfReferenceUID = "1.2.3.999"
+    dataset.save_as(path)
+    found = rt.read_structures(path, CT)
+    assert list(found.masks) == [["SpinalCord", "Larynx"][1 - foreign]]
+    assert found.warnings == [
+        f"{names[foreign]} left out: it was drawn in another frame of reference than this CT's"
+    ]  # fmt: skip
+    dataset.StructureSetROISequence[1 - foreign].ReferencedFrameOfReferenceUID = "1.2.3.998"
+    dataset.save_as(path)
+    with pytest.raises(FrameOfReferenceError, match=r"rs\.dcm"):
+        rt.read_structures(path, CT)
+    del dataset.StructureSetROISequence[foreign].ReferencedFrameOfReferenceUID
+    dataset.save_as(path)
+    found = rt.read_structures(path, CT)
+    assert list(found.masks) == [["SpinalCord", "Larynx"][foreign]]
+    assert any("was not checked" in w for w in found.warnings)
+
+
 def test_unmapped_point_and_conflicting_structures_are_said(tmp_path):
     rois = {"Cord": [box(*BOX, -5.0)], "SpinalCord": [box(*BOX, -2.5)], "Ring_PTV": [box(*BOX, 0.0)], "Lips": []}
     path = rtstruct(tmp_path / "rs.dcm", rois)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import re
@@ -200,6 +201,30 @@ def test_structures_for_a_stored_case_match_by_the_mapped_uid(app, identified, p
     masks, _ = rt_objects.read_structures(identified / "rs.dcm", app.store.load_volume(case.id), frame)
     assert masks["Larynx"].sum() == 192
     assert rt_objects.original_frame_uid(app, map_uid(app, "9.9"), identified / "rs.dcm") == ""
+
+
+def test_structures_of_two_images_in_one_set_are_told_apart(app, identified, phantom):
+    """The set names the frame of an MR first; the CT's structures still belong to the CT."""
+    dataset = pydicom.dcmread(identified / "rs.dcm")
+    foreign = copy.deepcopy(dataset.StructureSetROISequence[0])
+    foreign.ROINumber, foreign.ROIName, foreign.ReferencedFrameOfReferenceUID = 2, "GTV_MR", "1.2.3.999"
+    drawing = copy.deepcopy(dataset.ROIContourSequence[0])
+    drawing.ReferencedROINumber = 2
+    dataset.StructureSetROISequence = [foreign, dataset.StructureSetROISequence[0]]
+    dataset.ROIContourSequence.append(drawing)
+    dataset.FrameOfReferenceUID = "1.2.3.999"
+    dataset.save_as(identified / "rs.dcm")
+    case = intake.create_case(app, intake.open_path(identified))
+    assert list(app.store.load_masks(app.store.latest_result(case.id, "structures"))) == ["Larynx"]
+    assert [w for w in case.meta["warnings"] if "GTV_MR left out" in w and "another frame of reference" in w]
+    frame = rt_objects.original_frame_uid(app, case.frame_uid, identified / "rs.dcm")
+    assert frame == phantom.frame_of_reference_uid
+    dataset.FrameOfReferenceUID = phantom.frame_of_reference_uid
+    del dataset.StructureSetROISequence[0].ROINumber
+    dataset.save_as(identified / "rs.dcm")
+    case = intake.create_case(app, intake.open_path(identified))
+    assert app.store.latest_result(case.id, "structures") is None
+    assert [w for w in case.meta["warnings"] if w.startswith("RTSTRUCT left out") and "damaged" in w]
 
 
 def test_real_series_with_structures_and_dose(app, shared_dir):
