@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from skimage.measure import find_contours
 
+from hnvlm.imaging.geometry import MAX_GAP_MM, REGULAR_FRACTION
 from hnvlm.imaging.orient import GridMap
 from hnvlm.imaging.volume import Volume
 
@@ -74,7 +75,7 @@ def mask_from_contours(points_mm: Sequence[np.ndarray], volume: Volume) -> tuple
 def _axial_mask(contours: list[np.ndarray], volume: Volume) -> tuple[np.ndarray, list[str]]:
     planes = _group(contours, np.array([p[:, 2].mean() for p in contours]))
     heights = np.array(sorted(planes))
-    half = _half_distance(heights, volume.spacing_mm[0])
+    half = max(_between(heights, volume.spacing_mm[0]), volume.spacing_mm[0]) / 2
     z = volume.origin_mm[0] + volume.spacing_mm[0] * np.arange(volume.shape[0])
     mask = np.zeros(volume.shape, bool)
     used = set()
@@ -84,7 +85,7 @@ def _axial_mask(contours: list[np.ndarray], volume: Volume) -> tuple[np.ndarray,
         used.add(plane)
     outside = [h for n, h in enumerate(heights) if n not in used and (h < z[0] - half or h > z[-1] + half)]
     warnings = [f"{len(outside)} contour plane(s) lie above or below the CT"] if outside else []
-    return mask, warnings
+    return mask, warnings + _open_gaps(heights, z, half)
 
 
 def _group(contours: list[np.ndarray], heights: np.ndarray) -> dict[float, list[np.ndarray]]:
@@ -98,17 +99,46 @@ def _group(contours: list[np.ndarray], heights: np.ndarray) -> dict[float, list[
     return planes
 
 
-def _half_distance(heights: np.ndarray, slice_spacing: float) -> float:
-    between = float(np.median(np.diff(heights))) if len(heights) > 1 else slice_spacing
-    return max(between, slice_spacing) / 2
+def _between(heights: np.ndarray, slice_spacing: float) -> float:
+    """Distance (mm) at which the planes of a structure were drawn, by its closer ones.
+
+    A structure of several parts has wide gaps too, and a handful of planes may have nothing but those: half a gap of
+    50 mm on both sides of a plane would be 50 mm of structure that nobody drew.
+    """
+    if len(heights) < 2:
+        return slice_spacing
+    gaps = np.diff(heights)
+    close = float(np.quantile(gaps, 0.25, method="lower"))
+    drawn = float(gaps[np.abs(gaps - close) <= REGULAR_FRACTION * close].mean())
+    return min(drawn, max(MAX_GAP_MM, slice_spacing))
+
+
+def _open_gaps(heights: np.ndarray, levels: np.ndarray, half: float) -> list[str]:
+    """Say between how many planes a slice stays empty, for a plane may be missing there."""
+    filled = [k for k, _ in _nearest(levels, heights, half)]
+    within = (levels > heights[0]) & (levels < heights[-1])
+    within[filled] = False
+    gaps = np.unique(np.searchsorted(heights, levels[within]))
+    if not gaps.size:
+        return []
+    widest = float((heights[gaps] - heights[gaps - 1]).max())
+    return [
+        f"{len(gaps)} gap(s) between its contour planes (the widest {widest:.1f} mm) were left open; if it is one "
+        "piece, contour it on every slice"
+    ]
 
 
 def _nearest(z: np.ndarray, heights: np.ndarray, half: float) -> Iterator[tuple[int, int]]:
-    """(slice, plane) pairs; half-open, so that a plane midway between two slices thickens the mask at one end only."""
+    """(slice, plane) pairs; half-open, so that a plane midway between two slices thickens the mask at one end only.
+
+    Between neighbouring planes no slice stays empty, however their heights were rounded.
+    """
+    gaps = np.diff(heights, prepend=-np.inf, append=np.inf)
     for k, height in enumerate(z):
         off = heights - height - _TIE_MM
         plane = int(np.abs(off).argmin())
-        if -half <= off[plane] < half:
+        neighbours = gaps[np.searchsorted(heights, height)] <= 2 * half * (1 + REGULAR_FRACTION)
+        if neighbours or -half <= off[plane] < half:
             yield k, plane
 
 
@@ -125,7 +155,7 @@ def _oblique_mask(contours: list[np.ndarray], volume: Volume) -> tuple[np.ndarra
     planes = _group(contours, np.array([float((p @ normal).mean()) for p in contours]))
     heights = np.array(sorted(planes))
     in_plane = min(volume.spacing_mm) / 2
-    step = float(np.median(np.diff(heights))) if len(heights) > 1 else max(volume.spacing_mm)
+    step = max(_between(heights, max(volume.spacing_mm)), in_plane)
     flat = np.concatenate([p @ axes[:2].T for p in contours])
     low = np.floor(flat.min(axis=0)) - in_plane
     rows, columns = (np.ceil((flat.max(axis=0) - low) / in_plane).astype(int) + 2).tolist()
@@ -139,7 +169,8 @@ def _oblique_mask(contours: list[np.ndarray], volume: Volume) -> tuple[np.ndarra
     steps = np.stack([normal * step, axes[0] * in_plane, axes[1] * in_plane], axis=1)
     grid = GridMap.build(stack.shape, steps, origin)
     mask = grid.sample(stack, volume.shape, volume.spacing_mm, volume.origin_mm, fill=0, order=0) > 0
-    return mask, ["its contours lie on planes that are not axial; they were turned to the CT's grid"]
+    turned = "its contours lie on planes that are not axial; they were turned to the CT's grid"
+    return mask, [turned, *_open_gaps(heights, levels, step / 2)]
 
 
 def contours_from_mask(mask: np.ndarray, volume: Volume) -> Iterator[tuple[int, np.ndarray]]:
