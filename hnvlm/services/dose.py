@@ -12,6 +12,7 @@ import numpy as np
 from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
+from hnvlm.plan.dose_basis import SAME_GY
 from hnvlm.services.analysis import NOTICE, analyse_case, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
@@ -27,6 +28,7 @@ KEPT_WHAT_IFS = 8
 SCALE_RANGE = (0.7, 1.2)
 _ORGAN_ORDER = ("SpinalCord", "Brainstem", "Parotid_L", "Parotid_R", "Parotids", "Larynx", "Esophagus", "Bone_Mandible")
 _LEVEL = re.compile(r"PTV_(\d{4})")
+_TARGET_LEVEL = re.compile(r"(?:PTV|CTV|GTV)_(\d{4})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,12 @@ def prescriptions(names: Any) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
+def level_gy(name: str) -> float | None:
+    """Return the dose (Gy) in the name of a target (PTV_5600 and CTV_5600 are 56 Gy), None without one."""
+    level = _TARGET_LEVEL.fullmatch(name)
+    return int(level[1]) / 100 if level else None
+
+
 def top_prescription(app: App, result: ResultRecord, names: Any) -> float | None:
     """Return 100 % of the isodose lines: what the dose was asked for, else the highest level of the targets' names."""
     stated = result.payload.get("prescriptions") or prescriptions(names)
@@ -187,15 +195,20 @@ def top_prescription(app: App, result: ResultRecord, names: Any) -> float | None
 
 
 def fractions(app: App, result: ResultRecord) -> int | None:
-    """Return in how many fractions a dose is given: stated by a what-if, else by the drafted plan; None if unknown."""
+    """Return in how many fractions a dose is given: stated by a what-if, else by the drafted plan; None if unknown.
+
+    The draft speaks for a dose only where it prescribes as much: its 35 fractions say nothing about an uploaded plan
+    of 30 Gy, or about one whose prescription nobody knows.
+    """
     if result.payload.get("fractions"):
         return int(result.payload["fractions"])
     plan = app.store.latest_result(result.case_id, "plan")
-    schemes = plan.payload["prescription"]["schemes"] if plan is not None else []
-    stated = result.payload.get("prescriptions") or {}
-    for scheme in schemes:
+    if plan is None:
+        return None
+    top = top_prescription(app, result, structure_names(app, result.case_id))
+    for scheme in plan.payload["prescription"]["schemes"]:
         level = scheme["levels"][0]
-        if not stated or abs(max(stated.values()) - level["dose_gy"]) < 0.05:
+        if top is not None and abs(top - level["dose_gy"]) < SAME_GY:
             return int(level["fractions"])
     return None
 

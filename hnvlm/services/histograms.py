@@ -103,13 +103,19 @@ def _cc(volume: float) -> str:
 def figures(
     curves: Mapping[str, Dvh], rows: Iterable[Constraint] = (), prescription_gy: float | None = None
 ) -> dict[str, dict[str, float]]:
-    """Return the metrics of every structure: the usual ones and those that constraint rows ask for."""
+    """Return the metrics of every structure: the usual ones and those that constraint rows ask for.
+
+    Args:
+        rows: Unjudged limits.
+        prescription_gy: Highest level; what V95pct refers to for all but targets that carry their own in their names.
+    """
     asked = needed_metrics(rows)
     out = {}
     for name, dvh in curves.items():
         usual = TARGET_METRICS if dose.is_target(name) else ORGAN_METRICS
         names = [*usual, *(m for m in asked.get(name, ()) if is_metric(m))]
-        out[name] = {k: round(v, 4) for k, v in dvh.metrics(dict.fromkeys(names), prescription_gy).items()}
+        full_gy = dose.level_gy(name) or prescription_gy
+        out[name] = {k: round(v, 4) for k, v in dvh.metrics(dict.fromkeys(names), full_gy).items()}
     return out
 
 
@@ -188,8 +194,7 @@ def table(judged: Judged, fractions: int | None) -> list[dict[str, Any]]:
             continue
         row |= judged.metrics.get(name, {}) | {"homogeneity": dvh.homogeneity}
         if judged.prescription_gy and dose.is_target(name):
-            level = dose.prescriptions([name]).get(name, judged.prescription_gy)
-            row["v95_pct"] = dvh.percent_at_gy(0.95 * level)
+            row["v95_pct"] = dvh.percent_at_gy(0.95 * (dose.level_gy(name) or judged.prescription_gy))
         if ratio is not None and fractions:
             row["eqd2"] = eqd2_of_total(near_max, fractions, ratio.gy)
             row["eqd2_mean"] = dvh.mapped_eqd2(fractions, ratio.gy).mean_gy

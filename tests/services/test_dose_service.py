@@ -180,6 +180,48 @@ def test_constraints_are_judged_by_hand(app, planned, phantom):
     assert histograms.table(judged, None)[0]["eqd2"] is None
 
 
+def test_percent_of_the_prescription_is_that_of_the_targets_own_level(app, planned, phantom):
+    """61 Gy to the target of 56 Gy: all of it has 95 % of 56 (53.2) and 107 % (59.9), nothing 95 % of 70 (66.5)."""
+    array = np.full(phantom.shape, 61.0)
+    rows = [{"organ": organ, "metric": metric, "op": op, "limit": limit, "unit": "%", "priority": 1, "endpoint": ""}
+            for organ in ("PTV_5600", "PTV_7000") for metric, op, limit in (("V95pct", ">=", 95.0),
+                                                                           ("V107pct", "<=", 5.0))]  # fmt: skip
+    name = constraint_templates.save(app, "Coverage", rows, who="Dr A")
+    judged = histograms.judge(app, upload(app, planned, array), template=name)
+    found = {(r.structure, r.metric): (r.status, r.value) for r in judged.rows}
+    assert found == {
+        ("PTV_5600", "V95pct"): ("met", 100.0), ("PTV_5600", "V107pct"): ("not_met", 100.0),
+        ("PTV_7000", "V95pct"): ("not_met", 0.0), ("PTV_7000", "V107pct"): ("met", 0.0),
+    }  # fmt: skip
+    assert {r["name"]: r["v95_pct"] for r in histograms.table(judged, None) if r["target"]} == {
+        "PTV_5600": 100.0, "PTV_7000": 0.0,
+    }  # fmt: skip
+    assert [dose.level_gy(n) for n in ("CTV_5600", "ctv_5600", "PTV_High", "SpinalCord")] == [56.0, 56.0, None, None]
+
+
+@pytest.mark.parametrize(
+    ("target", "stated", "expected"),
+    [("PTV_7000", None, 35), ("PTV_6960", None, 35), ("PTV_3000", None, None), ("PTV_High", None, None),
+     ("PTV_3000", {"PTV_3000": 70.0}, 35)],
+)  # fmt: skip
+def test_the_fractions_of_a_draft_are_those_of_a_dose_of_its_prescription_only(app, case_id, phantom, target, stated,
+                                                                               expected):  # fmt: skip
+    """The draft gives 70 Gy in 35: a palliative plan of 30 Gy would get the EQD2 of 0.86 Gy a day."""
+    spans = {"SpinalCord": SPANS["SpinalCord"], target: SPANS["PTV_7000"]}
+    app.store.save_result(case_id, "structures", {}, arrays={"masks": blocks(phantom.shape, spans)})
+    form = {"site": "oropharynx", "p16": "negative", "histology": "squamous_cell_carcinoma"}
+    planning.save_form(app, case_id, form, who="Dr A")
+    payload = {"source": "upload", "unit": "Gy", "max_gy": 25.0} | ({"prescriptions": stated} if stated else {})
+    item = app.store.save_result(case_id, "dose", payload, arrays={"dose": np.full(phantom.shape, 25, np.float32)})
+    assert dose.fractions(app, item) is None
+    plan = planning.draft_case_plan(app, case_id)
+    assert {s["levels"][0]["dose_gy"] for s in plan.payload["prescription"]["schemes"]} == {70.0}
+    assert dose.fractions(app, item) == expected
+    judged = histograms.judge(app, item)
+    cord = next(r for r in histograms.table(judged, dose.fractions(app, item)) if r["name"] == "SpinalCord")
+    assert (cord["eqd2"] is None) == (expected is None)
+
+
 def test_histograms_are_kept_and_follow_the_structures(app, planned, phantom):
     item = upload(app, planned, np.full(phantom.shape, 30.0))
     first = histograms.histograms(app, item)
