@@ -49,6 +49,9 @@ _DERIVED = re.compile(
 _TARGET = re.compile(
     r"^(ptv|ctv|gtv|itv)[\s_-]*(?:dp[\s_-]*)?(\d{2,4})(?:[.,](\d{1,2}))?[\s_-]*(c?gy)?$", re.IGNORECASE
 )
+# Without a unit the number in a target's name is a dose from here on and a count below: clinics number their targets
+# PTV 01, PTV 02 ..., and who means a dose as low as that had better say so.
+LOWEST_CGY, LOWEST_GY = 1000, 20
 NOT_STRUCTURES = ("ct", "dose", "possible_dose_mask")
 
 
@@ -56,7 +59,8 @@ def to_tg263(name: str) -> str | None:
     """TG-263 name of a clinic's structure name, or None when it is not surely one of the known ones.
 
     Case, separators and side words do not matter: "Lt Parotid", "parotid_l" and "LeftParotid" are Parotid_L.
-    Targets with a dose become e.g. PTV_7000 (cGy). Planning helpers (PRV, rings, opt) are not mapped.
+    Targets with a dose become e.g. PTV_7000 (cGy); numbered ones (PTV_01) and planning helpers (PRV, rings, opt)
+    are not mapped.
     """
     name = name.strip()
     target = _TARGET.match(name)
@@ -93,7 +97,10 @@ def _glued_side(key: str) -> tuple[str, str | None]:
 
 
 def _target_name(kind: str, digits: str, decimals: str | None, unit: str | None) -> str | None:
-    """Dose digits to TG-263's cGy: 70 -> 7000, 5940 -> 5940, 59.4 -> 5940; 700 is nobody's dose in Gy or cGy."""
+    """Dose digits to TG-263's cGy: 70 -> 7000, 5940 -> 5940, 59.4 -> 5940; 700 is nobody's dose in Gy or cGy.
+
+    Small numbers count targets: PTV_01 is the first of them, not one of 1 Gy. With a unit any number is a dose.
+    """
     if decimals is not None:
         dose = round(float(f"{digits}.{decimals}") * 100)
     elif len(digits) == 4 or (unit or "").lower() == "cgy":
@@ -101,5 +108,7 @@ def _target_name(kind: str, digits: str, decimals: str | None, unit: str | None)
     elif len(digits) == 2:
         dose = int(digits) * 100
     else:
+        return None
+    if not unit and dose < (LOWEST_CGY if len(digits) == 4 else LOWEST_GY * 100):
         return None
     return f"{kind.upper()}_{dose:04d}"

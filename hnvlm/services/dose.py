@@ -27,8 +27,9 @@ KEPT_WHAT_IFS = 8
 # A dose distribution scaled further than this says nothing about a plan made for the new prescription.
 SCALE_RANGE = (0.7, 1.2)
 _ORGAN_ORDER = ("SpinalCord", "Brainstem", "Parotid_L", "Parotid_R", "Parotids", "Larynx", "Esophagus", "Bone_Mandible")
-_LEVEL = re.compile(r"PTV_(\d{4})")
-_TARGET_LEVEL = re.compile(r"(?:PTV|CTV|GTV)_(\d{4})", re.IGNORECASE)
+# cGy as TG-263 writes them; below 10 Gy the number counts targets (``imaging.tg263``).
+_LEVEL = re.compile(r"PTV_([1-9]\d{3})")
+_TARGET_LEVEL = re.compile(r"(?:PTV|CTV|GTV)_([1-9]\d{3})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

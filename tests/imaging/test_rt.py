@@ -385,7 +385,10 @@ def test_structure_sets_that_nothing_tells_apart_are_refused(tmp_path):
         ("ptv 63 Gy", "PTV_6300"), ("PTV_5600", "PTV_5600"), ("PTV59.4", "PTV_5940"), ("PTV_700", None),
         ("PTVHigh", None), ("GTV-1", None), ("Parotid_L-PTV", None), ("Oral_Cavity", "Cavity_Oral"), ("", None),
         ("L Lens R", None), ("Larynx_L", None), ("Spinal Canal", "SpinalCanal"), ("Medulla", None), ("Pharynx", None),
-        ("Glottic larynx", None),
+        ("Glottic larynx", None), ("PTV_01", None), ("PTV 02", None), ("CTV10", None), ("GTV_12", None),
+        ("PTV 19", None),
+        ("PTV 20", "PTV_2000"), ("PTV 08 Gy", "PTV_0800"), ("PTV_0054", None), ("PTV_0800", None),
+        ("PTV_1000", "PTV_1000"), ("PTV 800cGy", "PTV_0800"), ("PTV_01.2", None), ("PTV 00", None),
     ],
 )  # fmt: skip
 def test_names(name, expected):

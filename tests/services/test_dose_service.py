@@ -51,7 +51,7 @@ def test_the_clinics_structures_come_first_and_targets_from_one_hand(app, planne
 
 
 def test_prescriptions_come_from_names():
-    assert dose.prescriptions(["PTV_5600", "PTV_High", "PTV_7000", "SpinalCord", "PTV_5940"]) == {
+    assert dose.prescriptions(["PTV_5600", "PTV_High", "PTV_7000", "SpinalCord", "PTV_5940", "PTV_0100"]) == {
         "PTV_7000": 70.0, "PTV_5940": 59.4, "PTV_5600": 56.0,
     }  # fmt: skip
 
