@@ -15,6 +15,10 @@ from hnvlm.imaging.overlay import DAMAGED, check_frame, frame_of, like_ct, load
 from hnvlm.imaging.volume import Volume
 
 _WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
+# Not limits of treatment but of belief: above the first the unit is doubtful, above the second it is wrong (a plan of
+# 10 Gy already has 1000 cGy).
+UNLIKELY_GY, IMPOSSIBLE_GY = 150.0, 1000.0
+_ROUNDING_GY = 1e-3
 
 
 def of_one_plan(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -82,13 +86,13 @@ def read_dose(
     Raises:
         FrameOfReferenceError: The dose belongs to another frame of reference.
         GeometryError: The dose grid is irregular or does not overlap the CT.
-        InputRefusedError: Relative dose: it has no unit.
+        InputRefusedError: Relative dose: it has no unit; or values that no dose in Gy has.
         UnreadableFileError: Damaged, or no dose.
     """
     path = Path(path)
     warnings: list[str] = []
     if nifti.is_nifti(path):
-        dose = _nifti_volume(path)
+        dose = _nifti_volume(path, warnings)
     else:
         if not path.is_file() or not dicom.looks_like_dicom(path):
             raise UnreadableFileError(f"{path.name}: neither an RTDOSE file nor NIfTI.")
@@ -116,13 +120,42 @@ def _covered(known: Volume, volume: Volume, path: Path) -> np.ndarray:
     return like_ct(known.with_array(known.array.astype(np.float32)), volume, path, [], order=1) > 0.999
 
 
-def _nifti_volume(path: Path) -> Volume:
+def _nifti_volume(path: Path, warnings: list[str]) -> Volume:
     """Dose of a NIfTI file as float32, not-a-number in the corners that an oblique grid leaves open."""
     header = nifti.read_header(path)
     if header.grid is None:
         raise UnreadableFileError("; ".join(header.reasons))
-    array, spacing, origin = header.grid.apply(nifti.read_array(path).astype(np.float32), fill=np.nan)
+    gray = _checked(path, nifti.read_array(path).astype(np.float32), warnings)
+    array, spacing, origin = header.grid.apply(gray, fill=np.nan)
     return Volume(array, spacing, origin)
+
+
+def _checked(path: Path, gray: np.ndarray, warnings: list[str]) -> np.ndarray:
+    """A dose as it is stored, when it can be one in Gy; values a rounding below 0 become 0.
+
+    Raises:
+        InputRefusedError: Values that are not numbers, below 0, or far above any dose of a treatment.
+    """
+    broken = int(np.count_nonzero(~np.isfinite(gray)))
+    if broken:
+        raise InputRefusedError(
+            f"{path.name}: {broken} of {gray.size} voxels hold no number. Export the dose again, with 0 where there is "
+            "none."
+        )
+    low, high = float(gray.min()), float(gray.max())
+    if low < -_ROUNDING_GY:
+        raise InputRefusedError(
+            f"{path.name}: the lowest value is {low:g} Gy, and a dose is not negative. A difference of two doses "
+            "cannot be judged; export the dose itself."
+        )
+    if high > IMPOSSIBLE_GY:
+        raise InputRefusedError(
+            f"{path.name}: the highest value is {high:g}; in Gy no treatment gives that much. Is it cGy? Export the "
+            "dose in Gy."
+        )
+    if high > UNLIKELY_GY:
+        warnings.append(f"{path.name}: the highest value is {high:g} Gy; is it another unit than Gy?")
+    return np.maximum(gray, 0)
 
 
 def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
@@ -143,7 +176,7 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
     if not np.isfinite(scaling) or scaling <= 0:
         raise UnreadableFileError(f"{path.name}: dose grid scaling {scaling} is not a positive number.")
     stored = stored[None] if stored.ndim == 2 else stored
-    array = (stored * np.float64(scaling)).astype(np.float32)
+    array = _checked(path, (stored * np.float64(scaling)).astype(np.float32), warnings)
     row_dir, col_dir = orientation[:3], orientation[3:]
     normal = np.cross(row_dir, col_dir)
     offsets = _offsets(path, dataset, len(array), position @ normal)

@@ -127,6 +127,10 @@ def read_array(path: Path) -> np.ndarray:
         offset, slope, inter = (float(v) for v in header[108:120].view(f"{order}f4"))
         if code not in _TYPES:
             raise ValueError(f"number type {code} is not read")
+        if not np.isfinite(slope):
+            slope = 1.0  # as SimpleITK takes it; some programs write not-a-number for "not scaled"
+        if not np.isfinite(inter):
+            inter = 0.0
         count = int(np.prod(shape.astype(np.int64)))
         array = np.frombuffer(data, np.dtype(order + _TYPES[code]), count, int(offset))
     except (OSError, EOFError, ValueError, zlib.error) as error:

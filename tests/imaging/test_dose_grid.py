@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import SimpleITK as sitk
 from test_rt import CT, rtdose
 
+from hnvlm.errors import InputRefusedError
 from hnvlm.imaging import rt
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_nifti
@@ -44,3 +47,55 @@ def test_a_nifti_dose_that_ends_inside_the_ct(tmp_path):
     dose = rt.read_dose(tmp_path / "dose.nii.gz", CT, beyond=np.nan).array
     assert np.isfinite(dose).all(axis=(1, 2)).tolist() == [False, True, True, True, False, False]
     assert np.isnan(dose[4]).all() and (dose[1:4] == 40.0).all()
+
+
+def gray(tmp_path, change):
+    """A NIfTI dose of 60 Gy with something changed in it."""
+    array = np.full(CT.shape, 60.0, np.float32)
+    change(array)
+    return write_nifti(CT.with_array(array), tmp_path / "dose.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.nan, ("2 of 3600 voxels hold no number",)),
+        (np.inf, ("2 of 3600 voxels hold no number",)),
+        (-5.0, ("the lowest value is -5 Gy", "not negative")),
+        (6000.0, ("the highest value is 6000", "cGy")),
+    ],
+)
+def test_values_that_no_dose_has_are_refused(tmp_path, value, words):
+    def change(array):
+        array[3, 7, 11:13] = value
+
+    with pytest.raises(InputRefusedError) as caught:
+        rt.read_dose(gray(tmp_path, change), CT)
+    assert "dose.nii.gz" in caught.value.message and all(w in caught.value.message for w in words)
+
+
+def test_a_doubtful_dose_is_said_and_rounding_below_0_is_0(tmp_path):
+    def change(array):
+        array[3, 7, 11], array[3, 7, 12] = 240.0, -0.0005
+
+    said = []
+    dose = rt.read_dose(gray(tmp_path, change), CT, warn=said.append).array
+    assert (dose[3, 7, 11], dose[3, 7, 12], dose[0, 0, 0]) == (240.0, 0.0, 60.0)
+    assert len([w for w in said if "240 Gy" in w and "another unit" in w]) == 1
+
+
+def test_an_rtdose_with_a_scaling_of_cgy_is_refused(tmp_path):
+    path = rtdose(tmp_path / "rd.dcm", np.full(CT.shape, 6500), 2.5 * np.arange(6), DoseGridScaling="1")
+    with pytest.raises(InputRefusedError, match=r"rd\.dcm: the highest value is 6500.*cGy"):
+        rt.read_dose(path, CT)
+
+
+def test_a_slope_that_is_no_number_means_not_scaled(tmp_path):
+    """SimpleITK reads it so; every voxel became not-a-number here."""
+    path = tmp_path / "dose.nii"
+    write_nifti(CT.with_array(np.full(CT.shape, 60.0, np.float32)), path)
+    data = bytearray(path.read_bytes())
+    data[112:116] = data[116:120] = np.float32(np.nan).tobytes()  # scl_slope, scl_inter
+    path.write_bytes(bytes(data))
+    assert (rt.read_dose(path, CT).array == 60.0).all()
+    assert (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) == 60.0).all()
