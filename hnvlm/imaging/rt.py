@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,8 @@ class Structures(NamedTuple):
 
     Attributes:
         masks: TG-263 name -> bool (z, y, x) on the CT's grid; empty structures are left out.
-        unmapped: Names that are not surely one of the known structures.
+        unmapped: Names that are not surely one of the known structures; a second structure of such a name has a
+            number ("GTVp (2)").
         warnings: What was odd, in words for the user.
     """
 
@@ -129,12 +130,15 @@ def _named(found: list[tuple[str, np.ndarray]], warnings: list[str], keep_unmapp
         full = bool(mask.any())
         inside |= full
         mapped = to_tg263(name)
-        if mapped is None:
-            unmapped.append(name)
-            if keep_unmapped and full:
-                masks.setdefault(name, mask)
-        elif not full:
+        if not full:
             warnings.append(f"{name} is empty on this CT")
+        elif mapped is None:
+            own = _free(name, unmapped)
+            if own != name:
+                warnings.append(f"another structure is called {name}, too; here it is called {own}")
+            unmapped.append(own)
+            if keep_unmapped:
+                masks[own] = mask
         elif mapped in masks:
             warnings.append(f"{name} and {origin[mapped]} both mean {mapped}; {origin[mapped]} was taken")
         else:
@@ -142,6 +146,15 @@ def _named(found: list[tuple[str, np.ndarray]], warnings: list[str], keep_unmapp
     if found and not inside:
         raise GeometryError("None of the structures lies inside this CT; they belong to another image.")
     return Structures(masks, unmapped, warnings)
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or the name with the first number that makes it one of its own."""
+    number = 2
+    out = name
+    while out in taken:
+        out, number = f"{name} ({number})", number + 1
+    return out
 
 
 def _foreign(file: Path, dataset: Dataset, frame: str, warnings: list[str]) -> set[int]:

@@ -155,6 +155,26 @@ def test_unmapped_point_and_conflicting_structures_are_said(tmp_path):
         rt.read_structures(points, CT)
 
 
+def test_structures_of_one_unknown_name_are_all_kept_and_empty_ones_said(tmp_path):
+    """Three GTVp, one of them off the CT, and one that is called as the second would be."""
+    far = [box(*BOX, 500.0)]
+    rois = {"a": [box(*BOX, -5.0)], "b": [box(*BOX, -2.5), box(*BOX, 0.0)], "c": far, "GTVp (2)": [box(*BOX, 2.5)],
+            "Helper": far}  # fmt: skip
+    path = rtstruct(tmp_path / "rs.dcm", rois)
+    dataset = pydicom.dcmread(path)
+    for roi in dataset.StructureSetROISequence[:3]:
+        roi.ROIName = "GTVp"
+    dataset.save_as(path)
+    found = rt.read_structures(path, CT, keep_unmapped=True)
+    slices = {n: np.flatnonzero(m.any(axis=(1, 2))).tolist() for n, m in found.masks.items()}
+    assert slices == {"GTVp": [2], "GTVp (2)": [3, 4], "GTVp (2) (2)": [5]}
+    assert found.unmapped == list(slices)
+    assert [w for w in found.warnings if "another structure is called GTVp, too; here it is called GTVp (2)" in w]
+    assert [w for w in found.warnings if w.endswith("is empty on this CT")] == [
+        "GTVp is empty on this CT", "Helper is empty on this CT",
+    ]  # fmt: skip
+
+
 def test_structures_outside_the_ct_are_refused(tmp_path):
     far = rtstruct(tmp_path / "rs.dcm", {"Cord": [box(*BOX, 500.0)]})
     with pytest.raises(GeometryError, match="another image"):
