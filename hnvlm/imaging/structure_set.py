@@ -43,11 +43,16 @@ def of_one_set(files: Sequence[Path], beside: Iterable[Path] = ()) -> tuple[list
         return [file for file in files if file not in tags or file in segments or file in sets.values()], []
     notes = []
     if segments:
-        notes.append(f"{len(segments)} SEG left out, for there is an RTSTRUCT; what they hold can be added by itself")
+        notes.append(
+            f"{len(segments)} SEG left out, for there is an RTSTRUCT; uploaded by itself afterwards, a SEG is added to "
+            "its structures"
+        )
     chosen = next(iter(sets.values()))
     if len(sets) > 1:
         chosen, why = _chosen(sets, tags, _planned_on(beside))
-        notes.append(f"{len(sets)} structure sets of this CT; taken was the one {why}. Another can be added by itself")
+        notes.append(
+            f"{len(sets)} structure sets of this CT; taken was the one {why}. Another, uploaded by itself, replaces it"
+        )
     return [file for file in files if file not in tags or file == chosen], notes
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from hnvlm.errors import InputRefusedError
 from hnvlm.imaging import archive, dicom, nifti
 from hnvlm.services import dose as dose_service
@@ -21,6 +23,9 @@ def attach(
     app: App, case_id: str, files: Iterable[tuple[str, BinaryIO]], *, who: str = ""
 ) -> tuple[list[ResultRecord], list[str]]:
     """Read RT objects of a case's CT and store them as the clinic's; the files themselves are not kept.
+
+    A structure set (RTSTRUCT) replaces the structures that were uploaded before. SEG and masks, which often hold one
+    structure a file, are added to them, in the place of those of the same names.
 
     Args:
         files: (name, open binary file). NIfTI files named ``dose...`` are dose in Gy, others are masks named
@@ -67,6 +72,8 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
     if structures:
         masks, said = rt_objects.read_structures(structures, volume, frame, beside=[*doses, *plans])
         notes += said
+        masks, said = _with_earlier(app, case_id, masks, whole=any(map(_is_structure_set, structures)))
+        notes += said
         rows = [{"name": n, "volume_ml": round(float(m.sum()) * volume.voxel_ml, 3)} for n, m in masks.items()]
         payloads.append(("structures", {"structures": rows, "source": "upload"}, {"masks": masks}))
     if doses:
@@ -80,6 +87,31 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
         app.store.save_result(case_id, kind, payload, arrays=arrays, who=who) for kind, payload, arrays in payloads
     ]
     return saved, notes
+
+
+def _is_structure_set(file: Path) -> bool:
+    return not nifti.is_nifti(file) and dicom.read_headers(file)[0].text("Modality") == "RTSTRUCT"
+
+
+def _with_earlier(
+    app: App, case_id: str, masks: dict[str, np.ndarray], *, whole: bool
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Bring new structures together with those uploaded before, and say what becomes of the earlier ones.
+
+    Args:
+        masks: The new structures.
+        whole: They are a structure set, which stands for itself.
+    """
+    before = app.store.latest_result(case_id, "structures")
+    earlier = app.store.load_masks(before) if before is not None else {}
+    same = [name for name in earlier if name in masks]
+    others = [name for name in earlier if name not in masks]
+    if whole:
+        return masks, [f"no longer used, for the structure set does not hold them: {', '.join(others)}"] * bool(others)
+    notes = [f"replaced by the new ones: {', '.join(same)}"] if same else []
+    if others:
+        notes.append(f"added to the structures uploaded before, which stay: {', '.join(others)}")
+    return {name: earlier[name] for name in others} | masks, notes
 
 
 def _sorted(files: list[Path]) -> tuple[list[Path], list[Path], list[Path], int]:

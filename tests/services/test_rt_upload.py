@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -44,6 +46,11 @@ def files(phantom, tmp_path):
         mask,
         gy,
     )
+
+
+def write_nifti_bytes(volume):
+    with tempfile.TemporaryDirectory() as folder:
+        return write_nifti(volume, Path(folder) / "mask.nii.gz").read_bytes()
 
 
 def opened(contents, *names):
@@ -98,7 +105,7 @@ def test_two_plans_are_not_added_up(app, ct, files, phantom, tmp_path):
     assert dose.doses(app, ct) == []
 
 
-def test_of_two_structure_sets_one_is_taken_and_segmentations_stay_out(app, ct, files, phantom, tmp_path):
+def test_of_two_structure_sets_one_is_taken_and_segmentations_are_added_afterwards(app, ct, files, phantom, tmp_path):
     """Joined, they would mix two states of planning; by itself each can be had."""
     contents = files[0]
     larger = np.zeros(phantom.shape, bool)
@@ -116,7 +123,34 @@ def test_of_two_structure_sets_one_is_taken_and_segmentations_stay_out(app, ct, 
     _, notes = rt_upload.attach(app, ct, opened(contents, "old.dcm", "seg.dcm", "rs.dcm"))
     assert list(dose.structures(app, ct).masks) == ["PTV_7000"]
     assert any("2 structure sets" in n and "newest" in n for n in notes) and any("1 SEG left out" in n for n in notes)
-    for name, structure in (("old.dcm", "Larynx"), ("seg.dcm", "Esophagus")):
-        _, notes = rt_upload.attach(app, ct, opened(contents, name))
-        assert list(dose.structures(app, ct).masks) == [structure]
-        assert not [n for n in notes if "left out" in n or "structure sets" in n]
+    _, notes = rt_upload.attach(app, ct, opened(contents, "old.dcm"))
+    assert list(dose.structures(app, ct).masks) == ["Larynx"]
+    assert notes == ["no longer used, for the structure set does not hold them: PTV_7000"]
+    _, notes = rt_upload.attach(app, ct, opened(contents, "seg.dcm"))
+    assert set(dose.structures(app, ct).masks) == {"Larynx", "Esophagus"}
+    assert notes == ["added to the structures uploaded before, which stay: Larynx"]
+
+
+def test_one_mask_more_leaves_the_clinics_targets_where_they_are(app, ct, files, phantom):
+    """Added by itself it was the whole set: the AI's targets came in the place of the clinic's."""
+    contents, mask, _ = files
+    theirs = np.zeros(phantom.shape, bool)
+    theirs[1:3, 9:14, 5:9] = True
+    guessed = {"PTV_7000": ~mask, "PTV_5600": theirs, "Brainstem": theirs}
+    app.store.save_result(ct, "segmentation", {"uncertainty": {}, "seconds": 0}, arrays={"masks": guessed})
+    rt_upload.attach(app, ct, opened(contents, "rs.dcm"))
+    saved, notes = rt_upload.attach(app, ct, opened(contents, "Larynx.nii.gz"))
+    assert "added to the structures uploaded before, which stay: PTV_7000" in notes
+    assert {s["name"]: s["volume_ml"] for s in saved[0].payload["structures"]} == {
+        # 3 x 6 x 7 voxels of 3 x 1.25 x 1.5 mm
+        "PTV_7000": pytest.approx(126 * 5.625 / 1000, abs=1e-3), "Larynx": pytest.approx(126 * 5.625 / 1000, abs=1e-3),
+    }  # fmt: skip
+    found = dose.structures(app, ct)
+    assert found.source == {"PTV_7000": "clinic", "Larynx": "clinic", "Brainstem": "AI"}
+    np.testing.assert_array_equal(found.masks["PTV_7000"], mask)
+    contents["Larynx.nii.gz"] = write_nifti_bytes(phantom.with_array(theirs))
+    _, notes = rt_upload.attach(app, ct, opened(contents, "Larynx.nii.gz"))
+    assert "replaced by the new ones: Larynx" in notes
+    found = dose.structures(app, ct)
+    np.testing.assert_array_equal(found.masks["Larynx"], theirs)
+    np.testing.assert_array_equal(found.masks["PTV_7000"], mask)
