@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -108,6 +109,14 @@ def choose(app: App, case_id: str, name: str) -> None:
 def chosen(app: App, case_id: str) -> str:
     """Return the template a case is judged by, the working set unless somebody chose another."""
     return _read(app)["chosen"].get(case_id, DEFAULT)
+
+
+def fingerprint(app: App, case_id: str) -> str:
+    """Return a short word that changes with the rows a case is judged by: another template, or the same one edited."""
+    name = chosen(app, case_id)
+    own = own_rows(app, name)
+    used = template_rows(load_kb(), name) if own is None else own
+    return hashlib.sha256(json.dumps([name, used], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _path(app: App) -> Path:

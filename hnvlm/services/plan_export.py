@@ -15,7 +15,7 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
 from hnvlm.imaging.write_seg import write_seg
-from hnvlm.services import case_sheet, documents, dose, fhir, histograms, planning
+from hnvlm.services import case_sheet, constraint_templates, documents, dose, fhir, histograms, planning
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
@@ -117,9 +117,10 @@ def _write_plan(
 
 
 def archive_path(app: App, case_id: str, item: ResultRecord | None) -> Path:
-    """Return where the zip of an export lies or will lie; another plan, dose or structures give another file."""
+    """Return where the zip of an export lies or will lie; another plan, dose, template or structures: another file."""
     plan = app.store.latest_result(case_id, "plan")
     parts = [case_id, f"plan{plan.id}" if plan else "noplan", f"dose{item.id}" if item else "nodose"]
+    parts += [f"limits{constraint_templates.fingerprint(app, case_id)}"]
     parts += [str(v) for v in dose.structures_version(app, case_id)]
     return app.settings.data_dir / "exports" / f"{'-'.join(parts)}-AI-DRAFT.zip"
 

@@ -13,7 +13,7 @@ import pytest
 from test_dose_service import SPANS, blocks, upload
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.services import dose, fhir, histograms, plan_export, planning
+from hnvlm.services import constraint_templates, dose, fhir, histograms, plan_export, planning
 from hnvlm.services.slice_picture import axial
 
 PALETTE = {"structures": {"PTV_7000": "#ff3b30"}, "fallback": ["#56b4e9", "#e69f00"],
@@ -143,6 +143,23 @@ def test_everything_in_one_zip(app, planned, phantom):
     assert "research use only" in content["notice"] and content["constraints"][0]["sources"]
     assert "research use only" in (folder / "README.txt").read_text()
     assert "plan exported" in [e.action for e in app.store.audit(planned)]
+
+
+def test_another_template_or_an_edited_one_is_another_file(app, planned, phantom):
+    """The limits in the zip are those of the template of its time."""
+    item = upload(app, planned, np.full(phantom.shape, 40.0))
+    rows = [{"organ": "SpinalCord", "metric": "Dmax", "op": "<=", "limit": 46.0, "unit": "Gy", "priority": 1,
+             "endpoint": ""}]  # fmt: skip
+    paths = [plan_export.archive_path(app, planned, item)]
+    constraint_templates.choose(app, planned, "quantec")
+    paths.append(plan_export.archive_path(app, planned, item))
+    for limit in (46.0, 45.0):
+        rows[0]["limit"] = limit
+        constraint_templates.choose(app, planned, constraint_templates.save(app, "Ours", rows, who="Dr A"))
+        paths.append(plan_export.archive_path(app, planned, item))
+    assert len(set(paths)) == 4
+    constraint_templates.choose(app, planned, "default")
+    assert plan_export.archive_path(app, planned, item) == paths[0]
 
 
 def test_nothing_to_refer_to_is_refused(app, case_id, tmp_path):
