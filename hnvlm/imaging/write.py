@@ -224,7 +224,7 @@ def write_rtstruct(
     headers = ct_headers(volume, "", synthetic, meta)
     instances = [str(h.SOPInstanceUID) for h in headers]
     drawn = {name: mask for name, mask in masks.items() if mask.any()}
-    uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", *(f"{n}{_digest(m)}" for n, m in drawn.items()))
+    uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", *(f"{n}{mask_digest(m)}" for n, m in drawn.items()))
     ds = new_dataset(RTStructureSetStorage, uid)
     fill_study(ds, volume, meta or {}, "RTSTRUCT", content_uid(uid, "series"))
     ds.SeriesDescription = label[:64]
@@ -249,7 +249,8 @@ def write_rtstruct(
     return path
 
 
-def _digest(mask: np.ndarray) -> str:
+def mask_digest(mask: np.ndarray) -> str:
+    """SHA-256 of a bool mask's voxels, for UIDs that follow the content."""
     return hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hnvlm.imaging.volume import Volume
-from hnvlm.imaging.write import AI_DRAFT, content_uid, ct_headers
+from hnvlm.imaging.write import AI_DRAFT, content_uid, ct_headers, mask_digest
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -52,7 +52,9 @@ def write_seg(
         if mask.shape != volume.shape:
             raise ValueError(f"mask {name} {mask.shape} is not on the grid {volume.shape}")
     sources = ct_headers(volume, "", synthetic, meta)
-    uid = content_uid(sources[0].SeriesInstanceUID, "seg", *drawn)
+    # Another content under the same UID would be taken for the same object, and an archive keeps the first.
+    content = (f"{name}{mask_digest(mask)}" for name, mask in drawn.items())
+    uid = content_uid(sources[0].SeriesInstanceUID, "seg", version, *content)
     seg = hd.seg.Segmentation(
         source_images=sources,
         pixel_array=np.stack(list(drawn.values()), axis=-1).astype(np.uint8),

@@ -122,6 +122,20 @@ def test_seg_round_trip_is_exact_and_marked(tmp_path):
     assert not info.accepted and info.frame_of_reference_uid == FRAME
 
 
+def test_another_mask_of_the_same_name_is_another_segmentation(tmp_path):
+    """An archive keeps the first object of a UID, so a corrected contour would be lost there."""
+    volume = Volume(head(), SPACING, ORIGIN, FRAME)
+    mask = np.zeros(volume.shape, bool)
+    mask[2:4, 3:7, 4:9] = True
+    larger = mask.copy()
+    larger[4, 3:5, 4:6] = True
+    files = [write_seg({"Parotid_L": m}, volume, tmp_path / f"{n}.dcm") for n, m in enumerate((mask, larger, mask))]
+    first, second, again = (pydicom.dcmread(f, stop_before_pixels=True) for f in files)
+    for tag in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert first[tag].value == again[tag].value != second[tag].value
+    assert first.FrameOfReferenceUID == second.FrameOfReferenceUID == FRAME
+
+
 def test_masks_off_the_grid_are_refused(tmp_path):
     wrong = {"Larynx": np.ones((2, 2, 2), bool)}
     with pytest.raises(ValueError, match="not on the grid"):
