@@ -19,6 +19,7 @@ _WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
 # 10 Gy already has 1000 cGy).
 UNLIKELY_GY, IMPOSSIBLE_GY = 150.0, 1000.0
 _ROUNDING_GY = 1e-3
+_SAME_PLACE_MM = 0.1
 
 
 def of_one_plan(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -179,7 +180,7 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
     array = _checked(path, (stored * np.float64(scaling)).astype(np.float32), warnings)
     row_dir, col_dir = orientation[:3], orientation[3:]
     normal = np.cross(row_dir, col_dir)
-    offsets = _offsets(path, dataset, len(array), position @ normal)
+    offsets = _offsets(path, dataset, len(array), float(position[2]), orientation)
     array, start, step = _even_frames(path, array, offsets, warnings)
     steps = np.stack([normal * step, col_dir * row_spacing, row_dir * column_spacing], axis=1)
     grid = GridMap.build(array.shape, steps, position + normal * start)
@@ -187,8 +188,15 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
     return Volume(turned, spacing, origin, "")
 
 
-def _offsets(path: Path, dataset: Dataset, frames: int, first_position: float) -> np.ndarray:
-    """Offsets of the frames along the normal; PS3.3 C.8.8.3.2 allows relative ones and absolute positions."""
+def _offsets(path: Path, dataset: Dataset, frames: int, first_z: float, orientation: np.ndarray) -> np.ndarray:
+    """Offsets of the frames along the normal.
+
+    PS3.3 C.8.8.3.2 allows distances from the first frame, which begin with 0, and, for axial images in the usual
+    orientation only, positions along z, which begin with that of the first frame.
+
+    Raises:
+        GeometryError: They are neither; along a normal that points to the feet, positions would turn the dose over.
+    """
     given = dataset.get("GridFrameOffsetVector")
     if frames == 1:
         return np.zeros(1)
@@ -196,7 +204,16 @@ def _offsets(path: Path, dataset: Dataset, frames: int, first_position: float) -
     if values is None:
         raise GeometryError(f"{path.name}: grid frame offsets do not fit the {frames} frames of the dose.")
     offsets = np.array(values)
-    return offsets if offsets[0] == 0 else offsets - first_position
+    if offsets[0] == 0:
+        return offsets
+    usual = np.allclose(orientation, (1, 0, 0, 0, 1, 0), atol=1e-3)
+    if not usual or abs(offsets[0] - first_z) > _SAME_PLACE_MM:
+        raise GeometryError(
+            f"{path.name}: the grid frame offsets begin with {offsets[0]:g}: neither with 0 nor, in an axial dose that "
+            "is not turned, with the position of its first frame. Where the frames lie is not certain; export the dose "
+            "again."
+        )
+    return offsets - first_z
 
 
 def _even_frames(

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from test_rt import CT, rtdose
 
-from hnvlm.errors import InputRefusedError
+from hnvlm.errors import GeometryError, InputRefusedError
 from hnvlm.imaging import rt
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_nifti
@@ -99,3 +99,22 @@ def test_a_slope_that_is_no_number_means_not_scaled(tmp_path):
     path.write_bytes(bytes(data))
     assert (rt.read_dose(path, CT).array == 60.0).all()
     assert (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) == 60.0).all()
+
+
+def test_absolute_frame_positions_are_taken_in_the_usual_orientation_only(tmp_path):
+    """Feet first the normal points to the feet: positions along z, taken as offsets along it, turned the dose over."""
+    tall = Volume(np.zeros((25, 20, 30), np.int16), (2.5, 2.0, 1.0), (-30.0, 5.0, -7.0), CT.frame_of_reference_uid)
+    low = np.zeros(tall.shape, int)
+    low[:8] = 5000  # the lowest 8 of 25 slices get 50 Gy
+    feet = {"ImageOrientationPatient": [-1, 0, 0, 0, 1, 0]}
+    turned = low[:, :, ::-1]
+    path = rtdose(tmp_path / "a.dcm", turned, -30 + 2.5 * np.arange(25), origin=(22.0, 5.0, -30.0), **feet)
+    with pytest.raises(GeometryError, match=r"a\.dcm: the grid frame offsets begin with -30"):
+        rt.read_dose(path, tall)
+    relative = rtdose(tmp_path / "b.dcm", turned, -2.5 * np.arange(25), origin=(22.0, 5.0, -30.0), **feet)
+    np.testing.assert_allclose(rt.read_dose(relative, tall).array, low * 0.01, atol=1e-4)
+    usual = rtdose(tmp_path / "c.dcm", low, -30 + 2.5 * np.arange(25), origin=(-7.0, 5.0, -30.0))
+    np.testing.assert_allclose(rt.read_dose(usual, tall).array, low * 0.01, atol=1e-4)
+    neither = rtdose(tmp_path / "d.dcm", low, -20 + 2.5 * np.arange(25), origin=(-7.0, 5.0, -30.0))
+    with pytest.raises(GeometryError, match="begin with -20"):
+        rt.read_dose(neither, tall)
