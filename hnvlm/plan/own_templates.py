@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hnvlm.errors import UsageError
+from hnvlm.imaging.tg263 import to_tg263
 from hnvlm.plan.constraints import canonical_metric, organ_of, templates
 from hnvlm.plan.kb import KnowledgeBase
 
@@ -72,7 +73,7 @@ def check_rows(kb: KnowledgeBase, rows: Iterable[Mapping[str, Any]], *, who: str
 
 
 def _checked(kb: KnowledgeBase, number: int, row: Mapping[str, Any], who: str) -> dict[str, Any]:
-    organ, metric = str(row.get("organ") or "").strip(), canonical_metric(str(row.get("metric") or ""))
+    organ, metric = _canonical_organ(kb, str(row.get("organ") or "")), canonical_metric(str(row.get("metric") or ""))
     op, unit = str(row.get("op") or ""), str(row.get("unit") or "")
     limit, priority = _number(row.get("limit")), _number(row.get("priority"))
     if priority not in (1, 2, 3):
@@ -94,6 +95,17 @@ def _checked(kb: KnowledgeBase, number: int, row: Mapping[str, Any], who: str) -
     before = f"{original['metric']} {original['op']} {original['limit']:g} {original['unit']}"
     edited = f"changed by {who}; the table says {before}"
     return checked | {"id": original["id"], "level": "objective", "source": [], "edited": edited}
+
+
+def _canonical_organ(kb: KnowledgeBase, name: str) -> str:
+    """Bring the name of a structure to the spelling that structures of a case have: a limit of another judges nothing.
+
+    "parotid_l" and "Lt Parotid" are Parotid_L, "parotid" is Parotid (either side); unknown names stay as they are.
+    """
+    name = name.strip()
+    known = {organ_of(kb, e) for e in kb.entries.values() if "metric" in e and (e.get("organ") or e.get("structure"))}
+    spelling = {organ.lower(): organ for organ in known}
+    return to_tg263(name) or spelling.get(name.lower(), name)
 
 
 def _require_usable(number: int, organ: str, metric: str, op: str, limit: float | None, unit: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -202,16 +204,23 @@ def table(judged: Judged, fractions: int | None) -> list[dict[str, Any]]:
 
 
 def csv_text(app: App, result: ResultRecord, step_gy: float = 0.1) -> str:
-    """Return the DVHs of a dose as CSV: dose in Gy, then the volume of each structure in percent."""
+    """Return the DVHs of a dose as CSV: dose in Gy, then the volume of each structure in percent.
+
+    Structures keep the names that the clinic gave them; one that a spreadsheet would run as a formula begins with '.
+    """
     curves = histograms(app, result)
     end = max((dvh.max_gy for dvh in curves.values()), default=0.0)
     columns = {_heading(name, dvh): dvh.curve(step_gy, end) for name, dvh in curves.items()}
-    lines = [f"# {NOTICE}; {dose.label(result)}; case {result.case_id}", ",".join(["Dose (Gy)", *columns])]
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow([f"# {NOTICE}; {dose.label(result)}; case {result.case_id}"])
+    out.writerow(["Dose (Gy)", *columns])
     for n, gy in enumerate(next(iter(columns.values()))[0] if columns else ()):
-        lines.append(",".join([f"{gy:.2f}", *(f"{volume[n]:.3f}" for _, volume in columns.values())]))
-    return "\n".join(lines) + "\n"
+        out.writerow([f"{gy:.2f}", *(f"{volume[n]:.3f}" for _, volume in columns.values())])
+    return text.getvalue()
 
 
 def _heading(name: str, dvh: Dvh) -> str:
     beyond = f"; {dvh.outside_cc:.3f} cc outside the dose grid counted as 0 Gy" if dvh.outside_cc > 0 else ""
-    return f"{name} (% of {dvh.volume_cc:.3f} cc{beyond})"
+    safe = f"'{name}" if name.lstrip().startswith(("=", "+", "-", "@")) else name
+    return f"{safe} (% of {dvh.volume_cc:.3f} cc{beyond})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import numpy as np
@@ -268,6 +270,39 @@ def test_own_templates_are_kept_chosen_and_removed(app, planned, phantom):
     with pytest.raises(UsageError, match="cannot be removed"):
         constraint_templates.remove(app, "quantec", who="Dr A")
     assert [e.action for e in app.store.audit()].count("constraint template saved") == 2
+
+
+def test_structures_of_own_limits_are_spelt_as_those_of_the_case(app, planned, phantom):
+    """In lower case a hard limit was kept and judged nowhere."""
+    dmean = {"metric": "Dmean", "op": "<=", "limit": 26.0, "unit": "Gy", "priority": 1, "endpoint": ""}
+    names = ("spinalcord", "parotid_l", "Rt Parotid", "ptv_7000", "Helper_x")
+    saved = constraint_templates.save(app, "Small", [dmean | {"organ": n} for n in names], who="Dr A")
+    organs = [r["organ"] for r in constraint_templates.rows(app, saved)]
+    assert organs == ["SpinalCord", "Parotid_L", "Parotid_R", "PTV_7000", "Helper_x"]
+    both = constraint_templates.save(app, "Both", [dmean | {"organ": "parotid"}], who="Dr A")
+    item = upload(app, planned, np.full(phantom.shape, 30.0))
+    for template, structures in ((saved, {"SpinalCord", "Parotid_L", "Parotid_R", "PTV_7000"}),
+                                 (both, {"Parotid_L", "Parotid_R"})):  # fmt: skip
+        rows = histograms.judge(app, item, template=template).rows
+        assert {(r.structure, r.status) for r in rows} == {(name, "not_met") for name in structures}
+
+
+def test_the_csv_holds_one_column_a_structure_whatever_its_name(app, case_id, phantom):
+    odd = {"GTV, left": SPANS["PTV_7000"], "=1+2": SPANS["Parotid_L"], 'say "x"': SPANS["Parotid_R"]}
+    app.store.save_result(case_id, "structures", {}, arrays={"masks": blocks(phantom.shape, odd)})
+    text = histograms.csv_text(app, upload(app, case_id, np.full(phantom.shape, 2.0)), 0.5)
+    rows = list(csv.reader(io.StringIO(text)))
+    assert len(rows[0]) == 1 and rows[0][0].startswith("# AI draft")
+    # 3 x 3 x 3 voxels of 3 x 1.25 x 1.5 mm
+    assert rows[1] == ["Dose (Gy)", "GTV, left (% of 0.152 cc)", "'=1+2 (% of 0.152 cc)", 'say "x" (% of 0.152 cc)']
+    assert rows[2] == ["0.00", "100.000", "100.000", "100.000"] and [r[0] for r in rows[2:]] == [
+        "0.00",
+        "0.50",
+        "1.00",
+        "1.50",
+        "2.00",
+    ]
+    assert {len(r) for r in rows[1:]} == {4} and rows[-1][1:] == ["100.000"] * 3
 
 
 @pytest.mark.parametrize("content", ["{", '{"templates": []}', json.dumps({"templates": {}, "chosen": []}), "[]"])
