@@ -9,10 +9,11 @@ import json
 import numpy as np
 import pytest
 from test_dose_service import SPANS, blocks
+from test_plan_export import pdf_text
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_nifti
-from hnvlm.services import dose, histograms, plan_export, planning, rt_upload
+from hnvlm.services import case_sheet, dose, histograms, plan_export, planning, rt_upload
 from hnvlm.services.dose import WhatIf
 
 DRAWN = SPANS | {"Larynx": ((0, 2), (8, 12), (9, 14)), "Esophagus": ((0, 3), (12, 13), (6, 9))}
@@ -83,6 +84,14 @@ def test_a_scaled_dose_keeps_what_it_does_not_know_and_the_viewer_sees_0_gy(app,
     files = plan_export.write_all(app, drawn, item, tmp_path / "out")
     content = {r["name"]: r for r in json.loads(files["constraints"].read_text())["structures"]}
     assert content["Parotid_L"]["outside"] == "0.15 of 0.15 cc lie outside the dose grid"
+
+
+def test_the_case_sheet_says_what_is_not_covered(app, drawn, phantom, tmp_path, monkeypatch):
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)  # built-in font: its text can be read back
+    item, _ = add_dose(app, drawn, phantom, tmp_path, np.full((3, 20, 24), 35.0))
+    words = " ".join(pdf_text(plan_export.pdf(app, planning.draft_case_plan(app, drawn), item)).split())
+    assert "Parotid_L: 0.15 of 0.15 cc lie outside the dose grid; its figures are not known." in words
+    assert "not evaluable \\(0.11 of 0.18" in words
 
 
 def test_a_dose_of_the_whole_ct_and_one_stored_earlier_are_as_they_were(app, drawn, phantom, tmp_path):

@@ -100,6 +100,21 @@ def test_without_a_dose_model_the_reason_stands_beside_the_button_and_an_uploade
     assert ">37.7<" in texts(at) and ">40.0<" in texts(at), "value and compared value"
 
 
+def test_what_the_dose_grid_does_not_cover_is_said_before_any_number(services) -> None:
+    """Twelve slices and a dose on the lower six: half of the cord, nothing of the parotids, most of the targets."""
+    app = services(None)
+    case_id = with_structures(app)
+    covered = np.zeros(SHAPE, bool)
+    covered[:6] = True
+    app.store.save_result(case_id, "dose", {"source": "upload", "unit": "Gy", "max_gy": 30.0},
+                          arrays={"dose": np.where(covered, 30.0, 0).astype(np.float32),
+                                  "covered": {"covered": covered}})  # fmt: skip
+    page = texts(open_dose(case_id))
+    assert "The dose grid does not cover all of" in page and "lie outside the dose grid" in page
+    assert "so its figures are not known and its limits are not judged" in page
+    assert "Hard limits: 0 of 0 met" in page
+
+
 @pytest.mark.parametrize("kind", ["segmentation", "structures"])
 def test_a_dose_on_targets_the_ai_guessed_says_so(services, kind) -> None:
     app = services(fakes())
