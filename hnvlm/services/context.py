@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 from hnvlm.config import Settings, settings
@@ -92,7 +91,18 @@ class App:
         self.store.close()
 
 
-@lru_cache(maxsize=1)
+_APP_LOCK = threading.Lock()
+_app: App | None = None
+
+
 def app() -> App:
-    """Return the process-wide services (made on first call)."""
-    return App()
+    """Return the process-wide services, made on the first call; others who come meanwhile wait for it.
+
+    A cache would not do: browsers that come at once would each make services of their own, and see nothing of
+    each other's jobs.
+    """
+    global _app
+    with _APP_LOCK:
+        if _app is None:
+            _app = App()
+        return _app

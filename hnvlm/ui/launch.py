@@ -23,7 +23,8 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
         script: Streamlit entry script; default the project's ``app.py``.
 
     Raises:
-        UsageError: The entry script does not exist or the port is no port.
+        UsageError: The entry script does not exist, the port is no port or a setting cannot be used.
+        HnvlmError: The data folder cannot be used.
     """
     script = (script or PROJECT_DIR / "app.py").resolve()
     if not script.is_file():
@@ -33,8 +34,10 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
     settings()  # sets the offline switches before any library is imported
     from streamlit.runtime.pages_manager import PagesManager
 
+    from hnvlm.services import context
     from hnvlm.ui.server import create_app
 
+    context.app()  # a data folder that cannot be used is said here, once, and not to every browser
     # Until the first st.navigation call Streamlit takes the folder pages/ for its older kind of app and runs a
     # page without app.py around it: a browser that reconnects to /review after a restart would meet that.
     PagesManager.uses_pages_directory = False
