@@ -28,6 +28,7 @@ UNEXPECTED = (
     "Something went wrong that the program does not know ({kind}). Nothing stored was changed. Try again; if it "
     "happens again, tell whoever maintains this installation and give them the job number {job}."
 )
+DIED = "The work ended without saying how. Nothing stored was changed. Start it again."
 OUT_OF_MEMORY = "There was not enough memory for this. Close other programs, or use a CT with fewer slices."
 
 
@@ -106,6 +107,7 @@ class _Job:
         self.lock = threading.Lock()
         self.stop = threading.Event()
         self.finished = threading.Event()
+        self.thread: threading.Thread | None = None
         self.state, self.fraction, self.message, self.text = "queued", 0.0, "waiting", ""
         self.error, self.error_code = "", ""
         self.result: dict[str, Any] = {}
@@ -192,11 +194,14 @@ class JobManager:
             needs_models: Wait in the line for the models.
         """
         job = _Job(uuid.uuid4().hex[:12], kind, case_id)
+        job.thread = threading.Thread(
+            target=self._run, args=(job, work, needs_models), name=f"job-{job.id}", daemon=True
+        )
         self._rows.add(job.id, kind, case_id=case_id, owner=self.owner, who=who)
         with self._lock:
             self._jobs[job.id] = job
             self._forget_old()
-        threading.Thread(target=self._run, args=(job, work, needs_models), name=f"job-{job.id}", daemon=True).start()
+        job.thread.start()
         return job.id
 
     def status(self, job_id: str) -> JobStatus:
@@ -226,6 +231,8 @@ class JobManager:
     def stop(self, job_id: str) -> None:
         """Ask a job to stop; it ends at its next progress report. A finished job is left alone.
 
+        One whose thread is gone cannot notice, so it ends here: it would keep its case busy for good.
+
         Raises:
             NotFoundError: No job of this server has this id.
         """
@@ -237,6 +244,8 @@ class JobManager:
         with job.lock:
             if job.state in ("queued", "running"):
                 job.message = "stopping"
+        if job.thread is not None and not job.thread.is_alive() and not job.finished.is_set():
+            self._finish(job, "interrupted", DIED, "", {})
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobStatus:
         """Block until a job ends or ``timeout`` seconds pass; return its status."""
@@ -274,7 +283,8 @@ class JobManager:
             error, code = exc.message, exc.code
         except MemoryError:
             error, code = OUT_OF_MEMORY, "memory"
-        except Exception as exc:
+        except BaseException as exc:
+            # Also what is no Exception (the panic of a Rust extension): a job without an end keeps its case busy.
             log.exception("job %s (%s) failed", job.id, job.kind)
             error, code = UNEXPECTED.format(kind=type(exc).__name__, job=job.id), "unexpected"
         self._finish(job, state, error, code, result)
@@ -289,7 +299,7 @@ class JobManager:
     def _finish(self, job: _Job, state: str, error: str, code: str, result: dict[str, Any]) -> None:
         try:
             self._rows.finish(job.id, state, error=error, result=result)
-        except Exception:
+        except BaseException:
             log.exception("the end of job %s could not be stored", job.id)
         with job.lock:
             job.state, job.error, job.error_code, job.result = state, error, code, result

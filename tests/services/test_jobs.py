@@ -13,7 +13,7 @@ import pytest
 
 from hnvlm.errors import NotFoundError, ScopeError
 from hnvlm.services.jobs import JobManager
-from hnvlm.store import CaseStore
+from hnvlm.store import CaseStore, JobStore
 
 
 @pytest.fixture
@@ -148,6 +148,44 @@ def test_errors_are_kept_in_words(jobs):
     assert status.id in status.error
     assert "memory" in jobs.wait(jobs.submit("report", memory), 20).error
     assert jobs.wait(jobs.submit("report", lambda job: None), 20).state == "done"  # the line goes on
+
+
+class Panic(BaseException):
+    """As extensions written in Rust raise it: no Exception."""
+
+
+def test_work_that_ends_in_any_way_has_an_end(store, jobs):
+    def panic(job):
+        raise Panic("patient name")
+
+    for end in (panic, lambda job: sys.exit(3)):
+        status = jobs.wait(jobs.submit("report", end), 20)
+        assert (status.state, status.error_code) == ("failed", "unexpected")
+        assert "patient name" not in status.error
+        assert JobStore(store).get(status.id).state == "failed"
+    assert jobs.active() == []
+    assert jobs.wait(jobs.submit("report", lambda job: None), 20).state == "done"  # the line goes on
+
+
+def test_an_end_that_cannot_be_stored_is_an_end_all_the_same(jobs, monkeypatch):
+    def full(*args, **kwargs):
+        raise Panic
+
+    monkeypatch.setattr(jobs._rows, "finish", full)
+    assert jobs.wait(jobs.submit("report", lambda job: {}), 20).state == "done"
+
+
+def test_stop_ends_a_job_whose_thread_is_gone(store, jobs, monkeypatch):
+    """However it went: nobody is left to notice the wish."""
+    monkeypatch.setattr(jobs, "_run", lambda *args: None)
+    job_id = jobs.submit("report", lambda job: {})
+    until(lambda: not jobs._jobs[job_id].thread.is_alive())
+    assert jobs.status(job_id).active
+    jobs.stop(job_id)
+    status = jobs.wait(job_id, 20)
+    assert status.state == JobStore(store).get(job_id).state == "interrupted"
+    assert "Start it again" in status.error and jobs.active() == []
+    jobs.stop(job_id)  # again: nothing happens
 
 
 def test_a_later_server_still_knows_the_job(store, jobs):
