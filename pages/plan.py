@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import CaseRecord, ResultRecord, availability, context, planning
+from hnvlm.services import CaseRecord, ResultRecord, availability, context, documents, planning
 from hnvlm.ui import casebar, clinical_form, dose_view, jobs, plan_exports, plan_view, state
-from hnvlm.ui.document import Document
+from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
 
@@ -62,18 +62,28 @@ def plan_side(app, case: CaseRecord) -> None:
             st.caption("No plan yet. Fill in what is known on the left, then press Draft plan. What stays unknown "
                        "becomes an open question of the plan.")  # fmt: skip
         return
-    if versions[-1].payload["made_from"]["form"] != planning.load_form(app, case.id):
-        st.info("The form was changed after this plan was drafted. Press Draft plan to follow the changes.")
+    changed = planning.outdated(app, versions[-1])
+    if changed:
+        written = "signed" if versions[-1].signed else "drafted"
+        say = st.warning if versions[-1].signed else st.info
+        say(f"Changed after this plan was {written}: {', '.join(changed)}. Press Draft plan to follow the changes.")
     overview, text = st.tabs(["Overview", "Text, edit and sign"])
     with overview, guard():
         plan_view.show(versions[-1].payload)
     with text, guard():
-        show_document(app, Document("plan", versions, save(app, case.id), sign(app)))
+        show_document(app, Document("plan", versions, save(app, case.id), sign(app), restore=restore(app)))
 
 
 def save(app, case_id: str):
     def store(text: str, based_on: int, who: str) -> ResultRecord:
         return planning.save_edit(app, case_id, text, who=who, based_on=based_on)
+
+    return store
+
+
+def restore(app):
+    def store(version: ResultRecord, based_on: int, who: str) -> ResultRecord:
+        return documents.restore(app, version, based_on, who=who)
 
     return store
 
@@ -86,6 +96,7 @@ def sign(app):
 
 
 def draft(app, case_id: str) -> None:
+    expect("plan", case_id, "", planning.latest(app, case_id))
     jobs.started(planning.start_draft(app, case_id, who=state.who()))
 
 

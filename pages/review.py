@@ -6,7 +6,7 @@ import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, analysis, availability, context, reporting, similar, zeroshot
 from hnvlm.ui import badges, casebar, findings, html, jobs, picture, state
-from hnvlm.ui.document import Document
+from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import show as show_viewer
@@ -101,6 +101,7 @@ def sign(app):
 
 def draft(app, case_id: str) -> None:
     language, seed = st.session_state.get("language", "en"), st.session_state.get("report-seed", 0)
+    expect("report", case_id, language, reporting.latest(app, case_id, language))
     jobs.started(reporting.start_draft(app, case_id, language=language, seed=int(seed), who=state.who()))
 
 

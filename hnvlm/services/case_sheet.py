@@ -51,7 +51,8 @@ def build(
 
     sheet = _Sheet(palette or {})
     judged = histograms.judge(app, item) if item is not None else None
-    story = [*sheet.head(plan), *sheet.stage(plan.payload), *sheet.prescription(plan.payload)]
+    notes = planning.notes(app, plan, item)
+    story = [*sheet.head(plan, notes), *sheet.stage(plan.payload), *sheet.prescription(plan.payload)]
     if judged is not None and item is not None:
         story += sheet.dose(app, item, judged)
         story += sheet.constraints(*planning.rows_on(plan.payload, item, judged))
@@ -67,7 +68,8 @@ def build(
         title=f"{NOTICE}: plan of {plan.case_id}", author="hnvlm (AI draft)", subject=NOTICE, creator="hnvlm",
         invariant=1,
     )  # fmt: skip
-    footer = f"{plan.case_id}, plan version {plan.version}. {documents.signature(plan)}"
+    synthetic = "SYNTHETIC case, not a patient. " if app.store.get_case(plan.case_id).demo else ""
+    footer = f"{synthetic}{plan.case_id}, plan version {plan.version}. {documents.signature(plan)}"
     decorate = sheet.decorator(footer)
     document.build(story, onFirstPage=decorate, onLaterPages=decorate)
     return out.getvalue()
@@ -100,6 +102,7 @@ class _Sheet:
             pdfmetrics.registerFont(TTFont(self.regular, str(files[0])))
             pdfmetrics.registerFont(TTFont(self.bold, str(files[1])))
         self.body = ParagraphStyle("body", fontName=self.regular, fontSize=8, leading=10.5)
+        self.strong = ParagraphStyle("strong", parent=self.body, fontName=self.bold)
         self.small = ParagraphStyle("small", parent=self.body, fontSize=6.8, leading=8.4)
         self.title = ParagraphStyle("title", parent=self.body, fontName=self.bold, fontSize=14, leading=18)
         self.section = ParagraphStyle(
@@ -160,14 +163,17 @@ class _Sheet:
 
     # ---- parts --------------------------------------------------------------------------------
 
-    def head(self, plan: ResultRecord) -> list[Flowable]:
-        """Title, version and signature."""
+    def head(self, plan: ResultRecord, notes: Sequence[str]) -> list[Flowable]:
+        """Title, version and signature; what must be known before it is read, and where text and figures disagree."""
         when = plan.created[:16].replace("T", " ")
         return [
             self.line(f"Draft treatment plan, case {plan.case_id}", self.title),
             self.line(f"Version {plan.version} of {when} UTC. {documents.signature(plan)}."),
             self.line("Drafted by a program from this CT, the clinical form and cited tables. A clinician corrects and "
                       "signs it. Not a prescription."),
+            *(self.line(note, self.strong) for note in notes),
+            *(self.line(f"{c['status'].upper()}: {c['message']}")
+              for c in plan.payload.get("text_checks", ()) if c["status"] in ("fail", "warn")),
         ]  # fmt: skip
 
     def stage(self, payload: dict[str, Any]) -> list[Flowable]:
@@ -193,7 +199,8 @@ class _Sheet:
              f"{v['eqd2_10_gy']:.1f} Gy", f"{v['bed10_gy']:.1f} Gy", s["condition"])
             for s in drafted["schemes"] for v in s["levels"]
         ]  # fmt: skip
-        out: list[Flowable] = [self.heading("Prescription")]
+        of_draft = " (figures of the AI draft, NOT of the edited text)" if planning.text_disagrees(payload) else ""
+        out: list[Flowable] = [self.heading(f"Prescription{of_draft}")]
         if drafted["withheld"]:
             out.append(self.line(f"No dose drafted: {drafted['withheld']}"))
         if rows:

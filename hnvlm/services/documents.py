@@ -2,34 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from hnvlm.services.context import App
-from hnvlm.store import ResultRecord
+from hnvlm.store import AUTOSAVE, ResultRecord
 
 _AI_AUTHORS = ("model", "rules")
 
 
-def keep_typing(app: App, base: ResultRecord, text: str, *, who: str = "") -> None:
+@dataclass(frozen=True)
+class Kept:
+    """A text that somebody typed and never saved.
+
+    Attributes:
+        base: The version it was typed over.
+        mine: It was typed in this browser.
+    """
+
+    text: str
+    base: ResultRecord
+    who: str
+    created: str
+    slot: str
+    mine: bool
+
+
+def keep_typing(app: App, base: ResultRecord, text: str, *, who: str = "", writer: str = "") -> None:
     """Store what somebody types over a version, before they press Save: a closed tab or a killed server loses nothing.
 
     Args:
         base: The version that is being edited; the kept text belongs to exactly this one.
+        writer: Tells browsers apart: two people who type at once keep a text each.
     """
-    if text == typed(app, base):
-        return
-    payload = {"text": text, "base": base.id}
-    app.store.save_result(base.case_id, base.kind, payload, slot=_slot(base), who=who)
+    if text != typed(app, base, writer=writer):
+        _keep(app, base, text, _slot(base, writer), who)
 
 
-def typed(app: App, base: ResultRecord) -> str:
-    """Return the text last typed over this version, or the version's own text when nobody typed."""
-    kept = app.store.latest_result(base.case_id, base.kind, _slot(base))
+def typed(app: App, base: ResultRecord, *, writer: str = "") -> str:
+    """Return the text last typed over this version in this browser, or the version's own text when nobody typed."""
+    kept = app.store.latest_result(base.case_id, base.kind, _slot(base, writer))
     if kept is not None and kept.payload.get("base") == base.id:
         return str(kept.payload["text"])
     return str(base.payload["text"])
 
 
-def _slot(base: ResultRecord) -> str:
-    return f"{base.slot}.autosave"
+def unsaved(app: App, latest: ResultRecord, *, writer: str = "") -> list[Kept]:
+    """Return texts that were typed elsewhere, or here over an older version, and never saved; newest first."""
+    newest: dict[str, ResultRecord] = {}
+    for record in app.store.history(latest.case_id, latest.kind):
+        if record.slot.split(AUTOSAVE)[0] == latest.slot and AUTOSAVE in record.slot:
+            newest[record.slot] = record
+    found = []
+    for slot, record in newest.items():
+        base = app.store.get_result(int(record.payload["base"]))
+        mine = slot == _slot(latest, writer)
+        if record.payload["text"] != base.payload["text"] and not (mine and base.id == latest.id):
+            found.append(Kept(str(record.payload["text"]), base, record.who, record.created, slot, mine))
+    return sorted(found, key=lambda kept: kept.created, reverse=True)
+
+
+def settle(app: App, kept: Kept, *, who: str = "") -> None:
+    """Note that a kept text is done with: it was taken over, saved or thrown away. It stays readable in the store."""
+    _keep(app, kept.base, str(kept.base.payload["text"]), kept.slot, who)
+
+
+def restore(app: App, version: ResultRecord, based_on: int, *, who: str) -> ResultRecord:
+    """Make an older version the newest one again, whole: text, figures and what they were made from.
+
+    Raises:
+        HnvlmError: Code ``conflict``: somebody saved another version meanwhile.
+    """
+    return app.store.save_result(
+        version.case_id, version.kind, version.payload, slot=version.slot, provenance=version.provenance, who=who,
+        based_on=based_on,
+    )  # fmt: skip
+
+
+def _keep(app: App, base: ResultRecord, text: str, slot: str, who: str) -> None:
+    app.store.save_result(base.case_id, base.kind, {"text": text, "base": base.id}, slot=slot, who=who)
+
+
+def _slot(base: ResultRecord, writer: str) -> str:
+    return f"{base.slot}{AUTOSAVE}" + (f".{writer}" if writer else "")
 
 
 def ai_draft(versions: list[ResultRecord]) -> ResultRecord | None:
@@ -40,17 +95,22 @@ def ai_draft(versions: list[ResultRecord]) -> ResultRecord | None:
 def signature(result: ResultRecord) -> str:
     """Return who signed this version, or that nobody did, in words that stand on screen and in every export."""
     if result.signed:
-        last = result.signoffs[-1]
-        return f"Signed by {last.clinician} on {last.created[:10]}; AI-assisted draft"
+        names = {s.clinician: f"{s.clinician} on {s.created[:10]}" for s in result.signoffs}
+        return f"Signed by {' and by '.join(names.values())}; AI-assisted draft"
     author = "AI draft" if result.payload.get("author") in _AI_AUTHORS else "AI draft, edited"
     return f"{author}, not signed"
 
 
-def as_text(result: ResultRecord) -> str:
-    """Return a report or plan as a text file that says what it is, of which case, which version and who signed."""
+def as_text(result: ResultRecord, notes: Sequence[str] = ()) -> str:
+    """Return a report or plan as a text file that says what it is, of which case, which version and who signed.
+
+    Args:
+        notes: What must be known before it is read: a synthetic case, figures of before.
+    """
     head = [
         "AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE",
         f"Case {result.case_id}, {result.kind} version {result.version}, {result.created[:16].replace('T', ' ')} UTC",
         signature(result),
+        *notes,
     ]
     return "\n".join([*head, "", str(result.payload["text"]).rstrip(), ""])

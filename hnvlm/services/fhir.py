@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -16,13 +17,18 @@ _UCUM = {"Gy": "Gy", "%": "%", "cc": "cm3"}
 _ACHIEVED = {"met": "achieved", "not_met": "not-achieved"}
 
 
-def care_plan(plan: ResultRecord, constraints: list[dict[str, Any]] | None = None, *, dose: str = "") -> dict[str, Any]:
+def care_plan(
+    plan: ResultRecord, constraints: list[dict[str, Any]] | None = None, *, dose: str = "", notes: Sequence[str] = (),
+    with_activities: bool = True,
+) -> dict[str, Any]:  # fmt: skip
     """Return the CarePlan as JSON.
 
     Args:
         plan: A stored version of a plan.
         constraints: Judged rows (``Constraint.to_json``) to state as goals; default those of the plan.
         dose: What the rows were judged on, in words.
+        notes: What must be known before it is read (``planning.notes``).
+        with_activities: False where the edited text differs from the drafted figures: they are left out then.
 
     Returns:
         A dict that ``fhir.resources`` (R4B) accepts: checked here, so that an invalid file is never written.
@@ -39,7 +45,7 @@ def care_plan(plan: ResultRecord, constraints: list[dict[str, Any]] | None = Non
         "id": f"{plan.case_id}-plan-v{plan.version}".lower(),
         "meta": {"tag": [{"system": _SYSTEM, "code": "ai-draft", "display": NOTICE}]},
         "language": "en",
-        "text": {"status": "generated", "div": _narrative(text, documents.signature(plan))},
+        "text": {"status": "generated", "div": _narrative(text, documents.signature(plan), notes)},
         "contained": [_patient(plan.case_id), _software(), *_condition(payload), *goals],
         "identifier": [{"system": f"{_SYSTEM}:plan", "value": f"{plan.case_id}-v{plan.version}"}],
         # Whatever a clinician signed here is research: for a treatment it stays a proposal in draft.
@@ -47,11 +53,11 @@ def care_plan(plan: ResultRecord, constraints: list[dict[str, Any]] | None = Non
         "intent": "proposal",
         "category": [{"text": "Radiotherapy and systemic treatment of head and neck cancer"}],
         "title": f"{NOTICE}: draft treatment plan of case {plan.case_id}, version {plan.version}",
-        "description": f"{NOTICE}. {documents.signature(plan)}. Not medical advice.",
+        "description": " ".join([f"{NOTICE}. {documents.signature(plan)}. Not medical advice.", *notes]),
         "subject": {"reference": "#patient"},
         "created": plan.created[:19] + "Z",
         "author": {"reference": "#software"},
-        "activity": _activities(payload),
+        "activity": _activities(payload) if with_activities else [],
         "note": [{"text": f"{c['status'].upper()}: {c['message']}"} for c in _fired(payload)]
         + [{"text": f"Open question: {need['question']}"} for need in payload["needs"]],
     }  # fmt: skip
@@ -68,9 +74,11 @@ def _checked(resource: dict[str, Any]) -> dict[str, Any]:
     return json.loads(CarePlan.model_validate(resource).model_dump_json())
 
 
-def _narrative(text: str, signature: str) -> str:
-    lines = "".join(f"<p>{escape(line)}</p>" for line in text.splitlines() if line.strip())
-    head = f"<p><b>{escape(NOTICE)}. {escape(signature)}.</b></p>"
+def _narrative(text: str, signature: str, notes: Sequence[str]) -> str:
+    # XML knows no control characters; a text from the clipboard may hold some.
+    printable = "".join(c if c.isprintable() or c == "\n" else " " for c in "\n".join(text.splitlines()))
+    lines = "".join(f"<p>{escape(line)}</p>" for line in printable.split("\n") if line.strip())
+    head = "".join(f"<p><b>{escape(line)}</b></p>" for line in (f"{NOTICE}. {signature}.", *notes))
     return f'<div xmlns="http://www.w3.org/1999/xhtml">{head}{lines}</div>'
 
 

@@ -39,12 +39,21 @@ def pdf(app: App, plan: ResultRecord, item: ResultRecord | None, palette: Mappin
     return case_sheet.build(app, plan, item, palette=palette)
 
 
+def text(app: App, plan: ResultRecord) -> str:
+    """Return the plan as a text file."""
+    return documents.as_text(plan, planning.notes(app, plan))
+
+
 def care_plan(app: App, plan: ResultRecord, item: ResultRecord | None) -> str:
     """Return the FHIR CarePlan as JSON text; constraints are judged on the given dose where there is one."""
+    said: dict[str, Any] = {
+        "notes": planning.notes(app, plan, item),
+        "with_activities": not planning.text_disagrees(plan.payload),
+    }
     if item is None:
-        return dumps(fhir.care_plan(plan, None, dose=""))
+        return dumps(fhir.care_plan(plan, None, dose="", **said))
     judged, _ = planning.rows_on(plan.payload, item, histograms.judge(app, item))
-    return dumps(fhir.care_plan(plan, [r.to_json() for r in judged], dose=dose.label(item)))
+    return dumps(fhir.care_plan(plan, [r.to_json() for r in judged], dose=dose.label(item), **said))
 
 
 def write_all(
@@ -109,7 +118,7 @@ def _write_plan(
     app: App, plan: ResultRecord, item: ResultRecord | None, out: Path, palette: Mapping[str, Any] | None
 ) -> dict[str, Path]:
     files = {name: out / name for name in ("plan.txt", "plan.json", "careplan.fhir.json", "case-sheet.pdf")}
-    files["plan.txt"].write_text(documents.as_text(plan), encoding="utf-8")
+    files["plan.txt"].write_text(text(app, plan), encoding="utf-8")
     files["plan.json"].write_text(dumps(plan.payload), encoding="utf-8")
     files["careplan.fhir.json"].write_text(care_plan(app, plan, item), encoding="utf-8")
     files["case-sheet.pdf"].write_bytes(pdf(app, plan, item, palette))

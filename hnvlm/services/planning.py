@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
+from hnvlm.errors import HnvlmError, InputRefusedError, ModelPackError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.plan import (
@@ -24,11 +24,18 @@ from hnvlm.plan.constraints import Constraint
 from hnvlm.plan.dose_basis import DoseBasis
 from hnvlm.plan.kb import load_kb
 from hnvlm.services import constraint_templates, dose, histograms
-from hnvlm.services.analysis import NOTICE, analyse_case, part
+from hnvlm.services.analysis import NOTICE, analyse_case, load_findings, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
-from hnvlm.store import ResultRecord, jsonable
+from hnvlm.store import FIRST, ResultRecord, jsonable
 from hnvlm.types import CheckResult, Finding, Progress, no_progress
+
+FIGURES_OF_DRAFT = (
+    "The edited text differs from the structured plan: staging, prescription and limits beside it are those of the AI "
+    "draft, NOT of the text."
+)
+# How often an answer is tried again when somebody else answers another question at the same moment.
+_ATTEMPTS = 20
 
 
 def form_fields() -> list[FormField]:
@@ -106,6 +113,52 @@ def check_text(text: str, plan: Mapping[str, Any]) -> list[CheckResult]:
     return check_plan_text(text, _draft(findings, made))
 
 
+def outdated(app: App, plan: ResultRecord) -> list[str]:
+    """Return what changed since a version was made, in words: its figures and a signature are those of before."""
+    made, now = plan.payload["made_from"], _sources(app, plan.case_id)
+    names = {
+        "form": "the form", "findings": "the findings", "structures_version": "the structures",
+        "dose_id": "the dose", "limits": "the constraint template",
+    }  # fmt: skip
+    return [words for key, words in names.items() if key in made and made[key] != now[key]]
+
+
+def _sources(app: App, case_id: str) -> dict[str, Any]:
+    """What a plan of this case would be made from now, as far as a change of it is to be told."""
+    findings = load_findings(app, case_id) or []
+    found = _usable_doses(app, case_id)
+    return jsonable({
+        "form": load_form(app, case_id), "findings": [f.to_json() for f in findings],
+        "structures_version": dose.structures_version(app, case_id), "dose_id": found[0].id if found else None,
+        "limits": constraint_templates.fingerprint(app, case_id),
+    })  # fmt: skip
+
+
+def notes(app: App, plan: ResultRecord, item: ResultRecord | None = None) -> list[str]:
+    """Return what must be known before a plan is read outside the program.
+
+    Args:
+        item: The dose printed beside it.
+    """
+    out = []
+    if app.store.get_case(plan.case_id).demo:
+        out.append("SYNTHETIC case, not a patient.")
+    changed = outdated(app, plan)
+    if changed:
+        signed = " and signed" if plan.signed else ""
+        out.append(f"Changed after this version was written{signed}: {', '.join(changed)}. Its text is that of before.")
+    if item is not None and plan.payload["made_from"].get("dose_id") not in (None, item.id):
+        out.append(f"The dose shown beside it ({dose.label(item)}) is not the one that the text was judged on.")
+    if text_disagrees(plan.payload):
+        out.append(FIGURES_OF_DRAFT)
+    return out
+
+
+def text_disagrees(plan: Mapping[str, Any]) -> bool:
+    """Whether a clinician's text holds figures that are not those of the structured plan."""
+    return any(c["status"] == "fail" for c in plan.get("text_checks", ()))
+
+
 def latest(app: App, case_id: str) -> ResultRecord | None:
     """Return the newest version of the plan, or None."""
     return app.store.latest_result(case_id, "plan")
@@ -120,6 +173,26 @@ def load_form(app: App, case_id: str) -> dict[str, Any]:
     """Return the clinical form as last saved, {} when nobody filled it in."""
     result = app.store.latest_result(case_id, "form")
     return {} if result is None else result.payload
+
+
+def answer(app: App, case_id: str, field: str, value: Any, *, who: str) -> None:
+    """Store the answer to one question; answers that others give to other questions at the same moment stay.
+
+    Raises:
+        UsageError: The answer is not valid; the message names the field.
+    """
+    for attempt in range(_ATTEMPTS):
+        before = app.store.latest_result(case_id, "form")
+        form = {k: v for k, v in (before.payload if before else {}).items() if k != field}
+        answers = jsonable(clean_form(form | {field: value}))
+        if before is not None and answers == before.payload:
+            return
+        try:
+            app.store.save_result(case_id, "form", answers, who=who, based_on=before.id if before else FIRST)
+            return
+        except HnvlmError as error:
+            if error.code != "conflict" or attempt == _ATTEMPTS - 1:
+                raise
 
 
 def save_form(app: App, case_id: str, form: dict[str, Any], *, who: str) -> ResultRecord | None:
@@ -148,7 +221,9 @@ def draft_case_plan(
     analysis.require_scope()
     judged = judged_on(app, case_id, who=who, progress=part(progress, 0.8, 0.95))
     progress(0.95, "staging and planning")
-    plan = make_plan(analysis.findings, load_form(app, case_id), **judged)
+    sources = _sources(app, case_id)
+    plan = make_plan(analysis.findings, sources["form"], **judged)
+    plan["made_from"] |= {key: sources[key] for key in ("structures_version", "dose_id", "limits")}
     progress(1.0, "plan drafted")
     return app.store.save_result(
         case_id, "plan", plan | {"author": "rules"}, provenance=analysis.segmentation.provenance, who=who or "rules"
@@ -163,7 +238,7 @@ def judged_on(app: App, case_id: str, *, who: str = "", progress: Progress = no_
     """
     template = constraint_templates.chosen(app, case_id)
     own = constraint_templates.own_rows(app, template)
-    found = [d for d in dose.doses(app, case_id) if d.slot != dose.WHAT_IF and not dose.is_stale(app, d)]
+    found = _usable_doses(app, case_id)
     used = ""
     if not found:
         try:
@@ -176,6 +251,11 @@ def judged_on(app: App, case_id: str, *, who: str = "", progress: Progress = no_
         "dose_basis": _basis(found[0]) if found else None,
         "dose_used": dose.label(found[0]) if found else used, "template": "default" if own is not None else template,
     }  # fmt: skip
+
+
+def _usable_doses(app: App, case_id: str) -> list[ResultRecord]:
+    """Doses a plan may be judged on, the clinic's before a predicted one."""
+    return [d for d in dose.doses(app, case_id) if d.slot != dose.WHAT_IF and not dose.is_stale(app, d)]
 
 
 def _basis(item: ResultRecord) -> DoseBasis:

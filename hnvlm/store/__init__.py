@@ -3,9 +3,9 @@
 from hnvlm.store.cases import CaseStore
 from hnvlm.store.jobs import JobStore
 from hnvlm.store.jsonable import dumps, jsonable
-from hnvlm.store.records import AuditEvent, CaseRecord, JobRecord, ResultRecord, SignOff, VerifyReport
+from hnvlm.store.records import AUTOSAVE, FIRST, AuditEvent, CaseRecord, JobRecord, ResultRecord, SignOff, VerifyReport
 
 __all__ = [
-    "AuditEvent", "CaseRecord", "CaseStore", "JobRecord", "JobStore", "ResultRecord", "SignOff", "VerifyReport",
-    "dumps", "jsonable",
+    "AUTOSAVE", "FIRST", "AuditEvent", "CaseRecord", "CaseStore", "JobRecord", "JobStore", "ResultRecord",
+    "SignOff", "VerifyReport", "dumps", "jsonable",
 ]  # fmt: skip

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+# Part of the slot of a text that is kept while somebody types: no version of its own.
+AUTOSAVE = ".autosave"
+# In the place of the version that was edited: there must not be one yet.
+FIRST = 0
 RESULT_KINDS = (
     "segmentation", "scope", "findings", "report", "plan", "form", "counterfactual", "zeroshot",
     "structures", "dose", "embedding",

@@ -13,7 +13,7 @@ from hnvlm.errors import HnvlmError, NotFoundError, UsageError
 from hnvlm.store.arrays import ArrayStore
 from hnvlm.store.database import CASES, EVENTS, RESULTS, SIGNOFFS, reading, utc_now, writing
 from hnvlm.store.jsonable import dumps
-from hnvlm.store.records import RESULT_KINDS, AuditEvent, ResultRecord, SignOff
+from hnvlm.store.records import AUTOSAVE, FIRST, RESULT_KINDS, AuditEvent, ResultRecord, SignOff
 from hnvlm.store.rows import latest_row, load_case, load_result, result_of, signoff_of, write_event
 
 ArrayLike = np.ndarray | Mapping[str, np.ndarray]
@@ -48,8 +48,8 @@ class ResultMethods:
             arrays: Name -> array, or name -> {structure: bool mask}; written to array files first.
             provenance: ``Provenance`` or dict of what made it; None for a person's edit.
             who: User.
-            based_on: Id of the version this one was edited from. If someone saved another version
-                meanwhile, the save is refused rather than hiding their work.
+            based_on: Id of the version this one was edited from, FIRST for none. If someone saved another
+                version meanwhile, the save is refused rather than hiding their work.
 
         Raises:
             NotFoundError: No such case.
@@ -65,7 +65,7 @@ class ResultMethods:
         with writing(self.engine) as conn:
             load_case(conn, case_id)
             latest = latest_row(conn, case_id, kind, slot)
-            if based_on is not None and (latest is None or latest["id"] != based_on):
+            if based_on is not None and (latest["id"] if latest else FIRST) != based_on:
                 raise HnvlmError(
                     f"{latest['who'] if latest else 'Somebody'} saved another version of this {kind} while you were "
                     "editing. Reload it, and add your changes to the newest version.",
@@ -78,7 +78,8 @@ class ResultMethods:
                     provenance=origin, created=utc_now(), who=who, supersedes=latest["id"] if latest else None,
                 )
             ).inserted_primary_key[0]  # fmt: skip
-            write_event(conn, who, f"{kind} saved", case_id, result_id, {"version": version, "slot": slot})
+            what = "typed text kept" if AUTOSAVE in slot else f"{kind} saved"
+            write_event(conn, who, what, case_id, result_id, {"version": version, "slot": slot})
             return load_result(conn, result_id)
 
     def latest_result(self, case_id: str, kind: str, slot: str = "") -> ResultRecord | None:

@@ -39,8 +39,12 @@ def _key(case_id: str, field_id: str) -> str:
 
 def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
     key = _key(case_id, question.id)
-    if key not in st.session_state:
-        st.session_state[key] = _to_widget(question, answer)
+    stored = _to_widget(question, answer)
+    # What somebody else answered meanwhile is shown: the plan is drafted from what is stored.
+    unless_wrong = f"{key}-error" not in st.session_state and st.session_state.get(f"{key}-seen", stored) != stored
+    if key not in st.session_state or unless_wrong:
+        st.session_state[key] = stored
+    st.session_state[f"{key}-seen"] = stored
     label = question.label + (f" ({question.unit})" if question.unit else "")
     common = {"key": key, "help": _help(question), "on_change": handled(_store), "args": (app, case_id, question)}
     if question.type in _CHOICE_TYPES:
@@ -101,10 +105,8 @@ def _to_widget(question: Any, answer: Any) -> Any:
 def _store(app: App, case_id: str, question: Any) -> None:
     """Store one answer; a wrong one is named beside its field and the others are not lost."""
     key = _key(case_id, question.id)
-    form = dict(planning.load_form(app, case_id))
-    form.pop(question.id, None)
     try:
-        planning.save_form(app, case_id, form | {question.id: st.session_state.get(key)}, who=state.who())
+        planning.answer(app, case_id, question.id, st.session_state.get(key), who=state.who())
     except UsageError as error:
         st.session_state[f"{key}-error"] = error.message
     else:

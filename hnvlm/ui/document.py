@@ -15,6 +15,8 @@ from hnvlm.services.context import App
 from hnvlm.ui import badges, casebar, html, state
 from hnvlm.ui.errors import handled
 
+# Kept texts shown at once; all stay in the store.
+SHOWN_UNSAVED = 3
 READ, EDIT, CHANGES, HISTORY = "Read", "Edit", "Changes", "History"
 
 
@@ -28,6 +30,7 @@ class Document:
         save: (text, id of the version it was made from, who) -> stores a new version.
         sign: (id of the version, clinician) -> signs it.
         read: Draws the newest version in the Read view; default the text.
+        restore: (older version, id of the newest, who) -> makes it the newest; default its text is saved.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Document:
     sign: Callable[[int, str], ResultRecord]
     read: Callable[[ResultRecord], None] | None = None
     edit_height: int = 400
+    restore: Callable[[ResultRecord, int, str], ResultRecord] | None = None
 
     @property
     def latest(self) -> ResultRecord:
@@ -52,9 +56,15 @@ class Document:
         return f"{self.name}-text-{self.latest.id}"
 
 
+def expect(name: str, case_id: str, slot: str, latest: ResultRecord | None) -> None:
+    """Note that this session asked for a new draft: its arrival is no surprise to who reads."""
+    st.session_state[f"{name}-expected-{case_id}-{slot}"] = latest.id if latest else 0
+
+
 def show(app: App, doc: Document) -> None:
     """Show the text with its four views and the signature."""
     mode_key = doc.key("mode")
+    _follow(doc)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if st.session_state.get(mode_key) is None:
             st.session_state[mode_key] = READ
@@ -64,6 +74,9 @@ def show(app: App, doc: Document) -> None:
         )  # fmt: skip
         _sign(app, doc)
     badges.document(doc.latest)
+    _news(doc)
+    if mode in (READ, EDIT):
+        _unsaved(app, doc)
     if mode == EDIT:
         _edit(app, doc)
     elif mode == CHANGES:
@@ -74,14 +87,74 @@ def show(app: App, doc: Document) -> None:
         doc.read(doc.latest)
     else:
         html.text_block(doc.latest.payload["text"], label=doc.name)
-    if mode == READ and documents.typed(app, doc.latest) != doc.latest.payload["text"]:
+    if mode == READ and _typed(app, doc) != doc.latest.payload["text"]:
         st.caption("There is typed text that was not saved as a version yet: see Edit.")
+
+
+def _follow(doc: Document) -> None:
+    """Remember which version this session reads; one it asked for itself takes the place of the one before."""
+    seen, expected = doc.key("seen"), doc.key("expected")
+    st.session_state.setdefault(seen, doc.latest.id)
+    if expected in st.session_state and st.session_state[expected] != doc.latest.id:
+        del st.session_state[expected]
+        st.session_state[seen] = doc.latest.id
+
+
+def _is_news(doc: Document) -> bool:
+    """Whether somebody else saved the newest version while this session was reading another one."""
+    return st.session_state.get(doc.key("seen"), doc.latest.id) != doc.latest.id
+
+
+def _news(doc: Document) -> None:
+    if not _is_news(doc):
+        return
+    with st.container(border=True):
+        st.text(
+            f"Version {doc.latest.version} by {doc.latest.who or 'somebody else'} was saved while you were reading. "
+            "It is the one shown now; signing is for this one."
+        )
+        st.button(f"I have seen version {doc.latest.version}", key=doc.key("seen-it"), on_click=_seen, args=(doc,))
+
+
+def _seen(doc: Document) -> None:
+    st.session_state[doc.key("seen")] = doc.latest.id
+
+
+def _unsaved(app: App, doc: Document) -> None:
+    """Show what was typed and never saved: elsewhere, or here over a version that is no longer the newest."""
+    for kept in documents.unsaved(app, doc.latest, writer=state.browser())[:SHOWN_UNSAVED]:
+        who = "here" if kept.mine else f"by {kept.who}" if kept.who else "in another browser"
+        title = f"Typed {who} over version {kept.base.version}, {casebar.when(kept.created)} UTC, not saved"
+        with st.expander(title, key=f"{doc.name}-kept-{kept.base.id}-{kept.slot}", icon=":material/edit_note:"):
+            with st.container(horizontal=True, gap="small"):
+                st.button("Put it into the editor", key=f"{doc.name}-take-{kept.base.id}-{kept.slot}",
+                          on_click=handled(_take), args=(app, doc, kept))  # fmt: skip
+                if kept.mine:
+                    st.button("Throw it away", key=f"{doc.name}-drop-{kept.base.id}-{kept.slot}",
+                              on_click=handled(_drop), args=(app, kept))  # fmt: skip
+            html.text_block(kept.text, label="typed text")
+
+
+def _take(app: App, doc: Document, kept: documents.Kept) -> None:
+    st.session_state[doc.text_key] = kept.text
+    if kept.mine:
+        documents.settle(app, kept, who=state.who())
+    documents.keep_typing(app, doc.latest, kept.text, who=state.who(), writer=state.browser())
+    st.session_state[doc.key("mode")] = EDIT
+
+
+def _drop(app: App, kept: documents.Kept) -> None:
+    documents.settle(app, kept, who=state.who())
+
+
+def _typed(app: App, doc: Document) -> str:
+    return documents.typed(app, doc.latest, writer=state.browser())
 
 
 def _edit(app: App, doc: Document) -> None:
     key = doc.text_key
     if key not in st.session_state:
-        st.session_state[key] = documents.typed(app, doc.latest)
+        st.session_state[key] = _typed(app, doc)
     # Above the text, so that nothing moves under the pointer when the text is kept.
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button("Save as new version", type="primary", key=doc.key("save"), on_click=handled(_save), args=(app, doc))
@@ -94,23 +167,29 @@ def _edit(app: App, doc: Document) -> None:
 
 
 def _keep(app: App, doc: Document) -> None:
-    documents.keep_typing(app, doc.latest, st.session_state[doc.text_key], who=state.who())
+    _keep_text(app, doc, st.session_state[doc.text_key])
+
+
+def _keep_text(app: App, doc: Document, text: str) -> None:
+    documents.keep_typing(app, doc.latest, text, who=state.who(), writer=state.browser())
 
 
 def _save(app: App, doc: Document) -> None:
     text = st.session_state.get(doc.text_key, doc.latest.payload["text"])
-    documents.keep_typing(app, doc.latest, text, who=state.who())
+    _keep_text(app, doc, text)
     if text == doc.latest.payload["text"]:
         st.toast("Nothing was changed, so no version was made.")
     else:
-        doc.save(text, doc.latest.id, state.who() or "clinician")
+        saved = doc.save(text, doc.latest.id, state.who() or "clinician")
+        _keep_text(app, doc, str(doc.latest.payload["text"]))  # saved: nothing is left to remember
+        st.session_state[doc.key("seen")] = saved.id
         st.toast("Saved as a new version.")
     st.session_state[doc.key("mode")] = READ
 
 
 def _discard(app: App, doc: Document) -> None:
     original = str(doc.latest.payload["text"])
-    documents.keep_typing(app, doc.latest, original, who=state.who())
+    _keep_text(app, doc, original)
     st.session_state[doc.text_key] = original
     st.session_state[doc.key("mode")] = READ
 
@@ -145,26 +224,32 @@ def _history(doc: Document) -> None:
 
 
 def _restore(doc: Document, version: ResultRecord) -> None:
-    doc.save(version.payload["text"], doc.latest.id, state.who() or "clinician")
+    who = state.who() or "clinician"
+    if doc.restore is not None:
+        made = doc.restore(version, doc.latest.id, who)
+    else:
+        made = doc.save(version.payload["text"], doc.latest.id, who)
+    st.session_state[doc.key("seen")] = made.id
     st.session_state[doc.key("mode")] = READ
-    st.toast(f"The text of version {version.version} is the newest version again.")
+    st.toast(f"Version {version.version} is the newest version again.")
 
 
 def _sign(app: App, doc: Document) -> None:
     with st.popover("Sign", icon=":material/signature:", key=doc.key("sign")):
         st.text(f"Signing version {doc.latest.version} of the {doc.name}.")
-        if documents.typed(app, doc.latest) != doc.latest.payload["text"]:
+        if _typed(app, doc) != doc.latest.payload["text"]:
             st.caption("Typed text that is not saved is not part of what you sign. Save it first.")
         name = st.text_input("Name of the clinician", value=state.who(), key=doc.key("name"))
-        st.button(
-            "I have read and approve it", type="primary", key=doc.key("approve"), disabled=not name.strip(),
-            help=None if name.strip() else "Type the name of the clinician who signs, then press Enter.",
-            on_click=handled(_approve), args=(doc,),
-        )  # fmt: skip
+        why = None if name.strip() else "Type the name of the clinician who signs, then press Enter."
+        if _is_news(doc):
+            why = f"Version {doc.latest.version} was saved while you were reading: look at it and say so first."
+            st.caption(why)
+        st.button("I have read and approve it", type="primary", key=doc.key("approve"), disabled=bool(why), help=why,
+                  on_click=handled(_approve), args=(doc,))  # fmt: skip
 
 
 def _approve(doc: Document) -> None:
     name = st.session_state[doc.key("name")]
     doc.sign(doc.latest.id, name)
     state.set_who(name)
-    st.toast(f"Signed by {name.strip()}.")
+    st.toast("Signed.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import CaseRecord, ResultRecord, documents, dose, dumps, histograms, plan_export
+from hnvlm.services import CaseRecord, ResultRecord, dose, dumps, histograms, plan_export
 from hnvlm.services.context import App
 from hnvlm.ui import dose_view, jobs, state
 from hnvlm.ui.errors import guard, handled
@@ -35,7 +35,7 @@ def _texts(app: App, plan: ResultRecord | None, item: ResultRecord | None) -> No
             "application/fhir+json",
             lambda: plan_export.care_plan(app, plan, item),
         ),
-        ("Text", "txt", "text/plain", lambda: documents.as_text(plan)),
+        ("Text", "txt", "text/plain", lambda: plan_export.text(app, plan)),
         ("JSON", "json", "application/json", lambda: dumps(plan.payload)),
     )
     for label, suffix, kind, make in made:

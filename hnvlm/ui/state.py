@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
+
 import streamlit as st
 
 from hnvlm.services import CaseRecord, worklist
 from hnvlm.services.context import App
+from hnvlm.ui.access import COOKIE
 
-_CASE, _QUERY, _WHO = "case_id", "case", "clinician_name"
+_CASE, _QUERY, _WHO, _BROWSER = "case_id", "case", "clinician_name", "_browser"
 
 
 def open_case(case_id: str | None) -> None:
@@ -37,6 +41,14 @@ def current_case(app: App) -> CaseRecord | None:
 def who() -> str:
     """Return the name the clinician gave in this session, "" before."""
     return str(st.session_state.get(_WHO, "")).strip()
+
+
+def browser() -> str:
+    """Return what tells this browser from others, the same after a reload; nobody can turn it back into its cookie."""
+    cookie = st.context.cookies.get(COOKIE)
+    if not isinstance(cookie, str) or not cookie:
+        return str(st.session_state.setdefault(_BROWSER, secrets.token_hex(6)))
+    return hashlib.sha256(cookie.encode()).hexdigest()[:12]
 
 
 def set_who(name: str) -> None:

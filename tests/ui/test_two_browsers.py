@@ -1,0 +1,112 @@
+"""Two people on one case: nobody's words are lost, nobody signs what he has not seen, the form is the stored one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from fake_app import add_case, fakes  # noqa: E402
+from streamlit.testing.v1 import AppTest  # noqa: E402
+from ui.page_text import texts  # noqa: E402
+
+from hnvlm.services import documents, planning, reporting  # noqa: E402
+from hnvlm.services.context import App  # noqa: E402
+
+REPO = HERE.parent.parent
+pytestmark = pytest.mark.usefixtures("through_the_entry_script")
+
+
+def browser(case_id: str, page: str) -> AppTest:
+    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=240)
+    at.session_state["case_id"] = case_id
+    at.run()
+    at.switch_page(f"pages/{page}.py")
+    at.run()
+    assert not at.exception
+    return at
+
+
+def edit(at: AppTest, case_id: str) -> None:
+    at.session_state[f"report-mode-{case_id}-en"] = "Edit"
+    at.run()
+
+
+@pytest.fixture
+def reported(services) -> tuple[App, str]:
+    app = services(fakes())
+    case_id = add_case(app)
+    reporting.draft_report(app, case_id)
+    return app, case_id
+
+
+def test_words_typed_over_an_older_version_stay_on_the_page(reported) -> None:
+    app, case_id = reported
+    first = reporting.latest(app, case_id)
+    a = browser(case_id, "review")
+    edit(a, case_id)
+    a.text_area(key=f"report-text-{first.id}").set_value("A LONG WORK.").run()
+    second = reporting.save_edit(app, case_id, "B was faster.", who="Dr B", based_on=first.id)
+    a.button(key=f"report-save-{case_id}-en").click().run()
+    assert "Dr B saved another version" in a.error[0].value
+    assert "A LONG WORK." in texts(a) and any("not saved" in e.label for e in a.expander)
+    take = next(b for b in a.button if b.label == "Put it into the editor")
+    take.click().run()
+    assert a.text_area(key=f"report-text-{second.id}").value == "A LONG WORK."
+    a.button(key=f"report-save-{case_id}-en").click().run()
+    assert reporting.latest(app, case_id).payload["text"] == "A LONG WORK."
+    assert documents.unsaved(app, reporting.latest(app, case_id), writer="other") == []
+
+
+def test_unsaved_words_of_another_are_shown_as_his_and_cannot_be_thrown_away(reported) -> None:
+    app, case_id = reported
+    first = reporting.latest(app, case_id)
+    documents.keep_typing(app, first, "A UNSAVED WORDS.", who="Dr A", writer="browser of A")
+    b = browser(case_id, "review")
+    edit(b, case_id)
+    assert b.text_area(key=f"report-text-{first.id}").value == first.payload["text"]
+    assert any(e.label.startswith("Typed by Dr A over version 1") for e in b.expander)
+    assert not [x for x in b.button if x.label == "Throw it away"]
+    b.button(key=f"report-discard-{case_id}-en").click().run()
+    assert documents.typed(app, first, writer="browser of A") == "A UNSAVED WORDS."
+
+
+def test_nobody_signs_a_version_that_came_while_he_was_reading(reported) -> None:
+    app, case_id = reported
+    first = reporting.latest(app, case_id)
+    a = browser(case_id, "review")
+    reporting.save_edit(app, case_id, "B: unread text.", who="Dr B", based_on=first.id)
+    a.text_input(key=f"report-name-{case_id}-en").set_value("Dr A").run()
+    assert "Version 2 by Dr B was saved while you were reading" in texts(a)
+    approve = a.button(key=f"report-approve-{case_id}-en")
+    assert approve.disabled and "look at it" in approve.help
+    a.button(key=f"report-seen-it-{case_id}-en").click().run()
+    a.button(key=f"report-approve-{case_id}-en").click().run()
+    assert reporting.latest(app, case_id).signed and reporting.latest(app, case_id).version == 2
+
+
+def test_a_draft_that_one_asked_for_is_no_surprise(reported) -> None:
+    app, case_id = reported
+    a = browser(case_id, "review")
+    a.button(key="draft-report").click().run()
+    for job in app.jobs.for_case(case_id):
+        app.jobs.wait(job.id, 240)
+    a.run()
+    assert reporting.latest(app, case_id).version == 2 and "while you were reading" not in texts(a)
+
+
+def test_the_form_on_screen_is_the_one_a_plan_is_drafted_from(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    a, b = browser(case_id, "plan"), browser(case_id, "plan")
+    a.selectbox(key=f"form-{case_id}-site").select("oropharynx").run()
+    a.selectbox(key=f"form-{case_id}-p16").select("negative").run()
+    b.selectbox(key=f"form-{case_id}-p16").select("positive").run()
+    assert b.selectbox(key=f"form-{case_id}-site").value == "oropharynx"
+    a.run()
+    assert a.selectbox(key=f"form-{case_id}-p16").value == "positive"
+    assert planning.load_form(app, case_id) == {"site": "oropharynx", "p16": "positive"}
