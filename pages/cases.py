@@ -15,6 +15,7 @@ SCOPE = {True: "yes", False: "no", None: "not checked"}
 
 def main() -> None:
     app = context.app()
+    app.sweep_uploads()
     left, right = st.columns([1, 2.3], gap="medium")
     with left, st.container(key="intake"):
         st.subheader("Upload")
@@ -40,6 +41,7 @@ def working(app) -> None:
         ready(app, status.result["case_id"])
     elif status.state == "cancelled":
         st.caption("Stopped. No case was made.")
+        uploads.take_up_again()
     elif not status.active:
         st.error(status.error)
 
@@ -143,7 +145,7 @@ def restore_list(app) -> None:
 
 
 def start_demo(app) -> None:
-    job_id = demo.start_demo(app)
+    job_id = demo.start_demo(app, who=state.who())
     jobs.started(job_id)
     st.session_state["_intake_job"] = job_id
 

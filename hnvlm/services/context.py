@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from hnvlm.models.base import Models
 from hnvlm.report.request_facts import request_facts
 from hnvlm.services.jobs import JobManager
 from hnvlm.store import CaseStore
+
+UPLOAD_AGE_S = 24 * 3600.0
 
 
 def load_model_pack() -> Models:
@@ -67,6 +71,7 @@ class App:
         self.uses_pack = models is None
         loader = load_model_pack if models is None else models if callable(models) else (lambda: models)
         self._slot = ModelSlot(loader)
+        self.sweep_uploads()  # those that a server left behind that is gone
 
     @property
     def models(self) -> Models:
@@ -84,6 +89,19 @@ class App:
         path = self.settings.data_dir / "uploads"
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def sweep_uploads(self, max_age_seconds: float = UPLOAD_AGE_S) -> int:
+        """Remove uploads that nobody turned into a case within a day; return how many."""
+        limit, removed = time.time() - max_age_seconds, 0
+        for folder in self.uploads_dir.iterdir():
+            try:
+                old = folder.is_dir() and folder.stat().st_mtime < limit
+            except FileNotFoundError:  # whoever else looked after them was faster
+                continue
+            if old:
+                shutil.rmtree(folder, ignore_errors=True)
+                removed += 1
+        return removed
 
     def close(self) -> None:
         """Stop all jobs and close the store."""

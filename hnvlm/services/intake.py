@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from hnvlm.errors import HnvlmError, InputRefusedError, NotFoundError, UsageError
+from hnvlm.errors import CancelledError, HnvlmError, InputRefusedError, NotFoundError, UsageError
 from hnvlm.imaging import intake as reader
 from hnvlm.imaging.intake import SeriesInfo
 from hnvlm.imaging.volume import Volume
@@ -25,7 +24,7 @@ from hnvlm.store import CaseRecord
 from hnvlm.types import Progress, no_progress
 
 _CHUNK = 1 << 20
-_UPLOAD_AGE_S = 24 * 3600.0
+GONE = "This upload is no longer on the server. Upload the files again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +73,24 @@ def spool(app: App, files: Iterable[tuple[str, BinaryIO]]) -> Path:
 
     Raises:
         UsageError: No file.
+        HnvlmError: Code ``storage``: they cannot be written; nothing of them stays.
     """
     folder = app.uploads_dir / uuid.uuid4().hex / "files"
+    try:
+        return _written(folder, files)
+    except OSError as error:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        raise HnvlmError(
+            f"The files could not be written to the server's disk ({error.strerror or 'unknown reason'}). Nothing of "
+            "them was kept. Free some space there, and upload them again.",
+            code="storage",
+        ) from error
+    except BaseException:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        raise
+
+
+def _written(folder: Path, files: Iterable[tuple[str, BinaryIO]]) -> Path:
     folder.mkdir(parents=True)
     os.chmod(folder.parent, 0o700)  # identified data until the case is made
     written: list[Path] = []
@@ -86,7 +101,6 @@ def spool(app: App, files: Iterable[tuple[str, BinaryIO]]) -> Path:
             shutil.copyfileobj(stream, f, _CHUNK)
         written.append(target)
     if not written:
-        shutil.rmtree(folder.parent)
         raise UsageError("No file was uploaded.")
     return written[0] if len(written) == 1 else folder
 
@@ -107,7 +121,7 @@ def receive(app: App, files: Iterable[tuple[str, BinaryIO]]) -> Upload:
     Raises:
         UnreadableFileError: Nothing in it can be read; the spooled files are removed.
     """
-    sweep_uploads(app)
+    app.sweep_uploads()
     source = spool(app, files)
     folder = _upload_folder(app, source)
     try:
@@ -126,15 +140,15 @@ def open_upload(app: App, upload_id: str) -> Upload:
         NotFoundError: It is gone; upload again.
     """
     folder = app.uploads_dir / upload_id
-    if not re.fullmatch(r"[0-9a-f]{32}", upload_id) or not (folder / "files").is_dir():
-        raise NotFoundError("This upload is no longer on the server. Upload the files again.")
+    if not re.fullmatch(r"[0-9a-f]{32}", upload_id) or not _there(app, upload_id):
+        raise NotFoundError(GONE)
     files = folder / "files"
     entries = list(files.iterdir())
     source = entries[0] if len(entries) == 1 and entries[0].is_file() else files
     workdir = folder / "unpacked"
-    shutil.rmtree(workdir, ignore_errors=True)
-    workdir.mkdir()
-    return Upload(upload_id, source, workdir, reader.scan(source, workdir))
+    workdir.mkdir(exist_ok=True)
+    # A zip is not unpacked anew: another tab may be reading what was unpacked for it.
+    return Upload(upload_id, source, workdir, reader.scan(next(workdir.iterdir(), source), workdir))
 
 
 def open_path(path: Path, workdir: Path | None = None) -> Upload:
@@ -148,14 +162,18 @@ def discard(app: App, upload: Upload) -> None:
         shutil.rmtree(app.uploads_dir / upload.id, ignore_errors=True)
 
 
-def sweep_uploads(app: App, max_age_seconds: float = _UPLOAD_AGE_S) -> int:
-    """Remove uploads that nobody turned into a case within a day; return how many."""
-    limit, removed = time.time() - max_age_seconds, 0
-    for folder in app.uploads_dir.iterdir():
-        if folder.is_dir() and folder.stat().st_mtime < limit:
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed
+def require_there(app: App, upload: Upload) -> None:
+    """Check that the files of an upload are still there: another tab may have made a case of them.
+
+    Raises:
+        NotFoundError: They are gone; upload again.
+    """
+    if upload.id and not _there(app, upload.id):
+        raise NotFoundError(GONE)
+
+
+def _there(app: App, upload_id: str) -> bool:
+    return (app.uploads_dir / upload_id / "files").is_dir()
 
 
 def create_case(
@@ -220,14 +238,41 @@ def _save_extras(app: App, case_id: str, volume: Volume, extras: dict[str, Any],
 def start_intake(
     app: App, upload: Upload, series_uid: str | None = None, *, description: str = "", who: str = ""
 ) -> str:
-    """Make the case in the background and remove the upload; return the job id. Result: ``case_id``."""
+    """Make the case in the background and remove the upload; return the job id. Result: ``case_id``.
+
+    The upload goes however the work ends, for it holds the patient's identity; only after Stop it stays, since another
+    of its series may be wanted.
+
+    Raises:
+        NotFoundError: The upload is gone; upload again.
+    """
+    require_there(app, upload)
+    if upload.id:
+        os.utime(app.uploads_dir / upload.id)  # it is in use, so it is not swept as a forgotten one
 
     def work(job: JobContext) -> dict[str, Any]:
-        case = create_case(app, upload, series_uid, description=description, who=who, progress=job.progress)
+        try:
+            case = create_case(app, upload, series_uid, description=description, who=who, progress=job.progress)
+        except CancelledError:
+            raise
+        except BaseException as error:
+            _require_still_there(app, upload, error)
+            discard(app, upload)
+            if isinstance(error, HnvlmError):  # the message is kept with the job for good
+                error.message = without_names(error.message, upload)
+            raise
         discard(app, upload)
         return {"case_id": case.id}
 
     return app.jobs.submit("intake", work, who=who, needs_models=False)
+
+
+def _require_still_there(app: App, upload: Upload, error: BaseException) -> None:
+    """Say that the files went while they were read, rather than which of them was missed first."""
+    try:
+        require_there(app, upload)
+    except NotFoundError as gone:
+        raise gone from error
 
 
 def already_stored(app: App, case: CaseRecord) -> list[CaseRecord]:
@@ -243,10 +288,14 @@ def default_description(volume: Volume) -> str:
 
 def without_names(text: str, upload: Upload) -> str:
     """Remove the names of the upload's files and folders from a message: they often name the patient."""
-    names = {part for s in upload.series for f in s.files for part in (f.name, f.stem)}
-    names |= {upload.source.name, str(upload.source), upload.source.stem}
-    for name in sorted((n for n in names if len(n) > 2), key=len, reverse=True):
+    files = [f for s in upload.series for f in s.files]
+    if upload.source.parent.name != upload.id:  # else it is the folder "files" of ours, a word of many messages
+        files.append(upload.source)
+    names = {name for f in files for name in (str(f), f.name, f.stem)}
+    for name in sorted((n for n in names if len(n) > 2 and n in text), key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(file)", text)
+    if upload.id:  # paths of files that belong to no series
+        text = re.sub(rf"[^\s'\"]*{upload.id}[^'\":;\n]*", "(file)", text)
     return text
 
 

@@ -8,10 +8,10 @@ from hnvlm.errors import HnvlmError, NotFoundError
 from hnvlm.services import intake
 from hnvlm.services.context import App
 from hnvlm.services.intake import SeriesInfo, Upload
-from hnvlm.ui import jobs
+from hnvlm.ui import jobs, state
 from hnvlm.ui.errors import handled
 
-_ROUND, _UPLOAD, _WORDS = "_upload_round", "_upload", "upload-description"
+_ROUND, _UPLOAD, _OPENED, _WORDS = "_upload_round", "_upload", "_upload_opened", "upload-description"
 _QUERY = "upload"
 # Taken in together with the CT they belong to, so their reason is no refusal.
 _BESIDE_CT = ("RTSTRUCT", "SEG", "RTDOSE")
@@ -42,19 +42,29 @@ def widget(app: App) -> None:
 
 
 def current(app: App) -> Upload | None:
-    """Return the upload this session is looking at, also after a reload of the page."""
+    """Return the upload this session is looking at, also after a reload of the page; say so when it is gone."""
     kept = st.session_state.get(_UPLOAD)
     wanted = st.query_params.get(_QUERY)
-    if kept is None and wanted:
-        try:
+    try:
+        if kept is not None:
+            intake.require_there(app, kept)
+        elif wanted:
             kept = intake.open_upload(app, wanted)
-        except NotFoundError:
-            forget()
-        else:
             _remember(kept)
+    except HnvlmError as error:
+        forget()
+        st.error(error.message)
+        return None
     if kept is not None:
         st.query_params[_QUERY] = kept.id
     return kept
+
+
+def take_up_again() -> None:
+    """Look once more at the upload whose reading was stopped: another of its series may be wanted."""
+    stopped = st.session_state.pop(_OPENED, None)
+    if stopped is not None:
+        st.session_state.setdefault(_UPLOAD, stopped)
 
 
 def _remember(upload: Upload) -> None:
@@ -97,9 +107,15 @@ def series_list(app: App, upload: Upload) -> None:
 
 
 def _open(app: App, upload: Upload, uid: str) -> None:
-    job_id = intake.start_intake(app, upload, uid, description=st.session_state.get(_WORDS, ""))
+    words = st.session_state.get(_WORDS, "")
+    try:
+        job_id = intake.start_intake(app, upload, uid, description=words, who=state.who())
+    except NotFoundError:
+        forget()  # so that it is said once, not also by the list of its series
+        raise
     jobs.started(job_id)
     st.session_state["_intake_job"] = job_id
+    st.session_state[_OPENED] = upload
     forget()
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import errno
 import io
 import os
 import re
 import shutil
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -15,10 +18,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from hnvlm.errors import InputRefusedError, NotFoundError, UnreadableFileError, UsageError
+from hnvlm.errors import HnvlmError, InputRefusedError, NotFoundError, UnreadableFileError, UsageError
 from hnvlm.imaging.write import write_dicom_series, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
 from hnvlm.services import intake, rt_objects
+from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid
 
 NAME = "Kowalska^Maria"
@@ -176,11 +180,126 @@ def test_a_file_used_as_a_folder_and_the_other_way_round(app):
 
 def test_forgotten_uploads_are_swept(app, identified):
     upload = intake.receive(app, upload_of(identified))
-    assert intake.sweep_uploads(app) == 0
+    assert app.sweep_uploads() == 0
     folder = app.uploads_dir / upload.id
     os.utime(folder, (time.time() - 2 * 86400,) * 2)
-    assert intake.sweep_uploads(app) == 1
+    assert app.sweep_uploads() == 1
     assert not folder.exists()
+
+
+def test_a_new_server_sweeps_what_the_last_one_left(app, identified):
+    upload = intake.receive(app, upload_of(identified))
+    os.utime(app.uploads_dir / upload.id, (0, 0))
+    other = App(app.settings, models=app.models)
+    assert list(app.uploads_dir.iterdir()) == []
+    other.close()
+
+
+def test_an_upload_that_is_being_read_is_not_swept(app, identified, monkeypatch):
+    upload = intake.receive(app, upload_of(identified))
+    os.utime(app.uploads_dir / upload.id, (0, 0))
+    swept, real = [], intake.create_case
+    monkeypatch.setattr(intake, "create_case", lambda *a, **k: (swept.append(app.sweep_uploads()), real(*a, **k))[1])
+    assert app.jobs.wait(intake.start_intake(app, upload), 60).state == "done"
+    assert swept == [0]
+
+
+class FullDisk(io.BytesIO):
+    def read(self, *args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_upload_that_does_not_fit_on_the_disk_leaves_nothing(app):
+    with pytest.raises(HnvlmError, match=r"No space left on device.*upload them again") as caught:
+        intake.receive(app, [("Maria/1.dcm", io.BytesIO(b"x" * 1000)), ("Maria/2.dcm", FullDisk(b"1"))])
+    assert caught.value.code == "storage"
+    assert list(app.uploads_dir.iterdir()) == []
+
+
+@pytest.fixture
+def damaged(identified) -> Path:
+    """The same series with a slice that breaks off: refused only when its pixels are read."""
+    dataset = pydicom.dcmread(identified / "Kowalska_3.dcm")
+    dataset.PixelData = dataset.PixelData[:100]
+    dataset.save_as(identified / "Kowalska_3.dcm")
+    return identified
+
+
+def test_a_refused_upload_goes_and_its_message_names_nobody(app, damaged):
+    upload = intake.receive(app, upload_of(damaged))
+    job = app.jobs.wait(intake.start_intake(app, upload, upload.accepted[0].series_uid), 60)
+    assert job.state == "failed"
+    assert job.error.startswith("(file): pixel data cannot be decoded") and job.error_code == "unreadable"
+    assert list(app.uploads_dir.iterdir()) == []
+    stored = all_bytes(app.settings.data_dir)
+    assert not [name for name in (b"Kowalska", b"Maria") if name in stored]
+
+
+def test_an_upload_goes_with_a_fault_of_the_program_and_stays_after_stop(app, identified, monkeypatch):
+    upload = intake.receive(app, upload_of(identified))
+    with monkeypatch.context() as broken:
+        broken.setattr(intake, "create_case", lambda *a, progress, **k: app.jobs.stop(job_ids[0]) or progress(0.1, "x"))
+        go, job_ids = threading.Event(), []
+        broken.setattr(app.jobs, "submit", held(app.jobs.submit, go))
+        job_ids.append(intake.start_intake(app, upload))
+        go.set()
+        assert app.jobs.wait(job_ids[0], 60).state == "cancelled"
+    assert intake.open_upload(app, upload.id).accepted
+    monkeypatch.setattr(intake, "create_case", lambda *a, **k: 1 / 0)
+    assert app.jobs.wait(intake.start_intake(app, upload), 60).error_code == "unexpected"
+    assert list(app.uploads_dir.iterdir()) == []
+
+
+def held(submit, go):
+    """``submit`` whose work waits until ``go`` is set: by then its id is known."""
+    return lambda kind, work, **options: submit(kind, lambda job: (go.wait(20), work(job))[1], **options)
+
+
+def test_an_upload_that_another_tab_took_is_gone_in_words(app, identified):
+    """No path of the server, whether it went before the click or while its files were read."""
+    upload = intake.receive(app, upload_of(identified))
+    again = intake.open_upload(app, upload.id)
+    assert app.jobs.wait(intake.start_intake(app, upload), 60).state == "done"
+    with pytest.raises(NotFoundError, match="no longer on the server"):
+        intake.start_intake(app, again)
+    upload = intake.receive(app, upload_of(identified))
+    job_id = intake.start_intake(app, dataclasses.replace(upload, series=[Vanishing(app, upload)]), "uid")
+    assert app.jobs.wait(job_id, 60).error == intake.GONE
+
+
+class Vanishing:
+    """A series whose files go when it is read."""
+
+    def __init__(self, app, upload) -> None:
+        self.app, self.upload, self.series_uid, self.files = app, upload, "uid", []
+
+    @property
+    def accepted(self):
+        intake.discard(self.app, self.upload)
+        return False
+
+    modality, headers, reasons = "CT", [], ["/srv/uploads/Maria.dcm is missing"]
+
+
+def test_a_second_look_at_a_zip_leaves_the_first_its_files(app, identified):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for file in identified.iterdir():
+            archive.write(file, f"deep/{file.name}")
+    buffer.seek(0)
+    first = intake.receive(app, [("all.zip", buffer)])
+    second = intake.open_upload(app, first.id)
+    assert [s.series_uid for s in second.series] == [s.series_uid for s in first.series]
+    assert all(f.is_file() for s in first.series for f in s.files)
+
+
+def test_paths_below_an_upload_are_names_too(app, identified):
+    upload = intake.receive(app, upload_of(identified))
+    other = app.uploads_dir / upload.id / "files" / "Maria" / "notes of Maria.txt"
+    text = intake.without_names(f"2 files: cannot read '{other}': broken", upload)
+    assert text == "2 files: cannot read '(file)': broken"
+    series = upload.accepted[0].files[0]
+    assert intake.without_names(f"{series}: no such file or folder.", upload) == "(file): no such file or folder."
 
 
 def test_uids_are_mapped_by_a_key_of_this_store(app, tmp_path):

@@ -1,0 +1,108 @@
+"""The page Cases with an upload: who opened it, two tabs on the same one, Stop, and the source's own words."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from fake_app import add_case, fakes  # noqa: E402
+from streamlit.testing.v1 import AppTest  # noqa: E402
+from ui.page_text import texts  # noqa: E402
+
+from hnvlm.imaging.volume import Volume  # noqa: E402
+from hnvlm.imaging.write import write_dicom_series  # noqa: E402
+from hnvlm.services import demo, intake  # noqa: E402
+from hnvlm.services.context import App  # noqa: E402
+from hnvlm.services.intake import Upload  # noqa: E402
+
+PATIENCE_S = 240
+
+pytestmark = pytest.mark.usefixtures("through_the_entry_script")
+
+
+def uploaded(app: App, folder: Path, description: str = "neck") -> Upload:
+    hu = np.random.default_rng(1).integers(-200, 200, (8, 20, 24)).astype(np.int16)
+    files = write_dicom_series(Volume(hu, (3.0, 1.25, 1.5), (0.0, 0.0, 0.0), "1.2.3"), folder, description, False)
+    return intake.receive(app, [(f.name, io.BytesIO(f.read_bytes())) for f in files])
+
+
+def look_at(upload: Upload, who: str = "") -> AppTest:
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S)
+    at.session_state["clinician_name"] = who
+    at.query_params["upload"] = upload.id
+    return at.run()
+
+
+def finish(app: App) -> None:
+    for job in app.jobs.active():
+        app.jobs.wait(job.id, PATIENCE_S)
+
+
+def test_the_trail_says_who_opened_an_upload_and_who_made_the_demo_case(services, tmp_path, monkeypatch) -> None:
+    app = services(fakes())
+    at = look_at(uploaded(app, tmp_path / "ct"), "Dr A")
+    at.button(key="open-series-0").click().run()
+    finish(app)
+    made = []
+    monkeypatch.setattr(demo, "create_demo", lambda app, **given: made.append(given["who"]) or 1 / 0)
+    at.run()
+    at.button(key="demo").click().run()
+    finish(app)
+    assert [(e.who, e.action) for e in app.store.audit()] == [("Dr A", "case added")] and made == ["Dr A"]
+
+
+def test_a_tab_whose_upload_another_one_opened_says_so(services, tmp_path) -> None:
+    """Both ways: it is looked at again, and its button is pressed."""
+    app = services(fakes())
+    upload = uploaded(app, tmp_path / "ct")
+    first, looks, presses = look_at(upload), look_at(upload), look_at(upload)
+    first.button(key="open-series-0").click().run()
+    finish(app)
+    looks.run()
+    presses.button(key="open-series-0").click().run()
+    for at in (looks, presses):
+        assert [e.value for e in at.error] == [intake.GONE]
+        assert not [b for b in at.button if b.key and b.key.startswith("open-series")]
+        assert not at.run().error, "said once"
+    assert len(app.store.list_cases()) == 1
+    assert [e.value for e in look_at(upload).error] == [intake.GONE], "an address with an upload of yesterday"
+
+
+def test_a_stopped_reading_shows_its_upload_again(services, tmp_path, monkeypatch) -> None:
+    app = services(fakes())
+    at = look_at(uploaded(app, tmp_path / "ct"))
+    go, real = threading.Event(), intake.create_case
+
+    def slow(app, upload, uid, *, progress, **given):
+        assert go.wait(20)
+        return real(app, upload, uid, progress=progress, **given)
+
+    monkeypatch.setattr(intake, "create_case", slow)
+    at.button(key="open-series-0").click().run()
+    assert not [b for b in at.button if b.key == "open-series-0"]
+    app.jobs.stop(app.jobs.active()[0].id)
+    go.set()
+    finish(app)
+    at.run()
+    assert "Stopped. No case was made." in texts(at)
+    at.button(key="open-series-0").click().run()
+    finish(app)
+    assert len(app.store.list_cases()) == 1 and list(app.uploads_dir.iterdir()) == []
+
+
+def test_opening_the_page_sweeps_forgotten_uploads(services, tmp_path) -> None:
+    app = services(fakes())
+    add_case(app)
+    upload = uploaded(app, tmp_path / "ct")
+    os.utime(app.uploads_dir / upload.id, (0, 0))
+    assert [e.value for e in look_at(upload).error] == [intake.GONE]
+    assert list(app.uploads_dir.iterdir()) == []
