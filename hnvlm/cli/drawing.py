@@ -32,9 +32,8 @@ def counterfactual_(
             else:
                 edit = counterfactual.run(subject.models, subject.volume, text, found, seed=seed, progress=out.progress)
                 payload = counterfactual.describe(edit, text)
-                files = export.write_counterfactual(
-                    subject.volume, edit.volume, np.asarray(edit.edit_mask, bool), out_dir, text=text
-                )
+                mask = np.asarray(edit.edit_mask, bool)
+                files = export.write_counterfactual(subject.volume, edit.volume, mask, out_dir)
             payload |= {"files": files, "warnings": subject.warnings}
             out.emit(payload, lambda: _print_edit(out, payload))
 
@@ -44,7 +43,7 @@ def generate(text: Text, out_dir: Out, seed: Seed = 0, json_: Json = False) -> N
     with session(json_) as out:
         text = counterfactual.require_text(text)
         edit = inputs.load_models().generate(text, seed=seed, progress=out.progress)
-        files = export.write_counterfactual(None, edit.volume, np.asarray(edit.edit_mask, bool), out_dir, text=text)
+        files = export.write_counterfactual(None, edit.volume, np.asarray(edit.edit_mask, bool), out_dir)
         payload = counterfactual.describe(edit, text) | {"files": files}
         out.emit(payload, lambda: _print_edit(out, payload))
 

@@ -43,6 +43,7 @@ class Subject:
         case_id: Set when INPUT is a stored case; then ``app`` is set too and results are stored.
         volume: HU on the CT's own grid.
         warnings: What intake noticed.
+        synthetic: No patient's CT: the demo case, or a series that says so itself.
     """
 
     session: Session
@@ -50,6 +51,7 @@ class Subject:
     case_id: str | None = None
     app: App | None = None
     warnings: list[str] = field(default_factory=list)
+    synthetic: bool = False
 
     @cached_property
     def models(self) -> Models:
@@ -84,7 +86,8 @@ def open_subject(text: str, session: Session, series_uid: str | None = None) -> 
         try:
             case = app.store.get_case(text.upper())
             volume = app.store.load_volume(case.id)
-            yield Subject(session, volume, case.id, app, list(case.meta.get("warnings", [])))
+            synthetic = case.demo or bool(case.meta.get("synthetic"))
+            yield Subject(session, volume, case.id, app, list(case.meta.get("warnings", [])), synthetic)
         finally:
             app.close()
         return
@@ -101,7 +104,7 @@ def open_subject(text: str, session: Session, series_uid: str | None = None) -> 
             )
         for warning in warnings:
             session.warn(warning)
-        yield Subject(session, result.volume, warnings=warnings)
+        yield Subject(session, result.volume, warnings=warnings, synthetic=bool(result.meta.get("synthetic")))
 
 
 def open_upload(text: str, workdir: Path) -> intake.Upload:

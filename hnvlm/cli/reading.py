@@ -56,7 +56,9 @@ def segment(
             seconds = time.perf_counter() - started
             if not allow_out_of_scope:
                 found.require_scope()
-            files = export.write_structures(subject.volume, found.segmentation.masks, out_dir, formats)
+            files = export.write_structures(
+                subject.volume, found.segmentation.masks, out_dir, formats, synthetic=subject.synthetic
+            )
             rows = analysis.structure_rows(subject.volume, found.segmentation)
             for row in rows:
                 written = {f: files[f].get(row["name"], files[f].get("all")) for f in formats}
@@ -201,7 +203,9 @@ def dose(
             _require_neck(subject)
             gray = made.dose_gy
             if out_file.suffix.lower() == ".dcm":
-                write_rtdose(gray, subject.volume, out_file, version=made.provenance.version)
+                write_rtdose(
+                    gray, subject.volume, out_file, version=made.provenance.version, synthetic=subject.synthetic
+                )
             else:
                 write_nifti(gray, out_file)
             figures = histograms.figures(

@@ -166,9 +166,7 @@ def export_result(app: App, result_id: int, out: Path, *, who: str = "") -> Mapp
     """Write NIfTI, DICOM (marked SYNTHETIC) and PNG; return key -> path."""
     result = app.store.get_result(result_id)
     original, edited = app.store.load_volume(result.case_id), load_volume(app, result_id)
-    files = export.write_counterfactual(
-        original, edited, load_edit_mask(app, result_id), out, text=result.payload["text"]
-    )
+    files = export.write_counterfactual(original, edited, load_edit_mask(app, result_id), out)
     app.store.log(who, "counterfactual exported", result.case_id, {"result_id": result_id, "files": list(files)})
     return files
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +18,9 @@ from hnvlm.imaging.write_seg import write_seg
 
 FORMATS = ("nifti", "seg", "rtstruct")
 SYNTHETIC_NOTICE = "SYNTHETIC - AI generated, research use only, not a patient's image"
+SERIES_DESCRIPTION = "counterfactual CT, AI generated"
+# Where NIfTI-1 has its free text.
+_DESCRIP_AT, _DESCRIP_BYTES = 148, 80
 # Soft-tissue window of neck CT; the difference is shown from -200 (blue) to +200 HU (red).
 _WINDOW_CENTRE_HU, _WINDOW_WIDTH_HU, _DIFFERENCE_HU = 50.0, 350.0, 200.0
 
@@ -42,12 +48,15 @@ def make_folder(out: Path) -> Path:
 
 
 def write_structures(
-    volume: Volume, masks: Mapping[str, np.ndarray], out: Path, formats: Sequence[str]
+    volume: Volume, masks: Mapping[str, np.ndarray], out: Path, formats: Sequence[str], *, synthetic: bool = False
 ) -> dict[str, dict[str, Path]]:
     """Write structures; return format -> {structure or "all": path}.
 
     NIfTI is one ``<Name>.nii.gz`` a structure on the CT's own grid; SEG and RTSTRUCT are one file for all,
     beside the CT they refer to (format ``ct``).
+
+    Args:
+        synthetic: The CT is no patient's: its copy is marked, and what refers to it refers to the marked one.
 
     Raises:
         InputRefusedError: All structures are empty.
@@ -67,35 +76,45 @@ def write_structures(
     if "seg" in formats or "rtstruct" in formats:
         # Both refer to the instances of this series; without it no viewer could show them.
         files["ct"] = {"all": out / "ct"}
-        write_dicom_series(volume, files["ct"]["all"], "CT for structures", synthetic=False)
+        write_dicom_series(volume, files["ct"]["all"], "CT for structures", synthetic)
     if "seg" in formats:
-        files["seg"] = {"all": write_seg(masks, volume, out / "structures.seg.dcm")}
+        files["seg"] = {"all": write_seg(masks, volume, out / "structures.seg.dcm", synthetic=synthetic)}
     if "rtstruct" in formats:
-        files["rtstruct"] = {"all": write_rtstruct(masks, volume, out / "structures.rtstruct.dcm")}
+        path = out / "structures.rtstruct.dcm"
+        files["rtstruct"] = {"all": write_rtstruct(masks, volume, path, synthetic=synthetic)}
     return files
 
 
-def write_counterfactual(
-    original: Volume | None, edited: Volume, edit_mask: np.ndarray, out: Path, *, text: str
-) -> dict[str, Path]:
+def write_counterfactual(original: Volume | None, edited: Volume, edit_mask: np.ndarray, out: Path) -> dict[str, Path]:
     """Write a synthetic CT; return key -> path.
 
     Keys: ``counterfactual`` (NIfTI, the edited CT on the input's own grid), ``difference``, ``edit_mask``
     (NIfTI), ``dicom_series`` (folder, marked SYNTHETIC), ``png``. Without an original (text-only
-    generation) there is no difference.
+    generation) there is no difference. What was asked for is in none of them: people type names.
     """
     make_folder(out)
-    files = {"counterfactual": out / "counterfactual.nii.gz"}
-    write_nifti(edited, files["counterfactual"])
+    files = {"counterfactual": write_synthetic_nifti(edited, out / "counterfactual-SYNTHETIC.nii.gz")}
     if original is not None:
         files |= {"difference": out / "difference.nii.gz", "edit_mask": out / "edit_mask.nii.gz"}
         difference = edited.array.astype(np.int32) - original.array.astype(np.int32)
         write_nifti(edited.with_array(np.clip(difference, -32768, 32767).astype(np.int16)), files["difference"])
         write_nifti(edited.with_array(edit_mask.astype(np.uint8)), files["edit_mask"])
     files["dicom_series"] = out / "counterfactual_dicom"
-    write_dicom_series(edited, files["dicom_series"], text[:40], synthetic=True)
+    write_dicom_series(edited, files["dicom_series"], SERIES_DESCRIPTION, synthetic=True)
     files["png"] = write_panel(original, edited, out / "counterfactual.png")
     return files
+
+
+def write_synthetic_nifti(volume: Volume, path: Path) -> Path:
+    """Write a CT as ``.nii.gz`` whose header says SYNTHETIC: a file is renamed more easily than rewritten."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        plain = write_nifti(volume, Path(folder) / "ct.nii")
+        with open(plain, "r+b") as f:  # the library that writes NIfTI leaves this field empty
+            f.seek(_DESCRIP_AT)
+            f.write(SYNTHETIC_NOTICE.encode("ascii")[:_DESCRIP_BYTES].ljust(_DESCRIP_BYTES, b"\0"))
+        with open(plain, "rb") as source, gzip.open(path, "wb", compresslevel=6) as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    return path
 
 
 def write_panel(original: Volume | None, edited: Volume, path: Path) -> Path:

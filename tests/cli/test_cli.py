@@ -18,8 +18,9 @@ from hnvlm.cli import app, inputs, learning
 from hnvlm.errors import ModelPackError
 from hnvlm.evaluate import cli as evaluate_cli
 from hnvlm.imaging import intake
-from hnvlm.imaging.write import write_nifti
+from hnvlm.imaging.write import write_dicom_series, write_nifti
 from hnvlm.models.pack import ModelPack
+from hnvlm.services import export
 from hnvlm.store import CaseStore
 from hnvlm.train import cli as train_cli
 
@@ -111,6 +112,27 @@ def test_segment_as_dicom(run, dicom, tmp_path, phantom):
     assert Path(files["seg"]).is_file()
     assert Path(files["rtstruct"]).is_file()
     assert ran.data["structures"][0]["file"] == files["seg"]
+
+
+def test_the_structures_of_a_synthetic_ct_refer_to_a_marked_copy(run, store_dir, phantom, tmp_path):
+    """The demo case, and a series that says itself that it is synthetic."""
+    store = CaseStore(store_dir)
+    case = store.add_case(phantom, demo=True).id
+    store.close()
+    write_dicom_series(phantom, tmp_path / "series", "drawn", synthetic=True)
+    for source in (case, tmp_path / "series"):
+        out = tmp_path / f"of-{Path(source).name}"
+        assert run("segment", source, "--out", out, "--format", "seg,rtstruct", "--json").code == 0
+        ct = [pydicom.dcmread(f) for f in sorted((out / "ct").iterdir())]
+        assert {(d.BurnedInAnnotation, "SYNTHETIC" in d.ImageComments) for d in ct} == {("YES", True)}
+        assert ct[0].SeriesDescription == "SYNTHETIC CT for structures"
+        instances = {d.SOPInstanceUID for d in ct}
+        rtstruct = pydicom.dcmread(out / "structures.rtstruct.dcm")
+        study = rtstruct.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+        images = study.RTReferencedSeriesSequence[0].ContourImageSequence
+        assert {i.ReferencedSOPInstanceUID for i in images} == instances
+        (series,) = pydicom.dcmread(out / "structures.seg.dcm").ReferencedSeriesSequence
+        assert {i.ReferencedSOPInstanceUID for i in series.ReferencedInstanceSequence} <= instances
 
 
 @pytest.mark.parametrize("language", ["en", "pl"])
@@ -216,10 +238,18 @@ def test_counterfactual_changes_nothing_outside(run, nifti, tmp_path, phantom):
 
 
 def test_counterfactual_of_a_case_is_stored_and_exported(run, case, store_dir, tmp_path, phantom):
-    data = run("counterfactual", case, "--text", "node", "--out", tmp_path, "--json").data
+    request = "Kowalska Maria\nnode in left level II, 22 mm"
+    data = run("counterfactual", case, "--text", request, "--out", tmp_path, "--json").data
     difference = read_array(data["files"]["difference"])
     assert np.count_nonzero(difference) == 24
-    np.testing.assert_array_equal(read_array(data["files"]["counterfactual"]), phantom.array + difference)
+    drawn = sitk.ReadImage(data["files"]["counterfactual"])
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(drawn), phantom.array + difference)
+    assert drawn.GetOrigin() == pytest.approx((-30.0, 40.0, -12.0))
+    assert Path(data["files"]["counterfactual"]).name == "counterfactual-SYNTHETIC.nii.gz"
+    assert drawn.GetMetaData("descrip") == export.SYNTHETIC_NOTICE
+    headers = [pydicom.dcmread(f) for f in Path(data["files"]["dicom_series"]).iterdir()]
+    assert {h.SeriesDescription for h in headers} == {"SYNTHETIC counterfactual CT, AI generated"}
+    assert not [h for h in headers if "Kowalska" in str(h)], "people type names into a request"
     store = CaseStore(store_dir)
     assert store.get_result(data["result_id"]).kind == "counterfactual"
     assert "counterfactual exported" in [e.action for e in store.audit(case)]
