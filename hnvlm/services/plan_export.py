@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord, dumps
 
+_SUFFIX = "-AI-DRAFT.zip"
 README = f"""{NOTICE}. Not a medical device. Nothing here is for treatment.
 
 ct/                   the CT that the DICOM objects refer to, without the patient's identity
@@ -126,12 +128,33 @@ def _write_plan(
 
 
 def archive_path(app: App, case_id: str, item: ResultRecord | None) -> Path:
-    """Return where the zip of an export lies or will lie; another plan, dose, template or structures: another file."""
+    """Return where the zip of an export lies or will lie.
+
+    Whatever would be told differently in it is another file: another plan, dose, template or structures, a signature,
+    something that was changed after the plan was written.
+    """
     plan = app.store.latest_result(case_id, "plan")
-    parts = [case_id, f"plan{plan.id}" if plan else "noplan", f"dose{item.id}" if item else "nodose"]
+    parts = [_stem(case_id, plan), f"dose{item.id}" if item else "nodose"]
     parts += [f"limits{constraint_templates.fingerprint(app, case_id)}"]
     parts += [str(v) for v in dose.structures_version(app, case_id)]
-    return app.settings.data_dir / "exports" / f"{'-'.join(parts)}-AI-DRAFT.zip"
+    if plan is not None:
+        notes = dumps(planning.notes(app, plan, item))
+        parts += [f"signed{len(plan.signoffs)}", f"notes{hashlib.sha256(notes.encode()).hexdigest()[:8]}"]
+    return _folder(app) / f"{'-'.join(parts)}{_SUFFIX}"
+
+
+def _folder(app: App) -> Path:
+    return app.settings.data_dir / "exports"
+
+
+def _stem(case_id: str, plan: ResultRecord | None) -> str:
+    return f"{case_id}-plan{plan.id}" if plan else f"{case_id}-noplan"
+
+
+def _remove_older(app: App, case_id: str, plan: ResultRecord | None) -> None:
+    """Remove the zips of a case's plan: each holds a whole CT, and says what is no longer so."""
+    for old in _folder(app).glob(f"{_stem(case_id, plan)}-*{_SUFFIX}"):
+        old.unlink(missing_ok=True)
 
 
 def start(
@@ -142,6 +165,7 @@ def start(
     def work(job: JobContext) -> dict[str, Any]:
         target = archive_path(app, case_id, item)
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_older(app, case_id, app.store.latest_result(case_id, "plan"))
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             job.progress(0.1, "writing PDF, FHIR, RTSTRUCT, RTDOSE, SEG and the CT")
             files = write_all(app, case_id, item, Path(folder) / "files", palette=palette)

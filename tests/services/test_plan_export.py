@@ -162,6 +162,45 @@ def test_another_template_or_an_edited_one_is_another_file(app, planned, phantom
     assert plan_export.archive_path(app, planned, item) == paths[0]
 
 
+def test_a_signature_is_another_file_and_the_one_of_before_goes(app, planned, phantom):
+    """Before, the unsigned plan was still offered after it was signed."""
+    item = upload(app, planned, np.full(phantom.shape, 40.0))
+    plan = planning.draft_case_plan(app, planned)
+
+    def export():
+        job = app.jobs.wait(plan_export.start(app, planned, item, palette=PALETTE), 120)
+        assert job.state == "done", job.error
+        path = plan_export.archive_path(app, planned, item)
+        with zipfile.ZipFile(path) as packed:
+            return path, packed.read("plan.txt").decode()
+
+    first, text = export()
+    assert "not signed" in text
+    for clinician in ("Dr A", "Dr B"):
+        planning.sign(app, plan.id, clinician)
+        assert not plan_export.archive_path(app, planned, item).exists()
+    second, text = export()
+    assert "Signed by Dr A" in text and "Dr B" in text
+    planning.save_form(app, planned, {"site": "oral_cavity"}, who="Dr A")
+    assert not plan_export.archive_path(app, planned, item).exists(), "its text is that of before, which it must say"
+    third, text = export()
+    assert "Changed after this version was written" in text
+    assert len({first, second, third}) == 3
+    assert [p for p in first.parent.iterdir() if p.suffix == ".zip"] == [third]
+
+
+def test_an_export_leaves_those_of_other_cases_and_plans(app, planned, phantom):
+    item = upload(app, planned, np.full(phantom.shape, 40.0))
+    folder = plan_export.archive_path(app, planned, item).parent
+    folder.mkdir()
+    names = [f"{planned}1-noplan-x-AI-DRAFT.zip", f"{planned}-plan7-x-AI-DRAFT.zip", "counterfactual-1-SYNTHETIC.zip"]
+    for name in [*names, f"{planned}-noplan-x-AI-DRAFT.zip"]:
+        (folder / name).write_bytes(b"x")
+    assert app.jobs.wait(plan_export.start(app, planned, item, palette=PALETTE), 120).state == "done"
+    kept = {p.name for p in folder.iterdir()}
+    assert kept == {*names, plan_export.archive_path(app, planned, item).name}
+
+
 def test_nothing_to_refer_to_is_refused(app, case_id, tmp_path):
     with pytest.raises(InputRefusedError, match="no structures to export"):
         plan_export.write_all(app, case_id, None, tmp_path / "out")
