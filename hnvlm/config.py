@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from hnvlm.errors import UsageError
+
 PACKAGE_DIR = Path(__file__).resolve().parent
 PROJECT_DIR = PACKAGE_DIR.parent
 
@@ -35,12 +37,43 @@ class Settings:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return the process-wide settings (read once; tests call ``settings.cache_clear()``)."""
+    """Return the process-wide settings (read once; tests call ``settings.cache_clear()``).
+
+    Raises:
+        UsageError: A variable of the environment cannot be used; the message names it.
+    """
     # The app must work on a hospital machine without a network: no library may look for a hub.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    data_dir = Path(os.environ.get("HNVLM_DATA_DIR", Path.home() / ".hnvlm")).expanduser()
-    assets_dir = Path(os.environ.get("HNVLM_ASSETS_DIR", PROJECT_DIR / "assets")).expanduser()
-    threads = int(os.environ.get("HNVLM_THREADS", os.cpu_count() or 1))
-    return Settings(data_dir=data_dir, assets_dir=assets_dir, threads=threads)
+    return Settings(
+        data_dir=_folder("HNVLM_DATA_DIR", Path.home() / ".hnvlm"),
+        assets_dir=_folder("HNVLM_ASSETS_DIR", PROJECT_DIR / "assets"),
+        threads=_threads("HNVLM_THREADS"),
+    )
+
+
+def _folder(name: str, default: Path) -> Path:
+    """A folder from the environment. An empty one is refused: it would be the folder the program happens to run in."""
+    given = os.environ.get(name)
+    if given is None:
+        return default
+    if not given.strip():
+        raise UsageError(f"{name} is set but empty. Name a folder in it, or unset it to use {default}.")
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{name}={given}: {error} Name another folder in it.") from error
+
+
+def _threads(name: str) -> int:
+    given = os.environ.get(name)
+    if given is None:
+        return os.cpu_count() or 1
+    try:
+        threads = int(given)
+    except ValueError:
+        threads = 0
+    if threads < 1:
+        raise UsageError(f"{name}={given}: a whole number of threads from 1 up is needed. Unset it to use all cores.")
+    return threads

@@ -82,10 +82,12 @@ class Session:
         """Print a table on stdout."""
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(*headings)
         for row in rows:
-            table.add_row(*(str(cell) for cell in row))
+            # As a plain string, "[left]" in a file name or a label would be read as markup and left out.
+            table.add_row(*(Text(str(cell)) for cell in row))
         Console(file=self.stdout, soft_wrap=False).print(table)
 
 

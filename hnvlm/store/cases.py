@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Engine, func, insert, or_, select, update
+from sqlalchemy.exc import DatabaseError, OperationalError
 
-from hnvlm.errors import UsageError
+from hnvlm.errors import HnvlmError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.store.arrays import ArrayStore
 from hnvlm.store.database import CASES, RESULTS, open_engine, reading, utc_now, writing
@@ -30,15 +31,29 @@ class CaseStore(ResultMethods):
         path: Data folder; holds ``hnvlm.sqlite`` and ``arrays/``. Created and migrated when needed.
 
     Raises:
-        HnvlmError: The folder was written by a newer version of the program.
+        HnvlmError: The folder was written by a newer version of the program (code ``store_version``), cannot be
+            used as a folder, or its database cannot be opened (code ``store``).
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).expanduser()
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.arrays = ArrayStore(self.path / "arrays")
-        self.engine: Engine = open_engine(self.path / "hnvlm.sqlite")
-        migrate(self.engine)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.arrays = ArrayStore(self.path / "arrays")
+        except OSError as error:
+            why = "it is a file" if self.path.is_file() else error.strerror
+            raise HnvlmError(
+                f"{self.path} cannot be used as the data folder ({why}). Point HNVLM_DATA_DIR at a folder "
+                "that this user may write to.",
+                code="store",
+            ) from error
+        file = self.path / "hnvlm.sqlite"
+        self.engine: Engine = open_engine(file)
+        try:
+            migrate(self.engine)
+        except DatabaseError as error:
+            self.engine.dispose()
+            raise HnvlmError(_cannot_open(file, error), code="store") from error
 
     def close(self) -> None:
         """Close all database connections; the object cannot be used afterwards."""
@@ -205,6 +220,15 @@ class CaseStore(ResultMethods):
     def remove_orphans(self, *, min_age_seconds: float = 3600.0) -> list[str]:
         """Delete array files that no row names (left by a process killed between file and row)."""
         return self.arrays.remove(self.verify().orphans, min_age_seconds=min_age_seconds)
+
+
+def _cannot_open(file: Path, error: DatabaseError) -> str:
+    """Say what to do about a database that SQLite cannot open; its own words tell a damaged one from a locked one."""
+    if isinstance(error, OperationalError):
+        todo = "Close other programs that use it, and check that this user may write to its folder."
+    else:
+        todo = "It is damaged, or no case store: restore it from a backup, or point HNVLM_DATA_DIR at another folder."
+    return f"{file} cannot be opened ({error.orig}). {todo} Nothing in it was changed."
 
 
 def _as_int16(array: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, create_engine, event
 
+# How long a write waits for another process that writes.
+BUSY_MS = 30_000
 _META = MetaData()
 
 
@@ -40,13 +42,13 @@ def open_engine(path: Path) -> Engine:
     WAL lets readers work while one writes; ``synchronous=FULL`` flushes each commit to the disk, so
     that what a user saw saved survives a power cut.
     """
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30.0})
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MS / 1000})
 
     @event.listens_for(engine, "connect")
     def _configure(dbapi_connection, _record) -> None:
         dbapi_connection.isolation_level = None  # the driver's implicit BEGIN would defeat BEGIN IMMEDIATE
         cursor = dbapi_connection.cursor()
-        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+        for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
