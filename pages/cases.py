@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import context, demo, intake, worklist
-from hnvlm.ui import casebar, jobs, state, uploads
+from hnvlm.ui import casebar, html, jobs, state, uploads
 from hnvlm.ui.errors import handled
 
 PAGE_ROWS = 12
@@ -21,7 +21,7 @@ def main() -> None:
         st.subheader("Upload")
         uploads.widget(app)
         if message := st.session_state.pop("_upload_error", ""):
-            st.error(message)
+            st.error(html.words(message))
         working(app)
         upload = uploads.current(app)
         if upload is not None:
@@ -43,7 +43,7 @@ def working(app) -> None:
         st.caption("Stopped. No case was made.")
         uploads.take_up_again()
     elif not status.active:
-        st.error(status.error)
+        st.error(html.words(status.error))
 
 
 def ready(app, case_id: str) -> None:
@@ -96,7 +96,8 @@ def show_row(app, row: worklist.Row) -> None:
     case = row.case
     cells = st.columns(WIDTHS, vertical_alignment="center")
     cells[0].markdown(f"**{case.id}**")
-    cells[0].caption(case.description.replace("$", r"\$"))
+    with cells[0]:
+        html.note(case.description)
     z, y, x = case.shape
     dz, dy, dx = case.spacing_mm
     cells[1].text(f"{x} × {y} × {z}\n{dx:.2f} × {dy:.2f} × {dz:.2f} mm")

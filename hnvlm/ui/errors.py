@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from hnvlm.errors import HnvlmError
+from hnvlm.ui import html
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def guard() -> Iterator[None]:
     try:
         yield
     except HnvlmError as error:
-        st.error(error.message)
+        st.error(html.words(error.message))
     except Exception:
         log.exception("a page failed")
         st.error(UNEXPECTED)
@@ -56,4 +57,4 @@ def _flash(message: str) -> None:
 def show_flashes() -> None:
     """Show what callbacks reported, once."""
     for message in dict.fromkeys(st.session_state.pop(_FLASH, [])):
-        st.error(message)
+        st.error(html.words(message))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -10,6 +11,21 @@ import streamlit as st
 from hnvlm.services.reporting import DiffPart
 
 BANNER = "AI draft · research use only · not a medical device"
+
+_MARKUP = re.compile(r"[\\`*\[\]$<~]|:(?=[\w/])|(?<!\w)_|_(?!\w)")
+
+
+def words(text: str) -> str:
+    """Return a text for a widget that reads markup, such as an error, so that it shows what was written.
+
+    Messages quote names of files, which come from outside: they may not become links, colours or pictures.
+    """
+    return _MARKUP.sub(r"\\\g<0>", text)
+
+
+def note(text: str) -> None:
+    """Show a text in small grey letters as written, where a caption would read it as markup."""
+    st.html(f'<p class="hn-note">{escape(text)}</p>')
 
 
 def banner() -> None:

@@ -88,7 +88,7 @@ def _ending(app: App, case_id: str, kind: str) -> None:
         st.caption(f"{NAMES.get(kind, kind)}: stopped. Nothing that was stored before has changed.")
     if newest.state in ("failed", "interrupted") and newest.error_code != "out_of_scope":
         message, dismiss = st.columns([5, 1], vertical_alignment="center")
-        message.error(newest.error)
+        message.error(html.words(newest.error))
         dismiss.button("Dismiss", key=f"dismiss-{newest.id}", on_click=_dismiss, args=(newest.id,), width="stretch")
 
 

@@ -8,7 +8,7 @@ from hnvlm.errors import HnvlmError, NotFoundError
 from hnvlm.services import intake
 from hnvlm.services.context import App
 from hnvlm.services.intake import SeriesInfo, Upload
-from hnvlm.ui import jobs, state
+from hnvlm.ui import html, jobs, state
 from hnvlm.ui.errors import handled
 
 _ROUND, _UPLOAD, _OPENED, _WORDS = "_upload_round", "_upload", "_upload_opened", "upload-description"
@@ -53,7 +53,7 @@ def current(app: App) -> Upload | None:
             _remember(kept)
     except HnvlmError as error:
         forget()
-        st.error(error.message)
+        st.error(html.words(error.message))
         return None
     if kept is not None:
         st.query_params[_QUERY] = kept.id
@@ -128,7 +128,7 @@ def _describe(series: SeriesInfo) -> None:
         parts.append(series.orientation)
     st.text(" · ".join(parts))
     if series.description:
-        st.caption(f"Named “{series.description}” by the source (not stored)".replace("$", r"\$"))
+        html.note(f"Named “{series.description}” by the source (not stored)")
     for reason in series.reasons:
         st.text(reason if series.modality in _BESIDE_CT else f"Refused: {reason}")
     for warning in series.warnings:

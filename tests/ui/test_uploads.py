@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,27 @@ def test_opening_the_page_sweeps_forgotten_uploads(services, tmp_path) -> None:
     os.utime(app.uploads_dir / upload.id, (0, 0))
     assert [e.value for e in look_at(upload).error] == [intake.GONE]
     assert list(app.uploads_dir.iterdir()) == []
+
+
+MARKUP = "T2*N1*M0 :red[x] [open](http://evil.example) `c` $5$ # <b> ![](http://evil.example/p.png)"
+
+
+def test_words_of_the_source_and_of_users_are_shown_as_written(services, tmp_path) -> None:
+    app = services(fakes())
+    case_id = add_case(app, MARKUP)
+    at = look_at(uploaded(app, tmp_path / "ct", MARKUP[:64]))
+    shown = [h.proto.body for h in at.get("html") if "evil" in h.proto.body]
+    assert shown == [f'<p class="hn-note">Named “{escape(MARKUP[:64])}” by the source (not stored)</p>',
+                     f'<p class="hn-note">{escape(MARKUP)}</p>']  # fmt: skip
+    assert not [e for e in (*at.caption, *at.markdown) if "evil" in e.value], case_id
+
+
+def test_names_of_files_in_an_error_are_no_markup(services) -> None:
+    services(fakes())
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S)
+    at.session_state["_upload_error"] = f"{MARKUP}.dcm: damaged _file_ of Parotid_L"
+    at.run()
+    assert at.error[0].value == (
+        r"T2\*N1\*M0 \:red\[x\] \[open\](http\://evil.example) \`c\` \$5\$ # \<b> !\[\](http\://evil.example/p.png)"
+        r".dcm: damaged \_file\_ of Parotid_L"
+    )
