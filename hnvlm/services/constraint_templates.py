@@ -60,25 +60,52 @@ def own_rows(app: App, name: str) -> list[dict[str, Any]] | None:
     return None
 
 
-def save(app: App, name: str, edited: Iterable[Mapping[str, Any]], *, who: str) -> str:
+def stamp(app: App, name: str) -> str:
+    """Return a word that changes whenever an own template is saved; "" for a name that none has."""
+    return _stamp(_read(app)["templates"].get(name))
+
+
+def save(app: App, name: str, edited: Iterable[Mapping[str, Any]], *, who: str, based_on: str | None = None) -> str:
     """Store an own template; return its name. The built-in ones stay as their sources say.
+
+    Args:
+        based_on: ``stamp`` of this name when the editing began. If somebody saved or removed the template meanwhile,
+            the save is refused rather than undoing their work; None: whatever stands there is replaced.
 
     Raises:
         UsageError: The name or a row cannot be used; the message says which.
+        HnvlmError: Code ``conflict``: somebody else's template would be lost.
     """
     name = check_name(name)
     checked = check_rows(load_kb(), edited, who=who)
     with _lock(app):
         data = _read(app)
+        _require_unchanged(name, data["templates"].get(name), based_on)
         data["templates"][name] = {
             "rows": checked,
             "who": who,
-            "saved": datetime.now(UTC).isoformat(timespec="seconds"),
+            "saved": datetime.now(UTC).isoformat(timespec="microseconds"),
         }
         _write(app, data)
     changed = sum(bool(row["edited"]) for row in checked)
     app.store.log(who, "constraint template saved", details={"name": name, "rows": len(checked), "changed": changed})
     return name
+
+
+def _stamp(own: Mapping[str, Any] | None) -> str:
+    return "" if own is None else hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _require_unchanged(name: str, own: Mapping[str, Any] | None, based_on: str | None) -> None:
+    if based_on is None or _stamp(own) == based_on:
+        return
+    what = "was removed" if own is None else f"was saved by {own['who'] or 'somebody'}"
+    meanwhile = " while you were editing" if based_on else " before"
+    raise HnvlmError(
+        f"The template '{name}' {what}{meanwhile}, so yours was not stored in its place. Save it under another name, "
+        "or close this window and edit the template as it is now.",
+        code="conflict",
+    )
 
 
 def remove(app: App, name: str, *, who: str) -> None:

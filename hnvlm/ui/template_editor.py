@@ -27,7 +27,8 @@ def choose(app: App, case_id: str) -> None:
                      on_change=handled(_choose), args=(app, case_id, key),
                      label_visibility="collapsed", width=240)  # fmt: skip
         if st.button("Edit" if own else "Edit a copy", key=f"template-edit-{case_id}"):
-            _edit(app, case_id, name, own)
+            rows = [_shown(r) for r in constraint_templates.rows(app, name)]
+            _edit(app, case_id, name, own, rows, constraint_templates.stamp(app, name))
         if own:
             st.button("Remove", key=f"template-remove-{case_id}", on_click=handled(_remove), args=(app, name))
 
@@ -41,15 +42,17 @@ def _remove(app: App, name: str) -> None:
 
 
 @st.dialog("Constraint template", width="large")
-def _edit(app: App, case_id: str, name: str, own: bool) -> None:
+def _edit(app: App, case_id: str, name: str, own: bool, shown: list[dict[str, Any]], stamp: str) -> None:
+    # Rows and stamp are those of the moment the window was opened: every rerun of it gets them again, so that the
+    # edits keep to the rows they were made on.
     with guard():
         st.caption("A number you change loses its published source and says who changed it. Metrics: Dmean, Dmax, "
                    "D0.03cc, D2pct, V50Gy (in % or cc), V95pct.")  # fmt: skip
         proposed = name if own else f"{constraint_templates.title(name)} edited"
         title = st.text_input("Name", value=proposed, max_chars=40, key="template-name")
         rows = st.data_editor(
-            [_shown(r) for r in constraint_templates.rows(app, name)], num_rows="dynamic", hide_index=True, height=380,
-            key=f"template-rows-{name}", disabled=["source"], column_order=list(_COLUMNS),
+            shown, num_rows="dynamic", hide_index=True, height=380, key=f"template-rows-{name}", disabled=["source"],
+            column_order=list(_COLUMNS),
             column_config={
                 **{k: st.column_config.TextColumn(v) for k, v in _COLUMNS.items()},
                 "op": st.column_config.SelectboxColumn("Sign", options=["<", "<=", ">="], width="small"),
@@ -59,7 +62,10 @@ def _edit(app: App, case_id: str, name: str, own: bool) -> None:
             },
         )  # fmt: skip
         if st.button("Save and use for this case", type="primary", key="template-save"):
-            saved = constraint_templates.save(app, title, [_plain(r) for r in rows], who=state.who())
+            saved = constraint_templates.save(
+                app, title, [_plain(r) for r in rows], who=state.who(),
+                based_on=stamp if own and title.strip() == name else "",
+            )  # fmt: skip
             constraint_templates.choose(app, case_id, saved)
             st.rerun()
 
