@@ -1,0 +1,42 @@
+"""The environment of a command: its variables, its data folder, and what a terminal makes of odd names."""
+
+from __future__ import annotations
+
+import pytest
+
+from hnvlm import config
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("HNVLM_DATA_DIR", "", "is set but empty"),
+        ("HNVLM_ASSETS_DIR", " ", "is set but empty"),
+        ("HNVLM_DATA_DIR", "~no-such-user/x", "home"),
+        ("HNVLM_THREADS", "abc", "a whole number of threads"),
+        ("HNVLM_THREADS", "0", "a whole number of threads"),
+        ("HNVLM_THREADS", "", "a whole number of threads"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(run, tmp_path, monkeypatch, variable, value, words):
+    monkeypatch.setenv(variable, value)
+    config.settings.cache_clear()
+    monkeypatch.chdir(tmp_path)
+    message = run("inspect", "HN-0001", "--json").refused("usage", status=2)
+    assert message.startswith(variable) and words in message
+    assert list(tmp_path.iterdir()) == [], "no patient store in whatever folder this is"
+
+
+def test_a_store_that_cannot_be_opened_is_refused(run, store_dir):
+    store_dir.write_text("a file")
+    assert str(store_dir) in run("inspect", "HN-0001", "--json").refused("store")
+    store_dir.unlink()
+    store_dir.mkdir()
+    (store_dir / "hnvlm.sqlite").write_bytes(b"garbage " * 64)
+    assert "restore it from a backup" in run("inspect", "HN-0001", "--json").refused("store")
+
+
+def test_brackets_in_a_table_are_words(run, nifti):
+    labels = ["node [left]", "mass [/x]", ":warning:"]
+    printed = run("zeroshot", nifti, "--labels", ";".join(labels))
+    assert printed.code == 0 and all(label in printed.stdout for label in labels)
