@@ -213,7 +213,7 @@ def write_rtstruct(
         masks: Name -> bool (z, y, x) on the volume's grid; empty ones are left out.
         volume: The CT.
         path: File to write.
-        synthetic: Whether the CT was exported as synthetic (its UIDs differ).
+        synthetic: Whether the CT was exported as synthetic: its UIDs differ, and the descriptions say so.
         meta: As for ``write_dicom_series``.
         label: What the structure set says about itself.
         clinic: Names of structures that the clinic drew, not a model: they are not marked as automatic.
@@ -227,10 +227,11 @@ def write_rtstruct(
     uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", *(f"{n}{mask_digest(m)}" for n, m in drawn.items()))
     ds = new_dataset(RTStructureSetStorage, uid)
     fill_study(ds, volume, meta or {}, "RTSTRUCT", content_uid(uid, "series"))
-    ds.SeriesDescription = label[:64]
+    marked = f"{MARK} CT: {label}" if synthetic else label
+    ds.SeriesDescription = marked[:64]
     ds.StructureSetLabel = "AI DRAFT" if label == AI_DRAFT else label[:16]
-    ds.StructureSetName = label[:64]
-    ds.StructureSetDescription = label
+    ds.StructureSetName = marked[:64]
+    ds.StructureSetDescription = f"{marked}. {SYNTHETIC_TEXT}" if synthetic else label
     ds.StructureSetDate = ds.StructureSetTime = ""
     ds.InstanceNumber = 1
     ds.ApprovalStatus = "UNAPPROVED"

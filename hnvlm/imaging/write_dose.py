@@ -14,7 +14,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from hnvlm.imaging.resample import crop, mask_box
 from hnvlm.imaging.volume import Volume
-from hnvlm.imaging.write import AI_DRAFT, content_uid, ct_headers, fill_study, new_dataset
+from hnvlm.imaging.write import AI_DRAFT, MARK, SYNTHETIC_TEXT, content_uid, ct_headers, fill_study, new_dataset
 
 PREDICTED_TEXT = f"{AI_DRAFT}: dose PREDICTED by a model, not calculated from beams; not for treatment"
 _COMMENT = {True: f"{AI_DRAFT}: PREDICTED, not calculated", False: "imported dose on the CT's grid, research use only"}
@@ -66,6 +66,9 @@ def write_rtdose(
     ds = new_dataset(RTDoseStorage, uid)
     fill_study(ds, ct, {**(meta or {}), "frame_uid": header.FrameOfReferenceUID}, "RTDOSE", content_uid(uid, "series"))
     _describe(ds, predicted, note, version)
+    if synthetic:
+        ds.SeriesDescription = f"{MARK} CT: {ds.SeriesDescription}"[:64]
+        ds.ImageComments = f"{SYNTHETIC_TEXT}. {ds.ImageComments}"[:10240]
     _fill_grid(ds, part, scaling)
     ds.ReferencedRTPlanSequence = [_reference(RTPlanStorage, content_uid(uid, "plan"))]
     if structure_set_uid:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hnvlm.imaging.volume import Volume
-from hnvlm.imaging.write import AI_DRAFT, content_uid, ct_headers, mask_digest
+from hnvlm.imaging.write import AI_DRAFT, MARK, content_uid, ct_headers, mask_digest
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -70,7 +70,7 @@ def write_seg(
         device_serial_number="0",
         content_description=AI_DRAFT,
         content_label="AI_DRAFT",
-        series_description=AI_DRAFT,
+        series_description=f"{MARK} CT: {AI_DRAFT}"[:64] if synthetic else AI_DRAFT,
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from hnvlm.imaging import intake, rt
 from hnvlm.imaging.contours import contours_from_mask, mask_from_contours
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import MARK, write_dicom_series, write_rtstruct
+from hnvlm.imaging.write_dose import write_rtdose
 from hnvlm.imaging.write_seg import write_seg
 
 SHAPE = (5, 60, 90)
@@ -144,3 +145,17 @@ def test_masks_off_the_grid_are_refused(tmp_path):
         write_seg(wrong, CT, tmp_path / "a.dcm")
     with pytest.raises(ValueError, match="no structure"):
         write_seg({}, CT, tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_what_goes_with_a_synthetic_ct_says_so_too(tmp_path, synthetic):
+    dose = CT.with_array(np.where(masks()["PTV_7000"], 70.0, 1.0).astype(np.float32))
+    written = (
+        write_rtstruct(masks(), CT, tmp_path / "rs.dcm", synthetic=synthetic),
+        write_seg(masks(), CT, tmp_path / "seg.dcm", synthetic=synthetic),
+        write_rtdose(dose, CT, tmp_path / "rd.dcm", synthetic=synthetic),
+    )
+    for path in written:
+        description = pydicom.dcmread(path).SeriesDescription
+        assert description.startswith("SYNTHETIC CT: ") == synthetic, path.name
+        assert "research use only" in description or "PREDICTED" in description, path.name
