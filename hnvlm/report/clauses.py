@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
 
-from hnvlm.report.tagging import Token
+from hnvlm.report.asides import settle_background, split_asides
+from hnvlm.report.tokens import Clause, Token
 
 # A token of these tags is what a clause speaks of.
 _HEADS = {
@@ -20,47 +20,18 @@ _HEADS = {
     "coverage": "coverage",
 }
 _PLACES = ("level", "bare_level", "site", "side")
-_STRONG = ("but", "however", "whereas", "while", "although", "except", ";", "ale", "natomiast", "z wyjątkiem")
+_STRONG = ("but", "however", "whereas", "while", "although", "except", ";", "ale", "natomiast")
 _CHAIN = ("or", "nor", "lub", "ani")
+_AND = ("and", ",", "i", "oraz")
 
 
-@dataclass
-class Clause:
-    """Part of a sentence about one thing.
-
-    Attributes:
-        tokens: Its tagged spans.
-        start: First character in the sentence.
-        end: One past the last.
-        kind: What it speaks of (``node``, ``mass``, ...), None when no noun says so.
-        denied: Whether it says that the thing is not there.
-        joined_by: The separator before it.
-        head: Start and end of the noun.
-    """
-
-    tokens: list[Token]
-    start: int
-    end: int
-    kind: str | None = None
-    denied: bool = False
-    joined_by: str = ""
-    head: tuple[int, int] | None = None
-
-    def has(self, *tags: str) -> bool:
-        """Whether a span of one of these tags is in the clause."""
-        return any(token.tag in tags for token in self.tokens)
-
-    def values(self, *tags: str) -> list:
-        """Values of the spans of these tags, in order."""
-        return [token.value for token in self.tokens if token.tag in tags]
-
-
-def split_clauses(sentence: str, tokens: list[Token], kind: str | None = None) -> list[Clause]:
+def split_clauses(sentence: str, tokens: list[Token], language: str, kind: str | None = None) -> list[Clause]:
     """Cut at strong separators, between two nouns, and between two places that have a size each.
 
     Args:
         sentence: The sentence.
         tokens: Its tagged spans.
+        language: ``en`` or ``pl``.
         kind: What the line's heading says the sentence is about, where no noun does.
     """
     # The extents of a target region or of the scan name many places: nothing to cut there.
@@ -71,13 +42,17 @@ def split_clauses(sentence: str, tokens: list[Token], kind: str | None = None) -
     cuts = sorted(set(_strong_cuts(tokens) + _noun_cuts(sentence, tokens)))
     clauses = _cut(sentence, tokens, cuts)
     clauses = [part for clause in clauses for part in _split_by_place(sentence, clause)]
+    clauses = [part for clause in clauses for part in split_asides(sentence, clause, language)]
     known = kind
     for clause in clauses:
         _set_head(clause)
-        if clause.kind is None and known is not None and clause.has("level", "bare_level", "site", "size"):
+        named = clause.has("level", "bare_level", "site", "size")
+        if clause.kind is None and known is not None and named and not clause.aside:
             clause.kind = known
         known = clause.kind or known
     _settle_denial(clauses)
+    _carry_side(clauses)
+    settle_background(sentence, clauses, language)
     return clauses
 
 
@@ -112,6 +87,13 @@ def _noun_cuts(sentence: str, tokens: list[Token]) -> list[int]:
         separators = [token for token in between if token.tag in ("separator", "negation")]
         same = _HEADS[first.tag] == _HEADS[second.tag]
         if same and (_HEADS[first.tag] == "airway" or not separators):
+            continue
+        if (
+            not separators
+            and "airway" in (_HEADS[first.tag], _HEADS[second.tag])
+            and (cause := re.search(r"\s(?:from|by|due to|przez)\s", sentence[first.end : second.start]))
+        ):
+            cuts.append(first.end + cause.start())
             continue
         adjacent = re.fullmatch(r"[\s/-]*", sentence[first.end : second.start])
         if adjacent and {first.tag, second.tag} == {"mass", "node"}:
@@ -178,17 +160,44 @@ def _set_head(clause: Clause) -> None:
 
 def _settle_denial(clauses: list[Clause]) -> None:
     """Negations reach forward to the noun, over or/nor, and over and/comma to nouns that stand bare."""
+    excepting = any(token.value == "except" for clause in clauses for token in clause.tokens)
     for clause in clauses:
-        head_end = clause.head[1] if clause.head else clause.end
-        before = any(token.tag == "negation" and token.start < head_end for token in clause.tokens)
-        after = clause.has("negated_after")
-        clause.denied = before or after
+        before = any(token.tag == "negation" and token.start < _reach(clause) for token in clause.tokens)
+        clause.denied = before or clause.has("negated_after")
+        clause.excepting = excepting
     for previous, clause in pairwise(clauses):
         if previous.denied and not clause.denied and previous.has("negation") and clause.kind:
             bare = not clause.has("size", *_PLACES)
             chained = clause.joined_by in _CHAIN and not clause.has("size")
-            clause.denied = chained or (bare and clause.joined_by in ("and", ",", "i", "oraz"))
+            clause.denied = chained or (bare and clause.joined_by in _AND)
     for clause, following in zip(clauses[-2::-1], clauses[:0:-1], strict=False):
         bare = not clause.has("size", *_PLACES)
         if following.denied and following.has("negated_after") and not clause.denied and clause.kind and bare:
             clause.denied = following.joined_by in ("and", "or", "nor", ",", "i", "lub")
+
+
+def _reach(clause: Clause) -> int:
+    """Where a negation must begin to deny the clause: before its noun, or before the narrowing it tells of.
+
+    "Mild narrowing without obstruction" is a narrowing.
+    """
+    narrowings = [token.start for token in clause.tokens if token.tag == "narrowing"]
+    if clause.kind == "airway" and narrowings:
+        return narrowings[0]
+    return clause.head[1] if clause.head else clause.end
+
+
+def _carry_side(clauses: list[Clause]) -> None:
+    """The side named before a level holds for the next level too: "left level II: 2 cm node; level III: negative"."""
+    for previous, clause in pairwise(clauses):
+        of_nodes = not {previous.kind, clause.kind} - {None, "node"} and clause.has("level")
+        if not of_nodes or clause.joined_by not in (*_AND, ";"):
+            continue
+        if clause.has("side", "ipsilateral", "contralateral"):
+            continue
+        sides = [token for token in previous.tokens if token.tag == "side"]
+        levels = [token for token in previous.tokens if token.tag == "level"]
+        if len(sides) == 1 and levels and sides[0].start < levels[0].start and sides[0].value in ("left", "right"):
+            clause.side_before = sides[0].value
+        elif not sides and previous.side_before:
+            clause.side_before = previous.side_before

@@ -6,12 +6,12 @@ import re
 from functools import cache
 from typing import Any
 
-from hnvlm.report.clauses import Clause
+from hnvlm.report.places import mass_places, node_places, side_of
+from hnvlm.report.sizes import measured
+from hnvlm.report.tokens import Clause
 from hnvlm.report.vocabulary import load, vocabulary
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, Finding
 
-# "right" and "left" in one clause with one place: nobody can know which is meant.
-CONFLICT = "conflict"
 _LARGEST = re.compile(r"\b(?:largest|up to|biggest|najwięks\w+)\b", re.IGNORECASE)
 _AIRWAY_OF_SITE = {
     "oropharynx": "oropharynx",
@@ -26,7 +26,6 @@ _AIRWAY_OF_SITE = {
     "glottis": "larynx",
     "subglottis": "larynx",
 }
-_REGIONS = ("oral cavity", "oropharynx", "hypopharynx", "larynx")
 
 
 def findings_of(
@@ -54,7 +53,7 @@ def findings_of(
     if kind == "mass" and clause.has("level", "bare_level") and not clause.has("site"):
         kind = "node"
     if kind in ("node", "mass"):
-        return _lesions(kind, clause, text, line, last_side, describe_denied)
+        return _lesions(kind, clause, text, language, line, last_side, describe_denied)
     if kind == "airway":
         return _airway(clause, describe_denied)
     if kind == "artefact":
@@ -75,11 +74,12 @@ def _presence(clause: Clause) -> tuple[str, str]:
 
 
 def _lesions(
-    kind: str, clause: Clause, text: str, line: str, last_side: str | None, describe_denied: bool
+    kind: str, clause: Clause, text: str, language: str, line: str, last_side: str | None, describe_denied: bool
 ) -> list[Finding]:
     presence, certainty = _presence(clause)
-    size, short_axis = _size(clause, text)
-    if clause.has("normal") and size is None and presence == "present":
+    size, short_axis = measured(clause.tokens, clause.start, text, language)
+    # A measured or necrotic node that is "normal in size" is told of because it is there.
+    if clause.has("normal") and size is None and presence == "present" and "necrotic" not in clause.values("texture"):
         presence, certainty = "absent", "probable"
     attributes: dict[str, Any] = {}
     if presence != "absent" or describe_denied:
@@ -92,16 +92,16 @@ def _lesions(
             attributes["short_axis_mm"] = short_axis
         if kind == "mass" and clause.has("crosses"):
             attributes["crosses_midline"] = True
-    elif clause.has("other"):
+    elif clause.has("other") or clause.excepting:
         attributes["other_than_listed"] = True
     size = None if presence == "absent" and not describe_denied else size
-    places = _node_places(clause, attributes) if kind == "node" else [(_site(clause), None)]
+    places = node_places(clause, attributes) if kind == "node" else mass_places(clause, presence)
     if len(places) > 1 and size is not None and _LARGEST.search(text):
         # Nobody says which of the places the largest node is in.
         attributes["largest_mm"], size = size, None
     findings = []
     for place, side in places:
-        side = side or _side(clause, line, last_side)
+        side = side or side_of(clause, line, last_side)
         findings.append(
             Finding(
                 kind=kind,  # type: ignore[arg-type]
@@ -115,88 +115,6 @@ def _lesions(
             )
         )
     return findings
-
-
-def _size(clause: Clause, text: str) -> tuple[float | None, float | None]:
-    """Greatest dimension of today, and the short axis where it alone is told."""
-    sizes = []
-    short = None
-    for token in clause.tokens:
-        if token.tag != "size":
-            continue
-        before = [other for other in clause.tokens if other.end <= token.start]
-        if before and before[-1].tag == "prior" and token.start - before[-1].end <= 2:
-            continue
-        offset = token.start - clause.start
-        near = text[max(0, offset - 24) : offset + (token.end - token.start) + 18]
-        own = text[offset : offset + token.end - token.start]
-        if clause.has("short_axis") and not re.search(r"\bx\b|×|\bby\b", own) and re.search(r"short|SAD|krótk", near):
-            short = token.value
-            continue
-        sizes.append(token.value)
-    return (max(sizes) if sizes else None), short
-
-
-def _node_places(clause: Clause, attributes: dict[str, Any]) -> list[tuple[str | None, str | None]]:
-    """(level, side) of each place; the side is None where one side serves the whole clause."""
-    tokens = [token for token in clause.tokens if token.tag in ("level", "side")]
-    if not any(token.tag == "level" for token in tokens):
-        tokens = [token for token in clause.tokens if token.tag in ("bare_level", "side")]
-    levels = [token for token in tokens if token.tag != "side"]
-    if not levels:
-        return [(None, None)]
-    several = len(levels) > 1 and len({token.value for token in tokens if token.tag == "side"}) > 1
-    places: list[tuple[str | None, str | None]] = []
-    for token in levels:
-        names, mode = token.value
-        side = _nearest_side(token, tokens, levels) if several else None
-        if mode == "one":
-            places.append((names[0] if names else None, side))
-            if len(names) > 1 and len(levels) == 1:
-                attributes["also_level"] = "/".join(names[1:])
-        else:
-            places += [(name, side) for name in names]
-    unique: list[tuple[str | None, str | None]] = []
-    for place in places:
-        if place not in unique:
-            unique.append(place)
-    return unique
-
-
-def _nearest_side(level: Any, tokens: list[Any], levels: list[Any]) -> str | None:
-    """Side of one of several places: the side just before it, or else just after it."""
-    index = tokens.index(level)
-    if index and tokens[index - 1].tag == "side":
-        return tokens[index - 1].value
-    if index + 1 < len(tokens) and tokens[index + 1].tag == "side" and level is levels[0]:
-        return tokens[index + 1].value
-    earlier = [token.value for token in tokens[:index] if token.tag == "side"]
-    return earlier[-1] if earlier else None
-
-
-def _side(clause: Clause, line: str, last_side: str | None) -> str | None:
-    sides = list(dict.fromkeys(clause.values("side")))
-    if clause.has("crosses"):
-        sides = [side for side in sides if side != "midline"] or sides
-    if {"left", "right"} <= set(sides):
-        return CONFLICT
-    if sides:
-        return sides[0]
-    if last_side in ("left", "right"):
-        if clause.has("ipsilateral"):
-            return last_side
-        if clause.has("contralateral"):
-            return "left" if last_side == "right" else "right"
-    if clause.has("ipsilateral", "contralateral"):
-        return None
-    return {"node_right": "right", "node_left": "left"}.get(line) if clause.kind == "node" else None
-
-
-def _site(clause: Clause) -> str | None:
-    """The first named subsite; a region (larynx) only where no subsite is named before an extension."""
-    sites = clause.values("site")
-    specific = [site for site in sites if site not in _REGIONS]
-    return specific[0] if specific else (sites[0] if sites else None)
 
 
 def _airway(clause: Clause, describe_denied: bool) -> list[Finding]:
@@ -219,7 +137,7 @@ def _airway(clause: Clause, describe_denied: bool) -> list[Finding]:
             attributes["narrowing_word"] = words[0]
     if areas := clause.values("area"):
         attributes["min_area_mm2"] = areas[0]
-    side = _side(clause, "", None) if described else None
+    side = side_of(clause, "", None) if described else None
     return [Finding("airway", presence, site=site, side=side, certainty=certainty, attributes=attributes)]  # type: ignore[arg-type]
 
 
@@ -253,7 +171,7 @@ def _extent(kind: str, clause: Clause, text: str, language: str) -> list[Finding
         return [Finding("target", "absent")]
     if volumes := clause.values("volume"):
         attributes["volume_ml"] = volumes[0]
-    side = _side(clause, "", None)
+    side = side_of(clause, "", None)
     return [Finding("target", side=side, attributes=attributes)] if side or attributes else []  # type: ignore[arg-type]
 
 

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass, field, replace
 
 from hnvlm.report.clauses import split_clauses
-from hnvlm.report.mentions import CONFLICT, findings_of, implied_kind
+from hnvlm.report.mentions import findings_of, implied_kind
+from hnvlm.report.places import CONFLICT
 from hnvlm.report.render import denies
 from hnvlm.report.sentences import READ_SECTIONS, Sentence, read_lines
 from hnvlm.report.tagging import tag_sentence
@@ -23,7 +24,8 @@ _POLISH = re.compile(
 )
 _ENGLISH = re.compile(r"\b(?:the|in|of|no|node|mass|left|right|level|neck|with|is|and)\b", re.IGNORECASE)
 _PRONOUN = re.compile(
-    r"\s*(?:it|this|these|they|the (?:node|mass|lesion|tumou?r|lymph node)|measur\w+)\b", re.IGNORECASE
+    r"\s*(?:it|this|these|they|the (?:(?P<node>(?:lymph )?nodes?)|(?P<mass>mass|tumou?r)|lesion)|measur\w+)\b",
+    re.IGNORECASE,
 )
 
 
@@ -80,14 +82,25 @@ def sentence_findings(
 ) -> list[Finding]:
     """Read one sentence on its own; ``last_side`` is the side of the primary mass.
 
-    ``describe_denied`` keeps size and texture of what the sentence denies. A finding whose words name both left and
-    right has the side ``CONFLICT``.
+    ``describe_denied`` reads a request: it keeps size and texture of what the sentence denies, and what the sentence
+    says was removed. A finding whose words name both left and right has the side ``CONFLICT``.
     """
+    return read_sentence(sentence, language, last_side, describe_denied=describe_denied)[0]
+
+
+def read_sentence(
+    sentence: Sentence, language: str, last_side: str | None = None, *, describe_denied: bool = False
+) -> tuple[list[Finding], bool]:
+    """Read one sentence as ``sentence_findings`` does; the flag says that history or advice in it was left out."""
     line_kind = sentence.line.split("_")[0] or None
     tokens = [token for token in tag_sentence(sentence.text, language) if token.tag != "ignore"]
     findings: list[Finding] = []
     side = last_side
-    for clause in split_clauses(sentence.text, tokens, line_kind):
+    left_out = False
+    for clause in split_clauses(sentence.text, tokens, language, line_kind):
+        if clause.not_now == "background" or (clause.not_now and not describe_denied):
+            left_out = True
+            continue
         if clause.kind is None:
             clause.kind = implied_kind(clause)
         found = findings_of(clause, sentence.text, language, sentence.line, side, describe_denied=describe_denied)
@@ -95,7 +108,7 @@ def sentence_findings(
             if finding.kind == "mass" and finding.presence != "absent" and finding.side in ("left", "right"):
                 side = finding.side
         findings += found
-    return findings
+    return findings, left_out
 
 
 class _Reader:
@@ -114,10 +127,10 @@ class _Reader:
     def read(self, sentence: Sentence) -> None:
         if self._boilerplate.fullmatch(sentence.text):
             return
-        found = sentence_findings(sentence, self.language, self._primary_side())
-        if self._continues(sentence, found):
+        found, left_out = read_sentence(sentence, self.language, self._primary_side())
+        if not left_out and self._continues(sentence, found):
             return
-        if not found:
+        if left_out or not found:
             self.unparsed.append(sentence.text)
         for finding in found:
             if finding.side == CONFLICT:
@@ -131,12 +144,11 @@ class _Reader:
         return sides[-1] if sides else None
 
     def _continues(self, sentence: Sentence, found: list[Finding]) -> bool:
-        """Attach "It is centrally necrotic." or "Measures 25 mm." to the finding before it."""
-        if not self.findings or not _PRONOUN.match(sentence.text) or self.language != "en":
+        """Attach "It is centrally necrotic." or "The mass measures 25 mm." to the finding it goes on about."""
+        index = self._referent(sentence.text)
+        if index is None or len(found) > 1:
             return False
-        last = self.findings[-1]
-        if last.kind not in ("node", "mass") or last.presence == "absent" or len(found) > 1:
-            return False
+        last = self.findings[index]
         if found and (found[0].presence == "absent" or found[0].level or found[0].site or found[0].side):
             return False
         new = found[0] if found else self._bare_facts(sentence, last)
@@ -147,14 +159,26 @@ class _Reader:
         if clash or (new.size_mm is not None and last.size_mm is not None):
             return False
         size = new.size_mm if last.size_mm is None else last.size_mm
-        self.findings[-1] = replace(last, size_mm=size, attributes={**last.attributes, **attributes})
+        self.findings[index] = replace(last, size_mm=size, attributes={**last.attributes, **attributes})
         return True
+
+    def _referent(self, text: str) -> int | None:
+        """Which finding a sentence goes on about: "it" the last one, "the mass" the last mass."""
+        match = _PRONOUN.match(text)
+        if match is None or not self.findings or self.language != "en":
+            return None
+        kind = match.lastgroup
+        index = next((i for i in reversed(range(len(self.findings))) if kind in (None, self.findings[i].kind)), None)
+        if index is None:
+            return None
+        last = self.findings[index]
+        return index if last.kind in ("node", "mass") and last.presence != "absent" else None
 
     def _bare_facts(self, sentence: Sentence, last: Finding) -> Finding | None:
         tokens = [token for token in tag_sentence(sentence.text, self.language) if token.tag != "ignore"]
         if not any(token.tag in ("size", "texture", "crosses") for token in tokens):
             return None
-        clause = split_clauses(sentence.text, tokens)[0]
+        clause = split_clauses(sentence.text, tokens, self.language)[0]
         clause.kind = last.kind
         found = findings_of(clause, sentence.text, self.language, "", None)
         return found[0] if found else None

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
 
-from hnvlm.report.mentions import CONFLICT
 from hnvlm.report.parse import detect_language, sentence_findings
+from hnvlm.report.places import CONFLICT
 from hnvlm.report.sentences import read_lines
 from hnvlm.report.vocabulary import check_language, load
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, Finding

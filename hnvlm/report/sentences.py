@@ -31,7 +31,15 @@ class Sentence:
 def _heading_pattern(language: str, table: str) -> re.Pattern[str]:
     entries = load(f"patterns_{language}")[table]
     names = sorted((name for names in entries.values() for name in names), key=len, reverse=True)
-    return re.compile(rf"\s*(?:\d+[.)]\s+)?({'|'.join(names)})\s*:\s*", re.IGNORECASE)
+    # Headings may be set off as in Markdown: "**INDICATION:** ...".
+    return re.compile(rf"\s*(?:\d+[.)]\s+)?[*_#]*\s*({'|'.join(names)})\s*[*_]*\s*:\s*[*_]*\s*", re.IGNORECASE)
+
+
+@cache
+def _bare_heading(language: str) -> re.Pattern[str]:
+    """A heading alone on its line, without a colon."""
+    names = (name for names in load(f"patterns_{language}")["headings"].values() for name in names)
+    return re.compile(rf"\s*[*_#]*\s*({'|'.join(names)})\s*[*_#]*\s*", re.IGNORECASE)
 
 
 def _key_of(language: str, table: str, text: str) -> str:
@@ -63,17 +71,59 @@ def split_sentences(text: str, language: str) -> list[str]:
     return [sentence for sentence in cleaned if re.search(r"\w", sentence)]
 
 
-def read_lines(text: str, language: str) -> tuple[list[Sentence], dict[str, str]]:
+def _joined_lines(text: str, language: str, opens: re.Pattern[str] | None) -> list[list[str]]:
+    """Lines in groups: one group for a sentence that is wrapped over several lines.
+
+    A line goes on in the next where it ends without a full stop and the next begins in lower case. A list in which
+    every line begins in lower case is no wrapped sentence; there a line goes on only behind an open word ("no", "the").
+    """
+    words = "|".join(load(f"patterns_{language}")["open_ends"])
+    open_end = re.compile(rf"(?:(?<!\w)(?:{words})|[,(/-])$", re.IGNORECASE)
+    groups: list[list[str]] = []
+    for raw in text.splitlines():
+        start = groups[-1][0] if groups else ""
+        for table in ("headings", "lines"):
+            match = _heading_pattern(language, table).match(start)
+            start = start[match.end() :] if match else start
+        before = groups[-1][-1].rstrip() if groups else ""
+        goes_on = (
+            before != ""
+            and before[-1] not in ".:;!?"
+            and raw.lstrip()[:1].islower()
+            and not _heading_pattern(language, "headings").match(raw)
+            and not _heading_pattern(language, "lines").match(raw)
+            and not _bare_heading(language).fullmatch(before)
+            and not (opens and opens.match(raw.lstrip()))
+        )
+        if goes_on and (not start.lstrip()[:1].islower() or open_end.search(before)):
+            groups[-1].append(raw)
+        else:
+            groups.append([raw])
+    return groups
+
+
+def read_lines(
+    text: str, language: str, *, opens: re.Pattern[str] | None = None
+) -> tuple[list[Sentence], dict[str, str]]:
     """Return the sentences with their section and line, and the text of every section.
 
-    Headings end with a colon and start a line, or follow the end of a sentence.
+    Headings end with a colon and start a line, or follow the end of a sentence, or stand alone on a line.
+
+    Args:
+        text: Any text.
+        language: ``en`` or ``pl``.
+        opens: What begins a line of its own, whatever the line before ends with.
     """
     section = line = ""
     sentences: list[Sentence] = []
     sections: dict[str, list[str]] = {}
-    for raw in text.splitlines():
+    for group in _joined_lines(text, language, opens):
         line = ""
-        rest = raw
+        rest = "\n".join(group)
+        if match := _bare_heading(language).fullmatch(rest):
+            section = _key_of(language, "headings", re.sub(r"\s+", " ", match.group(1)))
+            sections.setdefault(section, [])
+            continue
         while match := _heading_pattern(language, "headings").match(rest):
             section = _key_of(language, "headings", re.sub(r"\s+", " ", match.group(1)))
             rest = rest[match.end() :]
@@ -85,7 +135,7 @@ def read_lines(text: str, language: str) -> tuple[list[Sentence], dict[str, str]
             body = rest
         if rest.strip():
             sections.setdefault(section, []).append(rest.strip())
-        for sentence in split_sentences(body, language):
+        for sentence in split_sentences(re.sub(r"\s*\n\s*", " ", body), language):
             inner = _heading_pattern(language, "headings").match(sentence)
             if inner and inner.end() < len(sentence):
                 section = _key_of(language, "headings", re.sub(r"\s+", " ", inner.group(1)))

@@ -7,64 +7,27 @@ necrosis" is a texture before "without" is a negation, and longer phrases come b
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from hnvlm.report.neighbours import settle
+from hnvlm.report.sizes import NUMERIC, number_of, size_of
+from hnvlm.report.tokens import Token
 from hnvlm.report.vocabulary import all_wordings, load, vocabulary
 
-
-@dataclass(frozen=True)
-class Token:
-    """A tagged span of a sentence.
-
-    Attributes:
-        tag: What kind of word (``node``, ``side``, ``size``, ``negation``, ``separator``, ...).
-        value: The fact it carries: a side, a list of levels, millimetres, ...
-        start: First character in the sentence.
-        end: One past the last character.
-    """
-
-    tag: str
-    value: Any
-    start: int
-    end: int
-
-
-_NUMBER = r"\d{1,4}(?:[.,]\d{1,2})?"
-_UNIT = r"(?:mm|millimet(?:re|er)s?|cm|centimet(?:re|er)s?)"
-_SIZE_TEXT = re.compile(rf"({_NUMBER})\s*({_UNIT})?", re.IGNORECASE)
-# The unit may stand once at the end ("12 x 9 mm") or after each number.
-_NUMERIC = (
-    ("area", rf"{_NUMBER}\s*(?:mm2|mm²|mm\^2|sq\.? ?mm)"),
-    ("volume", rf"{_NUMBER}\s*(?:ml|cc|cm3|cm³|mL)"),
-    ("percent", rf"{_NUMBER}\s*(?:%|percent|per cent|procent\w*)"),
-    (
-        "size",
-        rf"(?:from\s+|od\s+)?{_NUMBER}[\s-]*{_UNIT}?(?:\s*(?:x|×|\*|by|na|to|do|-|–|and|i)\s*{_NUMBER}[\s-]*{_UNIT}?){{0,2}}(?<=[mrse])",
-    ),
-)
-_NUMERAL = r"(?:III|II|IV|VII|VI|V|I|[1-7])\s?(?:a/b|[ab])?(?![\w%]|[.,]\d|\s*(?:mm|cm|x)\b)"
-_LEVEL_JOIN = r"\s*(?:/|-|–|,\s*and|,|and|or|to|through|&|i|oraz|do)\s*"
+_LEVEL_JOIN = r"\s*(?:/|-|–|,\s*and|,|and|or|to|through|thru|&|i|oraz|do)\s*"
 _ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII")
 _SEPARATORS = {
-    "en": (
-        "and",
-        "or",
-        "nor",
-        "with",
-        "plus",
-        "as well as",
-        "but",
-        "however",
-        "whereas",
-        "while",
-        "although",
-        "except",
-    ),
-    "pl": ("i", "oraz", "lub", "ani", "ale", "natomiast", "z wyjątkiem"),
+    "en": ("and", "or", "nor", "with", "plus", "as well as", "but", "however", "whereas", "while", "although"),
+    "pl": ("i", "oraz", "lub", "ani", "ale", "natomiast"),
 }
 _PUNCTUATION = re.compile(r"[,;]")
+
+
+def _numerals(language: str) -> str:
+    """Level numbers; the Polish "i" (and) is no level I, and neither is the one of "i.e."."""
+    one = r"I(?=[ab])|(?-i:I)" if language == "pl" else r"I(?!\.e\b)"
+    return rf"(?:III|II|IV|VII|VI|V|{one}|[1-7])"
 
 
 def _literal(phrase: str) -> str:
@@ -126,12 +89,15 @@ def _polish() -> list[tuple[str, Any, str]]:
 
 
 _SIMPLE = (
-    "ignore", "crosses", "definite", "probable", "possible", "indeterminate", "negated_after", "negation", "other",
-    "prior", "normal", "anaphora", "ipsilateral", "contralateral", "short_axis", "node", "mass", "airway_general",
-    "narrowing", "patent", "artefact", "target", "coverage", "foreign",
+    "ignore", "history", "removed", "advice", "crosses", "definite", "probable", "possible", "indeterminate",
+    "negated_after", "negation", "other", "normal", "anaphora", "ipsilateral", "contralateral", "short_axis", "node",
+    "mass", "airway_general", "narrowing", "patent", "artefact", "target", "coverage", "foreign",
 )  # fmt: skip
 # Tried first, in this order, at the same place in the text; everything else goes by length.
-_FIRST = ("ignore", "crosses", "indeterminate", "negated_after", "normal", "texture", "patent")
+_FIRST = (
+    "ignore", "history", "removed", "advice", "crosses", "indeterminate", "negated_after", "normal", "texture",
+    "patent",
+)  # fmt: skip
 
 
 @cache
@@ -144,7 +110,9 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
     for side in ("left", "right"):
         entries += [("side", side, _regex(regex)) for regex in patterns[side]]
     entries += [("separator", word, _regex(word)) for word in _SEPARATORS[language]]
-    numeral_list = rf"{_NUMERAL}(?:{_LEVEL_JOIN}(?:{patterns['words_level']}\.?\s*)?{_NUMERAL})*"
+    entries += [("separator", "except", _regex(regex)) for regex in patterns["exceptions"]]
+    numeral = rf"{_numerals(language)}\s?(?:a/b|[ab])?(?![\w%]|[.,]\d|\s*(?:mm|cm|x)\b)"
+    numeral_list = rf"{numeral}(?:{_LEVEL_JOIN}(?:{patterns['words_level']}\.?\s*)?{numeral})*"
     entries.append(("level", "numerals", rf"{patterns['words_level']}\.?\s*{numeral_list}"))
     # A Roman numeral alone ("LN R II"); I, V and intravenous contrast are left out.
     entries.append(("bare_level", "numerals", r"(?-i:III|II[AB]?|IV(?!\s+(?:contrast|access|line))|IB|V[AB])"))
@@ -153,7 +121,7 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
         tag = entry[0]
         return (_FIRST.index(tag) if tag in _FIRST else len(_FIRST), -len(entry[2]))
 
-    ordered = [(tag, None, regex) for tag, regex in _NUMERIC] + sorted(entries, key=rank)
+    ordered = [(tag, None, regex) for tag, regex in NUMERIC] + sorted(entries, key=rank)
     alternation = "|".join(f"({regex})" for _, _, regex in ordered)
     return re.compile(rf"(?<!\w)(?:{alternation})(?!\w)", re.IGNORECASE), tuple(
         (tag, value) for tag, value, _ in ordered
@@ -162,6 +130,7 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
 
 def tag_sentence(sentence: str, language: str) -> list[Token]:
     """Return the tagged spans of a sentence, in order, without overlaps."""
+    sentence = sentence.replace("’", "'")
     pattern, meanings = _compiled(language)
     tokens: list[Token] = []
     for match in pattern.finditer(sentence):
@@ -170,7 +139,7 @@ def tag_sentence(sentence: str, language: str) -> list[Token]:
         if tag == "size":
             value = size_of(text)
         elif tag in ("area", "volume", "percent"):
-            value = float(re.match(_NUMBER, text).group().replace(",", "."))  # type: ignore[union-attr]
+            value = number_of(text)
         elif value == "numerals":
             value = levels_of(text, language)
         tokens.append(Token(tag, value, match.start(), match.end()))
@@ -178,22 +147,7 @@ def tag_sentence(sentence: str, language: str) -> list[Token]:
     for match in _PUNCTUATION.finditer(sentence):
         if not any(start <= match.start() < end for start, end in taken):
             tokens.append(Token("separator", match.group(), match.start(), match.end()))
-    return sorted(tokens, key=lambda token: token.start)
-
-
-def size_of(text: str) -> float:
-    """Return the greatest dimension of "12 x 9 mm", "10-12 mm", "1.2 cm" in millimetres.
-
-    "from 12 to 18 mm" tells a course over time: the last value counts.
-    """
-    pairs = _SIZE_TEXT.findall(text)
-    last_unit = next((unit for _, unit in reversed(pairs) if unit), "mm")
-    values = []
-    for number, unit in pairs:
-        factor = 10.0 if (unit or last_unit).lower().startswith("c") else 1.0
-        values.append(float(number.replace(",", ".")) * factor)
-    course = re.match(r"(?:from|od)\s", text, re.IGNORECASE)
-    return round(values[-1] if course else max(values), 2)
+    return settle(sentence, sorted(tokens, key=lambda token: token.start), language)
 
 
 def levels_of(text: str, language: str) -> tuple[list[str], str]:
@@ -206,16 +160,21 @@ def levels_of(text: str, language: str) -> tuple[list[str], str]:
     body = re.sub(rf"{load(f'patterns_{language}')['words_level']}\.?\s*", "", text, flags=re.IGNORECASE)
     plural = bool(re.match(r"(?:levels|lvls|stations|zones|poziomach|poziomy|grupach|grupy)\b", text, re.IGNORECASE))
     levels: list[str] = []
-    for numeral, letter in re.findall(r"(III|II|IV|VII|VI|V|I|[1-7])\s?(a/b|[ab])?(?!\w)", body, re.IGNORECASE):
+    for numeral, letter in re.findall(rf"({_numerals(language)})\s?(a/b|[ab])?(?!\w)", body, re.IGNORECASE):
         roman = numeral.upper() if not numeral.isdigit() else _ROMAN[int(numeral) - 1]
         level = roman + letter.upper() if roman == "I" and letter and "/" not in letter else roman
         if level not in levels:
             levels.append(level)
-    run = re.search(
-        r"\d\s?[ab]?\s*(?:-|–|to|do|through)\s*\d|[IV]\s?[ab]?\s*(?:-|–|to|do|through)\s*[IV]", body, re.IGNORECASE
-    )
-    if plural and run and len(levels) == 2 and all(level in _ROMAN for level in levels):
-        first, last = sorted(_ROMAN.index(level) for level in levels)
-        levels = list(_ROMAN[first : last + 1])
-    many = plural or bool(re.search(r",|&|\b(?:and|or|i|oraz|through)\b", body, re.IGNORECASE))
+    many = plural or bool(re.search(r",|&|\b(?:and|or|i|oraz|through|thru)\b", body, re.IGNORECASE))
+    if len(levels) == 2 and re.search(r"-|–|\b(?:to|do|through|thru)\b", body, re.IGNORECASE):
+        between = _between(*levels)
+        # "Level II-III" is a node on the border of two levels, "level II-IV" can be none.
+        if many or between:
+            levels, many = [levels[0], *between, levels[1]], True
     return levels, "many" if many and len(levels) > 1 else "one"
+
+
+def _between(first: str, last: str) -> list[str]:
+    """Levels between two: III between II and IV."""
+    low, high = sorted(_ROMAN.index(level.rstrip("AB")) for level in (first, last))
+    return list(_ROMAN[low + 1 : high])

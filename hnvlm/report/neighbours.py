@@ -1,0 +1,164 @@
+"""Words that mean something else beside their neighbours: what a "no" denies, and a "left" that is no side.
+
+"No extranodal extension of the left level II node" speaks of a node that is there, "without evidence of necrosis" of a
+solid one, "no mass left in the tonsil" of no side.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from hnvlm.report.tokens import Token
+from hnvlm.report.vocabulary import load
+
+_LESION = ("node", "mass")
+_PLACE = ("level", "bare_level", "site", "side")
+# Words that leave open or deny a lesion. Beside a complication they speak of the complication.
+_BEFORE = ("negation", "indeterminate", "possible")
+_BEHIND = ("negated_after", "indeterminate", "negation")
+
+
+def settle(sentence: str, tokens: list[Token], language: str) -> list[Token]:
+    """Return the tagged spans with those put right that their neighbours make into something else."""
+    tokens = _denied_textures(sentence, tokens, language)
+    tokens = _complications(sentence, tokens, language)
+    return _left_over(sentence, tokens, language)
+
+
+@cache
+def _pattern(language: str, name: str) -> re.Pattern[str]:
+    """A pattern made of the word lists in ``data/neighbours.yaml``."""
+    table = load("neighbours")[language]
+    filler = _any(table["fillers"])
+    complication = rf"(?:{_any(table['adjectives'])} )*{_any(table['complications'])}"
+    body = {
+        "complication": rf"(?<!\w){complication}(?!\w)",
+        "fillers": rf"(?: {filler})*\s*",
+        "denies": rf"(?<!\w){_any(table['denies_texture'])}(?:[\s,]+(?:{filler}|{complication}))*[\s,]+$",
+        "denied": rf"\s*:?\s*{_any(table['texture_denied'])}(?!\w)",
+        "describing": rf"{_any(table['describing'])}$",
+        "relation": rf" {_any(table['relations'])} ",
+        "agent": rf" {_any(table['agents'])} ",
+        "added": rf"(?:^|[\s(]){_any(table['added'])}(?: {filler})*\s*$",
+        "into": rf"{_any(table['into'])}$",
+        "left_over": rf"(?<!\w){_any(table['left_over'])}" if table["left_over"] else r"(?!)",
+    }[name]
+    return re.compile(body.replace(" ", r"\s+"), re.IGNORECASE)
+
+
+def _any(patterns: list[str]) -> str:
+    return rf"(?:{'|'.join(patterns)})"
+
+
+def _without(tokens: list[Token], gone: list[Token]) -> list[Token]:
+    return [token for token in tokens if not any(token is other for other in gone)]
+
+
+def _denied_textures(sentence: str, tokens: list[Token], language: str) -> list[Token]:
+    """Read "with no evidence of necrosis" and "necrosis is not seen" as solid; "no necrotic nodes" denies the nodes."""
+    out: list[Token] = []
+    end = 0
+    for index, token in enumerate(tokens):
+        if token.start < end:
+            continue
+        if token.tag == "texture" and token.value == "necrotic" and not _describes(sentence, tokens, index, language):
+            before = _pattern(language, "denies").search(sentence[: token.start])
+            behind = _pattern(language, "denied").match(sentence, token.end)
+            if before or behind:
+                start = before.start() if before else token.start
+                end = behind.end() if behind and not before else token.end
+                out = [other for other in out if other.start < start]
+                out.append(Token("texture", "solid", start, end))
+                continue
+        out.append(token)
+    return out
+
+
+def _describes(sentence: str, tokens: list[Token], index: int, language: str) -> bool:
+    """Whether "necrotic" stands before its noun, as in "no necrotic or enlarged nodes"."""
+    token = tokens[index]
+    if not _pattern(language, "describing").search(sentence[token.start : token.end]):
+        return False
+    for other in tokens[index + 1 :]:
+        if other.tag in _LESION:
+            return True
+        if other.tag not in (*_PLACE, "texture", "normal", "definite", "probable", "possible", "size_words") and (
+            other.value not in ("and", "or", "nor", ",", "lub", "ani", "i")
+        ):
+            return False
+    return False
+
+
+def _complications(sentence: str, tokens: list[Token], language: str) -> list[Token]:
+    """Drop what denies or leaves open a complication ("no bone erosion by the mass"): the lesion is there."""
+    gone: list[Token] = []
+    for match in _pattern(language, "complication").finditer(sentence):
+        before = [
+            token
+            for token in tokens
+            if token.tag in _BEFORE and (
+                match.start() <= token.start < match.end()
+                or (token.end <= match.start()
+                    and _pattern(language, "fillers").fullmatch(sentence[token.end : match.start()]))
+            )
+        ]  # fmt: skip
+        if before and not _is_the_lesion(sentence, match, tokens, language):
+            gone += before + _places_of(sentence, match, tokens, language)
+        gone += _behind(sentence, match, tokens, language)
+    return _without(tokens, gone)
+
+
+def _is_the_lesion(sentence: str, match: re.Match[str], tokens: list[Token], language: str) -> bool:
+    """Whether the complication is the lesion itself: "no involvement of the lymph nodes" says that there are none."""
+    told = _pattern(language, "agent").search(sentence, match.end())
+    if told or not _pattern(language, "into").search(match.group()):
+        return False
+    first = next((t for t in tokens if t.start >= match.end() and t.tag in (*_LESION, "separator")), None)
+    return first is not None and first.tag == "node"
+
+
+def _places_of(sentence: str, match: re.Match[str], tokens: list[Token], language: str) -> list[Token]:
+    """Places that a complication reaches and no lesion is at.
+
+    "No invasion of the base of tongue by the tonsil mass", "node in level II, no extension to level III".
+    """
+    following = [token for token in tokens if token.start >= match.end()]
+    stop = next((token for token in following if token.tag in (*_LESION, "separator")), None)
+    end = len(sentence) if stop is None else stop.start
+    agent = _pattern(language, "agent").search(sentence, match.end(), end)
+    if agent is not None:
+        end = agent.start()
+    elif (stop is not None and stop.tag in _LESION) or not any(
+        token.tag in _LESION and token.end <= match.start() for token in tokens
+    ):
+        return []
+    return [token for token in following if token.tag in _PLACE and token.start < end]
+
+
+def _behind(sentence: str, match: re.Match[str], tokens: list[Token], language: str) -> list[Token]:
+    """What is said of a complication that is the subject: "extranodal extension (of the node) is not seen"."""
+    word = next((t for t in tokens if t.tag in _BEHIND and t.start >= match.end()), None)
+    if word is None or re.search(r"[,;]", sentence[match.end() : word.start]):
+        return []
+    if _pattern(language, "added").search(sentence[: match.start()]):
+        return []  # "the node with extranodal extension is no longer seen"
+    lesions = [t for t in tokens if t.tag in _LESION and match.end() <= t.start < word.start]
+    opens = re.fullmatch(r"\W*(?:the|an?)?\W*", re.split(r"[,;:(]", sentence[: match.start()])[-1], re.IGNORECASE)
+    if lesions and not (opens and _pattern(language, "relation").match(sentence, match.end())):
+        return []
+    return [word]
+
+
+def _left_over(sentence: str, tokens: list[Token], language: str) -> list[Token]:
+    """Drop the "left" of "no tumour left", which is no side."""
+    gone = []
+    for index, token in enumerate(tokens[:-1]):
+        following = tokens[index + 1]
+        if token.tag not in _LESION or following.tag != "side":
+            continue
+        denied = any(other.tag == "negation" for other in tokens[:index])
+        beside = sentence[token.end : following.start].isspace()
+        if denied and beside and _pattern(language, "left_over").match(sentence, following.start):
+            gone.append(following)
+    return _without(tokens, gone)

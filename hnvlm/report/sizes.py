@@ -1,0 +1,108 @@
+"""Measurements in words: how numbers are written, and which of several is the size of the lesion today."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from hnvlm.report.tokens import Token
+from hnvlm.report.vocabulary import load
+
+NUMBER = r"(?:\d{1,4}(?:[.,]\d{1,2})?|\.\d{1,2})"
+_UNIT = r"(?:mm|millimet(?:re|er)s?|cm|centimet(?:re|er)s?)"
+# Which axis a number belongs to may stand behind it: "18 (AP) x 12 (TR) mm".
+_AXIS = r"(?:\s*\(?(?:AP|TR|TV|CC|SI|ML|LR|RL|HF)\)?)?"
+_ONE = rf"{NUMBER}(?:[\s-]*{_UNIT})?{_AXIS}(?:\s*{_UNIT})?"
+_TIMES = r"\s*-?\s*(?:x|×|\*|by|na)\s*"
+_JOINED = rf"(?:{_TIMES}|\s*(?:to|do|-|–|and|i)\s*)"
+_AXES = rf"{_ONE}(?:{_TIMES}{_ONE}){{0,2}}"
+_COURSE = rf"(?:from|od|z)\s+{_AXES}\s+(?:to|do)\s+{_AXES}"
+# The unit may stand once at the end ("12 x 9 mm") or after each number.
+NUMERIC = (
+    ("area", rf"{NUMBER}\s*(?:mm2|mm²|mm\^2|sq\.? ?mm)"),
+    ("volume", rf"{NUMBER}\s*(?:ml|cc|cm3|cm³|mL)"),
+    ("percent", rf"{NUMBER}\s*(?:%|percent|per cent|procent\w*)"),
+    ("size", rf"(?:{_COURSE}|(?:(?:from|od|z)\s+)?{_ONE}(?:{_JOINED}{_ONE}){{0,2}})(?<=mm|cm|re|er|es|rs)"),
+)
+_VALUE = re.compile(rf"({NUMBER})[\s-]*({_UNIT})?", re.IGNORECASE)
+_BEGINS_FROM = re.compile(r"(?:from|od|z)\s", re.IGNORECASE)
+_SEVERAL_AXES = re.compile(r"\bx\b|×|\bby\b")
+_SHORT = re.compile(r"short|SAD|krótk")
+
+
+def number_of(text: str) -> float:
+    """Return the number that a measurement begins with."""
+    match = re.match(NUMBER, text)
+    return float(match.group().replace(",", ".")) if match else 0.0
+
+
+def size_of(text: str) -> float:
+    """Return the greatest dimension of "12 x 9 mm", "10-12 mm", "2-cm", ".8 cm" in millimetres.
+
+    "from 12 to 18 mm" tells a course over time: the last value counts.
+    """
+    course = re.match(_COURSE, text, re.IGNORECASE)
+    pairs = _VALUE.findall(text)
+    last_unit = (re.findall(_UNIT, text, re.IGNORECASE) or ["mm"])[-1]
+    if course:
+        pairs = _VALUE.findall(re.split(r"\s(?:to|do)\s", text, flags=re.IGNORECASE)[-1])
+    values = [float(number.replace(",", ".")) * _millimetres(unit or last_unit) for number, unit in pairs]
+    return round(max(values), 2)
+
+
+def _millimetres(unit: str) -> float:
+    return 10.0 if unit.lower().startswith("c") else 1.0
+
+
+@cache
+def _not_today(language: str, where: str) -> re.Pattern[str]:
+    """Words before or behind a number by which it is no size of the lesion on this scan."""
+    patterns = "|".join(load(f"patterns_{language}")["other_measures"][where])
+    body = f"(?:{patterns})".replace(" ", r"\s+")
+    whole = rf"\W?\s*{body}(?!\w)" if where == "behind" else rf"(?<!\w){body}\W{{0,3}}$"
+    return re.compile(whole, re.IGNORECASE)
+
+
+def measured(tokens: Sequence[Token], start: int, text: str, language: str) -> tuple[float | None, float | None]:
+    """Greatest dimension of today, and the short axis where it alone is told.
+
+    Args:
+        tokens: Of a clause.
+        start: Where the clause begins in its sentence.
+        text: The clause.
+        language: ``en`` or ``pl``.
+    """
+    sizes: list[float] = []
+    past: list[float] = []
+    short = None
+    about_short = any(token.tag == "short_axis" for token in tokens)
+    for token in tokens:
+        if token.tag != "size":
+            continue
+        begin, end = token.start - start, token.end - start
+        own, near = text[begin:end], text[max(0, begin - 24) : end + 18]
+        if _is_other(text, begin, end, language):
+            continue
+        if _not_today(language, "past_tense").search(text[:begin]):
+            past.append(token.value)
+        elif about_short and not _SEVERAL_AXES.search(own) and _SHORT.search(near):
+            short = token.value
+        else:
+            sizes.append(token.value)
+    # "The node was 18 mm": a past tense is how some write; beside a size of today it is the old size.
+    sizes = sizes or past
+    return (max(sizes) if sizes else None), short
+
+
+def _is_other(text: str, begin: int, end: int, language: str) -> bool:
+    """Whether a number is a former size, a distance to something else or the number of a slice."""
+    own, before = text[begin:end], text[:begin]
+    if _not_today(language, "before").search(before):
+        return True
+    if _BEGINS_FROM.match(own) and not re.search(r"\s(?:to|do)\s", own) and re.search(r"\d", before):
+        return True  # "12 mm, down from 18 mm"
+    behind = re.split(r"[,;)]", text[end:])[0]
+    match = _not_today(language, "behind").match(behind)
+    # "12 mm prior 18 mm": the word belongs to the number that follows it.
+    return match is not None and not re.search(r"\d", behind[match.end() :][:14])
