@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from hnvlm.report.vocabulary import narrowing_word
 from hnvlm.types import CheckResult, Finding
 
 LESIONS = ("node", "mass", "airway")
 # Two readers of one node differ by about 2-3 mm; larger differences are worth a look.
 SIZE_TOLERANCE_MM, SIZE_TOLERANCE_SHARE = 3.0, 0.2
+# A grade of narrowing is about 20 percent points wide; a difference of more than most of one is worth a look.
+NARROWING_TOLERANCE_PCT = 15.0
+# Likeness of two lesions of the same kind, side and place.
+EXACT = 3
 
 
 def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckResult]:
@@ -17,27 +22,16 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
         measured: Of the CT.
 
     Returns:
-        ``fail`` for a wrong side or a denied lesion, ``warn`` for another place, a different size, a lesion
-        that is not mentioned or not measured; one ``pass`` when nothing disagrees; ``not_evaluated`` when
-        nothing was measured yet.
+        ``fail`` for a wrong side or a denied lesion, ``warn`` for another place, a different size, texture or
+        narrowing, a side or place that is not stated, a lesion that is not mentioned or not measured; one ``pass``
+        when nothing disagrees; ``not_evaluated`` when nothing was measured yet.
     """
     if not measured:
         return [CheckResult("report.measured", "not_evaluated", "Nothing was measured on this CT yet.")]
     results: list[CheckResult] = []
     truth = [f for f in measured if f.presence == "present" and f.kind in LESIONS]
     claims = _one_sided([f for f in said if f.presence != "absent" and f.kind in LESIONS])
-    free = list(claims)
-    pairs: list[tuple[Finding, Finding | None]] = []
-    # Exact matches first, so that a wrong-side claim is not spent on a lesion that has its own sentence.
-    for score_at_least in (3, 1):
-        for finding in truth:
-            if any(finding is f for f, _ in pairs):
-                continue
-            best = max(free, key=lambda c: _likeness(finding, c), default=None)
-            if best is not None and _likeness(finding, best) >= score_at_least:
-                pairs.append((finding, best))
-                free = [c for c in free if c is not best]
-    pairs += [(f, None) for f in truth if not any(f is g for g, _ in pairs)]
+    pairs, free = _paired(truth, claims, said)
     for finding, claim in pairs:
         results += _missing(finding, said) if claim is None else _differences(finding, claim)
     for claim in free:
@@ -47,19 +41,59 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
                 details={"said": claim.to_json()},
             )
         )  # fmt: skip
-    if not results:
-        results.append(
-            CheckResult("report.agreement", "pass", f"All {len(truth)} measured lesions agree with the text.")
-        )
-    return results
+    return results or [CheckResult("report.agreement", "pass", _agreed(len(truth)))]
+
+
+def _agreed(count: int) -> str:
+    if count == 0:
+        return "No lesion was measured on this CT, and the text reports none."
+    return f"{'The measured lesion agrees' if count == 1 else f'All {count} measured lesions agree'} with the text."
+
+
+def _paired(
+    truth: list[Finding], claims: list[Finding], said: list[Finding]
+) -> tuple[list[tuple[Finding, Finding | None]], list[Finding]]:
+    """Give every measured lesion the claim that is most like it; also return the claims left over.
+
+    Exact matches come first, so that a wrong-side claim is not spent on a lesion that has its own sentence. A lesion
+    that the text denies at its very place takes only an exact claim: "no node in level II, node in level III" is no
+    level II node told at the wrong level.
+    """
+    free = list(claims)
+    pairs: list[tuple[Finding, Finding | None]] = []
+    for score_at_least in (EXACT, 1):
+        for finding in truth:
+            if any(finding is f for f, _ in pairs):
+                continue
+            best = max(free, key=lambda c: _likeness(finding, c), default=None)
+            score = 0 if best is None else _likeness(finding, best)
+            if score >= score_at_least and (score == EXACT or not _denied_there(finding, said)):
+                pairs.append((finding, best))
+                free = [c for c in free if c is not best]
+    pairs += [(f, None) for f in truth if not any(f is g for g, _ in pairs)]
+    return pairs, free
 
 
 def words(finding: Finding) -> str:
     """Name a finding shortly: kind, size, side, place."""
     size = f"{finding.size_mm:.0f} mm" if finding.size_mm is not None else ""
-    place = f"level {finding.level}" if finding.level else (finding.site or "")
     noun = {"node": "node", "mass": "mass", "airway": "airway narrowing"}.get(finding.kind, finding.kind)
-    return " ".join(p for p in (size, noun, "in the" if place or finding.side else "", finding.side or "", place) if p)
+    return " ".join(part for part in (size, noun, _where(finding)) if part)
+
+
+def _where(finding: Finding) -> str:
+    """Place and side in words: "in the left level II", "in the left retropharyngeal region", "on the left"."""
+    side = finding.side if finding.side in ("left", "right", "midline") else ""
+    both = "on both sides" if finding.side == "bilateral" else ""
+    numbered = finding.level is not None and finding.level.rstrip("AB").isupper()
+    if numbered:
+        name = f"level {finding.level}"
+    else:
+        name = f"{finding.level} region" if finding.level else (finding.site or "")
+    if not name:
+        return {"": both, "midline": "in the midline"}.get(side, f"on the {side}")
+    article = "" if numbered and not side else "the"
+    return " ".join(part for part in ("in", article, side, name, both) if part)
 
 
 def _one_sided(findings: list[Finding]) -> list[Finding]:
@@ -77,39 +111,84 @@ def _place(finding: Finding) -> str | None:
     return finding.level if finding.kind == "node" else finding.site
 
 
+def _same_place(measured: Finding, claim: Finding) -> bool:
+    """Whether a claim names the measured place; "level II/III" names both."""
+    also = str(claim.attributes.get("also_level", "")).split("/") if claim.kind == "node" else []
+    return _place(measured) == _place(claim) or (_place(measured) is not None and _place(measured) in also)
+
+
 def _likeness(measured: Finding, claim: Finding) -> int:
     """0 for another kind; 1 for the same kind, 1 more for the same side, 1 more for the same place."""
     if measured.kind != claim.kind:
         return 0
-    return 1 + int(measured.side == claim.side) + int(_place(measured) == _place(claim))
+    return 1 + int(measured.side == claim.side) + int(_same_place(measured, claim))
+
+
+def _denies(absent: Finding, finding: Finding) -> bool:
+    return (
+        absent.presence == "absent" and absent.kind == finding.kind
+        and absent.side in (None, "bilateral", finding.side) and _place(absent) in (None, _place(finding))
+    )  # fmt: skip
+
+
+def _denied_there(finding: Finding, said: list[Finding]) -> bool:
+    """Whether the text denies a lesion at this very place or side, not just in general ("no adenopathy")."""
+    return any(
+        _denies(f, finding) and (_place(f) is not None or f.side == finding.side is not None)
+        and not f.attributes.get("other_than_listed")
+        for f in said
+    )  # fmt: skip
 
 
 def _missing(finding: Finding, said: list[Finding]) -> list[CheckResult]:
-    denied = [
-        f for f in said
-        if f.presence == "absent" and f.kind == finding.kind
-        and f.side in (None, "bilateral", finding.side) and _place(f) in (None, _place(finding))
-    ]  # fmt: skip
     details = {"measured": finding.to_json()}
-    if denied:
+    if any(_denies(f, finding) for f in said):
         text = f"The text denies what was measured: {words(finding)}."
         return [CheckResult("report.presence", "fail", text, details=details)]
     return [CheckResult("report.omission", "warn", f"The text does not mention {words(finding)}.", details=details)]
 
 
 def _differences(finding: Finding, claim: Finding) -> list[CheckResult]:
-    results = []
     details = {"measured": finding.to_json(), "said": claim.to_json()}
+    place = "level" if finding.kind == "node" else "site"
+    found: list[tuple[str, str, str]] = []
     if claim.side != finding.side and None not in (claim.side, finding.side):
-        text = f"Side: the text says {claim.side}, measured {finding.side} ({words(finding)})."
-        results.append(CheckResult("report.side", "fail", text, details=details))
-    if _place(claim) != _place(finding) and None not in (_place(claim), _place(finding)):
-        name = "level" if finding.kind == "node" else "site"
-        text = f"{name.capitalize()}: the text says {_place(claim)}, measured {_place(finding)} ({words(finding)})."
-        results.append(CheckResult(f"report.{name}", "warn", text, details=details))
+        found.append(("side", "fail", f"Side: the text says {claim.side}, measured {finding.side}"))
+    if not _same_place(finding, claim) and None not in (_place(claim), _place(finding)):
+        text = f"{place.capitalize()}: the text says {_place(claim)}, measured {_place(finding)}"
+        found.append((place, "warn", text))
+    if unstated := _unstated(finding, claim, place):
+        found.append(("unstated", "warn", f"The text does not state the {' and '.join(unstated)}"))
     if claim.size_mm is not None and finding.size_mm is not None:
         gap = abs(claim.size_mm - finding.size_mm)
         if gap > max(SIZE_TOLERANCE_MM, SIZE_TOLERANCE_SHARE * finding.size_mm):
-            text = f"Size: the text says {claim.size_mm:.0f} mm, measured {finding.size_mm:.0f} mm ({words(finding)})."
-            results.append(CheckResult("report.size", "warn", text, details=details))
-    return results
+            text = f"Size: the text says {claim.size_mm:.0f} mm, measured {finding.size_mm:.0f} mm"
+            found.append(("size", "warn", text))
+    textures = [f.attributes.get("texture") for f in (claim, finding)]
+    if None not in textures and textures[0] != textures[1]:
+        found.append(("texture", "warn", f"Texture: the text says {textures[0]}, measured {textures[1]}"))
+    found += _narrowing(finding, claim)
+    return [
+        CheckResult(f"report.{name}", status, f"{text} ({words(finding)}).", details=details)  # type: ignore[arg-type]
+        for name, status, text in found
+    ]
+
+
+def _unstated(finding: Finding, claim: Finding, place: str) -> list[str]:
+    """What the text leaves open of a measured node or mass; an airway narrowing is often told without a side."""
+    if finding.kind == "airway":
+        return []
+    pairs = (("side", finding.side, claim.side), (place, _place(finding), _place(claim)))
+    return [name for name, measured, told in pairs if measured is not None and told is None]
+
+
+def _narrowing(finding: Finding, claim: Finding) -> list[tuple[str, str, str]]:
+    measured, told = finding.attributes.get("narrowing_pct"), claim.attributes.get("narrowing_pct")
+    if measured is None:
+        return []
+    if told is not None and abs(told - measured) > NARROWING_TOLERANCE_PCT:
+        return [("narrowing", "warn", f"Narrowing: the text says {told:.0f} %, measured {measured:.0f} %")]
+    word = claim.attributes.get("narrowing_word")
+    if told is None and word is not None and word != narrowing_word(measured):
+        return [("narrowing", "warn", f"Narrowing: the text says {word}, measured {measured:.0f} %")]
+    return []

@@ -1,0 +1,86 @@
+"""A report's statements against what was measured, and how a lesion is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hnvlm.report import parse
+from hnvlm.services.agreement import check_agreement, words
+from hnvlm.types import Finding
+
+NODE = Finding("node", level="II", side="left", size_mm=18.0, attributes={"texture": "necrotic"})
+MASS = Finding("mass", site="palatine tonsil", side="right", size_mm=30.0)
+AIRWAY = Finding("airway", site="larynx", attributes={"narrowing_pct": 60.0, "min_area_mm2": 60.0})
+
+
+def _found(text: str, *measured: Finding) -> list[tuple[str, str]]:
+    return [(check.id.removeprefix("report."), check.status) for check in check_agreement(parse(text), list(measured))]
+
+
+@pytest.mark.parametrize(
+    ("text", "measured", "expected"),
+    [
+        ("Left level II node, 18 mm, necrotic.", NODE, [("agreement", "pass")]),
+        ("Left level II node, 18 mm.", NODE, [("agreement", "pass")]),
+        ("Left level II node, 18 mm, solid.", NODE, [("texture", "warn")]),
+        ("Left level II node 18 mm without evidence of necrosis.", NODE, [("texture", "warn")]),
+        ("20% narrowing of the laryngeal airway.", AIRWAY, [("narrowing", "warn")]),
+        ("50% narrowing of the laryngeal airway.", AIRWAY, [("agreement", "pass")]),
+        ("Mild narrowing of the laryngeal airway.", AIRWAY, [("narrowing", "warn")]),
+        ("Moderate narrowing of the laryngeal airway.", AIRWAY, [("agreement", "pass")]),
+        ("A node is seen.", NODE, [("unstated", "warn")]),
+        ("Left node, 18 mm.", NODE, [("unstated", "warn")]),
+        ("Level II node, 18 mm.", NODE, [("unstated", "warn")]),
+        ("Right AE fold mass 3 cm.", MASS, [("unstated", "warn")]),
+        ("Left level II/III node 18 mm.", replace(NODE, level="III"), [("agreement", "pass")]),
+        ("Left level II/III node 18 mm.", replace(NODE, level="IV"), [("level", "warn")]),
+        # Denied at its very place: another lesion of the text does not stand for it.
+        ("No left level II node. Left level III node 12 mm.", NODE, [("presence", "fail"), ("unsupported", "warn")]),
+        ("No node on the left. Right level II node 18 mm.", NODE, [("presence", "fail"), ("unsupported", "warn")]),
+        ("No other adenopathy on the left. Left level III node 18 mm.", NODE, [("level", "warn")]),
+        ("No mass in the left or right tonsil.", MASS, [("presence", "fail")]),
+        ("Right tonsil mass, 30 mm, with normal adjacent mandible.", MASS, [("agreement", "pass")]),
+        ("Status post resection of right tonsil cancer.", MASS, [("omission", "warn")]),
+    ],
+)
+def test_a_text_against_one_measured_lesion(text, measured, expected):
+    assert _found(text, measured) == expected
+
+
+def test_each_side_is_held_against_its_own_lesion():
+    text = "Nodes in level II on the right and level III on the left."
+    assert _found(text, replace(NODE, side="right"), replace(NODE, level="III")) == [("agreement", "pass")]
+
+
+def test_what_is_not_stated_is_named():
+    (check,) = check_agreement(parse("A node is seen."), [NODE])
+    assert check.message == "The text does not state the side and level (18 mm node in the left level II)."
+
+
+def test_nothing_measured_is_not_called_agreement_of_lesions():
+    (check,) = check_agreement(parse("No mass."), [Finding("artefact", "absent")])
+    assert check.message == "No lesion was measured on this CT, and the text reports none."
+    (check,) = check_agreement([MASS], [MASS])
+    assert check.message == "The measured lesion agrees with the text."
+
+
+@pytest.mark.parametrize(
+    ("finding", "named"),
+    [
+        (NODE, "18 mm node in the left level II"),
+        (Finding("node", level="II"), "node in level II"),
+        (Finding("node", level="IB", side="bilateral"), "node in level IB on both sides"),
+        (Finding("node", level="retropharyngeal", side="left"), "node in the left retropharyngeal region"),
+        (Finding("node", level="supraclavicular"), "node in the supraclavicular region"),
+        (Finding("mass", side="left"), "mass on the left"),
+        (Finding("mass", side="midline"), "mass in the midline"),
+        (Finding("mass", side="bilateral"), "mass on both sides"),
+        (Finding("mass", site="base of tongue", side="midline"), "mass in the midline base of tongue"),
+        (Finding("airway", site="larynx"), "airway narrowing in the larynx"),
+        (Finding("mass"), "mass"),
+    ],
+)
+def test_words(finding, named):
+    assert words(finding) == named
