@@ -17,7 +17,16 @@ from hnvlm.types import MASS_SITES
 
 DEFAULT_SIZE_MM = 20.0
 DEFAULT_NARROWING_PCT = 50.0
+# What the inserter and the denoiser were taught; a request beyond is drawn at the end of the range.
+SIZES_MM = (6.0, 45.0)
+NARROWINGS_PCT = (20.0, 80.0)
 SENTENCE = re.compile(r"(?<=[.;!?])\s+|\n+")
+# Headings that say nothing of the lesion. "Right level II:" and "Nodes left:" say where it is and stay.
+HEADING = re.compile(
+    r"^(?:examination|technique|comparison|findings?|impression|conclusion|summary|report|primary site|primary tumou?r"
+    r"|badanie|technika|opis|wnioski|ognisko pierwotne)\s*:\s*",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +49,13 @@ class Layout:
 
 
 def sentences_of(text: str) -> list[str]:
-    """Split a request into sentences, headings and empty lines left out."""
+    """Split a request into sentences, section headings and empty lines left out.
+
+    The app cuts a request into commands before (``report.commands``) and hands them over one a line.
+    """
     out = []
     for part in SENTENCE.split(text):
-        part = re.sub(r"^[A-Z][A-Za-z \-()]{2,40}:\s*", "", part.strip()).strip()
+        part = HEADING.sub("", part.strip()).strip()
         if len(part) > 3:
             out.append(part)
     return out or [text.strip()]
@@ -64,7 +76,7 @@ def spec_of(asked: dict[str, Any], rng: np.random.Generator) -> LesionSpec:
         )
     side = asked["side"] or str(rng.choice(["left", "right"]))
     if kind == "airway":
-        pct = float(np.clip(asked["narrowing_pct"] or DEFAULT_NARROWING_PCT, 20, 80))
+        pct = float(np.clip(asked["narrowing_pct"] or DEFAULT_NARROWING_PCT, *NARROWINGS_PCT))
         return LesionSpec("airway", place if place in AIRWAY_RANGE else "oropharynx", side, narrowing_pct=pct)
     # The words for the lesion and for its place are read apart: "a node in the parotid" lies at a primary site.
     kind = "node" if place in LEVEL_BOX else "mass"
@@ -73,7 +85,7 @@ def spec_of(asked: dict[str, Any], rng: np.random.Generator) -> LesionSpec:
             f"A lesion cannot be drawn at '{place}', which is a level of the airway: ask for a narrowing there, or "
             "name a nodal level or a site (for example supraglottis or pyriform sinus)."
         )
-    size = float(np.clip(asked["size_mm"] or DEFAULT_SIZE_MM, 6, 45))
+    size = float(np.clip(asked["size_mm"] or DEFAULT_SIZE_MM, *SIZES_MM))
     return LesionSpec(kind, place, side, size, asked["texture"] or "solid")
 
 

@@ -1,25 +1,32 @@
-"""A request read by rules, as the facts that the edit pipeline takes."""
+"""A request read by rules: the commands and facts that the edit pipeline takes, and what of it cannot be drawn."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from hnvlm.report.request_parse import parse_request
+from hnvlm.report.request_parse import PLACES, Command, parse_commands, parse_request, place_of
 
 # Middle of what a size word covers, when no number is given.
 SIZE_OF_WORD_MM = {"small": 12.0, "medium": 21.0, "large": 34.0}
 NARROWING_OF_WORD_PCT = {"mild": 35.0, "moderate": 60.0, "severe": 80.0}
+# What is drawn; a request beyond is drawn at the end of the range (the same as in ``models.layout``).
+SIZE_DRAWN_MM = (6.0, 45.0)
+NARROWING_DRAWN_PCT = (20.0, 80.0)
 
 
 def request_facts(text: str) -> dict[str, Any] | None:
     """What a request states: op, kind, place, side, texture, size_mm, narrowing_pct (None: not stated).
 
-    Returns None when the rules do not understand which operation is meant.
+    Returns None when the rules do not understand which operation is meant. The op ``keep`` asks for no change.
     """
+    facts: dict[str, Any] = dict.fromkeys(("kind", "place", "side", "texture", "size_mm", "narrowing_pct"))
+    commands = parse_commands(text)
+    if commands and all(command.asks_nothing for command in commands):
+        return {"op": "keep"} | facts
     request = parse_request(text)
     if request.op == "unknown" or (request.op != "none" and request.finding is None):
         return None
-    facts: dict[str, Any] = dict.fromkeys(("kind", "place", "side", "texture", "size_mm", "narrowing_pct"))
     facts["op"] = request.op
     finding = request.finding
     if finding is None or request.op == "none":
@@ -35,3 +42,55 @@ def request_facts(text: str) -> dict[str, Any] | None:
         or NARROWING_OF_WORD_PCT.get(str(attributes.get("narrowing_word"))),
     )
     return facts
+
+
+def commands_to_draw(text: str) -> list[str]:
+    """Return the commands that are acted upon, one string each; empty when the text asks for no change.
+
+    Where the rules understand none, everything that is not forbidden is left to the learned reader.
+    """
+    commands = [command for command in parse_commands(text) if not command.asks_nothing]
+    understood = [command for command in commands if command.request.op in ("add", "remove")]
+    understood = understood or [command for command in commands if command.request.op == "none"]
+    return [_one_sentence(command.text) for command in understood or commands]
+
+
+def _one_sentence(command: str) -> str:
+    """The command without a full stop inside ("approx. 12 mm"), which would cut it once more."""
+    return re.sub(r"[.;!?](?=\s)", "", command)
+
+
+def limits(command: Command) -> list[str]:
+    """Say what of a command cannot be drawn as it is asked; empty when all of it can."""
+    finding, op = command.request.finding, command.request.op
+    if finding is None or op not in ("add", "remove"):
+        return []
+    said = []
+    if finding.side == "bilateral":
+        said.append("only one side is changed, ask for left and right in a sentence each")
+    if op == "remove":
+        return said
+    place = place_of(finding)
+    if place is not None and place not in PLACES[finding.kind]:
+        said.append(f"nothing can be drawn there; {_places_there_are(finding.kind)} can be")
+    if finding.side == "midline":
+        said.append("it is drawn on one side, not in the midline")
+    if finding.attributes.get("crosses_midline"):
+        said.append("it is not drawn across the midline")
+    if command.several:
+        said.append("one lesion is drawn, ask for each in a sentence of its own")
+    said += _clipped("mm", finding.size_mm, SIZE_DRAWN_MM)
+    said += _clipped("%", finding.attributes.get("narrowing_pct"), NARROWING_DRAWN_PCT)
+    return said
+
+
+def _places_there_are(kind: str) -> str:
+    names = PLACES[kind]
+    return ("levels " if kind == "node" else "") + ", ".join(names[:-1]) + f" and {names[-1]}"
+
+
+def _clipped(unit: str, value: float | None, drawn: tuple[float, float]) -> list[str]:
+    low, high = drawn
+    if value is None or low <= value <= high:
+        return []
+    return [f"it is drawn with {low if value < low else high:g} {unit}, as {low:g} to {high:g} {unit} can be drawn"]

@@ -10,15 +10,17 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
 
-from hnvlm.report.parse import detect_language, sentence_findings
+from hnvlm.report.commands import Part, split_commands
+from hnvlm.report.parse import detect_language, read_sentence
 from hnvlm.report.places import CONFLICT
-from hnvlm.report.sentences import read_lines
+from hnvlm.report.tagging import tag_sentence
 from hnvlm.report.vocabulary import check_language, load
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, Finding
 
 RequestOp = Literal["add", "remove", "none", "unknown"]
 _EDITABLE = ("node", "mass", "airway")
-_KNOWN_PLACES = {"node": NODE_LEVELS, "mass": MASS_SITES, "airway": AIRWAY_LEVELS}
+# Where the models can draw, by kind.
+PLACES: dict[str, tuple[str, ...]] = {"node": NODE_LEVELS, "mass": MASS_SITES, "airway": AIRWAY_LEVELS}
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,33 @@ class Request:
     others: list[Finding] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Command:
+    """One command of a request.
+
+    Attributes:
+        text: As it was written.
+        request: What it was understood to ask.
+        asks_nothing: It says what is not to be done ("do not remove ..."), or tells history and advice.
+        several: It speaks of more than one lesion of a kind ("three nodes").
+    """
+
+    text: str
+    request: Request
+    asks_nothing: bool = False
+    several: bool = False
+
+
+@dataclass
+class _Reading:
+    """What one command was read to want."""
+
+    part: Part
+    wanted: list[tuple[RequestOp, Finding]]
+    clear: bool
+    asks_nothing: bool
+
+
 @cache
 def _cues() -> dict[str, re.Pattern[str]]:
     tables = load("requests_read")
@@ -59,38 +88,86 @@ def parse_request(text: str, language: str | None = None) -> Request:
 
     Returns:
         The request. Nothing is filled in: a size word ("small") stands in ``finding.attributes['size_word']`` or
-        ``['narrowing_word']``, and what is not said is listed in ``missing``.
+        ``['narrowing_word']``, and what is not said is listed in ``missing``. Of several commands the first addition,
+        or else the first removal, is returned and the others stand in ``others``; ``parse_commands`` gives each.
     """
+    readings = _read(text, language)
+    return _decide([item for reading in readings for item in reading.wanted], any(r.clear for r in readings))
+
+
+def parse_commands(text: str, language: str | None = None) -> list[Command]:
+    """Read every command of a request on its own, in order; arguments as for ``parse_request``."""
+    return [
+        Command(
+            reading.part.sentence.text, _decide(reading.wanted, reading.clear), reading.asks_nothing,
+            bool(_cues()["several"].search(reading.part.sentence.text)),
+        )
+        for reading in _read(text, language)
+    ]  # fmt: skip
+
+
+def _read(text: str, language: str | None) -> list[_Reading]:
     language = check_language(language) if language else detect_language(text)
-    text = re.sub(r"\s+", " ", text).strip()
+    readings: list[_Reading] = []
+    for part in split_commands(text, language):
+        reading = _read_part(part, language)
+        if part.sentence.section == "impression":
+            # A report's summary repeats its findings; they are drawn once.
+            body = [r for r in readings if r.part.sentence.section != "impression"]
+            told = [_asked_where(item) for r in body for item in r.wanted]
+            if reading.wanted and all(_asked_where(item) in told for item in reading.wanted):
+                continue
+        readings.append(reading)
+    return readings
+
+
+def _asked_where(item: tuple[RequestOp, Finding]) -> tuple[str | None, ...]:
+    op, finding = item
+    return op, finding.kind, finding.level, finding.site, finding.side
+
+
+def _read_part(part: Part, language: str) -> _Reading:
+    if part.forbids:
+        return _Reading(part, [], False, True)
     cues = _cues()
+    sentence = replace(part.sentence, text=cues["keep"].sub("", part.sentence.text))
+    # "Has not resolved" holds a word of removal and asks for none.
+    words = _without_ignored(sentence.text, language)
+    resize = bool(cues["resize"].search(words)) and not part.adds
+    clear = bool(cues["clear"].search(words))
+    findings, left_out = read_sentence(sentence, language, describe_denied=True)
     wanted: list[tuple[RequestOp, Finding]] = []
-    clear = False
-    for sentence in read_lines(text, language)[0]:
-        sentence = replace(sentence, text=cues["keep"].sub("", sentence.text))
-        resize = bool(cues["resize"].search(sentence.text))
-        clear = clear or bool(cues["clear"].search(sentence.text))
-        for finding in sentence_findings(sentence, language, describe_denied=True):
-            op = _op_of(finding, sentence.text)
-            if op in ("add", "remove") and resize:
-                op = "unknown"
-            if op == "none":
-                clear = True
-            elif op is not None:
-                wanted.append((op, finding))
-    return _decide(wanted, clear)
+    for finding in findings:
+        op = _op_of(finding, words, part.adds)
+        if op in ("add", "remove") and resize:
+            op = "unknown"
+        if op == "none":
+            clear = True
+        elif op is not None:
+            wanted.append((op, finding))
+    return _Reading(part, wanted, clear, left_out and not wanted)
 
 
-def _op_of(finding: Finding, sentence: str) -> RequestOp | None:
-    """What a sentence asks about one finding; None when the finding cannot be edited."""
+def _without_ignored(text: str, language: str) -> str:
+    for token in tag_sentence(text, language):
+        if token.tag == "ignore":
+            text = text[: token.start] + " " * (token.end - token.start) + text[token.end :]
+    return text
+
+
+def _op_of(finding: Finding, words: str, adds: bool) -> RequestOp | None:
+    """What a command asks about one finding; None when the finding cannot be edited."""
     if finding.kind not in _EDITABLE:
         return None
-    place = finding.level if finding.kind == "node" else finding.site
+    place = place_of(finding)
     if finding.kind == "mass" and place is not None and place not in MASS_SITES and finding.presence == "absent":
         return None
+    if adds:
+        # "Add a node in level II but not in level III": what is not there is no lesion to draw or to remove.
+        return None if finding.presence == "absent" else "add"
     if finding.presence == "absent":
         return "remove" if place or finding.side else "none"
-    return "remove" if _cues()["remove"].search(sentence) else "add"
+    return "remove" if _cues()["remove"].search(words) else "add"
 
 
 def _decide(wanted: list[tuple[RequestOp, Finding]], clear: bool) -> Request:
@@ -114,9 +191,13 @@ def _decide(wanted: list[tuple[RequestOp, Finding]], clear: bool) -> Request:
     return Request(op, finding, confident, missing, [item for _, item in ranked[1:]])
 
 
+def place_of(finding: Finding) -> str | None:
+    """Level of a node, site of anything else."""
+    return finding.level if finding.kind == "node" else finding.site
+
+
 def _known(finding: Finding) -> bool:
-    place = finding.level if finding.kind == "node" else finding.site
-    return place in _KNOWN_PLACES[finding.kind]
+    return place_of(finding) in PLACES[finding.kind]
 
 
 def _missing(op: RequestOp, finding: Finding) -> list[str]:

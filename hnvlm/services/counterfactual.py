@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -15,7 +16,8 @@ import numpy as np
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.report.request_parse import parse_request
+from hnvlm.report.request_facts import commands_to_draw, limits
+from hnvlm.report.request_parse import Command, parse_commands, place_of
 from hnvlm.services import export
 from hnvlm.services.agreement import words
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, part
@@ -28,6 +30,7 @@ MAX_TEXT = 2000
 # A lesion fewer voxels wide is hardly visible: below 15 mm (three to four voxels of the test's CTs) the judge saw none
 # of nine (`hnvlm evaluate counterfactual`).
 CLEAR_VOXELS = 4
+NOT_UNDERSTOOD = "Not understood as an edit. Say what to add or remove: a node with its level, or a mass with its site."
 
 
 def require_text(text: str) -> str:
@@ -43,15 +46,20 @@ def require_text(text: str) -> str:
 def run(
     models: Models, volume: Volume, text: str, analysis: Analysis, *, seed: int = 0, progress: Progress = no_progress
 ) -> Counterfactual:
-    """Draw what the text says into the CT.
+    """Draw what the text says into the CT: each command that ``understood`` lists, in the order of the text.
 
     Raises:
         ScopeError: The CT is not a head-and-neck CT.
-        UsageError: The text is empty.
+        UsageError: The text is empty or asks for no change.
     """
-    text = require_text(text)
+    commands = commands_to_draw(require_text(text))
+    if not commands:
+        raise UsageError(
+            "The request asks for no change. Say what to add or remove, e.g. 'add a node in left level II'."
+        )
     analysis.require_scope()
-    return models.counterfactual(volume, text, segmentation=analysis.segmentation, seed=seed, progress=progress)
+    asked = "\n".join(commands)
+    return models.counterfactual(volume, asked, segmentation=analysis.segmentation, seed=seed, progress=progress)
 
 
 def describe(edit: Counterfactual, text: str) -> dict[str, Any]:
@@ -64,25 +72,61 @@ def describe(edit: Counterfactual, text: str) -> dict[str, Any]:
 
 
 def understood(text: str) -> str:
-    """Say in one line what a request was understood to ask, and what it leaves open; rules, no model."""
+    """Say what each command of a request was understood to ask, and what of it will not be drawn; rules, no model."""
     if not text.strip():
         return ""
-    request = parse_request(text)
-    if request.op == "none":
-        return "Understood: the neck shall show no lesion."
-    if request.op == "unknown" or request.finding is None:
-        return "Not understood as an edit. Say what to add or remove: a node with its level, or a mass with its site."
-    finding = request.finding
-    known = finding.attributes
+    commands = parse_commands(text)
+    acted = [command for command in commands if command.request.op in ("add", "remove")]
+    if acted:
+        lines = [f"Understood: {'; '.join(_asked(command, alone=len(acted) == 1) for command in acted)}."]
+    elif any(command.request.op == "none" for command in commands):
+        lines = ["Understood: the neck shall show no lesion."]
+    elif commands and all(command.asks_nothing for command in commands):
+        lines = ["Understood: no change is asked for."]
+    else:
+        lines = [NOT_UNDERSTOOD]
+    names = [f" {_lesion(command)}:" if len(acted) > 1 else "" for command in acted]
+    told = zip(names, (limits(command) for command in acted), strict=True)
+    lines += [f"Not as asked:{name} {'; '.join(said)}." for name, said in told if said]
+    # What one command names besides its lesion is not drawn, and a negated command is not carried out.
+    lines += [f"Not drawn, one lesion a command: {others}." for command in acted if (others := _others(command))]
+    idle = [c for c in commands if c.asks_nothing or (lines[0] != NOT_UNDERSTOOD and _puzzling(c))]
+    lines += [f'Nothing is done for "{_quotable(command.text)}".' for command in idle]
+    return " ".join(lines)
+
+
+def _quotable(text: str) -> str:
+    """The words of a command without signs that a caption would read as markup."""
+    return re.sub(r"[^\w\s.,;'()/%+-]|_", "", text).strip().rstrip(".")
+
+
+def _lesion(command: Command) -> str:
+    return words(command.request.finding) if command.request.finding is not None else ""
+
+
+def _asked(command: Command, *, alone: bool) -> str:
+    """One command in words: "add 22 mm node in the left level II (necrotic)"."""
+    request = command.request
+    known = request.finding.attributes if request.finding is not None else {}
     details = [str(known[key]) for key in ("texture", "size_word", "narrowing_word") if key in known]
     if "narrowing_pct" in known:
         details.append(f"{known['narrowing_pct']:.0f} %")
-    line = f"Understood: {request.op} {words(finding)}" + (f" ({', '.join(details)})" if details else "")
-    if request.missing:
-        line += f". Not said: {', '.join(request.missing)}"
-    if request.others:
-        line += f". Also named: {'; '.join(words(f) for f in request.others)}"
-    return line + "."
+    line = f"{request.op} {_lesion(command)}" + (f" ({', '.join(details)})" if details else "")
+    # A place that is named and cannot be drawn is told of by ``limits``.
+    told = ("level", "site") if request.finding is not None and place_of(request.finding) else ()
+    missing = [word for word in request.missing if word not in ("one lesion at a time", *told)]
+    if not missing:
+        return line
+    return line + (f". Not said: {', '.join(missing)}" if alone else f" (not said: {', '.join(missing)})")
+
+
+def _others(command: Command) -> str:
+    return "; ".join(words(finding) for finding in command.request.others)
+
+
+def _puzzling(command: Command) -> bool:
+    """Whether a command speaks of a lesion and its operation is not understood ("shrink the node")."""
+    return command.request.op == "unknown" and command.request.finding is not None
 
 
 def too_small_to_show(text: str, spacing_mm: Sequence[float]) -> str:
@@ -91,8 +135,9 @@ def too_small_to_show(text: str, spacing_mm: Sequence[float]) -> str:
     Args:
         spacing_mm: Of the CT, (z, y, x).
     """
-    request = parse_request(text)
-    size = request.finding.size_mm if request.op == "add" and request.finding is not None else None
+    asked = [command.request for command in parse_commands(text) if command.request.op == "add"]
+    sizes = [request.finding.size_mm for request in asked if request.finding is not None]
+    size = min((size for size in sizes if size is not None), default=None)
     coarsest = max(spacing_mm)
     if size is None or size >= CLEAR_VOXELS * coarsest:
         return ""

@@ -27,8 +27,7 @@ _WORDS = {
 def show(payload: Mapping[str, Any]) -> None:
     """Show asked against measured, the region and the proof that the rest is the original."""
     st.markdown("**Asked**")
-    asked = payload["asked"]
-    html.facts([("Text", payload["text"]), *((label, words(asked[key])) for key, label in _ASKED if asked.get(key))])
+    html.facts([("Text", payload["text"]), *asked_of(payload["asked"])])
     st.markdown("**Measured in the result**")
     html.facts([(name_of(key), words(value)) for key, value in payload["text_match"].items()] or [("Nothing", "–")])
     st.markdown("**Kept from the original**")
@@ -36,6 +35,17 @@ def show(payload: Mapping[str, Any]) -> None:
     st.markdown("**Edited region**")
     html.facts([*region(payload["edit_box_mm"], payload.get("box")), ("Made in", f"{payload['seconds']:.0f} s"),
                 ("Seed", str(payload["seed"])), ("Model", str(payload["model"]))])  # fmt: skip
+
+
+def asked_of(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was asked in words; of several commands each with its own operation."""
+    commands = asked.get("requests") or [asked]
+    if len(commands) == 1:
+        return [(label, words(asked[key])) for key, label in _ASKED if asked.get(key)]
+    return [
+        (f"Command {number}", ", ".join(_pair(key, command[key]) for key, _ in _ASKED if command.get(key)))
+        for number, command in enumerate(commands, 1)
+    ]
 
 
 def name_of(key: str) -> str:

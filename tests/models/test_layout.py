@@ -11,12 +11,15 @@ from hnvlm.models.detect import Detection
 from hnvlm.models.layout import (
     DEFAULT_NARROWING_PCT,
     DEFAULT_SIZE_MM,
+    NARROWINGS_PCT,
+    SIZES_MM,
     lay_out_addition,
     lay_out_removals,
     sentences_of,
     spec_of,
 )
 from hnvlm.models.neck import build_neck
+from hnvlm.report.request_facts import NARROWING_DRAWN_PCT, SIZE_DRAWN_MM
 
 NOTHING = {
     "op": "add", "kind": None, "place": None, "side": None, "texture": None, "size_mm": None, "narrowing_pct": None,
@@ -42,6 +45,9 @@ def neck():
         ("left node; right node", ["left node;", "right node"]),
         ("FINDINGS:\nLevel II node left.\n\nPrimary site: mass.", ["Level II node left.", "mass."]),
         ("a\n\nlarge left mass", ["large left mass"]),
+        ("Right level II: necrotic node, 12 mm.", ["Right level II: necrotic node, 12 mm."]),
+        ("Nodes left: 12 mm node in level II.", ["Nodes left: 12 mm node in level II."]),
+        ("add a node, 12 mm\nremove the right mass", ["add a node, 12 mm", "remove the right mass"]),
         ("no", ["no"]),
     ],
 )
@@ -59,6 +65,10 @@ def test_what_is_left_open_takes_usual_values():
     assert (airway.narrowing_pct, airway.size_mm) == (DEFAULT_NARROWING_PCT, 0.0)
     sides = {spec_of(asked(kind="node", place="II"), rng).side for _ in range(20)}
     assert sides == {"left", "right"}  # drawn when not said
+
+
+def test_the_limits_are_those_that_a_user_is_told():
+    assert (SIZES_MM, NARROWINGS_PCT) == (SIZE_DRAWN_MM, NARROWING_DRAWN_PCT)
 
 
 @pytest.mark.parametrize(("size", "made"), [(1.0, 6.0), (33.0, 33.0), (200.0, 45.0)])

@@ -1,0 +1,80 @@
+"""Cut a request into its commands: each has one verb, and asks for one thing.
+
+"Add a node in left level III, remove the right tonsil mass" are two commands; "do not remove it" asks for nothing.
+What the app says it understood and what is drawn are both cut here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+
+from hnvlm.report.sentences import READ_SECTIONS, Sentence, read_lines
+from hnvlm.report.tagging import tag_sentence
+from hnvlm.report.vocabulary import load
+
+_LESION_TAGS = ("node", "mass", "airway", "airway_general", "narrowing")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One command as it was written.
+
+    Attributes:
+        sentence: Its text, with section and line of the report it may stand in.
+        adds: It begins with a verb that adds, whatever else it says of the lesion.
+        forbids: It says what is not to be done.
+    """
+
+    sentence: Sentence
+    adds: bool
+    forbids: bool
+
+
+def _table(name: str) -> str:
+    return "|".join(load("requests_read")[name]).replace(" ", r"\s+")
+
+
+@cache
+def _pattern(name: str) -> re.Pattern[str]:
+    openers = rf"\W*(?:(?:{_table('openers')})\s+)*"
+    verb = rf"{openers}(?:{_table('verbs')})\b(?!\s+(?:{_table('pronouns')})\b)"
+    joint = rf"(?:{_table('joints')})\s+"
+    body = {
+        "verb": verb,
+        "next": rf"(?:\s*[,;]\s*(?:{joint})*|\s+(?:{joint})+)(?={verb})",
+        "adds": rf"{openers}(?:{_table('adds')})\b",
+        "forbids": rf"(?<!\w)(?:{_table('forbids')})\b",
+        "forbids_first": rf"{openers}(?:{_table('forbids_first')})",
+    }[name]
+    return re.compile(body, re.IGNORECASE)
+
+
+def split_commands(text: str, language: str) -> list[Part]:
+    """Return the commands of a request in order; what a report tells of history and advice is left out."""
+    text = text.replace("’", "'")
+    sentences = read_lines(text, language, opens=_pattern("verb"))[0]
+    parts = []
+    for sentence in sentences:
+        if sentence.section not in READ_SECTIONS:
+            continue
+        for words in _split(sentence.text, language):
+            forbids = _pattern("forbids").search(words) or _pattern("forbids_first").match(words)
+            parts.append(Part(replace(sentence, text=words), bool(_pattern("adds").match(words)), bool(forbids)))
+    return parts
+
+
+def _split(sentence: str, language: str) -> list[str]:
+    """Cut before each verb, and at a semicolon before another lesion ("left node; right node")."""
+    out: list[str] = []
+    for command in _pattern("next").split(sentence):
+        pieces = re.split(r"\s*;\s+", command)
+        joined = pieces[:1]
+        for piece in pieces[1:]:
+            if any(token.tag in _LESION_TAGS for token in tag_sentence(piece, language)):
+                joined.append(piece)
+            else:
+                joined[-1] = f"{joined[-1]}, {piece}"  # "18 mm; necrotic" goes on about the same lesion
+        out += joined
+    return [words.strip() for words in out if re.search(r"\w", words)]
