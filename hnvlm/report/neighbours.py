@@ -23,6 +23,7 @@ def settle(sentence: str, tokens: list[Token], language: str) -> list[Token]:
     """Return the tagged spans with those put right that their neighbours make into something else."""
     tokens = _denied_textures(sentence, tokens, language)
     tokens = _complications(sentence, tokens, language)
+    tokens = _other_subjects(sentence, tokens, language)
     return _left_over(sentence, tokens, language)
 
 
@@ -42,6 +43,7 @@ def _pattern(language: str, name: str) -> re.Pattern[str]:
         "agent": rf" {_any(table['agents'])} ",
         "added": rf"(?:^|[\s(]){_any(table['added'])}(?: {filler})*\s*$",
         "into": rf"{_any(table['into'])}$",
+        "other_subject": rf"\s*{_any(table['other_subject'])}\s*",
         "left_over": rf"(?<!\w){_any(table['left_over'])}" if table["left_over"] else r"(?!)",
     }[name]
     return re.compile(body.replace(" ", r"\s+"), re.IGNORECASE)
@@ -148,6 +150,19 @@ def _behind(sentence: str, match: re.Match[str], tokens: list[Token], language: 
     if lesions and not (opens and _pattern(language, "relation").match(sentence, match.end())):
         return []
     return [word]
+
+
+def _other_subjects(sentence: str, tokens: list[Token], language: str) -> list[Token]:
+    """Drop what is denied of something else behind the lesion: "node in level II; the jugular vein is not seen"."""
+    gone = []
+    for word in tokens:
+        lesions = [token for token in tokens if token.tag in _LESION and token.end <= word.start]
+        if word.tag != "negated_after" or not lesions:
+            continue
+        parts = [match for match in re.finditer(r"[,;]", sentence[: word.start]) if match.start() >= lesions[-1].end]
+        if parts and _pattern(language, "other_subject").fullmatch(sentence[parts[-1].start() : word.start]):
+            gone.append(word)
+    return _without(tokens, gone)
 
 
 def _left_over(sentence: str, tokens: list[Token], language: str) -> list[Token]:

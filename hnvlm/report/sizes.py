@@ -29,6 +29,7 @@ _VALUE = re.compile(rf"({NUMBER})[\s-]*({_UNIT})?", re.IGNORECASE)
 _BEGINS_FROM = re.compile(r"(?:from|od|z)\s", re.IGNORECASE)
 _SEVERAL_AXES = re.compile(r"\bx\b|×|\bby\b")
 _SHORT = re.compile(r"short|SAD|krótk")
+_LONG = re.compile(r"long|greatest|maxim|dług")
 
 
 def number_of(text: str) -> float:
@@ -60,7 +61,8 @@ def _not_today(language: str, where: str) -> re.Pattern[str]:
     """Words before or behind a number by which it is no size of the lesion on this scan."""
     patterns = "|".join(load(f"patterns_{language}")["other_measures"][where])
     body = f"(?:{patterns})".replace(" ", r"\s+")
-    whole = rf"\W?\s*{body}(?!\w)" if where == "behind" else rf"(?<!\w){body}\W{{0,3}}$"
+    behind = where in ("behind", "distance")
+    whole = rf"\W?\s*{body}(?!\w)" if behind else rf"(?<!\w){body}\W{{0,3}}$"
     return re.compile(whole, re.IGNORECASE)
 
 
@@ -74,25 +76,45 @@ def measured(tokens: Sequence[Token], start: int, text: str, language: str) -> t
         language: ``en`` or ``pl``.
     """
     sizes: list[float] = []
-    past: list[float] = []
+    perhaps: list[float] = []
     short = None
     about_short = any(token.tag == "short_axis" for token in tokens)
     for token in tokens:
         if token.tag != "size":
             continue
         begin, end = token.start - start, token.end - start
-        own, near = text[begin:end], text[max(0, begin - 24) : end + 18]
         if _is_other(text, begin, end, language):
             continue
-        if _not_today(language, "past_tense").search(text[:begin]):
-            past.append(token.value)
-        elif about_short and not _SEVERAL_AXES.search(own) and _SHORT.search(near):
+        if about_short and _is_short(text, begin, end):
             short = token.value
+        elif _is_doubtful(text, begin, end, language):
+            perhaps.append(token.value)
         else:
             sizes.append(token.value)
-    # "The node was 18 mm": a past tense is how some write; beside a size of today it is the old size.
-    sizes = sizes or past
+    sizes = sizes or perhaps
     return (max(sizes) if sizes else None), short
+
+
+def _is_short(text: str, begin: int, end: int) -> bool:
+    """Whether a number is the short axis: "12 mm in short axis", "short axis 12 mm"."""
+    if _SEVERAL_AXES.search(text[begin:end]):
+        return False
+    behind = re.split(r"[,;)\d]", text[end:])[0]
+    if _SHORT.search(behind) or _LONG.search(behind):
+        return bool(_SHORT.search(behind))
+    return bool(_SHORT.search(re.split(r"[,;(\d]", text[:begin])[-1]))
+
+
+def _is_doubtful(text: str, begin: int, end: int, language: str) -> bool:
+    """Whether a number is the size only where no other is: an old size, or how far away something lies.
+
+    "The node was 18 mm" is how some write of today, "node 12 mm deep to the muscle" is no distance.
+    """
+    before = text[:begin]
+    if _not_today(language, "past_tense").search(before):
+        return True
+    far = _not_today(language, "distance").match(text[end:]) is not None
+    return far and not _not_today(language, "own").search(before)
 
 
 def _is_other(text: str, begin: int, end: int, language: str) -> bool:

@@ -77,9 +77,14 @@ OTHER_DENIALS = [
     ("There is no airway compromise from the right tonsil mass of 3 cm.",
      [(A, X, None, None, None, None), (M, P, "right", TONSIL, 30, None)]),
     ("Right tonsil mass 3 cm, invasion of the mandible cannot be excluded.", [(M, P, "right", TONSIL, 30, None)]),
+    ("18 mm node in left level II; the jugular vein is not seen.", [(N, P, "left", "II", 18, None)]),
+    ("Left level II node 18 mm, the fat plane is not visible.", [(N, P, "left", "II", 18, None)]),
+    ("Without contrast, the left level II node measures 18 mm.", [(N, P, "left", "II", 18, None)]),
     ("18 mm node in left level II, no extension to level III.", [(N, P, "left", "II", 18, None)]),
     ("Mild narrowing of the laryngeal airway without obstruction.", [(A, P, None, "larynx", None, None)]),
     # These deny the lesion.
+    ("Left level II node, the largest, is no longer seen.", [(N, X, "left", "II", None, None)]),
+    ("Nodes in left level II - none.", [(N, X, "left", "II", None, None)]),
     ("No involvement of the left cervical lymph nodes.", [(N, X, "left", None, None, None)]),
     ("The left level II node with extranodal extension is no longer seen.", [(N, X, "left", "II", None, None)]),
     ("No enlargement of the left cervical lymph nodes.", [(N, X, "left", None, None, None)]),
@@ -151,7 +156,14 @@ SIZES = [
     (f"{NODE} was 18 mm and is now 12 mm.", 12),
     (f"{NODE} was 18 mm.", 18),
     (f"{NODE} measured 18 mm on the prior study.", None),
+    (f"{NODE} 18 mm in 2021, 12 mm today.", 12),
     (f"{NODE}, 12 mm, 25 mm from the skull base.", 12),
+    (f"{NODE} 12 mm, 25 mm below the skull base.", 12),
+    (f"{NODE} 3 cm below the skull base.", None),
+    (f"{NODE} 12 mm deep to the sternocleidomastoid.", 12),
+    (f"{NODE} measuring 12 mm posterior to the jugular vein, 8 mm deep to the muscle.", 12),
+    (f"{NODE}, 18 mm in short axis, 25 mm in long axis.", 25),
+    (f"{NODE}, short axis 12 mm, long axis 18 mm.", 18),
     (f"{NODE}, 14 mm, image 3 cm below the skull base.", 14),
     (f"{NODE} 15mm (series 4 image 23 mm).", 15),
     (f"{NODE} measuring 18 (AP) x 12 (TR) x 25 (CC) mm.", 25),
@@ -348,6 +360,13 @@ def test_an_exception_is_there(words):
     ]  # fmt: skip
     assert report.findings[0].attributes == {"other_than_listed": True}
     assert report.contradictions == []
+
+
+@pytest.mark.parametrize("words", ["does not cross", "doesn't cross", "is not crossing", "is not extending across"])
+def test_a_midline_that_is_not_crossed(words):
+    (mass,) = parse(f"The left tonsil mass {words} the midline.")
+    assert _facts(mass) == (M, P, "left", TONSIL, None, None)
+    assert mass.attributes == {}
 
 
 def test_the_mass_is_the_mass():
