@@ -16,7 +16,8 @@ _ENGLISH = (
     (r"\bsinistral\b", "sinistral", r"\bdextral\b", "dextral"),
     (r"\blt\b", "lt", r"\brt\b", "rt"),
     (r"\blhs\b", "lhs", r"\brhs\b", "rhs"),
-    (r"(?-i:\bL\b)", "L", r"(?-i:\bR\b)", "R"),
+    # "R/o" is to rule out, no side.
+    (r"(?-i:\bL\b(?!/[oO]\b))", "L", r"(?-i:\bR\b(?!/[oO]\b))", "R"),
 )
 # Endings of the adjectives; "prawidłowy", "prawdopodobnie" and "prawie" keep their letters.
 _ENDING = r"(?=(?:y|a|ej|ego|emu|ą|ym|ymi|ych|e|o|ostronn\w*)\b)"

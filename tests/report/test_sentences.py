@@ -227,3 +227,4 @@ def test_mirror_keeps_lookalike_words():
         flip_sides("Prawidłowa ślinianka prawa, prawdopodobnie.", "pl") == "Prawidłowa ślinianka lewa, prawdopodobnie."
     )
     assert flip_sides("LEFT-sided L node, Right", "en") == "RIGHT-sided R node, Left"
+    assert flip_sides("R/o node, R level II, R/L", "en") == "R/o node, L level II, L/R"
