@@ -42,7 +42,7 @@ def generate(text: Text, out_dir: Out, seed: Seed = 0, json_: Json = False) -> N
     """Draw what a text says without a patient."""
     with session(json_) as out:
         text = counterfactual.require_text(text)
-        edit = inputs.load_models().generate(text, seed=seed, progress=out.progress)
+        edit = inputs.load_models().generate(counterfactual.to_draw(text), seed=seed, progress=out.progress)
         files = export.write_counterfactual(None, edit.volume, np.asarray(edit.edit_mask, bool), out_dir)
         payload = counterfactual.describe(edit, text) | {"files": files}
         out.emit(payload, lambda: _print_edit(out, payload))

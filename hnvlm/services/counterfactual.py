@@ -43,6 +43,20 @@ def require_text(text: str) -> str:
     return text
 
 
+def to_draw(text: str) -> str:
+    """Return the commands of a request that ask for something, one a line, as the models read them.
+
+    Raises:
+        UsageError: The text is empty or asks for no change.
+    """
+    commands = commands_to_draw(require_text(text))
+    if not commands:
+        raise UsageError(
+            "The request asks for no change. Say what to add or remove, e.g. 'add a node in left level II'."
+        )
+    return "\n".join(commands)
+
+
 def run(
     models: Models, volume: Volume, text: str, analysis: Analysis, *, seed: int = 0, progress: Progress = no_progress
 ) -> Counterfactual:
@@ -52,13 +66,8 @@ def run(
         ScopeError: The CT is not a head-and-neck CT.
         UsageError: The text is empty or asks for no change.
     """
-    commands = commands_to_draw(require_text(text))
-    if not commands:
-        raise UsageError(
-            "The request asks for no change. Say what to add or remove, e.g. 'add a node in left level II'."
-        )
+    asked = to_draw(text)
     analysis.require_scope()
-    asked = "\n".join(commands)
     return models.counterfactual(volume, asked, segmentation=analysis.segmentation, seed=seed, progress=progress)
 
 
