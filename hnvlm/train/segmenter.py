@@ -18,22 +18,30 @@ from hnvlm.models.precision import mixed_precision
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.unet import FoldedUNet, ct_channels
 from hnvlm.train.ahead import AUTO, training_device
+from hnvlm.train.augment import bend, other_scanner, partly_cut, random_matrix
 from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, load_cached, set_aside, training_folders
 from hnvlm.train.loop import LoopOptions, begin, log, train_loop
-from hnvlm.types import MIRRORED
+from hnvlm.types import MIRRORED, TARGET_NAMES
 
 # Smaller than what the trained network reads at once: the same time gives two to three times the steps.
 CROP = (80, 64, 72)
 # Crops of a training on a GPU, which has the time.
 CROP_ON_GPU = (96, 80, 96)
-# Random smooth bending of a crop, in voxels.
-BEND = 2.5
 # Voxels added to a structure's own where its cross-entropy is averaged, so that small organs count as much as large.
 SMOOTH_VOXELS = 1000.0
 # Few clinics contour these; their patients are drawn twice as often.
 RARE = ("Esophagus", "Larynx")
 WIDTHS = (32, 64, 128, 192)
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+# A contour of these stops where the clinic stopped, not where the organ does: what lies below it (and a little above,
+# where clinics differ) is unknown. Marked in the packed labels above the channels' own bits.
+TUBES = ("SpinalCord", "Esophagus")
+BEYOND_BIT = {name: len(CHANNELS) + i for i, name in enumerate(TUBES)}
+ABOVE_VOXELS = 5
+# Weight of a target in the loss: what was treated can only be guessed from a CT and should not crowd out the organs.
+TARGET_WEIGHT = 0.5
+# Logit that costs nothing where the target is 0.
+SURELY_NOT = -20.0
 # Planning targets are nested when trained: the 56 Gy channel holds every higher level too.
 NESTED = {"PTV_6300": ("PTV_7000",), "PTV_5600": ("PTV_7000", "PTV_6300")}
 
@@ -55,22 +63,13 @@ def crop_grid(
     return (offsets @ turned + first)[None]
 
 
-def random_matrix(rng: np.random.Generator, degrees: float = 10.0, zoom: float = 0.15) -> np.ndarray:
-    """Small random rotation and zoom, output offsets -> source offsets (z, y, x)."""
-    a, b, c = np.deg2rad(rng.uniform(-degrees, degrees, 3))
-    rz = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    rx = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    scale = np.diag(1.0 + rng.uniform(-zoom, zoom) + rng.uniform(-0.05, 0.05, 3))
-    return rz @ ry @ rx @ scale
-
-
 @dataclass(frozen=True)
 class Loaded:
     """A patient where the network trains.
 
     Attributes:
-        ct: int16 HU (z, y, x). labels: int16 (z, y, x), one bit a channel. known: bool per channel.
+        ct: int16 HU (z, y, x). labels: int16 (z, y, x), one bit a channel, and ``BEYOND_BIT`` where a tube is unknown.
+        known: Weight per channel, 0 where the clinic did not contour it.
         box: First and last voxel (z, y, x) of the organs, or None.
     """
 
@@ -84,26 +83,29 @@ def loaded(patient: CachedPatient, device: torch.device | str = "cpu") -> Loaded
     """Bring a patient to the device."""
     organs = np.argwhere(patient.labels & 0b1111111)
     box = (organs.min(0), organs.max(0)) if len(organs) else None
-    arrays = patient.ct, patient.labels.astype(np.int16), patient.known
+    arrays = patient.ct, with_ends(patient.labels), patient.known.astype(np.float32)
     return Loaded(*(torch.from_numpy(a).to(device) for a in arrays), box)
 
 
-def bend(
-    crop: tuple[int, int, int],
-    shape: tuple[int, int, int],
-    rng: np.random.Generator,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """Smooth random displacement of a sampling grid (1, Z, Y, X, 3), at most ``BEND`` voxels along each axis."""
-    knots = torch.from_numpy(rng.uniform(-BEND, BEND, (1, 3, 5, 5, 5)).astype(np.float32)).to(device)
-    field = F.interpolate(knots, size=crop, mode="trilinear", align_corners=True).permute(0, 2, 3, 4, 1)
-    return field * 2.0 / (torch.tensor(shape[::-1], device=device) - 1)
+def with_ends(labels: np.ndarray) -> np.ndarray:
+    """Packed labels (int16) with the bit ``BEYOND_BIT`` of each tube below its contour and just above it."""
+    out = labels.astype(np.int16)
+    for name, bit in BEYOND_BIT.items():
+        slices = np.flatnonzero(((labels >> BIT[name]) & 1).any((1, 2)))
+        if slices.size:
+            out[: slices[0]] |= 1 << bit
+            out[slices[-1] + 1 : slices[-1] + 1 + ABOVE_VOXELS] |= 1 << bit
+    return out
 
 
 def sample_crop(
     patient: Loaded, rng: np.random.Generator, crop: tuple[int, int, int] | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One augmented crop (default size ``CROP``): HU (Z, Y, X), targets (C, Z, Y, X) bool as float, known (C,)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One augmented crop (default size ``CROP``).
+
+    Returns:
+        HU (Z, Y, X), targets (C, Z, Y, X) 0 or 1, weight per channel (C,), and bool (C, Z, Y, X) where nobody knows.
+    """
     crop = CROP if crop is None else crop
     shape, device = tuple(patient.ct.shape), patient.ct.device
     if patient.box is not None and rng.random() < 0.85:
@@ -117,6 +119,10 @@ def sample_crop(
     packed = F.grid_sample(patient.labels[None, None].float(), grid, mode="nearest", align_corners=True)
     packed = packed[0, 0].to(torch.int32)
     targets = torch.stack([(packed >> BIT[name]) & 1 for name in CHANNELS]).float()
+    beyond = torch.zeros_like(targets, dtype=torch.bool)
+    for name, bit in BEYOND_BIT.items():
+        # Where the brainstem is, the cord is not.
+        beyond[BIT[name]] = ((packed >> bit) & 1).bool() & (targets[BIT["Brainstem"]] == 0)
     for name, parts in NESTED.items():
         for part in parts:
             targets[BIT[name]] = torch.maximum(targets[BIT[name]], targets[BIT[part]])
@@ -124,21 +130,22 @@ def sample_crop(
     if rng.random() < 0.5:
         swap = [BIT[MIRRORED.get(name, name)] for name in CHANNELS]
         hu, targets, known = hu.flip(2), targets[swap].flip(3), known[swap]
-    hu = hu * float(rng.uniform(0.95, 1.05)) + float(rng.uniform(-15, 40))
-    noise = torch.Generator(device).manual_seed(int(rng.integers(2**31)))
-    hu = hu + torch.randn(crop, generator=noise, device=device) * float(rng.uniform(0, 15))
-    return hu, targets, known
+        beyond = beyond[swap].flip(3)
+    return partly_cut(other_scanner(hu, rng), rng), targets, known, beyond
 
 
-def segmentation_loss(logits: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, targets: Tensor, known: Tensor, beyond: Tensor | None = None) -> Tensor:
     """Cross-entropy + soft Dice over the channels the clinic contoured.
 
     The cross-entropy of a structure is divided by its size: as a mean over the crop, that of the esophagus was so small
     that the network never drew one.
 
     Args:
-        logits, targets: (B, C, Z, Y, X); known: (B, C) bool.
+        logits, targets: (B, C, Z, Y, X); known: (B, C) weight, 0 where not contoured; beyond: (B, C, Z, Y, X) bool,
+            where an answer is neither right nor wrong.
     """
+    if beyond is not None:
+        logits = logits.masked_fill(beyond, SURELY_NOT)
     weight = known.float()
     bce = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=(2, 3, 4))
     bce = bce / (targets.sum(dim=(2, 3, 4)) + SMOOTH_VOXELS)
@@ -157,8 +164,13 @@ def best_thresholds(segmenter: Segmenter, patients: list[CachedPatient]) -> dict
         probability = segmenter.probabilities(Volume(ct, (GRID_MM,) * 3, patient.origin_mm))
         for name, bit in BIT.items():
             truth = np.any([(patient.labels >> BIT[n]) & 1 for n in (name, *NESTED.get(name, ()))], axis=0)
-            if truth.any():
-                scores[name].append([dice(probability[bit] > t, truth) for t in THRESHOLDS])
+            if not truth.any():
+                continue
+            p = probability[bit]
+            if name in TUBES:
+                slices = np.flatnonzero(truth.any((1, 2)))
+                p, truth = p[slices[0] : slices[-1] + 1], truth[slices[0] : slices[-1] + 1]
+            scores[name].append([dice(p > t, truth) for t in THRESHOLDS])
     return {name: THRESHOLDS[int(np.argmax(np.mean(rows, axis=0)))] for name, rows in scores.items() if rows}
 
 
@@ -185,16 +197,17 @@ def train(
     network, before = begin(FoldedUNet(2, len(CHANNELS), WIDTHS), out, from_pack)
     network = network.to(where, memory_format=torch.channels_last_3d)
 
+    weights = torch.tensor([TARGET_WEIGHT if name in TARGET_NAMES else 1.0 for name in CHANNELS], device=where)
     often = np.array([1.0 + any(bool(p.known[BIT[name]]) for name in RARE) for p in patients])
     often /= often.sum()
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([1, before + step])
         samples = [sample_crop(patients[int(rng.choice(len(patients), p=often))], rng, crop) for _ in range(batch)]
-        hu, targets, known = (torch.stack(t) for t in zip(*samples, strict=True))
+        hu, targets, known, beyond = (torch.stack(t) for t in zip(*samples, strict=True))
         with mixed_precision(where):
             logits = network(ct_channels(hu).contiguous(memory_format=torch.channels_last_3d))
-        return segmentation_loss(logits.float(), targets, known), {}
+        return segmentation_loss(logits.float(), targets, known * weights, beyond), {}
 
     options = LoopOptions(steps=steps, learning_rate=learning_rate, minutes=minutes)
     trained = train_loop(network, loss_of_step, options, work / "segmenter.pt", resume=resume)

@@ -13,7 +13,7 @@ from hnvlm.errors import InputRefusedError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import load_weights, read_config
 from hnvlm.models.unet import FoldedUNet
-from hnvlm.train import cli, segmenter
+from hnvlm.train import augment, cli, segmenter
 from hnvlm.train.data import BIT, CHANNELS, body_box, case_folders, load_cached, read_case, to_grid, training_folders
 
 
@@ -130,6 +130,32 @@ def test_unknown_channels_teach_nothing():
     assert float(segmenter.segmentation_loss(other, targets, torch.zeros(1, 2, dtype=torch.bool))) == 0.0
 
 
+def test_below_a_cord_and_just_above_it_nobody_knows():
+    """A cord in slices 4 to 6 of 20: unknown below and in five slices above, in the whole slice, and nowhere else."""
+    labels = np.zeros((20, 3, 4), np.uint16)
+    labels[4:7, 1, 2] = 1 << BIT["SpinalCord"]
+    labels[9, 0, 0] = 1 << BIT["Brainstem"]
+    marked = segmenter.with_ends(labels)
+    unknown = (marked >> segmenter.BEYOND_BIT["SpinalCord"]) & 1
+    assert [z for z in range(20) if unknown[z].all()] == [0, 1, 2, 3, 7, 8, 9, 10, 11]
+    assert unknown.sum() == 9 * 12
+    assert not ((marked >> segmenter.BEYOND_BIT["Esophagus"]) & 1).any()
+    np.testing.assert_array_equal(marked & ((1 << len(CHANNELS)) - 1), labels)
+
+
+def test_an_answer_where_nobody_knows_costs_nothing():
+    logits = torch.full((1, 1, 2, 3, 4), 0.0, requires_grad=True)
+    targets = torch.zeros(1, 1, 2, 3, 4)
+    targets[:, :, 0] = 1.0
+    beyond = targets == 0
+    loss = segmenter.segmentation_loss(logits, targets, torch.ones(1, 1), beyond)
+    # twelve voxels count: ln 2 each over 12 + 1000; overlap 6, p 6, target 12: 1 - (12 + 10) / (18 + 10)
+    assert loss.item() == pytest.approx(12 * np.log(2) / 1012 + 1 - 22 / 28, abs=1e-6)
+    loss.backward()
+    assert logits.grad[beyond].abs().max() == 0
+    assert logits.grad[~beyond].abs().min() > 0
+
+
 def test_two_steps_of_the_segmenter_give_a_model_folder(data, tmp_path, monkeypatch):
     monkeypatch.setattr(segmenter, "CROP", (16, 32, 16))
     monkeypatch.setattr(segmenter, "WIDTHS", (8, 8))
@@ -145,14 +171,14 @@ def test_a_mirrored_crop_swaps_the_parotids(data, tmp_path, monkeypatch):
     """Channel Parotid_L always lies at larger x, mirrored or not; what was not contoured moves with its side."""
     monkeypatch.setattr(segmenter, "CROP", (48, 64, 64))
     monkeypatch.setattr(segmenter, "random_matrix", lambda rng: np.eye(3))
-    monkeypatch.setattr(segmenter, "BEND", 0.0)
+    monkeypatch.setattr(augment, "BEND", 0.0)
     patient = load_cached(data / "train" / "pt_2", tmp_path)
     known = patient.known.copy()
     known[BIT["Parotid_L"]] = False
     patient = segmenter.loaded(replace(patient, known=known))
     sizes = set()
     for seed in range(12):
-        _, targets, seen = segmenter.sample_crop(patient, np.random.default_rng(seed))
+        _, targets, seen, _ = segmenter.sample_crop(patient, np.random.default_rng(seed))
         left, right = targets[BIT["Parotid_L"]], targets[BIT["Parotid_R"]]
         if left.sum() < 200 or right.sum() < 200:
             continue
