@@ -50,14 +50,18 @@ def typed(app: App, base: ResultRecord, *, writer: str = "") -> str:
 def unsaved(app: App, latest: ResultRecord, *, writer: str = "") -> list[Kept]:
     """Return texts that were typed elsewhere, or here over an older version, and never saved; newest first."""
     newest: dict[str, ResultRecord] = {}
+    saved: set[str] = set()
     for record in app.store.history(latest.case_id, latest.kind):
-        if record.slot.split(AUTOSAVE)[0] == latest.slot and AUTOSAVE in record.slot:
+        if record.slot == latest.slot:
+            saved.add(str(record.payload["text"]))
+        elif record.slot.split(AUTOSAVE)[0] == latest.slot:
             newest[record.slot] = record
     found = []
     for slot, record in newest.items():
         base = app.store.get_result(int(record.payload["base"]))
         mine = slot == _slot(latest, writer)
-        if record.payload["text"] != base.payload["text"] and not (mine and base.id == latest.id):
+        # A browser may report the last key after Save was pressed: what became a version is not unsaved.
+        if record.payload["text"] not in saved and not (mine and base.id == latest.id):
             found.append(Kept(str(record.payload["text"]), base, record.who, record.created, slot, mine))
     return sorted(found, key=lambda kept: kept.created, reverse=True)
 

@@ -58,6 +58,14 @@ def test_text_over_a_version_that_is_no_longer_the_newest_is_not_lost(app, plann
     assert documents.unsaved(app, second, writer="a") == []
 
 
+def test_text_that_is_reported_after_it_was_saved_is_not_unsaved(app, planned):
+    first = planning.draft_case_plan(app, planned)
+    text = first.payload["text"] + "\nMore."
+    second = planning.save_edit(app, planned, text, who="Dr A", based_on=first.id)
+    documents.keep_typing(app, first, text, who="Dr A", writer="a")
+    assert documents.unsaved(app, second, writer="a") == [] == documents.unsaved(app, second, writer="b")
+
+
 def test_a_restored_plan_has_its_own_figures_again(app, planned):
     first = planning.draft_case_plan(app, planned)
     planning.save_form(app, planned, {"site": "larynx_glottis", "cord_mobility": "normal", "nodes_n_pos": 0}, who="A")
