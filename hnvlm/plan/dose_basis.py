@@ -23,17 +23,19 @@ class DoseBasis:
         levels_gy: Target -> Gy that it was planned or predicted for; empty when nobody says.
         predicted: A model drew it, as it would be for these levels.
         guessed_targets: A model drew its targets, too.
+        beyond: Structures that lie partly outside its grid: what they get there nobody knows.
     """
 
     label: str
     levels_gy: Mapping[str, float] = field(default_factory=dict)
     predicted: bool = False
     guessed_targets: bool = False
+    beyond: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> DoseBasis | None:
         """Inverse of ``to_json``; None stays None."""
-        return None if value is None else cls(**value)
+        return None if value is None else cls(**{**value, "beyond": tuple(value.get("beyond", ()))})
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -73,4 +75,6 @@ class DoseBasis:
         )
         if self.guessed_targets:
             text += "; its targets were guessed from the CT alone, and it is far from what the clinic's targets give"
+        if self.beyond:
+            text += f"; partly outside its grid: {', '.join(self.beyond)}"
         return Line(text, (DOSE_METRICS,))

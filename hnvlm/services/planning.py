@@ -248,7 +248,7 @@ def judged_on(app: App, case_id: str, *, who: str = "", progress: Progress = no_
     return {
         "structures": list(dose.structures(app, case_id).masks), "own_rows": own,
         "dose_metrics": histograms.judge(app, found[0]).metrics if found else None,
-        "dose_basis": _basis(found[0]) if found else None,
+        "dose_basis": _basis(found[0], _beyond(app, found[0])) if found else None,
         "dose_used": dose.label(found[0]) if found else used, "template": "default" if own is not None else template,
     }  # fmt: skip
 
@@ -258,10 +258,14 @@ def _usable_doses(app: App, case_id: str) -> list[ResultRecord]:
     return [d for d in dose.doses(app, case_id) if d.slot != dose.WHAT_IF and not dose.is_stale(app, d)]
 
 
-def _basis(item: ResultRecord) -> DoseBasis:
+def _beyond(app: App, item: ResultRecord) -> tuple[str, ...]:
+    return tuple(sorted(name for name, dvh in histograms.histograms(app, item).items() if dvh.partly_outside))
+
+
+def _basis(item: ResultRecord, beyond: tuple[str, ...] = ()) -> DoseBasis:
     targets = [who for name, who in item.payload.get("inputs", {}).items() if dose.is_target(name)]
     return DoseBasis(
-        dose.label(item), item.payload.get("prescriptions") or {}, dose.is_predicted(item), "AI" in targets
+        dose.label(item), item.payload.get("prescriptions") or {}, dose.is_predicted(item), "AI" in targets, beyond
     )
 
 

@@ -102,3 +102,16 @@ def test_a_dose_of_the_whole_ct_and_one_stored_earlier_are_as_they_were(app, dra
     old[:3] = 30.0
     item = app.store.save_result(drawn, "dose", {"source": "upload", "max_gy": 30.0}, arrays={"dose": old})
     assert histograms.histograms(app, item)["Parotid_L"].outside_cc == 0
+
+
+def test_a_plan_names_what_lies_outside_the_grid_of_its_dose(app, drawn, phantom, tmp_path):
+    add_dose(app, drawn, phantom, tmp_path, np.full((3, 20, 24), 30.0))
+    plan = planning.draft_case_plan(app, drawn)
+    assert (
+        "partly outside its grid: " in plan.payload["dose_line"] and plan.payload["dose_line"] in plan.payload["text"]
+    )
+    named = plan.payload["dose_line"].split("partly outside its grid: ")[1].split(", ")
+    assert {"SpinalCord", "Parotid_L", "PTV_7000"} <= set(named) and not {"Larynx", "Esophagus"} & set(named)
+    rows = [c for c in plan.payload["constraints"] if c["structure"] == "SpinalCord"]
+    assert rows and {c["status"] for c in rows} == {"not_evaluable"}
+    assert all(check.status == "pass" for check in planning.check_text(plan.payload["text"], plan.payload))
