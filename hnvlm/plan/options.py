@@ -127,7 +127,7 @@ def open_to(kb: KnowledgeBase, token: str, context: Context) -> bool:
     return not agents or any(not ruled_out(kb, agent, context) for agent in agents)
 
 
-def _label(kb: KnowledgeBase, token: str, context: Context) -> str:
+def _in_words(kb: KnowledgeBase, token: str, context: Context) -> str:
     """An option in words, with what the form says against it."""
     text = action(kb, token)["label"]
     if lookup(context, "patient.cisplatin_eligible") is False and uses_cisplatin(kb, token):
@@ -199,7 +199,7 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         if depends and "ask_when" in entry and not holds(entry["ask_when"], context):
             continue
         option = Option(
-            entry["id"], tokens, tuple(_label(kb, t, context) for t in tokens),
+            entry["id"], tokens, tuple(_in_words(kb, t, context) for t in tokens),
             entry.get("principle", "") if entry["verified"] else "", entry.get("strength", ""), documents(entry),
             entry["verified"], depends, _rank(entry, specificity),
         )  # fmt: skip

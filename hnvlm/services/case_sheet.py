@@ -68,7 +68,7 @@ def build(
         title=f"{NOTICE}: plan of {plan.case_id}", author="hnvlm (AI draft)", subject=NOTICE, creator="hnvlm",
         invariant=1,
     )  # fmt: skip
-    synthetic = "SYNTHETIC case, not a patient. " if app.store.get_case(plan.case_id).demo else ""
+    synthetic = f"{planning.SYNTHETIC_CASE} " if planning.SYNTHETIC_CASE in notes else ""
     footer = f"{synthetic}{plan.case_id}, plan version {plan.version}. {documents.signature(plan)}"
     decorate = sheet.decorator(footer)
     document.build(story, onFirstPage=decorate, onLaterPages=decorate)

@@ -30,6 +30,7 @@ from hnvlm.services.jobs import JobContext
 from hnvlm.store import FIRST, ResultRecord, jsonable
 from hnvlm.types import CheckResult, Finding, Progress, no_progress
 
+SYNTHETIC_CASE = "SYNTHETIC case, not a patient."
 FIGURES_OF_DRAFT = (
     "The edited text differs from the structured plan: staging, prescription and limits beside it are those of the AI "
     "draft, NOT of the text."
@@ -142,7 +143,7 @@ def notes(app: App, plan: ResultRecord, item: ResultRecord | None = None) -> lis
     """
     out = []
     if app.store.get_case(plan.case_id).demo:
-        out.append("SYNTHETIC case, not a patient.")
+        out.append(SYNTHETIC_CASE)
     changed = outdated(app, plan)
     if changed:
         signed = " and signed" if plan.signed else ""

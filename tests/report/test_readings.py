@@ -19,6 +19,12 @@ def _facts(finding: Finding) -> tuple:
     return (finding.kind, finding.presence, finding.side, place, finding.size_mm, finding.attributes.get("texture"))
 
 
+def _reads(text, expected):
+    report = parse_report(text)
+    assert [_facts(finding) for finding in report.findings] == expected
+    assert report.contradictions == []
+
+
 def _check(cases):
     return pytest.mark.parametrize(("text", "expected"), cases, ids=[text for text, _ in cases])
 
@@ -105,9 +111,7 @@ OTHER_DENIALS = [
 
 @_check(OTHER_DENIALS)
 def test_a_negation_denies_what_it_stands_with(text, expected):
-    report = parse_report(text)
-    assert [_facts(finding) for finding in report.findings] == expected
-    assert report.contradictions == []
+    _reads(text, expected)
 
 
 WRAPPED = [
@@ -217,9 +221,7 @@ PLACES = [
 
 @_check(PLACES)
 def test_every_place_has_its_own_side(text, expected):
-    report = parse_report(text)
-    assert [_facts(finding) for finding in report.findings] == expected
-    assert report.contradictions == []
+    _reads(text, expected)
 
 
 POLISH = [
@@ -345,9 +347,7 @@ def test_a_denied_necrotic_node_is_no_solid_one(text):
     ],
 )
 def test_lookalikes_are_no_side_and_no_level(text, expected):
-    report = parse_report(text)
-    assert [_facts(finding) for finding in report.findings] == expected
-    assert report.contradictions == []
+    _reads(text, expected)
 
 
 @pytest.mark.parametrize(
