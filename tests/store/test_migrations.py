@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 from sqlalchemy import text
@@ -111,3 +113,29 @@ def test_two_openers_at_once_migrate_once(tmp_path):
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_a_store_opens_while_another_program_writes_the_file(tmp_path):
+    """The switch to WAL needs the file alone, and SQLite's own waiting does not cover a writer."""
+    other = sqlite3.connect(tmp_path / "hnvlm.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE theirs (x)")
+    other.execute("BEGIN IMMEDIATE")
+    ends = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+    ends.start()
+    with closing(CaseStore(tmp_path)) as store:
+        assert ends.finished.is_set()
+        assert version(store.engine) == len(MIGRATIONS)
+        with store.engine.connect() as conn:
+            assert conn.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    other.close()
+
+
+def test_a_store_held_by_another_program_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("hnvlm.store.database.BUSY_MS", 100)
+    other = sqlite3.connect(tmp_path / "hnvlm.sqlite", isolation_level=None)
+    other.execute("CREATE TABLE theirs (x)")
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM theirs").fetchall()
+    with pytest.raises(HnvlmError, match=r"locked.*Close other programs"):
+        CaseStore(tmp_path)
+    other.close()
