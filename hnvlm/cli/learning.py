@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -18,6 +18,9 @@ from hnvlm.errors import HnvlmError, UsageError
 TRAINABLE = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
 EVALUATIONS = ("segmentation", "dose", "zeroshot", "retrieval", "report", "counterfactual", "generation")
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
+# What the command itself gives to a trainer or an evaluation.
+GIVEN = ("name", "data", "resume")
+MAY_BE_ZERO = ("workers", "minutes", "hold_out", "evaluate_every")
 Data = Annotated[Path, typer.Option("--data", help="Folder of patients in the case-folder layout.")]
 
 
@@ -65,8 +68,10 @@ def train(
         require_folder(data, "--data")
         with _needed(f"train {name}"):
             from hnvlm.train.cli import train as run
+            from hnvlm.train.cli import trainer
 
-        payload = run(name, data, resume, **known_options(run, options))
+            takes = trainer(name)
+        payload = run(name, data, resume, **known_options(takes, options))
         out.emit(payload, lambda: _print_pairs(out, payload))
 
 
@@ -88,13 +93,13 @@ def evaluate(
         out.emit(payload, lambda: _print_pairs(out, payload))
 
 
-def extra_options(args: list[str]) -> dict[str, Any]:
-    """Turn ``["--steps", "100", "--fast", "--lr=1e-3"]`` into ``{"steps": 100, "fast": True, "lr": 0.001}``.
+def extra_options(args: list[str]) -> dict[str, str | bool]:
+    """Turn ``["--steps", "100", "--fast", "--lr=1e-3"]`` into ``{"steps": "100", "fast": True, "lr": "1e-3"}``.
 
     Raises:
         UsageError: A word that belongs to no option.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, str | bool] = {}
     rest = list(args)
     while rest:
         word = rest.pop(0)
@@ -103,22 +108,48 @@ def extra_options(args: list[str]) -> dict[str, Any]:
         key, equals, value = word[2:].partition("=")
         if not equals and rest and not rest[0].startswith("--"):
             value, equals = rest.pop(0), "="
-        options[key.replace("-", "_")] = _typed(value) if equals else True
+        options[key.replace("-", "_")] = value if equals else True
     return options
 
 
-def known_options(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options as ``function`` takes them: folders as paths.
+def known_options(function: Callable[..., Any], options: dict[str, str | bool]) -> dict[str, Any]:
+    """Return the options as ``function`` takes them, by its annotations.
 
     Raises:
-        UsageError: An option the function does not have.
+        UsageError: An option the function does not have, or a value it cannot use.
     """
-    parameters = inspect.signature(function).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        unknown = [key for key in options if key not in parameters]
-        if unknown:
-            raise UsageError(f"There is no option --{unknown[0].replace('_', '-')} here.")
-    return {k: Path(str(v)) if k in ("out", "work") else v for k, v in options.items()}
+    hints = {k: v for k, v in get_type_hints(function).items() if k not in (*GIVEN, "return")}
+    for key in options:
+        if key not in hints:
+            known = ", ".join(_spelled(k) for k in hints)
+            raise UsageError(f"There is no option {_spelled(key)} here; choose among {known}.")
+    return {key: _typed(key, value, hints[key]) for key, value in options.items()}
+
+
+def _spelled(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _typed(key: str, value: str | bool, hint: Any) -> Any:
+    """One option's value as its annotation says; a number is above 0, or 0 where that means something."""
+    kind = next((k for k in get_args(hint) if k is not type(None)), hint)
+    if kind is bool:
+        stated = {"true": True, "false": False}.get(str(value).lower())
+        if stated is None:
+            raise UsageError(f"{_spelled(key)} {value}: true or false is needed.")
+        return stated
+    if isinstance(value, bool) or not value.strip():
+        raise UsageError(f"{_spelled(key)} needs a value.")
+    if kind not in (int, float):
+        return kind(value)
+    try:
+        number = float(value)
+        if not 0 <= number < math.inf or (number == 0 and key not in MAY_BE_ZERO) or number != kind(number):
+            raise ValueError
+    except (ValueError, OverflowError) as error:
+        what = "whole number" if kind is int else "number"
+        raise UsageError(f"{_spelled(key)} {value}: a {what} above 0 is needed.") from error
+    return kind(number)
 
 
 @contextmanager
@@ -131,15 +162,6 @@ def _needed(what: str) -> Iterator[None]:
             f"'{what}' needs the Python module {error.name}, which this installation lacks. Install the project again.",
             code="missing_module",
         ) from error
-
-
-def _typed(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _require_name(name: str, known: tuple[str, ...], verb: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,13 @@ from hnvlm.config import settings
 from hnvlm.errors import UsageError
 
 TRAINERS = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
+
+
+def trainer(name: str) -> Callable[..., dict[str, Any]]:
+    """The function that trains the model of this name; its keyword arguments are the options of ``hnvlm train``."""
+    if name not in TRAINERS:
+        raise UsageError(f"There is no trainer '{name}'. Choose one of {', '.join(TRAINERS)}.")
+    return importlib.import_module(f"hnvlm.train.{name}").train
 
 
 def train(
@@ -28,9 +36,7 @@ def train(
     Returns:
         ``checkpoint`` and ``metrics``.
     """
-    if name not in TRAINERS:
-        raise UsageError(f"There is no trainer '{name}'. Choose one of {', '.join(TRAINERS)}.")
-    module = importlib.import_module(f"hnvlm.train.{name}")
+    run = trainer(name)
     folder = (out or settings().models_dir) / name
     kept = {k: v for k, v in options.items() if v is not None}
-    return module.train(Path(data), folder, Path(work), resume=resume, **kept)
+    return run(Path(data), folder, Path(work), resume=resume, **kept)

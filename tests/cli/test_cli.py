@@ -15,7 +15,7 @@ import yaml
 
 from hnvlm import config
 from hnvlm.cli import app, inputs, learning
-from hnvlm.errors import ModelPackError
+from hnvlm.errors import ModelPackError, UsageError
 from hnvlm.evaluate import cli as evaluate_cli
 from hnvlm.imaging import intake
 from hnvlm.imaging.write import write_dicom_series, write_nifti
@@ -314,6 +314,11 @@ def test_the_command_line_knows_every_trainer_and_evaluation():
 def test_train_and_evaluate_pass_everything_on(run, tmp_path, monkeypatch):
     seen = []
 
+    def trainer(name):
+        def takes(data: Path, out: Path, *, steps: int = 1, lr: float = 1.0, fast: bool = False): ...
+
+        return takes
+
     def train(name, data, resume, **options):
         seen.append((name, data, resume, options))
         return {"checkpoint": "c", "metrics": {"dice": 0.5}}
@@ -323,27 +328,52 @@ def test_train_and_evaluate_pass_everything_on(run, tmp_path, monkeypatch):
         print("a library that prints")  # noqa: T201
         return {"metrics": {"dice": 0.5}, "n_cases": 2, "model": "m", "seconds": 1.0}
 
-    for package, function in (("train", train), ("evaluate", evaluate)):
+    for package, functions in (("train", (train, trainer)), ("evaluate", (evaluate,))):
         module = type(sys)(f"hnvlm.{package}.cli")
-        setattr(module, package, function)
+        for function in functions:
+            setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, f"hnvlm.{package}.cli", module)
-    options = ["--steps", "100", "--lr=1e-3", "--fast"]
+    options = ["--steps", "100", "--lr=1e-3", "--fast", "--out", "2026_11_26"]
     ran = run("train", "segmenter", "--data", tmp_path, "--resume", *options, "--json")
     assert ran.data == {"checkpoint": "c", "metrics": {"dice": 0.5}}
     ran = run("evaluate", "segmentation", "--data", tmp_path, "--json")
     assert ran.data["n_cases"] == 2
     assert "a library that prints" in ran.stderr
-    assert seen == [
-        ("segmenter", tmp_path, True, {"steps": 100, "lr": 0.001, "fast": True}), ("segmentation", tmp_path, {}),
-    ]  # fmt: skip
+    taken = {"steps": 100, "lr": 0.001, "fast": True, "out": Path("2026_11_26")}
+    assert seen == [("segmenter", tmp_path, True, taken), ("segmentation", tmp_path, {})]
 
 
-def test_options_are_checked_against_the_function():
-    def run(name, data, *, limit=None, out=None):
-        return {}
+@pytest.mark.parametrize(
+    ("command", "option", "words"),
+    [
+        ("train", ["--stepz", "5"], "--steps"),
+        ("train", ["--steps", "abc"], "whole number"),
+        ("train", ["--steps", "0"], "above 0"),
+        ("train", ["--batch", "1.5"], "whole number"),
+        ("train", ["--learning-rate", "-1"], "above 0"),
+        ("train", ["--learning-rate", "nan"], "above 0"),
+        ("train", ["--minutes", "inf"], "above 0"),
+        ("train", ["--from-pack", "maybe"], "true or false"),
+        ("train", ["--out="], "needs a value"),
+        ("evaluate", ["--limit", "abc"], "whole number"),
+        ("evaluate", ["--limit", "-1"], "above 0"),
+        ("evaluate", ["--limit"], "needs a value"),
+        ("evaluate", ["--record", "no"], "true or false"),
+        ("evaluate", ["--processes", "two"], "whole number"),
+        ("evaluate", ["--name", "dose"], "no option --name"),
+    ],
+)
+def test_a_bad_option_of_a_trainer_or_an_evaluation_is_wrong_usage(run, tmp_path, command, option, words):
+    name = {"train": "segmenter", "evaluate": "segmentation"}[command]
+    assert words in run(command, name, "--data", tmp_path, *option, "--json").refused("usage", status=2)
 
-    assert learning.known_options(run, {"limit": 3, "out": "x"}) == {"limit": 3, "out": Path("x")}
-    with pytest.raises(Exception, match="--record-all"):
+
+def test_options_are_taken_as_the_function_says():
+    def run(name: str, data: Path, *, limit: int | None = None, out: Path | None = None, minutes: float = 0.0): ...
+
+    given = {"limit": "1e2", "out": "007", "minutes": "0"}
+    assert learning.known_options(run, given) == {"limit": 100, "out": Path("007"), "minutes": 0.0}
+    with pytest.raises(UsageError, match="--record-all"):
         learning.known_options(run, {"record_all": True})
 
 
@@ -358,7 +388,7 @@ def test_import_openkbp(run, tmp_path):
 
 
 def test_extra_options_refuse_loose_words():
-    with pytest.raises(Exception, match="belongs to no option"):
+    with pytest.raises(UsageError, match="belongs to no option"):
         learning.extra_options(["steps", "3"])
 
 
