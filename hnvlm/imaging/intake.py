@@ -130,10 +130,12 @@ def scan(path: Path | str, workdir: Path | None = None) -> list[SeriesInfo]:
         found.extend(SeriesInfo(**fields) for fields in series.describe(headers))
     if not found:
         raise UnreadableFileError(_nothing_found(path, root, paths, damaged))
-    if damaged:
-        note = f"{len(damaged)} damaged file(s) were passed over: " + "; ".join(damaged[:3])
-        for info in found:
-            info.warnings.append(note)
+    notes = [f"{len(damaged)} damaged file(s) were passed over: " + "; ".join(damaged[:3])] if damaged else []
+    unopened = [p.name for p in paths if p.suffix.lower() == ".zip"]
+    if unopened:
+        notes.append(f"{len(unopened)} zip archive(s) in it were not opened: {', '.join(unopened[:3])}")
+    for info in found:
+        info.warnings.extend(notes)
     return sorted(found, key=lambda s: (not s.accepted, s.modality != "CT", -s.n_slices, s.series_uid))
 
 

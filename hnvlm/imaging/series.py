@@ -23,8 +23,11 @@ _PHASE_TAGS = (
 
 
 def group_key(header: SliceHeader) -> str:
-    """Series UID, or the folder for files without one."""
-    return header.text("SeriesInstanceUID") or f"no-uid:{header.path.parent}"
+    """Series UID (or the folder for files without one) and modality.
+
+    Some exports give the structures and the dose the series UID of their CT; they are no slices of it all the same.
+    """
+    return f"{header.text('SeriesInstanceUID') or f'no-uid:{header.path.parent}'}|{header.text('Modality').upper()}"
 
 
 def describe(headers: Sequence[SliceHeader]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from hnvlm.errors import CancelledError, HnvlmError, InputRefusedError, NotFoundError, UsageError
+from hnvlm.imaging import archive
 from hnvlm.imaging import intake as reader
 from hnvlm.imaging.intake import SeriesInfo
 from hnvlm.imaging.volume import Volume
@@ -111,15 +112,24 @@ def _inside(folder: Path, name: str, number: int) -> Path:
     safe = [re.sub(r'[\x00-\x1f<>:"|?*]', "_", p)[-100:] for p in parts[-6:]] or [f"file{number}"]
     target = folder.joinpath(*safe)
     if target.exists() or any(p.is_file() for p in target.parents if folder in p.parents):
-        target = folder / f"{number}" / safe[-1]
+        target = folder / f"again-{number}" / safe[-1]  # files are called by bare numbers, so no such folder name
     return target
+
+
+def _unpack_each(folder: Path) -> None:
+    """Unpack the zips of an upload of several files in their place: CT and structures often come as one zip each."""
+    left = archive.MAX_UNPACKED_BYTES
+    for file in [f for f in archive.list_files(folder) if f.suffix.lower() == ".zip"]:
+        unpacked = archive.unpack_zip(file, folder, max_bytes=left)
+        left -= sum(f.stat().st_size for f in archive.list_files(unpacked))
+        file.unlink()
 
 
 def receive(app: App, files: Iterable[tuple[str, BinaryIO]]) -> Upload:
     """Spool an upload and list its series.
 
     Raises:
-        UnreadableFileError: Nothing in it can be read; the spooled files are removed.
+        UnreadableFileError: Nothing in it can be read, or a zip is damaged; the spooled files are removed.
     """
     app.sweep_uploads()
     source = spool(app, files)
@@ -127,6 +137,8 @@ def receive(app: App, files: Iterable[tuple[str, BinaryIO]]) -> Upload:
     try:
         workdir = folder / "unpacked"
         workdir.mkdir()
+        if source.is_dir():
+            _unpack_each(source)
         return Upload(folder.name, source, workdir, reader.scan(source, workdir))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -257,9 +269,9 @@ def start_intake(
             raise
         except BaseException as error:
             _require_still_there(app, upload, error)
-            discard(app, upload)
             if isinstance(error, HnvlmError):  # the message is kept with the job for good
                 error.message = without_names(error.message, upload)
+            discard(app, upload)
             raise
         discard(app, upload)
         return {"case_id": case.id}
@@ -289,6 +301,9 @@ def default_description(volume: Volume) -> str:
 def without_names(text: str, upload: Upload) -> str:
     """Remove the names of the upload's files and folders from a message: they often name the patient."""
     files = [f for s in upload.series for f in s.files]
+    # Files that belong to no series (damaged ones, zips in zips) are named in warnings, too.
+    for folder in (upload.source, upload.workdir):
+        files += [f for f in folder.rglob("*") if f.is_file()] if folder is not None and folder.is_dir() else []
     if upload.source.parent.name != upload.id:  # else it is the folder "files" of ours, a word of many messages
         files.append(upload.source)
     names = {name for f in files for name in (str(f), f.name, f.stem)}

@@ -355,3 +355,53 @@ def test_real_series_with_structures_and_dose(app, shared_dir):
     dose = app.store.latest_result(case.id, "dose")
     assert 60 < dose.payload["max_gy"] < 90
     assert app.store.load_array(dose, "dose").shape == (128, 128, 128)
+
+
+BROKEN = b"\0" * 128 + b"DICM" + b"\x02\0\x10\0UI\x04\0" + b"1.2\0" + b"\xff" * 9
+
+
+def test_the_name_of_a_damaged_file_is_not_stored(app, identified):
+    upload = intake.receive(app, [*upload_of(identified), ("Ewa/NOWAK_EWA.dcm", io.BytesIO(BROKEN))])
+    assert any("NOWAK_EWA.dcm" in w for w in upload.accepted[0].warnings), "the user must find the file"
+    case = intake.create_case(app, upload)
+    intake.discard(app, upload)
+    assert any(w.startswith("1 damaged file(s) were passed over: (file)") for w in case.meta["warnings"])
+    assert b"NOWAK" not in all_bytes(app.settings.data_dir)
+
+
+def test_ct_and_structures_in_a_zip_each(app, identified):
+    def zipped(*files: Path) -> io.BytesIO:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for file in files:
+                archive.write(file, file.name)
+        buffer.seek(0)
+        return buffer
+
+    slices = sorted(identified.glob("Kowalska_*.dcm"))
+    first = intake.receive(app, [("CT.zip", zipped(*slices)), ("RT.zip", zipped(identified / "rs.dcm"))])
+    second = intake.open_upload(app, first.id)
+    for upload in (first, second):
+        assert [s.modality for s in upload.series] == ["CT", "RTSTRUCT"]
+    case = intake.create_case(app, second)
+    assert app.store.latest_result(case.id, "structures").payload["structures"][0]["name"] == "Larynx"
+    inner = zipped(identified / "rs.dcm")
+    (identified / "inner.zip").write_bytes(inner.getvalue())
+    upload = intake.receive(app, [("all.zip", zipped(*slices, identified / "inner.zip"))])
+    assert any("inner.zip" in w and "not opened" in w for w in upload.accepted[0].warnings)
+    with pytest.raises(UnreadableFileError, match=r"cut\.zip"):
+        intake.receive(app, [("cut.zip", io.BytesIO(inner.getvalue()[:-30])), ("CT.zip", zipped(*slices))])
+
+
+def test_files_called_by_bare_numbers_may_come_twice(app):
+    folder = intake.spool(app, [(name, io.BytesIO(name.encode() + b"x" * n)) for n, name in enumerate("1221")])
+    assert sorted(f.stat().st_size for f in folder.rglob("*") if f.is_file()) == [1, 2, 3, 4]
+
+
+def test_structures_under_the_series_uid_of_their_ct_are_no_slice_of_it(app, identified):
+    dataset = pydicom.dcmread(identified / "rs.dcm")
+    dataset.SeriesInstanceUID = pydicom.dcmread(identified / "Kowalska_0.dcm").SeriesInstanceUID
+    dataset.save_as(identified / "rs.dcm")
+    upload = intake.receive(app, upload_of(identified))
+    assert [(s.modality, s.accepted) for s in upload.series] == [("CT", True), ("RTSTRUCT", False)]
+    assert app.store.latest_result(intake.create_case(app, upload).id, "structures") is not None
