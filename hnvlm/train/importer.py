@@ -33,6 +33,8 @@ HU_OFFSET = 1024
 MASKS = (*OPENKBP_TO_TG263, "possible_dose_mask")
 # Folder names of the challenge -> split of the case-folder layout.
 SPLITS = {"train-pats": "train", "valid-pats": "validation", "validation-pats": "validation", "test-pats": "test"}
+# Names that count only for the folder the patients lie in: a path may hold a "test" for other reasons.
+PLAIN_SPLITS = {"train": "train", "valid": "validation", "validation": "validation", "test": "test"}
 _MAX_DOSE_GY = 200.0
 
 
@@ -44,7 +46,8 @@ def import_openkbp(src: Path | str, dst: Path | str, *, progress: Progress = no_
 
     Args:
         src: The repository, its ``provided-data`` folder, one ``*-pats`` folder, or a folder of ``pt_*``.
-        dst: New data folder; gets ``train/``, ``validation/``, ``test/`` (a plain folder of patients: ``train/``).
+        dst: New data folder; gets ``train/``, ``validation/``, ``test/`` (patients in no folder named after a split:
+            ``train/``).
         progress: Called with (fraction, message).
 
     Returns:
@@ -78,14 +81,32 @@ def import_openkbp(src: Path | str, dst: Path | str, *, progress: Progress = no_
 
 
 def find_patients(src: Path) -> list[tuple[str, Path]]:
-    """Return (split, patient folder), sorted by split and patient number."""
+    """Return (split, patient folder), sorted by split and patient number.
+
+    Raises:
+        InputRefusedError: No such folder, or some patients are split and others are not: a copy of a validation folder
+            under another name must not become training data.
+    """
     if not src.is_dir():
         raise InputRefusedError(f"{src}: no such folder.")
-    found = []
-    for folder in {p.parent for p in src.rglob("voxel_dimensions.csv")}:
-        split = next((SPLITS[part] for part in reversed(folder.parts) if part in SPLITS), "train")
-        found.append((split, folder))
-    return sorted(found, key=lambda pair: (pair[0], _number(pair[1].name), pair[1].name))
+    # Resolved, because the name of the split may stand above the folder that was given ("." inside valid-pats).
+    folders = {p.parent for p in src.resolve().rglob("voxel_dimensions.csv")}
+    found = [(split_of(folder), folder) for folder in folders]
+    loose = sorted(folder for split, folder in found if split is None)
+    if loose and len(loose) < len(found):
+        raise InputRefusedError(
+            f"{loose[0]}: in none of the challenge's folders ({', '.join(SPLITS)}), while other patients are, so it "
+            "cannot be told whether it may be trained on. Move it into one, or import the folders one by one."
+        )
+    return sorted(
+        ((s or "train", f) for s, f in found), key=lambda pair: (pair[0], _number(pair[1].name), pair[1].name)
+    )
+
+
+def split_of(folder: Path) -> str | None:
+    """The split of a patient's folder (an absolute path), or None when no folder above it names one."""
+    named = next((SPLITS[part] for part in reversed(folder.parts) if part in SPLITS), None)
+    return named or PLAIN_SPLITS.get(folder.parent.name)
 
 
 def import_patient(folder: Path, target: Path) -> None:
@@ -130,13 +151,22 @@ def read_sparse(path: Path, *, values: bool) -> tuple[np.ndarray, np.ndarray]:
         Flat C-order indices (int64) and values (float64; ones for a mask).
 
     Raises:
-        UnreadableFileError: A line is no number, an index is outside the grid or listed twice.
+        UnreadableFileError: A line is no number, a value is missing, the header line is, or an index is outside the
+            grid or listed twice.
     """
-    _, _, body = path.read_text().partition("\n")
+    try:
+        header, _, body = path.read_text(encoding="utf-8-sig").partition("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableFileError(f"{path}: cannot be read as text ({error}).") from error
+    if header.partition(",")[0].strip().isdigit():
+        raise UnreadableFileError(f"{path}: the first line is the header of the challenge's files, found '{header}'.")
     try:
         if values:
-            table = np.array(body.replace(",", " ").split(), np.float64)
-            table = table.reshape(-1, 2)
+            # A line without its value would shift every number after it.
+            pairs = [line.strip().split(",") for line in body.splitlines() if line.strip()]
+            if any(len(pair) != 2 or not pair[1] for pair in pairs):
+                raise ValueError("a value is missing or there is one too many")
+            table = np.array(pairs, np.float64).reshape(-1, 2)
             index, data = table[:, 0], table[:, 1]
         else:
             index = np.array([line.partition(",")[0] for line in body.split()], np.float64)

@@ -89,6 +89,10 @@ def test_patients_are_taken_in_the_order_of_their_numbers(challenge):
     ("name", "text", "words"),
     [
         ("ct.csv", ",data\n1,2\n3\n", "index,value"),
+        ("ct.csv", ",data\n1,2\n3\n4\n", "missing"),
+        ("ct.csv", ",data\n5,\n100,\n7,30\n", "missing"),
+        ("ct.csv", "5,1064\n7,1000\n", "header"),
+        ("ct.csv", ",data\n5,\udcff\n", "as text"),
         ("ct.csv", ",data\n5,nan\n", "not a number"),
         ("ct.csv", ",data\n4096,7\n", "outside the grid"),
         ("ct.csv", ",data\n7,1\n7,2\n", "twice"),
@@ -103,11 +107,28 @@ def test_patients_are_taken_in_the_order_of_their_numbers(challenge):
 def test_a_damaged_file_is_named_and_leaves_nothing(tmp_path, name, text, words):
     folder = tmp_path / "src" / "pt_7"
     write_patient(folder)
-    (folder / name).write_text(text)
+    (folder / name).write_text(text, errors="surrogateescape")
     with pytest.raises(UnreadableFileError, match=words) as error:
         importer.import_openkbp(folder.parent, tmp_path / "out")
     assert name in str(error.value)
     assert not list((tmp_path / "out").rglob("*.nii.gz"))
+
+
+def test_the_split_is_known_from_inside_its_folder_too(challenge, tmp_path, monkeypatch):
+    """Validation patients imported as "." became training patients."""
+    monkeypatch.chdir(challenge / "valid-pats")
+    assert importer.import_openkbp(".", tmp_path / "out")["splits"] == {"validation": 1}
+    write_patient(tmp_path / "renamed" / "validation" / "pt_201")
+    write_patient(tmp_path / "renamed" / "train" / "pt_1")
+    assert importer.import_openkbp(tmp_path / "renamed", tmp_path / "out")["splits"] == {"train": 1, "validation": 1}
+
+
+def test_patients_beside_the_splits_are_refused(challenge, tmp_path):
+    """A copy of a validation folder became training data."""
+    write_patient(challenge / "valid-pats copy" / "pt_201")
+    with pytest.raises(InputRefusedError, match="valid-pats copy"):
+        importer.import_openkbp(challenge, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_patients_is_refused(tmp_path):
