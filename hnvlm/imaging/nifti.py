@@ -19,6 +19,10 @@ from hnvlm.imaging.volume import Volume
 # NIfTI-1 data type codes -> numpy.
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 SUFFIXES = (".nii", ".nii.gz")
+# No CT, mask or dose of a patient has voxels beyond this; a wrong unit in the header gives a factor of 1000.
+VOXEL_MM = (0.02, 50.0)
+# The two orientations of a header are written with few digits: below this they are the same.
+_SAME_PLACE_MM = 1.0
 
 
 def is_nifti(path: Path) -> bool:
@@ -68,6 +72,10 @@ def read_header(path: Path) -> NiftiHeader:
             orientation = orientation_word(direction[:, 2])
         except GeometryError as error:
             reasons.append(f"{path.name}: {error.message}")
+        problem = _doubtful(path, size[:3], spacing, warnings)
+        if problem:
+            grid = None
+            reasons.append(problem)
         if min(size[:3]) < 3:
             reasons.append(f"{path.name} has size {' x '.join(map(str, size[:3]))}; a volume needs at least 3 slices")
         warnings += _orientation_warnings(reader, path)
@@ -91,6 +99,56 @@ def _orientation_warnings(reader: sitk.ImageFileReader, path: Path) -> list[str]
             "Compare with the source images"
         ]
     return []
+
+
+def _doubtful(path: Path, size: list[int], spacing: np.ndarray, warnings: list[str]) -> str | None:
+    """Why the place of the voxels is not to be believed, or None; a smaller doubt goes to the warnings."""
+    if spacing.min() < VOXEL_MM[0] or spacing.max() > VOXEL_MM[1]:
+        voxel = " x ".join(f"{v:.4g}" for v in spacing)
+        return f"{path.name} has voxels of {voxel} mm; the unit of length in its header (xyzt_units) is probably wrong"
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as f:
+            both = _two_affines(f.read(348))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UnreadableFileError(f"{path.name}: damaged NIfTI header ({error}).") from error
+    if both is None:
+        return None
+    qform, sform = both
+    unit = [m[:, :3] / np.linalg.norm(m[:, :3], axis=0).clip(1e-9) for m in both]
+    corners = np.array([[*(n * (c - 1) for n, c in zip(at, size, strict=True)), 1] for at in np.ndindex(2, 2, 2)])
+    apart = float(np.linalg.norm(corners @ (qform - sform).T, axis=1).max())
+    if (unit[0] * unit[1]).sum(axis=0).min() < 0.7:  # an axis turned by more than 45 degrees, or the other way round
+        return (
+            f"{path.name} states two orientations that contradict each other (qform and sform): what is left in one is "
+            "not left in the other. Convert the CT from DICOM again, or upload the DICOM files"
+        )
+    if apart > _SAME_PLACE_MM:
+        warnings.append(
+            f"{path.name} states two positions up to {apart:.1f} mm apart (qform and sform), and another program may "
+            "take the other one; check structures and dose against the images"
+        )
+    return None
+
+
+def _two_affines(header: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+    """Qform and sform of a NIfTI-1 header as (3, 4) matrices; None unless both are stated."""
+    order = "<" if header[:4] == (348).to_bytes(4, "little") else ">"
+
+    def numbers(start: int, end: int, kind: str = "f4") -> np.ndarray:
+        return np.frombuffer(header[start:end], order + kind).astype(float)
+
+    if not numbers(252, 256, "i2").all():
+        return None
+    b, c, d = numbers(256, 268)
+    a = np.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
+    rotation = np.array([
+        [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+        [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+        [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+    ])  # fmt: skip
+    turned, *steps = numbers(76, 92)
+    steps[2] *= -1 if turned < 0 else 1  # the first of these numbers tells a left-handed grid
+    return np.column_stack([rotation * steps, numbers(268, 280)]), numbers(280, 328).reshape(3, 4)
 
 
 def _uid(path: Path) -> str:

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from phantoms import ORIGIN, SHAPE, SPACING, head
 
 from hnvlm.errors import InputRefusedError, UnreadableFileError
-from hnvlm.imaging import intake
+from hnvlm.imaging import intake, nifti
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_nifti
 
@@ -127,3 +127,65 @@ def test_uid_depends_on_content_alone(tmp_path):
     c = write_nifti(Volume(edited, SPACING, ORIGIN), tmp_path / "c.nii")
     uids = [intake.scan(p)[0].series_uid for p in (a, b, c)]
     assert uids[0] == uids[1] != uids[2] and uids[0].startswith("2.25.")
+
+
+def with_sform(path, change):
+    """Change the sform (RAS, a (3, 4) matrix) of an uncompressed NIfTI file that states both orientations."""
+    data = bytearray(path.read_bytes())
+    assert np.frombuffer(bytes(data[252:256]), "<i2").all(), "the writer states both"
+    matrix = change(np.frombuffer(bytes(data[280:328]), "<f4").reshape(3, 4).copy())
+    data[254:256] = (2).to_bytes(2, "little")  # aligned to something else: readers disagree which of the two counts
+    data[280:328] = matrix.astype("<f4").tobytes()
+    path.write_bytes(bytes(data))
+
+
+def mirrored(matrix):
+    matrix[0] *= -1
+    return matrix
+
+
+def moved(matrix):
+    matrix[2, 3] += 4
+    return matrix
+
+
+@pytest.mark.parametrize("axes", ["RPI", "LAS", "RAS", "PIR", "SAL", "ASL"])
+def test_two_orientations_that_agree_are_no_matter(tmp_path, axes):
+    sitk.WriteImage(sitk.DICOMOrient(image(head()), axes), str(tmp_path / "a.nii"))
+    with_sform(tmp_path / "a.nii", lambda matrix: matrix)
+    info = intake.scan(tmp_path / "a.nii")[0]
+    assert info.accepted and info.warnings == []
+
+
+def test_two_orientations_that_contradict_each_other_are_refused(tmp_path):
+    """Nibabel and ITK would show this patient mirrored to each other."""
+    path = write_nifti(Volume(head(), SPACING, ORIGIN), tmp_path / "a.nii")
+    with_sform(path, mirrored)
+    info = intake.scan(path)[0]
+    assert not info.accepted and "contradict" in info.reasons[0]
+    with pytest.raises(UnreadableFileError, match="contradict"):  # nor is a mask laid over a CT mirrored
+        nifti.read_volume(path)
+
+
+def test_two_positions_are_said(tmp_path):
+    path = write_nifti(Volume(head(), SPACING, ORIGIN), tmp_path / "a.nii")
+    with_sform(path, moved)
+    info = intake.scan(path)[0]
+    assert info.accepted and any("4.0 mm apart" in w for w in info.warnings)
+
+
+@pytest.mark.parametrize("unit", [1, 3], ids=["metres", "micrometres"])
+def test_a_wrong_unit_of_length_is_no_volume_of_a_metre_a_voxel(tmp_path, unit):
+    path = write_nifti(Volume(head(), SPACING, ORIGIN), tmp_path / "a.nii")
+    data = bytearray(path.read_bytes())
+    data[123] = unit
+    path.write_bytes(bytes(data))
+    info = intake.scan(path)[0]
+    assert not info.accepted and "xyzt_units" in info.reasons[0]
+
+
+def test_a_plain_file_called_gz_is_refused_by_name(tmp_path):
+    plain = write_nifti(Volume(head(), SPACING, ORIGIN), tmp_path / "a.nii")
+    plain.rename(tmp_path / "a.nii.gz")
+    with pytest.raises(UnreadableFileError, match=r"a\.nii\.gz"):
+        intake.scan(tmp_path / "a.nii.gz")
