@@ -165,6 +165,8 @@ def _settle_denial(clauses: list[Clause]) -> None:
         before = any(token.tag == "negation" and token.start < _reach(clause) for token in clause.tokens)
         clause.denied = before or clause.has("negated_after")
         clause.excepting = excepting
+    # What is said to be normal in passing breaks no chain: "the neck is normal, without mass or adenopathy".
+    clauses = [clause for clause in clauses if not clause.aside]
     for previous, clause in pairwise(clauses):
         if previous.denied and not clause.denied and previous.has("negation") and clause.kind:
             bare = not clause.has("size", *_PLACES)

@@ -92,7 +92,8 @@ def _lesions(
             attributes["short_axis_mm"] = short_axis
         if kind == "mass" and clause.has("crosses"):
             attributes["crosses_midline"] = True
-    elif clause.has("other") or clause.excepting:
+    elif clause.has("other") or clause.excepting or "necrotic" in clause.values("texture"):
+        # "No new nodes" and "no necrotic nodes" deny no node in general.
         attributes["other_than_listed"] = True
     size = None if presence == "absent" and not describe_denied else size
     places = node_places(clause, attributes) if kind == "node" else mass_places(clause, presence)

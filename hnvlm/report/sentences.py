@@ -8,6 +8,7 @@ from functools import cache
 
 from hnvlm.report.vocabulary import load
 
+_SIDE_LETTER = re.compile(r"(?:^|[\s(])[LR]\.$")
 # Observations are read from these sections; indication, history, comparison and advice are not findings of this scan.
 READ_SECTIONS = ("", "examination", "technique", "findings", "impression")
 
@@ -59,9 +60,12 @@ def split_sentences(text: str, language: str) -> list[str]:
     """Split running text at sentence ends; "approx. 12 mm", "1.2 cm" and list numbers do not end one."""
     sentences: list[str] = []
     pending = ""
-    for part in re.split(r"(?<=[.!?])\s+", text.strip()):
+    parts = re.split(r"(?<=[.!?])\s+", text.strip())
+    for part, following in zip(parts, [*parts[1:], ""], strict=True):
         pending = f"{pending} {part}".strip()
-        if _no_end(language).search(pending):
+        # "L. tonsil", "mass of the R. tonsil": a side, where the sentence goes on.
+        side = _SIDE_LETTER.search(pending) and (len(pending) == 2 or following[:1].islower())
+        if side or _no_end(language).search(pending):
             continue
         sentences.append(pending)
         pending = ""

@@ -77,6 +77,7 @@ def measured(tokens: Sequence[Token], start: int, text: str, language: str) -> t
     """
     sizes: list[float] = []
     perhaps: list[float] = []
+    now: list[float] = []
     short = None
     about_short = any(token.tag == "short_axis" for token in tokens)
     for token in tokens:
@@ -87,11 +88,14 @@ def measured(tokens: Sequence[Token], start: int, text: str, language: str) -> t
             continue
         if about_short and _is_short(text, begin, end):
             short = token.value
+        elif _not_today(language, "become").search(text[:begin]):
+            now.append(token.value)
         elif _is_doubtful(text, begin, end, language):
             perhaps.append(token.value)
         else:
             sizes.append(token.value)
-    sizes = sizes or perhaps
+    # "The 18 mm node has decreased to 9 mm": what it has become counts.
+    sizes = now or sizes or perhaps
     return (max(sizes) if sizes else None), short
 
 

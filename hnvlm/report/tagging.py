@@ -24,10 +24,20 @@ _SEPARATORS = {
 _PUNCTUATION = re.compile(r"[,;]")
 
 
-def _numerals(language: str) -> str:
+def _roman_numerals(language: str) -> str:
     """Level numbers; the Polish "i" (and) is no level I, and neither is the one of "i.e."."""
     one = r"I(?=[ab])|(?-i:I)" if language == "pl" else r"I(?!\.e\b)"
-    return rf"(?:III|II|IV|VII|VI|V|{one}|[1-7])"
+    return rf"(?:III|II|IV|VII|VI|V|{one})"
+
+
+def _level_list(numerals: str, words_level: str) -> str:
+    """One level or several, all in Roman or all in Arabic figures: "level II, 3 nodes" names one level.
+
+    A measurement is no level: "level 2, 4-5 mm", "level 2, 3 cm3".
+    """
+    measured = r"(?:\s*(?:-|–|to|do)\s*\d+(?:[.,]\d+)?)?\s*(?:(?:mm|cm)[23²³]?|x|ml|cc)\b"
+    one = rf"{numerals}\s?(?:a/b|[ab])?(?![\w%]|[.,]\d|{measured})"
+    return rf"{one}(?:{_LEVEL_JOIN}(?:{words_level}\.?\s*)?{one})*"
 
 
 def _literal(phrase: str) -> str:
@@ -111,9 +121,9 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
         entries += [("side", side, _regex(regex)) for regex in patterns[side]]
     entries += [("separator", word, _regex(word)) for word in _SEPARATORS[language]]
     entries += [("separator", "except", _regex(regex)) for regex in patterns["exceptions"]]
-    numeral = rf"{_numerals(language)}\s?(?:a/b|[ab])?(?![\w%]|[.,]\d|\s*(?:mm|cm|x)\b)"
-    numeral_list = rf"{numeral}(?:{_LEVEL_JOIN}(?:{patterns['words_level']}\.?\s*)?{numeral})*"
-    entries.append(("level", "numerals", rf"{patterns['words_level']}\.?\s*{numeral_list}"))
+    words_level = patterns["words_level"]
+    numerals = "|".join(_level_list(figures, words_level) for figures in (_roman_numerals(language), "[1-7]"))
+    entries.append(("level", "numerals", rf"{words_level}\.?\s*(?:{numerals})"))
     # A Roman numeral alone ("LN R II"); I, V and intravenous contrast are left out.
     entries.append(("bare_level", "numerals", r"(?-i:III|II[AB]?|IV(?!\s+(?:contrast|access|line))|IB|V[AB])"))
 
@@ -160,7 +170,7 @@ def levels_of(text: str, language: str) -> tuple[list[str], str]:
     body = re.sub(rf"{load(f'patterns_{language}')['words_level']}\.?\s*", "", text, flags=re.IGNORECASE)
     plural = bool(re.match(r"(?:levels|lvls|stations|zones|poziomach|poziomy|grupach|grupy)\b", text, re.IGNORECASE))
     levels: list[str] = []
-    for numeral, letter in re.findall(rf"({_numerals(language)})\s?(a/b|[ab])?(?!\w)", body, re.IGNORECASE):
+    for numeral, letter in re.findall(rf"({_roman_numerals(language)}|[1-7])\s?(a/b|[ab])?(?!\w)", body, re.IGNORECASE):
         roman = numeral.upper() if not numeral.isdigit() else _ROMAN[int(numeral) - 1]
         level = roman + letter.upper() if roman == "I" and letter and "/" not in letter else roman
         if level not in levels:
