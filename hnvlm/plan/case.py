@@ -44,6 +44,7 @@ class Case:
         primary_site: Form choice (``oropharynx``), or None when nothing says where the primary is.
         site_keys: Keys of the staging site map; more than one when a missing fact (p16, EBV) decides.
         disease_seen: CT findings hold a mass or a suspicious node.
+        nodes_from_ct: Their number was counted on CT, not stated.
         facts: What CT shows, as sentences.
         urgent: What must be told at once.
         conflicts: Disagreements between CT findings and form, and findings that were set aside.
@@ -60,6 +61,7 @@ class Case:
     conflicts: tuple[CheckResult, ...]
     assumed: tuple[str, ...] = ()
     indeterminate: tuple[Finding, ...] = ()
+    nodes_from_ct: bool = False
 
 
 def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str, Any]) -> Case:
@@ -74,18 +76,24 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
     # The tables read "none of them" as an empty list, which is known, unlike an absent one.
     flat: dict[str, Any] = {form_field(k).path: [] if v == ["none"] else v for k, v in form.items()}
     site, subsite = _site(mass, form)
-    # After an operation the specimen is what is staged.
-    kind = "pathological" if form.get("setting") == "postoperative" else "clinical"
+    # After an operation the specimen is what is staged: CT gives it neither a size nor a node.
+    after_surgery = form.get("setting") == "postoperative"
+    kind = form.get("staging_kind") or ("pathological" if after_surgery else "clinical")
+    from_ct = kind == "clinical"
     facts: dict[str, Any] = {"case.setting": "definitive", "case.edition": "8", "case.staging_kind": kind}
     assumed = tuple(path for path in ("case.setting",) if path not in flat)
     if mass is not None:
         facts |= {"case.subsite": subsite, "case.side": mass.side, "report.side": mass.side}
-        if mass.size_mm is not None:
+        if mass.size_mm is not None and from_ct:
             facts |= {"tumour.size_cm": mass.size_mm / 10, "report.size_cm": mass.size_mm / 10}
     flat = {**{k: v for k, v in facts.items() if v is not None}, **flat}
     flat["case.primary_site"] = site and site.split("_")[0] if site in LARYNX_SITES else site
-    flat |= _node_facts(present, findings, flat)
+    if flat.get("nodes.n_pos") == 0:
+        flat["nodes.max_node_cm"] = 0.0
+    else:
+        flat |= _levels(present) | (_node_facts(present, findings, flat) if from_ct else {})
     conflicts += _other_side(present, flat.get("case.side"))
+    conflicts += _after_surgery(present) if after_surgery else []
     _convert_lengths(flat)
     if "path.ene" in flat:
         flat["nodes.ene_path"] = flat["path.ene"]
@@ -103,6 +111,9 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
         facts=tuple(Line(describe_finding(f), (_origin(f),)) for f in _in_order(findings)),
         urgent=(*(airway[1] if airway else ()), *_pregnancy(kb, flat)), conflicts=tuple(conflicts), assumed=assumed,
         indeterminate=tuple(f for f in findings if f.presence == "indeterminate"),
+        nodes_from_ct=from_ct
+        and "nodes_n_pos" not in form
+        and any(f.kind == "node" and f.source != "clinician" for f in present),
     )  # fmt: skip
 
 
@@ -142,6 +153,18 @@ def _other_side(present: list[Finding], side: str | None) -> list[CheckResult]:
     return [_conflict("fid_side_target", text)]
 
 
+def _after_surgery(present: list[Finding]) -> list[CheckResult]:
+    """Disease on the CT of an operated patient: what was taken out, or what was left behind."""
+    seen = [describe_finding(f) for f in present if f.kind in ("mass", "node")]
+    if not seen:
+        return []
+    text = (
+        f"CT draft shows disease ({'; '.join(seen)}): the specimen is staged, not this CT. On a CT made after the "
+        "operation it may be residual disease, which postoperative doses are not for"
+    )
+    return [_conflict("fid_after_surgery", text)]
+
+
 def _conflict(rule: str, message: str) -> CheckResult:
     return CheckResult(rule, "warn", message, APP_LOGIC.title, {"severity": "warn", "verified": True})
 
@@ -168,18 +191,22 @@ def site_keys(site: str | None, form: Mapping[str, Any]) -> tuple[str, ...]:
     return (site,) if site else ()
 
 
-def _node_facts(present: list[Finding], findings: Sequence[Finding], flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``nodes.*`` drafted from CT for what the form leaves open, with the levels of either side."""
-    nodes = [f for f in present if f.kind == "node"]
+def _levels(present: list[Finding]) -> dict[str, Any]:
+    """Return the involved levels of either side as drafted from CT."""
     out: dict[str, Any] = {}
     for side in ("left", "right"):
-        levels = [LEVEL_NAMES.get(f.level or "", f.level) for f in nodes if f.side in (side, "bilateral") and f.level]
-        if levels:
-            out[f"nodes.positive_levels_{side}"] = sorted(set(levels))
+        nodes = [f for f in present if f.kind == "node" and f.side in (side, "bilateral") and f.level]
+        if nodes:
+            out[f"nodes.positive_levels_{side}"] = sorted({LEVEL_NAMES.get(f.level, f.level) for f in nodes})
+    return out
+
+
+def _node_facts(present: list[Finding], findings: Sequence[Finding], flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``nodes.*`` drafted from CT for what the form leaves open."""
+    nodes = [f for f in present if f.kind == "node"]
+    out: dict[str, Any] = {}
     if "nodes.n_pos" in flat:
-        # The form counts the nodes: CT may still say how large and on which side they are.
-        if flat["nodes.n_pos"] == 0:
-            return {"nodes.max_node_cm": 0.0}
+        pass  # the form counts the nodes: CT may still say how large and on which side they are
     elif nodes or any(f.kind == "node" and f.presence == "absent" and f.level is None for f in findings):
         out["nodes.n_pos"] = sum(2 if f.side == "bilateral" else 1 for f in nodes)
     elif any(f.kind == "node" and f.presence == "absent" for f in findings):

@@ -12,6 +12,9 @@ from hnvlm.plan.kb import APP_LOGIC, DOSE_METRICS
 
 # Levels that differ by less are the same prescription.
 SAME_GY = 0.5
+_FIRST_COURSE = (
+    "previous radiotherapy is stated, they are those of a first course, and the cumulative dose is not known"
+)
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,18 @@ class DoseBasis:
         """Return a JSON-serialisable dict."""
         return asdict(self)
 
-    def misfit(self, prescribed_gy: Iterable[float]) -> str:
-        """Why a predicted dose says nothing about a plan that gives its highest target this much, or "".
+    def misfit(self, prescribed_gy: Iterable[float], *, irradiated: bool = False) -> str:
+        """Why the limits of the tables cannot be judged on this dose, or "".
 
         A dose predicted for 70 Gy to a tumour is not the dose of a plan that gives 60 Gy to its bed. What the clinic
-        planned stands for itself.
+        planned stands for itself. A neck irradiated before has a dose already, which no single dose tells.
 
         Args:
             prescribed_gy: Highest level of each scheme that the plan drafts; none: no prescription to disagree with.
+            irradiated: Previous radiotherapy is stated.
         """
+        if irradiated:
+            return _FIRST_COURSE
         asked = list(dict.fromkeys(prescribed_gy))
         if not self.predicted or not self.levels_gy or not asked:
             return ""

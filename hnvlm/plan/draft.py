@@ -34,9 +34,6 @@ from hnvlm.plan.staging import Category, Staging, group_row, stage, unread_struc
 from hnvlm.plan.words import sentence, words
 from hnvlm.types import CheckResult, Finding
 
-_FIRST_COURSE = (
-    "previous radiotherapy is stated, they are those of a first course, and the cumulative dose is not known"
-)
 _SQUAMOUS = ("squamous_cell_carcinoma", "nasopharyngeal_carcinoma")
 
 
@@ -80,15 +77,15 @@ def draft_plan(
     names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
     rows = build_constraints(kb, names, site=staging.site, template=template, own_rows=own_rows)
     basis = dose_basis or DoseBasis("")
-    misfit = (
-        _FIRST_COURSE
-        if lookup(context, "patient.prior_neck_rt") is True
-        else basis.misfit(scheme.levels[0].dose_gy for scheme in prescription.schemes)
+    misfit = basis.misfit(
+        (scheme.levels[0].dose_gy for scheme in prescription.schemes),
+        irradiated=lookup(context, "patient.prior_neck_rt") is True,
     )
     judged = prescription.schemes or dose_metrics or structures
     rows = basis.judge(rows, dose_metrics, misfit) if judged else ()
     dose_metrics = None if misfit else dose_metrics
-    targets = draft_targets(kb, context, prescription)
+    induction = modality.drafted is not None and action(kb, modality.drafted).get("induction", False)
+    targets = draft_targets(kb, context, prescription, induction=induction)
     facts = {
         **context,
         "plan": plan_facts(kb, context, modality, prescription, systemic, names, dose_metrics, eligibility),
@@ -98,7 +95,7 @@ def draft_plan(
         prescription=prescription, targets=targets, constraints=rows,
         dose_line=basis.line(misfit) if rows and (dose_basis or misfit) else None,
         eligibility=eligibility, systemic=systemic,
-        supportive=_supportive(kb, prescription), follow_up=_follow_up(kb, modality, prescription),
+        supportive=_supportive(kb, context, prescription), follow_up=_follow_up(kb, modality, prescription),
         needs=open_questions(
             case, staging, modality.options, eligibility,
             radiotherapy=bool(prescription.schemes) or modality.drafted is None,
@@ -106,8 +103,8 @@ def draft_plan(
             pembrolizumab=any("pembrolizumab" in s.agent and s.status != "avoid" for s in systemic),
         ),
         checks=_in_order([*case.conflicts, *run_rules(kb, facts)]),
-        not_verified=_not_verified(kb, context, modality, prescription),
-        disease_seen=case.disease_seen or case.primary_site is not None,
+        not_verified=_not_verified(kb, context, modality, prescription, cisplatin=eligibility is not None),
+        disease_seen=case.disease_seen or case.primary_site is not None, nodes_from_ct=case.nodes_from_ct,
     )  # fmt: skip
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources)
@@ -226,6 +223,14 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
         )
         return Modality(None, "", None, options, branches, why)
     paths = [(lead, _path(kb, lead, context)) for lead in leads]
+    local_recurrence = lookup(context, "case.setting") == "recurrent_metastatic" and staging.m.value != "M1"
+    if local_recurrence and lookup(context, "case.intent") == "curative":
+        # The drugs of recurrent disease are for what neither surgery nor radiotherapy can cure.
+        why = (
+            "recurrent disease is to be treated for cure: salvage surgery or irradiating again is for the "
+            "multidisciplinary meeting, and the tables hold no verified scheme for it"
+        )
+        return Modality(None, "", None, replace(options, applies=(), depends=()), branches, why)
     lead, drafted = next(((lead, path) for lead, path in paths if path is not None), (leads[0], None))
     if drafted is None:
         cisplatin = lookup(context, "patient.cisplatin_eligible") is False
@@ -237,7 +242,10 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
             "cumulative organ doses"
         )
         return Modality(None, "", None, options, branches, why)
-    return Modality(drafted, _label(kb, lead, drafted), lead, options, branches)
+    label = _label(kb, lead, drafted)
+    if local_recurrence and lookup(context, "case.intent") is None:
+        label += ", where neither surgery nor radiotherapy can cure: the multidisciplinary meeting decides"
+    return Modality(drafted, label, lead, options, branches)
 
 
 def _label(kb: KnowledgeBase, lead: Option, drafted: str) -> str:
@@ -345,11 +353,18 @@ def _systemic(
     return tuple(rows)
 
 
-def _supportive(kb: KnowledgeBase, prescription: Prescription) -> tuple[Line, ...]:
+def _supportive_entries(kb: KnowledgeBase, context: dict[str, Any], cisplatin: bool) -> list[dict[str, Any]]:
+    """Supportive care that fits: no extractions without teeth, no tests for cisplatin where it plays no part."""
+    toothless = lookup(context, "patient.dental_status") == "edentulous"
+    out = {"dental": toothless, "audiogram": not cisplatin}
+    return [e for e in kb["regimens"]["supportive"] if not out.get(e["id"])]
+
+
+def _supportive(kb: KnowledgeBase, context: dict[str, Any], prescription: Prescription) -> tuple[Line, ...]:
     if not prescription.schemes:
         return ()
-    entries = [e for e in kb["regimens"]["supportive"] if e["verified"] and not e.get("follow_up")]
-    return tuple(Line(sentence(e["rule"]), documents(e)) for e in entries)
+    entries = _supportive_entries(kb, context, cisplatin=True)
+    return tuple(Line(sentence(e["rule"]), documents(e)) for e in entries if e["verified"] and not e.get("follow_up"))
 
 
 def _follow_up(kb: KnowledgeBase, modality: Modality, prescription: Prescription) -> tuple[Line, ...]:
@@ -366,7 +381,7 @@ def _follow_up(kb: KnowledgeBase, modality: Modality, prescription: Prescription
 
 
 def _not_verified(
-    kb: KnowledgeBase, context: dict[str, Any], modality: Modality, prescription: Prescription
+    kb: KnowledgeBase, context: dict[str, Any], modality: Modality, prescription: Prescription, *, cisplatin: bool
 ) -> tuple[str, ...]:
     """Name unverified entries that a clinician may want to look up, without their numbers."""
     found = []
@@ -374,12 +389,14 @@ def _not_verified(
         against = "advice against " if "options_avoid" in kb.entry(option.id) else ""
         found.append(f"{sentence(against + ' / '.join(option.labels))} (option table, {option.id})")
     found += unverified_neck_levels(kb, context, prescription)
-    if prescription.kind in ("definitive", "postoperative") and prescription.schemes:
-        found.append(
-            "PTV margin, high-dose margin around involved nodes, elective dose after surgery: department protocol"
-        )
+    open_here = {
+        "definitive": "high-dose margin around involved nodes", "postoperative": "elective dose after surgery"
+    }.get(prescription.kind)  # fmt: skip
+    if open_here and prescription.schemes:
+        found.append(f"PTV margin, {open_here}: department protocol")
     if prescription.schemes:
-        found += [f"Supportive care: {e['label']}" for e in kb["regimens"]["supportive"] if not e["verified"]]
+        unverified = [e for e in _supportive_entries(kb, context, cisplatin) if not e["verified"]]
+        found += [f"Supportive care: {e['label']}" for e in unverified]
     return tuple(found)
 
 

@@ -79,13 +79,14 @@ def _unverified(
 def _rt_facts(context: dict[str, Any], prescription: Prescription, names: list[str] | None) -> dict[str, Any]:
     scheme = prescription.schemes[0]
     top = scheme.levels[0]
+    nasopharynx = lookup(context, "case.site") == "nasopharynx"
     rt: dict[str, Any] = {
         "scheme": scheme.id, "fractions": top.fractions, "per_fraction_gy": top.per_fraction_gy,
         "gross_gy": top.dose_gy,
         "fractions_per_week": scheme.fractions_per_week if isinstance(scheme.fractions_per_week, int) else None,
         "elective_gy": scheme.levels[-1].dose_gy if len(scheme.levels) > 1 else None,
         "elective_nodes": len(scheme.levels) > 1, "oars_contoured": names,
-        "ctvp1_margin_mm": 5 if prescription.kind == "definitive" else None,
+        "ctvp1_margin_mm": 5 if prescription.kind == "definitive" and not nasopharynx else None,
         "days_from_surgery": lookup(context, "plan.rt.days_from_surgery"),
     }  # fmt: skip
     if prescription.kind == "postoperative":
@@ -93,7 +94,7 @@ def _rt_facts(context: dict[str, Any], prescription: Prescription, names: list[s
         rt["gross_gy"] = None
     if scheme.id.startswith("pall_quadshot"):
         rt |= {"fractions_per_day": 2, "interfraction_h": 6}
-    elective = ["VIIa", "II", "III", "IVa", "Va", "Vb"] if lookup(context, "case.site") == "nasopharynx" else []
+    elective = ["VIIa", "II", "III", "IVa", "Va", "Vb"] if nasopharynx else []
     for side in ("left", "right"):
         rt[f"levels_{side}"] = sorted({*elective, *(lookup(context, f"nodes.positive_levels_{side}") or [])})
     return {k: v for k, v in rt.items() if v is not None}

@@ -246,11 +246,18 @@ def _early_glottis(kb: KnowledgeBase, t: str, condition: str) -> Prescription:
     return Prescription("definitive", _schemes(kb, chosen), _schemes(kb, *others))
 
 
-def draft_targets(kb: KnowledgeBase, context: Context, prescription: Prescription) -> tuple[Line, ...]:
-    """Return how to build the target volumes, as sourced sentences."""
+def draft_targets(
+    kb: KnowledgeBase, context: Context, prescription: Prescription, *, induction: bool = False
+) -> tuple[Line, ...]:
+    """Return how to build the target volumes, as sourced sentences.
+
+    Args:
+        induction: Chemotherapy shrinks the tumour before radiotherapy.
+    """
     if not prescription.schemes:
         return ()
     lines: list[Line] = []
+    nasopharynx = lookup(context, "case.site") == "nasopharynx"
     early_glottis = prescription.schemes[0].id.startswith("glottic")
     if prescription.kind == "definitive":
         rules = ["ctvp1"] if early_glottis else ["ctvp1", "ctvp2", "ctvp_two_doses", "ctvn_ene_extent"]
@@ -262,6 +269,11 @@ def draft_targets(kb: KnowledgeBase, context: Context, prescription: Prescriptio
                     (APP_LOGIC,),
                 )
             )
+        elif nasopharynx:
+            rules = [rule for rule in rules if not rule.startswith("ctvp")]
+            rules += ["npc_postinduction_gtv"] if induction else []
+            text = "CTV of the primary: no sourced margin for the nasopharynx in the tables; department protocol"
+            lines.append(Line(text, (APP_LOGIC,)))
         for rule in rules:
             entry = kb.entry(rule)
             target = "CTV-P1 and CTV-P2" if entry["target"] == "both" else entry["target"]
@@ -271,7 +283,7 @@ def draft_targets(kb: KnowledgeBase, context: Context, prescription: Prescriptio
         if levels and prescription.kind == "definitive":
             text = f"Involved {side} neck, level {', '.join(levels)} (drafted from CT): belongs to the high-dose target"
             lines.append(Line(text, (CT_FINDINGS, APP_LOGIC)))
-    if lookup(context, "case.site") == "nasopharynx":
+    if nasopharynx:
         entry = kb.entry("nl_npc")
         lines.append(Line(f"Elective neck: {entry['rule']}", documents(entry)))
     for rule in ("port_start", "package_time") if prescription.kind == "postoperative" else ():

@@ -90,7 +90,7 @@ def _staging_lines(plan: Plan) -> Iterator[Line]:
     if plan.staging.alternatives and plan.modality.drafted:
         table = words(plan.staging.site or "")
         yield Line(f"Tables stay open until the missing marker is known; below is drafted for {table}", (APP_LOGIC,))
-    if any(line.text.startswith("Node,") and CT_FINDINGS in line.sources for line in plan.facts):
+    if plan.nodes_from_ct:
         yield Line(
             "Nodes drafted from CT are counted as involved; none is proven by cytology here", (CT_FINDINGS, APP_LOGIC)
         )

@@ -103,6 +103,7 @@ class Plan:
         facts: What CT shows, as drafted or corrected.
         needs: Open questions, most decisive first.
         checks: Every contradiction rule: fired ones first (fail, warn), then not_evaluated, then pass.
+        nodes_from_ct: The number of nodes was counted on CT, not stated.
         dose_line: Which dose the limits are judged on, or why the one at hand does not; None without any.
         not_verified: Entries that no graded source confirms, named without their numbers.
         sources: Documents in the order of their tags in ``text`` ([S1] is the first).
@@ -125,6 +126,7 @@ class Plan:
     checks: tuple[CheckResult, ...]
     not_verified: tuple[str, ...]
     disease_seen: bool = True
+    nodes_from_ct: bool = False
     dose_line: Line | None = None
     sources: tuple[Document, ...] = field(default=())
     text: str = ""

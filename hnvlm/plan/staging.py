@@ -233,10 +233,14 @@ def _basis(row: Mapping[str, Any], why: Condition) -> str:
     return row["note"] if row.get("note") and why.get("f") in _NOT_ASKED and why["op"] == "ne" else describe(why)
 
 
-def _category(row: dict[str, Any] | None, rows: list[dict[str, Any]], facts: Context, table: str) -> Category:
+def _category(
+    row: dict[str, Any] | None, rows: list[dict[str, Any]], facts: Context, table: str, said: Context | None = None
+) -> Category:
+    """Return the category of a row; ``said`` are the facts as stated, ``facts`` hold other names of them as well."""
     possible, needs = _span(rows, facts)
     value = row["cat"] if row else None
-    why = satisfied_part(row["when"], facts) if row else {}
+    # In the words of the form where those suffice: one skull base is not two.
+    why = satisfied_part(row["when"], said if said and holds(row["when"], said) else facts) if row else {}
     return Category(
         value=value, table=table, basis=_basis(row, why) if row else "", facts=describe_facts(why, facts),
         note=row.get("note", "") if row else "",
@@ -264,7 +268,10 @@ def stage(kb: KnowledgeBase, context: Context, site_key: str | None = None) -> S
         nothing = Category(None, "", provisional=True)
         return Staging(None, nothing, nothing, m, None, kind, provisional=True, needs=("site",))
     tables = kb["staging"]
-    t = _category(_t_row(kb, context), tables["t_tables"][site["t"]], _tumour_facts(kb, context), site["t"])
+    t = _category(
+        _t_row(kb, context), tables["t_tables"][site["t"]], _tumour_facts(kb, context), site["t"],
+        _part(context, "tumour"),
+    )  # fmt: skip
     n_table, node_facts = _n_table(site, context), _node_facts(context)
     n_rows = tables["n_tables"][n_table]
     n_row = _first(n_rows, node_facts) if node_facts is not None else None

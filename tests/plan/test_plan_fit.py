@@ -1,0 +1,90 @@
+"""A draft says of a patient only what is of this patient: specimen or CT, cure or palliation, site, teeth, drugs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from plan_cases import CASES, FIT, mass, node
+
+from hnvlm.plan import draft_plan
+from hnvlm.plan.dose_basis import DoseBasis
+from hnvlm.plan.result import Plan
+
+RECURRENT = {**FIT, "site": "oral_cavity", "tumour_size_mm": 38, "doi_mm": 14, "nodes_n_pos": 0, "cps": 20,
+             "setting": "recurrent_metastatic"}  # fmt: skip
+COUNTED = "Nodes drafted from CT are counted"
+POSTOPERATIVE = CASES["postoperative with ENE"]
+
+
+def fired(plan: Plan) -> set[str]:
+    return {c.id for c in plan.checks if c.status == "warn"}
+
+
+def test_a_recurrence_treated_for_cure_gets_no_palliative_drug():
+    plan = draft_plan([], {**RECURRENT, "intent": "curative"})
+    assert plan.modality.drafted is None and not plan.systemic
+    assert "salvage surgery" in plan.modality.withheld and "pembrolizumab alone" not in plan.text
+
+
+@pytest.mark.parametrize(("intent", "said"), [({}, True), ({"intent": "palliative"}, False)])
+def test_a_drug_for_recurrence_is_for_what_cannot_be_cured(intent: dict[str, Any], said: bool):
+    plan = draft_plan([], {**RECURRENT, **intent, "setting": "recurrent_metastatic"})
+    assert plan.modality.drafted == "pembro_rm_mono"
+    assert ("where neither surgery nor radiotherapy can cure" in plan.modality.label) is said
+
+
+def test_metastatic_disease_is_not_asked_to_be_incurable_otherwise():
+    plan = draft_plan(*CASES["metastatic"])
+    assert plan.modality.label == "pembrolizumab alone"
+
+
+def test_a_specimen_has_neither_size_nor_nodes_from_ct():
+    seen = [mass("oral tongue", "left", 31), node("left", "II", 24)]
+    plan = draft_plan(seen, {"setting": "postoperative", "histology": "squamous_cell_carcinoma", "doi_mm": 4})
+    assert (plan.staging.t.value, plan.staging.n.value) == (None, None)
+    assert {"tumour_size_mm", "nodes_n_pos"} <= {n.id for n in plan.needs}
+    assert "fid_after_surgery" in fired(plan) and COUNTED not in plan.text
+    clinical = draft_plan(seen, {"setting": "postoperative", "staging_kind": "clinical", "doi_mm": 4})
+    assert (clinical.staging.t.value, clinical.staging.n.value) == ("T2", "N1")
+
+
+def test_nodes_are_said_to_be_counted_on_ct_only_where_they_are():
+    findings, form = CASES["relative contraindication"][0][:1], CASES["relative contraindication"][1]
+    seen = [*findings, node("left", "II", 24)]
+    assert COUNTED in draft_plan(seen, form).text
+    assert COUNTED not in draft_plan(seen, {**form, "nodes_n_pos": 1}).text
+    assert COUNTED not in draft_plan([*findings, node("left", "II", 24, presence="indeterminate")], form).text
+    assert COUNTED not in draft_plan([*findings, node("left", "II", 24, source="clinician")], form).text
+
+
+def test_a_nasopharynx_gets_no_margin_of_a_consensus_on_other_sites():
+    plan = draft_plan(*CASES["nasopharynx"])
+    targets = "\n".join(line.text for line in plan.targets)
+    assert "GTV-P + 5 mm" not in targets and "no sourced margin for the nasopharynx" in targets
+    assert plan.modality.drafted == "gp_npc_then_crt" and "follow the pre-induction extent" in targets
+    alone = draft_plan(CASES["nasopharynx"][0], {**CASES["nasopharynx"][1], "chemo_possible": False})
+    assert "pre-induction" not in "\n".join(line.text for line in alone.targets)
+
+
+def test_one_invaded_structure_is_named_once():
+    plan = draft_plan([], {"site": "nasopharynx", "invaded": ["bone_skull_base"], "nodes_n_pos": 0})
+    assert plan.staging.t.value == "T3" and plan.staging.t.basis == "invasion: bone skull base"
+
+
+def test_supportive_care_fits_teeth_and_drugs():
+    findings, form = CASES["early glottis"]
+    text = draft_plan(findings, form).text
+    assert "extractions" in text and "before cisplatin" not in text
+    assert "extractions" not in draft_plan(findings, {**form, "dental_status": "edentulous"}).text
+    assert "before cisplatin" in draft_plan(*CASES["advanced oral tongue"]).text
+
+
+def test_margins_to_look_up_are_those_of_the_prescription():
+    glottis, operated = draft_plan(*CASES["early glottis"]).text, draft_plan(*POSTOPERATIVE).text
+    assert "elective dose after surgery" not in glottis and "elective dose after surgery" in operated
+
+
+def test_no_dose_is_judged_by_first_course_limits_in_an_irradiated_neck():
+    assert "first course" in DoseBasis("clinic's dose").misfit([66], irradiated=True)
+    assert DoseBasis("clinic's dose").misfit([66]) == ""
