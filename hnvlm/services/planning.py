@@ -277,7 +277,10 @@ def rows_on(plan: Mapping[str, Any], item: ResultRecord, judged: histograms.Judg
         plan: Payload of the plan. judged: The dose's own judgement.
     """
     basis = _basis(item)
-    misfit = basis.misfit(scheme["levels"][0]["dose_gy"] for scheme in plan["prescription"]["schemes"])
+    misfit = basis.misfit(
+        (scheme["levels"][0]["dose_gy"] for scheme in plan["prescription"]["schemes"]),
+        irradiated=plan["made_from"]["form"].get("prior_neck_rt") is True,
+    )
     return (basis.judge(judged.rows, None, misfit), misfit) if misfit else (judged.rows, "")
 
 

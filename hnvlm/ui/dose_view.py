@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from hnvlm.services import CaseRecord, ResultRecord, availability, dose, histograms
+from hnvlm.services import CaseRecord, ResultRecord, availability, dose, histograms, planning
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
 from hnvlm.types import TARGET_NAMES
@@ -170,6 +170,11 @@ def _meaning(app: App, case: CaseRecord, item: ResultRecord, other: ResultRecord
     limits, figures, basis = st.tabs(["Constraints", "Figures", "What it rests on"])
     with limits, guard():
         template_editor.choose(app, case.id)
+        if planning.load_form(app, case.id).get("prior_neck_rt"):
+            st.warning(
+                "Previous radiotherapy is stated: these limits are those of a first course, and the dose of the "
+                "earlier course is not in these figures."
+            )
         dose_tables.constraints(judged, against)
     with figures, guard():
         dose_tables.figures(judged, _fractions(app, item))

@@ -116,6 +116,13 @@ def test_a_predicted_dose_of_another_prescription_judges_nothing_on_paper_either
     assert misfit == reason and not [r for r in rows if r.structure.startswith("PTV")]
 
 
+def test_limits_of_a_first_course_judge_no_irradiated_neck_on_paper_either(app, planned):
+    item = dose.predict(app, planned)
+    plan = planning.draft_case_plan(app, planned, form={"site": "oropharynx", "prior_neck_rt": True})
+    rows, why = planning.rows_on(plan.payload, item, histograms.judge(app, item))
+    assert "first course" in why and {r.status for r in rows} == {"not_evaluable"}
+
+
 def test_everything_in_one_zip(app, planned, phantom):
     drawn = {n: span for n, span in SPANS.items() if n != "Parotid_L"}  # that one is the model's
     app.store.save_result(planned, "structures", {}, arrays={"masks": blocks(phantom.shape, drawn)})

@@ -100,6 +100,17 @@ def test_without_a_dose_model_the_reason_stands_beside_the_button_and_an_uploade
     assert ">37.7<" in texts(at) and ">40.0<" in texts(at), "value and compared value"
 
 
+def test_limits_in_an_irradiated_neck_are_said_to_be_those_of_a_first_course(services) -> None:
+    app = services(None)
+    case_id = with_structures(app)
+    app.store.save_result(case_id, "dose", {"source": "upload", "unit": "Gy", "max_gy": 30.0},
+                          arrays={"dose": np.full(SHAPE, 30.0, np.float32)})  # fmt: skip
+    at = open_dose(case_id)
+    assert "first course" not in texts(at)
+    planning.answer(app, case_id, "prior_neck_rt", "yes", who="Dr A")
+    assert "those of a first course" in texts(shown(at.run()))
+
+
 def test_what_the_dose_grid_does_not_cover_is_said_before_any_number(services) -> None:
     """Twelve slices and a dose on the lower six: half of the cord, nothing of the parotids, most of the targets."""
     app = services(None)
