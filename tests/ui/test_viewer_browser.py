@@ -467,6 +467,46 @@ def test_flicker_and_swipe(compare: Screen) -> None:
     assert compare.js("v.panes.length") == 3
 
 
+def test_each_side_of_the_divider_is_measured_on_its_own_picture(compare: Screen, data: dict) -> None:
+    compare.js("(v.state.swipe = 0.5, v.act('swipe'), v.moveTo([24, 18, 9]))")
+    compare.settle()
+    box = compare.page.locator(".hv .stage canvas.top").bounding_box()
+    lesion = "(() => { const w = v.panes[0].view; return [w.x0 + 9.5 * w.pxU, w.y0 + 18.5 * w.pxV, 2 * w.pxU]; })()"
+    texts = []
+    for side, source in ((0.9, "ct"), (0.1, "edited")):  # the lesion left of the divider: original; right: synthetic
+        compare.js(f"(v.state.swipe = {side}, v.refresh())")
+        compare.settle()
+        x, y, step = compare.js(lesion)
+        x, y = x + box["x"], y + box["y"]
+        compare.page.mouse.move(x, y)
+        compare.settle()
+        expected = int(data[source].array[24, 18, 9])
+        assert compare.js("v.valueAt(v.seriesAt(v.panes[0], v.hover.x), v.hover.voxel)") == expected
+        compare.key("e")
+        compare.page.mouse.down()
+        compare.page.mouse.move(x + step / 2, y + step / 2)
+        compare.page.mouse.move(x + step, y + step)
+        compare.page.mouse.up()
+        compare.key("e")
+        texts.append(compare.js("v.state.measures.at(-1)"))
+    assert [m["series"] for m in texts] == [0, 1]
+    assert texts[1]["text"] == "250 ± 0 HU" and texts[0]["text"] != texts[1]["text"]
+    compare.js("(v.state.measures.length = 0, v.state.swipe = 0.5, v.act('panes'))")
+
+
+def test_structures_beyond_thirty_two_are_drawn_too(browser, server: Server, data: dict) -> None:
+    screen = Screen(browser, server, "many")
+    assert screen.js("v.structures.length") == 40
+    screen.js("(v.state.structures = 'fill', v.toggleAll(), v.toggleStructure('Bone_Mandible'), v.moveTo([15, 8, 24]))")
+    screen.settle()
+    rgb = screen.slice(0, "axial").astype(int)
+    coloured = rgb.max(axis=2) != rgb.min(axis=2)
+    np.testing.assert_array_equal(coloured, data["overlay"].masks["Bone_Mandible"][15])
+    assert screen.js("v.painters.get('0|axial').paths.bits1.value.size") == 1
+    assert screen.complaints == []
+    screen.context.close()
+
+
 def fetch(url: str, **headers: str) -> tuple[int, dict, bytes]:
     request = urllib.request.Request(url, headers=headers)
     try:

@@ -15,7 +15,7 @@ from hnvlm.ui.viewer.series import (
     check_grids,
     display_tables,
     dose_blob,
-    mask_blob,
+    mask_blobs,
     pack_masks,
     structure_list,
     to_int16,
@@ -73,7 +73,18 @@ def test_same_shape_different_content_gets_different_blobs(store) -> None:
     masks = {"A": np.zeros(SHAPE, bool)}
     masks["A"][1, 1, 1] = True
     moved = {"A": np.roll(masks["A"], 1, axis=2)}
-    assert mask_blob(store, Overlay(masks)).id != mask_blob(store, Overlay(moved)).id
+    assert mask_blobs(store, Overlay(masks))[0].id != mask_blobs(store, Overlay(moved))[0].id
+
+
+def test_more_structures_than_bits_take_another_array(store) -> None:
+    masks = {str(n): np.zeros(SHAPE, bool) for n in range(40)}
+    for n, mask in enumerate(masks.values()):
+        mask[n % 5, n % 4, n % 3] = True
+    for content_id in ("", "known"):
+        first, second = mask_blobs(store, Overlay(masks, content_id=content_id))
+        assert (first.dtype, second.dtype) == ("uint32", "uint8") and first.id != second.id
+    bits = np.frombuffer(second.slab(0, SHAPE[0]), np.uint8).reshape(SHAPE)
+    np.testing.assert_array_equal(bits >> 7 & 1, masks["39"])
 
 
 def test_dose_travels_in_hundredths_of_a_gray(store) -> None:

@@ -36,6 +36,7 @@ def phantom() -> dict:
         "ct": ct,
         "edited": Volume(edited.astype(np.int16), SPACING, ORIGIN),
         "overlay": Overlay({"Bone_Mandible": bone, "PTV_7000": target}),
+        "target": target,
         "dose": Volume(gy, SPACING, ORIGIN),
     }
 
@@ -58,6 +59,9 @@ if page == "single":
     boxes = [Box((30, 25, 4, 34, 33, 9), "Fat pad right", id="fat")]
     state = show("v", [original], masks=data["overlay"], boxes=boxes, layout="mpr", case="T-001", window=(40, 400))
     st.text_input("Note", key="note")
+elif page == "many":
+    names = [f"Organ {n:02d}" for n in range(38)]
+    state = show("m", [original], masks=dict.fromkeys(names, data["target"]) | data["overlay"].masks, case="T-001")
 elif page == "dose":
     state = show("v", [original], masks=data["overlay"], dose=Dose(data["dose"], 60.0, "AI draft"), case="T-001")
 else:

@@ -30,7 +30,7 @@ from hnvlm.ui.viewer.series import (
     check_grids,
     display_tables,
     dose_blob,
-    mask_blob,
+    mask_blobs,
     structure_list,
     volume_blob,
 )
@@ -247,8 +247,8 @@ def _payload(
         "dose": None,
     }
     if overlay is not None:
-        data["masks"] = _blob_entry(sid, mask_blob(ACCESS.blobs, overlay))
-        data["masks"]["structures"] = structure_list(overlay, base.voxel_ml)
+        layers = [_blob_entry(sid, blob) for blob in mask_blobs(ACCESS.blobs, overlay)]
+        data["masks"] = {"layers": layers, "structures": structure_list(overlay, base.voxel_ml)}
     if dose is not None:
         full = dose.prescription_gy or float(np.nanmax(dose.volume.array)) or 1.0
         data["dose"] = _blob_entry(sid, dose_blob(ACCESS.blobs, dose)) | {

@@ -19,7 +19,7 @@ from hnvlm.services.palette import structure_colours
 from hnvlm.ui.blobs import Blob, BlobStore
 
 Kind = Literal["ct", "synthetic", "difference"]
-MAX_STRUCTURES = 32
+MAX_STRUCTURES = 32  # in one array of bits; a clinic's set has often more, and takes several
 DOSE_STEP_GY = 0.01  # uint16 holds up to 655 Gy
 AIR_HU = -1024
 BODY_HU = -300  # denser than this is patient (or couch), not air
@@ -147,7 +147,7 @@ def pack_masks(masks: Mapping[str, np.ndarray]) -> np.ndarray:
         UsageError: More than 32 structures, or shapes that differ.
     """
     if not 0 < len(masks) <= MAX_STRUCTURES:
-        raise UsageError(f"the viewer shows 1 to {MAX_STRUCTURES} structures at once, got {len(masks)}")
+        raise UsageError(f"one array takes 1 to {MAX_STRUCTURES} structures, got {len(masks)}")
     shapes = {np.shape(m) for m in masks.values()}
     if len(shapes) != 1:
         raise UsageError(f"structures have different shapes: {sorted(shapes)}")
@@ -187,21 +187,31 @@ def body_box(volume: Volume) -> list[int]:
     return _SUMMARIES.get([volume.array], ("body", volume.spacing_mm), measure)
 
 
-def mask_blob(store: BlobStore, overlay: Overlay) -> Blob:
-    """Store structures as bits for the browser, once per content."""
-    arrays, names = list(overlay.masks.values()), tuple(overlay.masks)
+def mask_blobs(store: BlobStore, overlay: Overlay) -> list[Blob]:
+    """Store structures as bits for the browser, once per content; 32 a blob, in their order."""
+    items = list(overlay.masks.items())
+    return [
+        _layer_blob(
+            store, dict(items[first : first + MAX_STRUCTURES]), overlay.content_id and f"{overlay.content_id}:{first}"
+        )
+        for first in range(0, len(items), MAX_STRUCTURES)
+    ]
+
+
+def _layer_blob(store: BlobStore, masks: dict[str, np.ndarray], content_id: str) -> Blob:
+    arrays, names = list(masks.values()), tuple(masks)
     packed: list[np.ndarray] = []
 
     def digest() -> str:
-        packed.append(pack_masks(overlay.masks))
+        packed.append(pack_masks(masks))
         return hashlib.sha256(repr((names, packed[0].shape)).encode() + packed[0].tobytes()).hexdigest()
 
-    blob_id = "bits:" + (overlay.content_id or _IDS.get(arrays, names, digest))
+    blob_id = "bits:" + (content_id or _IDS.get(arrays, names, digest))
     known = store.get(blob_id)
     if known is not None:
         return known
     if not packed:
-        packed.append(pack_masks(overlay.masks))
+        packed.append(pack_masks(masks))
     return store.put(blob_id, packed[0].shape, str(packed[0].dtype), lambda: packed[0])
 
 
@@ -217,6 +227,19 @@ def dose_blob(store: BlobStore, dose: Dose) -> Blob:
     return store.put(f"gy:{blob_id}", volume.shape, "uint16", encode)
 
 
+def _voxel_inside(mask: np.ndarray) -> list[int] | None:
+    """Voxel of the mask nearest to its centre of mass on the slice nearest to it; None for an empty mask."""
+    # Counts along the axes: a list of the voxels of a whole body takes gigabytes.
+    counts = [mask.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+    if not counts[0].any():
+        return None
+    z, y, x = (float(np.average(np.arange(len(c)), weights=c)) for c in counts)
+    slices = np.flatnonzero(counts[0])
+    k = int(slices[np.abs(slices - z).argmin()])
+    inside = np.argwhere(mask[k])
+    return [k, *inside[np.abs(inside - (y, x)).sum(axis=1).argmin()].tolist()]
+
+
 def structure_list(overlay: Overlay, voxel_ml: float) -> list[dict[str, Any]]:
     """Return name, colour, volume in ml and the voxel to jump to for every structure (None if empty).
 
@@ -228,16 +251,12 @@ def structure_list(overlay: Overlay, voxel_ml: float) -> list[dict[str, Any]]:
     def summarise() -> list[dict[str, Any]]:
         out = []
         for name, mask in overlay.masks.items():
-            where = np.argwhere(np.asarray(mask, bool))
-            jump = None
-            if len(where):
-                centre = where.mean(axis=0)
-                jump = where[np.argmin((np.abs(where - centre) * (1000, 1, 1)).sum(axis=1))].tolist()
+            mask = np.asarray(mask, bool)
             out.append({
                 "name": name,
                 "colour": overlay.colours.get(name) or colours[name],
-                "ml": round(len(where) * voxel_ml, 1),
-                "jump": jump,
+                "ml": round(int(np.count_nonzero(mask)) * voxel_ml, 1),
+                "jump": _voxel_inside(mask),
             })  # fmt: skip
         return out
 

@@ -76,7 +76,8 @@ export class Viewer {
       this.state.maximised = null;
     }
     this.comparing = data.layout === "side_by_side";
-    this.structures = data.masks ? data.masks.structures.map((s, n) => ({ ...s, bit: 1 << n, rgb: rgb(s.colour) })) : [];
+    // Each layer of masks holds 32 structures, one a bit.
+    this.structures = data.masks ? data.masks.structures.map((s, n) => ({ ...s, layer: n >> 5, bit: 1 << (n & 31), rgb: rgb(s.colour) })) : [];
     this.doseLevels = data.dose ? data.dose.levels.map((level) => ({ ...level, rgb: rgb(level.colour) })) : [];
     this.openVolumes();
     this.obey(data.command);
@@ -97,7 +98,7 @@ export class Viewer {
   openVolumes() {
     const wanted = new Map();
     const z = this.state.pos[0];
-    for (const entry of [...this.data.series, this.data.masks, this.data.dose]) {
+    for (const entry of [...this.data.series, ...(this.data.masks?.layers ?? []), this.data.dose]) {
       if (entry && entry.id) wanted.set(entry.id, entry);
     }
     for (const [id, volume] of this.volumes) {
@@ -130,6 +131,11 @@ export class Viewer {
     const minus = this.volumes.get(this.data.series[entry.of[0]].id);
     const hu = this.volumes.get(this.data.series[entry.of[1]].id);
     return hu && minus ? { hu, minus } : null;
+  }
+
+  // Number of the series under a point of a pane: with swipe, each side of the divider shows its own.
+  seriesAt(pane, x) {
+    return this.comparing && this.state.compare === "swipe" ? Number(x >= this.swipeX(pane)) : pane.series;
   }
 
   valueAt(n, voxel) {

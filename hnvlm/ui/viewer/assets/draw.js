@@ -38,27 +38,28 @@ function drawSeries(viewer, ctx, pane, n) {
   if (!painter) viewer.painters.set(name, (painter = new SlicePainter(viewer.shape, pane.plane)));
   const s = viewer.state;
   const difference = viewer.data.series[n].kind === "difference";
-  const bits = maskVolume(viewer, difference);
-  const visible = bits ? viewer.structures.filter((item) => !s.hidden.has(item.name)) : [];
+  const layers = maskLayers(viewer, difference);
   const dose = doseVolume(viewer, difference);
   const grey = viewer.grey();
-  const fill = s.structures === "fill" ? visible.map((item) => [item.bit, item.rgb]) : [];
+  const fills = s.structures === "fill" ? layers.map((layer) => ({ ...layer, fill: layer.items.map((item) => [item.bit, item.rgb]) })) : [];
   painter.paint({
-    index: pane.index, hu: source.hu, minus: source.minus, difference, grey, greyKey: viewer.greyKey, bits, bitFill: fill,
-    fillKey: fill.map(([bit]) => bit).join(), dose, doseLevels: viewer.doseLevels, doseStep: dose ? viewer.data.dose.step : 0,
+    index: pane.index, hu: source.hu, minus: source.minus, difference, grey, greyKey: viewer.greyKey, fills, dose, doseLevels: viewer.doseLevels, doseStep: dose ? viewer.data.dose.step : 0,
   });
   const { view } = pane;
   ctx.imageSmoothingEnabled = true;
   ctx.imageSmoothingQuality = "high";
   ctx.drawImage(painter.canvas, view.x0, view.y0, painter.nu * view.pxU, painter.nv * view.pxV);
   if (dose) strokeDose(viewer, ctx, pane, painter, dose);
-  if (visible.length) strokeStructures(ctx, pane, painter, bits, visible, dose ? 2.2 : 1.5);
+  for (const layer of layers) strokeStructures(ctx, pane, painter, layer, dose ? 2.2 : 1.5);
 }
 
-function maskVolume(viewer, difference) {
-  if (difference || !viewer.data.masks || viewer.state.structures === "off") return null;
-  const volume = viewer.volumes.get(viewer.data.masks.id);
-  return volume && volume.ready ? volume : null;
+// Layers that are there, each with the structures of it that are to be seen: { number, bits, items }.
+function maskLayers(viewer, difference) {
+  if (difference || !viewer.data.masks || viewer.state.structures === "off") return [];
+  const visible = viewer.structures.filter((item) => !viewer.state.hidden.has(item.name));
+  return viewer.data.masks.layers
+    .map((entry, number) => ({ number, bits: viewer.volumes.get(entry.id), items: visible.filter((item) => item.layer === number) }))
+    .filter(({ bits, items }) => bits?.ready && items.length);
 }
 
 function doseVolume(viewer, difference) {
@@ -83,11 +84,12 @@ function strokePath(ctx, path, view, colour, width) {
   ctx.stroke(placed);
 }
 
-function strokeStructures(ctx, pane, painter, bits, visible, width) {
-  const wanted = visible.reduce((all, item) => all | item.bit, 0);
+function strokeStructures(ctx, pane, painter, { number, bits, items }, width) {
+  const wanted = items.reduce((all, item) => all | item.bit, 0);
   const key = `${bits.id}|${pane.index}|${wanted}`;
-  const paths = cached(painter, "bits", key, () => bitContours(painter.slice("bits", bits, pane.index), painter.nu, painter.nv, wanted));
-  for (const item of visible) {
+  const role = `bits${number}`;
+  const paths = cached(painter, role, key, () => bitContours(painter.slice(role, bits, pane.index), painter.nu, painter.nv, wanted));
+  for (const item of items) {
     const path = paths.get(item.bit);
     if (path) strokePath(ctx, path, pane.view, item.colour, width);
   }

@@ -89,7 +89,7 @@ export class Input {
       d.lastY = y;
     }
     const pane = v.paneAt(x, y);
-    v.hover = pane ? { pane, voxel: this.voxel(pane, x, y).map(Math.round) } : null;
+    v.hover = pane ? { pane, x, voxel: this.voxel(pane, x, y).map(Math.round) } : null;
     if (!this.drag && e.shiftKey && pane) v.moveTo(this.voxel(pane, x, y));
     const onDivider = pane && v.comparing && v.state.compare === "swipe" && Math.abs(x - v.swipeX(pane)) < 12;
     v.top.style.cursor = onDivider ? "ew-resize" : "crosshair";
@@ -231,7 +231,8 @@ export class Input {
   // ---- measuring --------------------------------------------------------------------------------
   startMeasure() {
     const d = this.drag;
-    this.viewer.draft = { kind: d.mode, plane: d.pane.plane, index: d.index, series: d.pane.series, a: d.voxel, b: d.voxel, text: "", value: 0, unit: "" };
+    const series = this.viewer.seriesAt(d.pane, d.x);
+    this.viewer.draft = { kind: d.mode, plane: d.pane.plane, index: d.index, series, a: d.voxel, b: d.voxel, text: "", value: 0, unit: "" };
   }
 
   stretchMeasure(x, y) {

@@ -108,9 +108,10 @@ function probeText(viewer, pane) {
   // The pointer may rest while the wheel turns: the voxel is on the slice shown now.
   const voxel = [...hover.voxel];
   voxel[PLANES[pane.plane].w] = pane.index;
-  const value = viewer.valueAt(pane.series, voxel);
+  const series = viewer.seriesAt(pane, hover.x);
+  const value = viewer.valueAt(series, voxel);
   if (value === null) return "";
-  const signed = viewer.data.series[pane.series].kind === "difference" && value > 0 ? `+${value}` : `${value}`;
+  const signed = viewer.data.series[series].kind === "difference" && value > 0 ? `+${value}` : `${value}`;
   const dose = viewer.state.dose ? viewer.doseAt(voxel) : null;
   return `${signed.replace("-", "−")} HU${dose === null ? "" : ` · ${dose.toFixed(1)} Gy`}`;
 }
@@ -198,9 +199,10 @@ function drawMeasures(viewer, ctx, pane) {
   const items = [...viewer.state.measures, ...(viewer.draft ? [viewer.draft] : [])];
   for (const item of items) {
     if (item.plane !== pane.plane || item.index !== pane.index) continue;
-    if (item.kind === "roi" && item.series !== pane.series) continue;
     const [ax, ay] = voxelToScreen(item.a, pane.view, viewer.shape, pane.plane);
     const [bx, by] = voxelToScreen(item.b, pane.view, viewer.shape, pane.plane);
+    // A mean belongs to the picture it was taken of, so it goes where the divider shows the other one.
+    if (item.kind === "roi" && item.series !== viewer.seriesAt(pane, ax)) continue;
     for (const [width, style] of [[4, "rgba(0,0,0,0.6)"], [1.6, "#7ee7ff"]]) {
       ctx.lineWidth = width;
       ctx.strokeStyle = style;

@@ -47,7 +47,7 @@ export class SlicePainter {
     this.slices = {};
   }
 
-  // Cached copy of one slice of a volume ("hu", "minus", "bits", "dose").
+  // Cached copy of one slice of a volume ("hu", "minus", "bits0", "bits1", ..., "dose").
   slice(role, volume, index) {
     const key = `${volume.id}|${index}|${volume.version}`;
     let entry = this.slices[role];
@@ -59,19 +59,20 @@ export class SlicePainter {
     return entry.out;
   }
 
-  // request: { index, hu, minus, difference, grey, greyKey, bits, bitFill: [[bit, rgb]], fillKey, dose, doseLevels, doseStep }
+  // request: { index, hu, minus, difference, grey, greyKey, fills: [{ number, bits, fill: [[bit, rgb]] }], dose, doseLevels, doseStep }
   paint(request) {
-    const { index, hu, minus, bits, dose } = request;
-    const versions = [hu, minus, bits, dose].map((v) => (v ? `${v.id}:${v.version}` : "-")).join();
+    const { index, hu, minus, fills, dose } = request;
+    const versions = [hu, minus, dose, ...fills.map(({ bits }) => bits)].map((v) => (v ? `${v.id}:${v.version}` : "-")).join();
+    const fillKey = fills.map(({ fill }) => fill.map(([bit]) => bit).join()).join(";");
     const levels = dose ? request.doseLevels.map((level) => level.gy).join() : "";
-    const key = [index, request.greyKey, request.difference, request.fillKey, levels, versions].join("|");
+    const key = [index, request.greyKey, request.difference, fillKey, levels, versions].join("|");
     if (key === this.key) return false;
     this.key = key;
     const base = this.slice("hu", hu, index);
     if (request.difference) this.paintDifference(base, minus && this.slice("minus", minus, index), request);
     else this.paintGrey(base, request.grey);
     if (dose) this.washDose(this.slice("dose", dose, index), request);
-    if (bits && request.bitFill.length) this.fillBits(this.slice("bits", bits, index), request.bitFill);
+    for (const { number, bits, fill } of fills) this.fillBits(this.slice(`bits${number}`, bits, index), fill);
     this.ctx.putImageData(this.image, 0, 0);
     return true;
   }
