@@ -407,11 +407,19 @@ def test_length_and_mean_are_true_and_reach_python(single: Screen, data: dict) -
     single.js("v.setView('mpr')")
 
 
-def test_enter_marks_the_crosshair_for_python(single: Screen) -> None:
-    single.js("v.moveTo([12, 11, 10])")
-    single.key("Enter")
-    assert single.until(lambda: "picked=(12, 11, 10)" in single.text())
-    assert single.rerun_shows("picked=None")
+def test_delete_takes_no_measurement_that_is_not_on_the_screen(single: Screen) -> None:
+    single.js("(v.setView('axial'), v.state.measures.length = 0, v.moveTo([20, 20, 16]))")
+    single.settle()
+    single.key("l")
+    single.drag(0, 90, 40)
+    single.key("ArrowUp")
+    single.key("Delete")
+    assert single.js("v.state.measures.length") == 1
+    single.key("ArrowDown")
+    single.key("Delete")
+    assert single.js("v.state.measures.length") == 0
+    single.key("Escape")
+    single.js("v.setView('mpr')")
 
 
 def test_side_by_side_is_locked_and_marks_the_synthetic(compare: Screen, data: dict) -> None:

@@ -52,7 +52,7 @@ class ViewerState:
         index: (z, y, x) voxel of the crosshair; z is the axial slice, counted from 0 at the feet end.
         window: (centre, width) in HU, or None before the first report.
         plane: Plane of the active pane.
-        picked: (z, y, x) once, in the run after the user marked a point (Enter); else None.
+        picked: (z, y, x) once, in the run after the user opened a finding; else None.
         picked_id: ``Box.id`` once, in the run after the user opened a finding; else "".
         measurements: Dicts with kind, plane, slice, value, unit, text.
     """
@@ -174,7 +174,7 @@ def _state(sid: str, key: str, volume_id: str, middle: tuple[int, ...]) -> Viewe
     )
 
 
-# In a fragment, so that a mark does not restart a model that is running in the page's main script.
+# In a fragment, so that a click on a finding does not restart a model that is running in the page's main script.
 @st.fragment
 def _mount(key: str, data: dict[str, Any]) -> None:
     result = _component()(key=key, data=data, on_picked_change=lambda: None)

@@ -1,6 +1,7 @@
 // What keys and toolbar buttons do, by name. Each gets the viewer and its state; the viewer redraws afterwards.
 
 import { PLANE_NAMES } from "./geometry.js";
+import { showsMeasure } from "./marks.js";
 
 const next = (list, current) => list[(list.indexOf(current) + 1) % list.length];
 const hasPair = (viewer) => viewer.comparing && viewer.data.series.length > 1;
@@ -17,7 +18,11 @@ export const ACTIONS = {
   layout: (v, s) => v.setView(v.comparing ? next(PLANE_NAMES, s.plane) : v.view === "mpr" ? "axial" : "mpr"),
   length: (v, s) => (s.tool = s.tool === "length" ? "window" : "length"),
   roi: (v, s) => (s.tool = s.tool === "roi" ? "window" : "roi"),
-  erase: (v, s) => s.measures.pop(),
+  // Never one on another slice, where nobody would see it go.
+  erase: (v, s) => {
+    const last = s.measures.findLast((item) => v.panes.some((pane) => showsMeasure(v, pane, item)));
+    if (last) s.measures.splice(s.measures.indexOf(last), 1);
+  },
   flicker: (v, s) => {
     if (!hasPair(v)) return;
     s.flicker = s.compare === "flicker" ? 1 - s.flicker : 1;
@@ -28,7 +33,6 @@ export const ACTIONS = {
   },
   // Leave flicker and swipe: all panes again.
   panes: (v, s) => Object.assign(s, { compare: "panes", maximised: null }),
-  pick: (v, s) => v.trigger("picked", { index: [...s.pos], id: "", n: performance.now() }),
   cancel: (v, s) => {
     if (!v.panel.help.hidden) v.panel.showHelp(false);
     else Object.assign(s, { tool: "window", compare: "panes", maximised: null });

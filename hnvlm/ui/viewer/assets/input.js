@@ -6,7 +6,7 @@ const CLICK_PX = 4;
 const SCROLLBAR_PX = 14;
 const KEYS = {
   i: "invert", x: "crosshair", s: "structures", d: "dose", b: "boxes", n: "list", " ": "reset", "?": "help", m: "layout",
-  l: "length", e: "roi", f: "flicker", w: "swipe", Delete: "erase", Backspace: "erase", Enter: "pick", Escape: "cancel",
+  l: "length", e: "roi", f: "flicker", w: "swipe", Delete: "erase", Backspace: "erase", Escape: "cancel",
 };
 
 export class Input {

@@ -195,14 +195,20 @@ function corners(ctx, x0, y0, x1, y1, colour) {
   }
 }
 
+// Whether a pane shows a measurement. A mean belongs to the picture it was taken of, so it goes where the divider of
+// swipe shows the other one.
+export function showsMeasure(viewer, pane, item) {
+  if (item.plane !== pane.plane || item.index !== pane.index) return false;
+  const [x] = voxelToScreen(item.a, pane.view, viewer.shape, pane.plane);
+  return item.kind !== "roi" || item.series === viewer.seriesAt(pane, x);
+}
+
 function drawMeasures(viewer, ctx, pane) {
   const items = [...viewer.state.measures, ...(viewer.draft ? [viewer.draft] : [])];
   for (const item of items) {
-    if (item.plane !== pane.plane || item.index !== pane.index) continue;
+    if (!showsMeasure(viewer, pane, item)) continue;
     const [ax, ay] = voxelToScreen(item.a, pane.view, viewer.shape, pane.plane);
     const [bx, by] = voxelToScreen(item.b, pane.view, viewer.shape, pane.plane);
-    // A mean belongs to the picture it was taken of, so it goes where the divider shows the other one.
-    if (item.kind === "roi" && item.series !== viewer.seriesAt(pane, ax)) continue;
     for (const [width, style] of [[4, "rgba(0,0,0,0.6)"], [1.6, "#7ee7ff"]]) {
       ctx.lineWidth = width;
       ctx.strokeStyle = style;

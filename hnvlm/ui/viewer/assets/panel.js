@@ -173,9 +173,9 @@ export class Panel {
       ["← →", "previous, next pane"], ["+ − =", "larger, smaller, fit"], ["Space", "reset zoom and window"],
       ["i", "invert grey"], ["m", v.comparing ? "next plane" : "axial or three planes"], ["x", "crosshair on or off"],
       ["s", "structures: outline, filled, off"], ["d", "dose on or off"], ["b", "findings on or off"], ["n", "list on or off"],
-      ["l", "measure length (drag)"], ["e", "mean HU in an ellipse (drag)"], ["Delete", "remove last measurement"],
+      ["l", "measure length (drag)"], ["e", "mean HU in an ellipse (drag)"], ["Delete", "remove the last measurement on screen"],
       ["f", "flicker: original or synthetic"], ["w", "swipe: movable divider"],
-      ["Enter", "mark the crosshair for the report"], ["Esc", "leave tool, flicker, swipe or help"],
+      ["Esc", "leave tool, flicker, swipe or help"],
       ...v.presets.map((p) => [p.key, `${p.name}  (W ${p.width}, L ${p.centre})`]),
     ];
     const cols = element("div", { class: "cols" });
