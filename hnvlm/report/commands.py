@@ -47,6 +47,8 @@ def _pattern(name: str) -> re.Pattern[str]:
         "adds": rf"{openers}(?:{_table('adds')})\b",
         "forbids": rf"(?<!\w)(?:{_table('forbids')})\b",
         "forbids_first": rf"{openers}(?:{_table('forbids_first')})",
+        # "Remove it.", "It is necrotic."
+        "goes_on": rf"{openers}(?:(?:{_table('verbs')})\s+(?:{_table('pronouns')})\b|(?:{_table('goes_on')})\b)",
     }[name]
     return re.compile(body, re.IGNORECASE)
 
@@ -55,14 +57,26 @@ def split_commands(text: str, language: str) -> list[Part]:
     """Return the commands of a request in order; what a report tells of history and advice is left out."""
     text = text.replace("’", "'")
     sentences = read_lines(text, language, opens=_pattern("verb"))[0]
-    parts = []
+    parts: list[Part] = []
     for sentence in sentences:
         if sentence.section not in READ_SECTIONS:
             continue
         for words in _split(sentence.text, language):
             forbids = _pattern("forbids").search(words) or _pattern("forbids_first").match(words)
+            if parts and not forbids and _goes_on(words, language):
+                before = parts[-1].sentence
+                text = f"{before.text.rstrip(' .;')}, {words}"
+                parts[-1] = replace(parts[-1], sentence=replace(before, text=text))
+                continue
             parts.append(Part(replace(sentence, text=words), bool(_pattern("adds").match(words)), bool(forbids)))
     return parts
+
+
+def _goes_on(words: str, language: str) -> bool:
+    """Whether a sentence says more of the lesion of the one before, or what to do with it, and names none itself."""
+    if not _pattern("goes_on").match(words):
+        return False
+    return not any(token.tag in (*_LESION_TAGS, "level", "site", "side") for token in tag_sentence(words, language))
 
 
 def _split(sentence: str, language: str) -> list[str]:

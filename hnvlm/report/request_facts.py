@@ -44,15 +44,30 @@ def request_facts(text: str) -> dict[str, Any] | None:
     return facts
 
 
-def commands_to_draw(text: str) -> list[str]:
-    """Return the commands that are acted upon, one string each; empty when the text asks for no change.
-
-    Where the rules understand none, everything that is not forbidden is left to the learned reader.
-    """
+def acted_upon(text: str) -> list[Command]:
+    """Return the commands that change the CT; empty when the text asks for no change or is not understood."""
     commands = [command for command in parse_commands(text) if not command.asks_nothing]
     understood = [command for command in commands if command.request.op in ("add", "remove")]
-    understood = understood or [command for command in commands if command.request.op == "none"]
-    return [_one_sentence(command.text) for command in understood or commands]
+    return understood or [command for command in commands if command.request.op == "none"]
+
+
+def commands_to_draw(text: str) -> list[str]:
+    """Return the commands that are acted upon, one string each, as the models read them."""
+    return [_one_sentence(command.text) for command in acted_upon(text)]
+
+
+def cannot_be_placed(command: Command) -> str:
+    """Say why there is no place for what a command adds; empty when there is one.
+
+    The learned reader takes every word for the place that it knows best ("paratracheal" for the supraglottis), so
+    what is added needs a place that the rules know.
+    """
+    finding = command.request.finding
+    if command.request.op != "add" or finding is None or place_of(finding) in PLACES[finding.kind]:
+        return ""
+    if place_of(finding) is None:
+        return f"it is not said where; {_places_there_are(finding.kind)} can be named"
+    return f"nothing can be drawn there; {_places_there_are(finding.kind)} can be"
 
 
 def _one_sentence(command: str) -> str:
@@ -70,9 +85,9 @@ def limits(command: Command) -> list[str]:
         said.append("only one side is changed, ask for left and right in a sentence each")
     if op == "remove":
         return said
-    place = place_of(finding)
-    if place is not None and place not in PLACES[finding.kind]:
-        said.append(f"nothing can be drawn there; {_places_there_are(finding.kind)} can be")
+    if place_of(finding) is not None and (why := cannot_be_placed(command)):
+        said.append(why)
+    said += [f"{words} is not drawn" for words in command.beside]
     if finding.side == "midline":
         said.append("it is drawn on one side, not in the midline")
     if finding.attributes.get("crosses_midline"):

@@ -18,6 +18,7 @@ from hnvlm.report.vocabulary import check_language, load
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, Finding
 
 RequestOp = Literal["add", "remove", "none", "unknown"]
+_DENIED = re.compile(r"\b(?:no|not|without|nor|or|bez|brak|nie)\b[^.,;]{0,40}$", re.IGNORECASE)
 _EDITABLE = ("node", "mass", "airway")
 # Where the models can draw, by kind.
 PLACES: dict[str, tuple[str, ...]] = {"node": NODE_LEVELS, "mass": MASS_SITES, "airway": AIRWAY_LEVELS}
@@ -53,12 +54,14 @@ class Command:
         request: What it was understood to ask.
         asks_nothing: It says what is not to be done ("do not remove ..."), or tells history and advice.
         several: It speaks of more than one lesion of a kind ("three nodes").
+        beside: What else it names that cannot be drawn ("bone erosion"), in its own words.
     """
 
     text: str
     request: Request
     asks_nothing: bool = False
     several: bool = False
+    beside: tuple[str, ...] = ()
 
 
 @dataclass
@@ -100,10 +103,16 @@ def parse_commands(text: str, language: str | None = None) -> list[Command]:
     return [
         Command(
             reading.part.sentence.text, _decide(reading.wanted, reading.clear), reading.asks_nothing,
-            bool(_cues()["several"].search(reading.part.sentence.text)),
+            bool(_cues()["several"].search(reading.part.sentence.text)), _beside(reading.part.sentence.text),
         )
         for reading in _read(text, language)
     ]  # fmt: skip
+
+
+def _beside(text: str) -> tuple[str, ...]:
+    """What a command names that is not drawn, unless it is denied ("without extranodal extension")."""
+    found = (match for match in _cues()["beside"].finditer(text) if not _DENIED.search(text[: match.start()]))
+    return tuple(dict.fromkeys(match.group() for match in found))
 
 
 def _read(text: str, language: str | None) -> list[_Reading]:

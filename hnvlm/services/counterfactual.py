@@ -16,7 +16,7 @@ import numpy as np
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.report.request_facts import commands_to_draw, limits
+from hnvlm.report.request_facts import acted_upon, cannot_be_placed, commands_to_draw, limits
 from hnvlm.report.request_parse import Command, parse_commands, place_of
 from hnvlm.services import export
 from hnvlm.services.agreement import words
@@ -30,7 +30,13 @@ MAX_TEXT = 2000
 # A lesion fewer voxels wide is hardly visible: below 15 mm (three to four voxels of the test's CTs) the judge saw none
 # of nine (`hnvlm evaluate counterfactual`).
 CLEAR_VOXELS = 4
+# More sentences than these that ask for nothing are counted, not quoted: a whole report was pasted.
+QUOTED = 2
 NOT_UNDERSTOOD = "Not understood as an edit. Say what to add or remove: a node with its level, or a mass with its site."
+ANOTHER_LESION = (
+    "Not understood as an edit: a lesion is not resized, moved or turned into another. Ask to remove it and to add "
+    "another one, in a sentence each."
+)
 
 
 def require_text(text: str) -> str:
@@ -47,14 +53,21 @@ def to_draw(text: str) -> str:
     """Return the commands of a request that ask for something, one a line, as the models read them.
 
     Raises:
-        UsageError: The text is empty or asks for no change.
+        UsageError: The text is empty, asks for no change, is not understood, or adds where nothing can be drawn.
     """
-    commands = commands_to_draw(require_text(text))
-    if not commands:
-        raise UsageError(
-            "The request asks for no change. Say what to add or remove, e.g. 'add a node in left level II'."
-        )
-    return "\n".join(commands)
+    text = require_text(text)
+    acted = acted_upon(text)
+    if not acted:
+        commands = parse_commands(text)
+        if commands and all(command.asks_nothing for command in commands):
+            raise UsageError(
+                "The request asks for no change. Say what to add or remove, e.g. 'add a node in left level II'."
+            )
+        raise UsageError(_not_understood(commands))
+    for command in acted:
+        if why := cannot_be_placed(command):
+            raise UsageError(f'"{_quotable(command.text)}" cannot be drawn: {why}.')
+    return "\n".join(commands_to_draw(text))
 
 
 def run(
@@ -64,10 +77,10 @@ def run(
 
     Raises:
         ScopeError: The CT is not a head-and-neck CT.
-        UsageError: The text is empty or asks for no change.
+        UsageError: As ``to_draw``.
     """
-    asked = to_draw(text)
     analysis.require_scope()
+    asked = to_draw(text)
     return models.counterfactual(volume, asked, segmentation=analysis.segmentation, seed=seed, progress=progress)
 
 
@@ -93,15 +106,23 @@ def understood(text: str) -> str:
     elif commands and all(command.asks_nothing for command in commands):
         lines = ["Understood: no change is asked for."]
     else:
-        lines = [NOT_UNDERSTOOD]
+        return _not_understood(commands)
     names = [f" {_lesion(command)}:" if len(acted) > 1 else "" for command in acted]
     told = zip(names, (limits(command) for command in acted), strict=True)
     lines += [f"Not as asked:{name} {'; '.join(said)}." for name, said in told if said]
     # What one command names besides its lesion is not drawn, and a negated command is not carried out.
-    lines += [f"Not drawn, one lesion a command: {others}." for command in acted if (others := _others(command))]
-    idle = [c for c in commands if c.asks_nothing or (lines[0] != NOT_UNDERSTOOD and _puzzling(c))]
+    lines += [line for command in acted for line in _others(command)]
+    idle = [c for c in commands if c.asks_nothing or _puzzling(c)]
+    unread = [c for c in commands if acted and not any(c is other for other in acted + idle)]
+    if len(unread) <= QUOTED:
+        idle, unread = [c for c in commands if any(c is other for other in idle + unread)], []
     lines += [f'Nothing is done for "{_quotable(command.text)}".' for command in idle]
+    lines += [f"Nothing is done for {len(unread)} further sentences."] * bool(unread)
     return " ".join(lines)
+
+
+def _not_understood(commands: list[Command]) -> str:
+    return ANOTHER_LESION if any(_puzzling(command) for command in commands) else NOT_UNDERSTOOD
 
 
 def _quotable(text: str) -> str:
@@ -129,8 +150,18 @@ def _asked(command: Command, *, alone: bool) -> str:
     return line + (f". Not said: {', '.join(missing)}" if alone else f" (not said: {', '.join(missing)})")
 
 
-def _others(command: Command) -> str:
-    return "; ".join(words(finding) for finding in command.request.others)
+def _others(command: Command) -> list[str]:
+    """What a command names besides the lesion it is about."""
+    said = []
+    for word, takes_away in (("drawn", False), ("removed", True)):
+        names = [
+            words(finding)
+            for finding in command.request.others
+            if (command.request.op == "remove" or finding.presence == "absent") == takes_away
+        ]
+        if names:
+            said.append(f"Not {word}, one lesion a command: {'; '.join(names)}.")
+    return said
 
 
 def _puzzling(command: Command) -> bool:
@@ -175,8 +206,13 @@ def run_for_case(
 
 
 def start(app: App, case_id: str, text: str, *, seed: int = 0, who: str = "") -> str:
-    """Run in the background; return the job id. Its result holds ``result_id``."""
+    """Run in the background; return the job id. Its result holds ``result_id``.
+
+    Raises:
+        UsageError: As ``to_draw``.
+    """
     text = require_text(text)
+    to_draw(text)
 
     def work(job: JobContext) -> dict[str, Any]:
         return {"result_id": run_for_case(app, case_id, text, seed=seed, who=who, progress=job.progress).id}

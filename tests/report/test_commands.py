@@ -41,6 +41,9 @@ def _asked(text: str) -> list[tuple]:
         # One command: the verb goes on about the lesion named before, or the semicolon about its texture.
         ("left level II node 2cm, remove it", [("remove", "node", "left", "II", 20)]),
         ("erase the 15-mm node; left level II", [("remove", "node", "left", "II", 15)]),
+        ("There is a node in left level III, 22 mm. Remove it.", [("remove", "node", "left", "III", 22)]),
+        ("There is a node in left level III. It measures 22 mm.", [NODE]),
+        ("Find the right tonsil mass. Please delete it. Add a 22 mm node in left level III.", [TONSIL, NODE]),
         # What else is said of a lesion to add is no removal.
         ("add a resectable 30 mm tumour of the right tonsil", [("add", "mass", "right", "palatine tonsil", 30)]),
         ("unresectable 30 mm tumour of the right tonsil", [("add", "mass", "right", "palatine tonsil", 30)]),

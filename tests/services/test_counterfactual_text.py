@@ -83,7 +83,71 @@ def test_just_the_commands_that_are_listed_are_drawn():
 
 def test_a_request_for_no_change_is_refused():
     with pytest.raises(UsageError, match="asks for no change"):
-        counterfactual.run(_Listener(), None, "Do not remove the left level II node.", SimpleNamespace())
+        counterfactual.to_draw("Do not remove the left level II node.")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # The learned reader made a node of level IV, of level V, a removed tonsil mass and a second node of these.
+        ("New bone metastasis in C4", counterfactual.NOT_UNDERSTOOD),
+        ("Add a 20 mm skin lesion", counterfactual.NOT_UNDERSTOOD),
+        ("Tracheostomy tube in place", counterfactual.NOT_UNDERSTOOD),
+        ("Shrink the left level II node", counterfactual.ANOTHER_LESION),
+        ("Turn the solid left level II node into a necrotic one", counterfactual.ANOTHER_LESION),
+    ],
+)
+def test_what_is_not_understood_is_not_drawn(text, said):
+    assert counterfactual.understood(text) == said
+    with pytest.raises(UsageError) as refused:
+        counterfactual.to_draw(text)
+    assert str(refused.value) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("Right paratracheal adenopathy 15 mm", "it is not said where; levels IB"),
+        ("Węzeł zagardłowy lewy 10 mm", "it is not said where; levels IB"),
+        ("Posterior pharyngeal wall mass 20 mm", "it is not said where; oral tongue"),
+        ("Left retropharyngeal node 12 mm", "nothing can be drawn there; levels IB"),
+        ("Level VI node 10 mm", "nothing can be drawn there; levels IB"),
+        ("Add a 20 mm node in left level II. Left glottic mass 15 mm", "nothing can be drawn there; oral tongue"),
+    ],
+)
+def test_no_other_place_is_made_up(text, why):
+    with pytest.raises(UsageError, match="cannot be drawn") as refused:
+        counterfactual.to_draw(text)
+    assert why in str(refused.value)
+
+
+def test_what_is_not_said_where_is_removed_all_the_same():
+    assert counterfactual.to_draw("Remove right-sided adenopathy") == "Remove right-sided adenopathy"
+    assert counterfactual.to_draw("No mass and no enlarged nodes") == "No mass and no enlarged nodes"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Left level II node 18 mm. Mandible destroyed.",
+         'Understood: add 18 mm node in the left level II. Nothing is done for "Mandible destroyed".'),
+        ("18 mm node in left level II. No mass. The airway is patent. Muscles are normal.",
+         "Understood: add 18 mm node in the left level II. Nothing is done for 3 further sentences."),
+        ("There is no left level II node, but there is a right level II node of 18 mm",
+         "Understood: add 18 mm node in the right level II. "
+         "Not removed, one lesion a command: node in the left level II."),
+        ("Remove the left level II and level III nodes",
+         "Understood: remove node in the left level II. "
+         "Not removed, one lesion a command: node in the left level III."),
+        ("Left tonsil mass 30 mm with mandibular invasion",
+         "Understood: add 30 mm mass in the left palatine tonsil. Not as asked: mandibular invasion is not drawn."),
+        ("Left level II node 18 mm and a bone metastasis",
+         "Understood: add 18 mm node in the left level II. Not as asked: bone metastasis is not drawn."),
+        ("Left level II node 18 mm without extranodal extension", "Understood: add 18 mm node in the left level II."),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_is_said(text, said):
+    assert counterfactual.understood(text) == said
 
 
 def test_each_command_is_shown_with_its_own_operation():

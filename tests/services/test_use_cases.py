@@ -288,12 +288,12 @@ def test_extreme_differences_survive_int16(app, models, case_id, monkeypatch):
     high = np.full((2, 3, 4), 30000.0, np.float32)
     edit = replace(made, volume=low.with_array(high), edit_mask=np.ones((2, 3, 4), bool))
     monkeypatch.setattr(models, "counterfactual", lambda *a, **k: edit)
-    result = counterfactual.run_for_case(app, other, "x")
+    result = counterfactual.run_for_case(app, other, "node in level II")
     assert (counterfactual.load_volume(app, result.id).array == 30000).all()
 
 
 def test_counterfactual_job_and_empty_text(app, case_id):
-    job = app.jobs.wait(counterfactual.start(app, case_id, "node"), 30)
+    job = app.jobs.wait(counterfactual.start(app, case_id, "node in level II"), 30)
     assert app.store.get_result(job.result["result_id"]).kind == "counterfactual"
     with pytest.raises(UsageError):
         counterfactual.start(app, case_id, "   ")
