@@ -21,6 +21,8 @@ from hnvlm.types import OPENKBP_TO_TG263
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Headers of one grid differ by rounding.
+GRID_TOLERANCE_MM = 0.05
 
 
 def log(message: str) -> None:
@@ -30,24 +32,54 @@ def log(message: str) -> None:
 
 
 def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
-    """CT and the clinic's masks (TG-263 names) of a case folder."""
+    """CT (int16 HU) and the clinic's masks (TG-263 names) of a case folder, LPS axes (z, y, x).
+
+    Raises:
+        InputRefusedError: A mask lies on another grid than the CT.
+    """
     from hnvlm.imaging.nifti import read_volume, to_int16_hu
 
-    ct = read_volume(folder / "ct.nii.gz")
+    ct = read_volume(folder / "ct.nii.gz", fill=-1024.0)
     ct = ct.with_array(to_int16_hu(ct.array))
     masks = {}
     for path in sorted(folder.glob("*.nii.gz")):
         stem = path.name.removesuffix(".nii.gz")
         name = OPENKBP_TO_TG263.get(stem, stem)
         if name in OPENKBP_TO_TG263.values():
-            masks[name] = read_volume(path, order=0).array > 0
+            # Read as the CT is: a file may hold its axes the other way round.
+            mask = read_volume(path, order=0)
+            require_grid(path, mask, ct, "CT")
+            masks[name] = mask.array > 0
     return ct, masks
+
+
+def require_grid(path: Path, volume: Volume, other: Volume, what: str) -> None:
+    """Refuse a file that does not share the grid of its patient's CT or dose.
+
+    Raises:
+        InputRefusedError: It does not; the message names it.
+    """
+    if not volume.same_grid(other, GRID_TOLERANCE_MM):
+        raise InputRefusedError(
+            f"{path} has shape {volume.shape}, voxels of {_mm(volume.spacing_mm)} from {_mm(volume.origin_mm)}; its "
+            f"{what} has {other.shape}, {_mm(other.spacing_mm)} from {_mm(other.origin_mm)}. Both must share a grid."
+        )
+
+
+def _mm(values: Sequence[float]) -> str:
+    return " x ".join(f"{v:.5g}" for v in values) + " mm"
 
 
 def with_rules(pack: ModelPack) -> ModelPack:
     """The pack as the product uses it: rules read a request before the learned reader."""
     pack.rules = request_facts
     return pack
+
+
+def patient_folders(root: Path, file: str = "ct.nii.gz") -> list[Path]:
+    """The patient folders right below ``root`` that hold ``file``, by name; not what a killed import left half done."""
+    found = (p.parent for p in root.glob(f"*/{file}"))
+    return sorted((f for f in found if not f.name.startswith(".")), key=lambda f: f.name)
 
 
 def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:
@@ -61,7 +93,7 @@ def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:
         data = data / "validation"
     if data.resolve().name == "train":
         raise InputRefusedError(f"{data} is a training folder; numbers are measured on patients never trained on.")
-    folders = sorted((p.parent for p in data.glob("*/ct.nii.gz")), key=lambda p: p.name)
+    folders = patient_folders(data)
     if not folders:
         raise InputRefusedError(f"{data} holds no patient folder with a ct.nii.gz.")
     return folders[:limit]

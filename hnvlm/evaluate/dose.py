@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hnvlm.evaluate.common import evaluation_folders, log
+from hnvlm.evaluate.common import evaluation_folders, log, patient_folders
 from hnvlm.evaluate.dose_scores import DoseCase, dose_score, dvh_errors, dvh_score, read_dose_case
 from hnvlm.evaluate.dose_trees import DoseTrees
 from hnvlm.models.pack import ModelPack
@@ -61,7 +61,7 @@ def tree_folders(data: Path) -> list[Path]:
     root = next((r for r in roots if r.is_dir()), None)
     if root is None:
         return []
-    return sorted((p.parent for p in root.glob("*/dose.nii.gz")), key=lambda p: p.name)[:TREE_PATIENTS]
+    return patient_folders(root, "dose.nii.gz")[:TREE_PATIENTS]
 
 
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:

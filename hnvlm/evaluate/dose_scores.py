@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.common import require_grid
 from hnvlm.imaging.dvh import challenge_metrics
 from hnvlm.imaging.nifti import read_volume, to_int16_hu
 from hnvlm.imaging.volume import Volume
@@ -50,8 +51,7 @@ def read_dose_case(folder: Path) -> DoseCase:
         name = OPENKBP_TO_TG263.get(stem, stem)
         if name in (*OAR_NAMES, *TARGET_NAMES, "possible_dose_mask", "ct"):
             volume = read_volume(path, order=0)
-            if volume.shape != dose.shape:
-                raise InputRefusedError(f"{path} has shape {volume.shape}, its dose has {dose.shape}.")
+            require_grid(path, volume, dose, "dose")
             arrays[name] = to_int16_hu(volume.array) if name == "ct" else volume.array > 0
     if "possible_dose_mask" not in arrays:
         raise InputRefusedError(f"{folder} has no possible_dose_mask.nii.gz, so its dose cannot be scored.")

@@ -18,7 +18,7 @@ import numpy as np
 from hnvlm.imaging.anatomy import Anatomy, build_anatomy
 from hnvlm.imaging.lesions import Lesion, LesionSpec, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
-from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, load_cached, read_case
+from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, fingerprint, is_current, load_cached, read_case
 from hnvlm.train.loop import log
 
 
@@ -30,11 +30,13 @@ class BankPatient:
         patient: CT and labels on the training grid.
         centre_mm: Origin of the neck frame, LPS (z, y, x).
         lesions: Differences on the training grid.
+        source: Fingerprint of the patient's files; "" when the bank is from before it was noted.
     """
 
     patient: CachedPatient
     centre_mm: tuple[float, float, float]
     lesions: list[Lesion]
+    source: str = ""
 
 
 def anatomy_of(patient: CachedPatient, masks: dict[str, np.ndarray] | None = None) -> Anatomy | None:
@@ -44,7 +46,7 @@ def anatomy_of(patient: CachedPatient, masks: dict[str, np.ndarray] | None = Non
     return build_anatomy(Volume(patient.ct, (GRID_MM,) * 3, patient.origin_mm), masks)
 
 
-def _save(path: Path, bank: list[Lesion], centre: tuple[float, float, float] | None) -> None:
+def _save(path: Path, bank: list[Lesion], centre: tuple[float, float, float] | None, source: str) -> None:
     temporary = path.with_suffix(".tmp.npz")
     np.savez_compressed(
         temporary,
@@ -61,12 +63,14 @@ def _save(path: Path, bank: list[Lesion], centre: tuple[float, float, float] | N
         mask=np.concatenate([np.rint(b.mask * 255).ravel() for b in bank]).astype(np.uint8)
         if bank
         else np.zeros(0, np.uint8),
+        source=source,
     )
     temporary.replace(path)
 
 
-def _load(path: Path) -> tuple[list[Lesion], tuple[float, float, float] | None]:
+def _load(path: Path) -> tuple[list[Lesion], tuple[float, float, float] | None, str]:
     with np.load(path) as z:
+        source = str(z["source"]) if "source" in z.files else ""
         meta = json.loads(str(z["meta"]))
         delta, mask = z["delta"].astype(np.float32), z["mask"].astype(np.float32) / 255.0
     lesions, at = [], 0
@@ -82,13 +86,13 @@ def _load(path: Path) -> tuple[list[Lesion], tuple[float, float, float] | None]:
             )
         )
         at += n
-    return lesions, tuple(meta["centre_mm"]) if meta["centre_mm"] else None
+    return lesions, tuple(meta["centre_mm"]) if meta["centre_mm"] else None, source
 
 
 def _build_one(args: tuple[Path, Path, int, int, Path | None]) -> None:
     folder, cache, n, seed, masks_file = args
     path = _path(folder, cache, n, seed, masks_file)
-    if path.exists():
+    if is_current(path, folder):
         return
     patient = load_cached(folder, cache)
     masks = None
@@ -97,7 +101,7 @@ def _build_one(args: tuple[Path, Path, int, int, Path | None]) -> None:
             masks = {k: z[k] for k in z.files}
     anatomy = anatomy_of(patient, masks)
     if anatomy is None:
-        _save(path, [], None)
+        _save(path, [], None, fingerprint(folder))
         return
     ct, _ = read_case(folder)
     rng = np.random.default_rng([seed, int(hashlib.sha256(folder.name.encode()).hexdigest()[:8], 16)])
@@ -107,7 +111,7 @@ def _build_one(args: tuple[Path, Path, int, int, Path | None]) -> None:
         coarse = to_coarse(lesion, ct, anatomy.ct) if lesion else None
         if coarse is not None:
             bank.append(coarse)
-    _save(path, bank, anatomy.neck_centre_mm())
+    _save(path, bank, anatomy.neck_centre_mm(), fingerprint(folder))
 
 
 def _path(folder: Path, cache: Path, n: int, seed: int, masks_file: Path | None) -> Path:
@@ -124,21 +128,23 @@ def load_bank(
     masks_of: Callable[[Path], Path | None] = lambda folder: None,
     workers: int = 2,
 ) -> list[BankPatient]:
-    """Build (once) and load the lesions of every folder; patients without landmarks are left out.
+    """Build (once, and anew when a file changed) and load the lesions of every folder.
+
+    Patients without landmarks are left out.
 
     Args:
         masks_of: Returns an .npz of predicted structures on the training grid for a folder, or None to use the
             clinic's contours.
     """
     jobs = [(f, cache, per_patient, seed, masks_of(f)) for f in folders]
-    todo = [j for j in jobs if not _path(*j).exists()]
+    todo = [j for j in jobs if not is_current(_path(*j), j[0])]
     if todo:
         log(f"lesion bank: inserting {per_patient} lesions into each of {len(todo)} patients")
         with ProcessPoolExecutor(workers) as pool:
             list(pool.map(_build_one, todo))
     out = []
     for job in jobs:
-        lesions, centre = _load(_path(*job))
+        lesions, centre, source = _load(_path(*job))
         if centre is not None:
-            out.append(BankPatient(load_cached(job[0], cache), centre, lesions))
+            out.append(BankPatient(load_cached(job[0], cache), centre, lesions, source))
     return out

@@ -14,8 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.common import patient_folders, read_case
 from hnvlm.imaging.volume import Volume
-from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263, TARGET_NAMES
+from hnvlm.types import OAR_NAMES, TARGET_NAMES
 
 GRID_MM = 3.0
 CHANNELS = OAR_NAMES + TARGET_NAMES
@@ -47,7 +48,7 @@ def case_folders(data: Path) -> list[Path]:
     Raises:
         InputRefusedError: ``data`` has no patient folder.
     """
-    folders = sorted(p.parent for p in Path(data).glob("*/ct.nii.gz"))
+    folders = patient_folders(Path(data))
     if not folders:
         raise InputRefusedError(
             f"{data} holds no patient folder with a ct.nii.gz; see the case-folder layout in the README "
@@ -67,31 +68,6 @@ def training_folders(data: Path) -> list[Path]:
     if data.resolve().name == "validation":
         raise InputRefusedError(f"{data} is the validation folder; models are never trained on it. Give its parent.")
     return case_folders(data / "train" if (data / "train").is_dir() else data)
-
-
-def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
-    """Read the CT (int16 HU) and the masks (TG-263 name -> bool) of a case folder, on the CT's grid."""
-    image = sitk.ReadImage(str(folder / "ct.nii.gz"))
-    ct = _volume(image)
-    masks: dict[str, np.ndarray] = {}
-    for path in sorted(folder.glob("*.nii.gz")):
-        name = path.name.removesuffix(".nii.gz")
-        tg263 = OPENKBP_TO_TG263.get(name, name if name in CHANNELS else None)
-        if tg263 is None:
-            continue
-        mask = sitk.GetArrayFromImage(sitk.ReadImage(str(path))) > 0
-        if mask.shape != ct.shape:
-            raise InputRefusedError(f"{path} has shape {mask.shape}, its CT has {ct.shape}; both must share a grid.")
-        masks[tg263] = mask
-    return ct, masks
-
-
-def _volume(image: sitk.Image) -> Volume:
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    if not np.allclose(direction, np.eye(3), atol=1e-3):
-        image = sitk.DICOMOrient(image, "LPS")
-    array = sitk.GetArrayFromImage(image)
-    return Volume(array, tuple(image.GetSpacing())[::-1], tuple(image.GetOrigin())[::-1])
 
 
 def body_box(hu: np.ndarray, threshold: float = -500.0) -> tuple[slice, slice, slice]:
@@ -133,11 +109,30 @@ def to_grid(ct: Volume, masks: dict[str, np.ndarray], patient_id: str) -> Cached
     return CachedPatient(patient_id, hu, labels, known, tuple(float(v) for v in lo))  # type: ignore[arg-type]
 
 
+def fingerprint(folder: Path) -> str:
+    """Of the files of a case folder; another contour or CT under the same name has another."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.nii.gz")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def is_current(path: Path, folder: Path) -> bool:
+    """Whether the .npz at ``path`` was made from the files in ``folder`` as they are now.
+
+    One from before this was noted does not say (it has no ``source``) and counts as current.
+    """
+    if not path.exists():
+        return False
+    with np.load(path) as z:
+        return "source" not in z.files or str(z["source"]) == fingerprint(folder)
+
+
 def load_cached(folder: Path, cache: Path) -> CachedPatient:
-    """Return the patient on the training grid, from ``cache`` or computed once and saved there."""
+    """Return the patient on the training grid, from ``cache`` or computed and saved there; anew when a file changed."""
     key = hashlib.sha256(f"v1|{GRID_MM}|{folder.resolve()}".encode()).hexdigest()[:12]
     path = cache / f"{folder.name}-{key}.npz"
-    if path.exists():
+    if is_current(path, folder):
         with np.load(path) as z:
             return CachedPatient(folder.name, z["ct"], z["labels"], z["known"], tuple(z["origin_mm"].tolist()))
     ct, masks = read_case(folder)
@@ -145,7 +140,8 @@ def load_cached(folder: Path, cache: Path) -> CachedPatient:
     cache.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")
     np.savez(
-        temporary, ct=patient.ct, labels=patient.labels, known=patient.known, origin_mm=np.array(patient.origin_mm)
-    )
+        temporary, ct=patient.ct, labels=patient.labels, known=patient.known, origin_mm=np.array(patient.origin_mm),
+        source=fingerprint(folder),
+    )  # fmt: skip
     temporary.replace(path)
     return patient

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.common import patient_folders
 from hnvlm.evaluate.dose_scores import dose_score, dvh_errors, dvh_score, read_dose_case
 from hnvlm.evaluate.dose_trees import inputs_crop, inputs_of
 from hnvlm.models.checkpoint import save_model
@@ -20,7 +21,7 @@ from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, deliverable_dose, flip_i
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
 from hnvlm.train.ahead import AUTO, training_device
-from hnvlm.train.data import BIT, set_aside
+from hnvlm.train.data import BIT, fingerprint, is_current, set_aside
 from hnvlm.train.loop import LoopOptions, Numbers, begin, log, train_loop
 from hnvlm.types import MIRRORED
 
@@ -70,17 +71,17 @@ def dose_folders(data: Path) -> list[Path]:
     if data.resolve().name == "validation":
         raise InputRefusedError(f"{data} is the validation folder; models are never trained on it. Give its parent.")
     roots = [data / "train", data / "without_ct" / "train"] if (data / "train").is_dir() else [data]
-    folders = sorted((p.parent for root in roots for p in root.glob("*/dose.nii.gz")), key=lambda p: p.name)
+    folders = sorted((f for root in roots for f in patient_folders(root, "dose.nii.gz")), key=lambda f: f.name)
     if not folders:
         raise InputRefusedError(f"{data} holds no patient folder with a dose.nii.gz; see the case-folder layout.")
     return folders
 
 
 def cached_file(folder: Path, cache: Path) -> Path:
-    """File of a prepared patient; it is computed once."""
+    """File of a prepared patient; it is computed once, and anew when a file of the patient changed."""
     key = hashlib.sha256(f"v1|{CHANNELS}|{folder.resolve()}".encode()).hexdigest()[:12]
     path = cache / f"dose-{folder.name}-{key}.npz"
-    if not path.exists():
+    if not is_current(path, folder):
         case = read_dose_case(folder)
         inputs = inputs_of(case)
         labels = np.zeros(case.possible.shape, np.uint16)
@@ -90,6 +91,7 @@ def cached_file(folder: Path, cache: Path) -> Path:
             "channels": inputs.channels.astype(np.float16),
             "dose": np.rint(inputs_crop(inputs, case.dose.array) / STEP_GY).astype(np.uint16),
             "labels": inputs_crop(inputs, labels),
+            "source": np.array(fingerprint(folder)),
         }
         if case.ct is not None:
             arrays["hu"] = inputs_crop(inputs, case.ct.array)
@@ -103,7 +105,7 @@ def cached_file(folder: Path, cache: Path) -> Path:
 def load_patient(path: Path, device: torch.device | str = "cpu") -> DosePatient:
     """Read a prepared patient (10 to 40 MB, so on the processor patients are read at each step and not kept)."""
     with np.load(path) as z:
-        arrays = {k: torch.from_numpy(z[k]) for k in z.files if k not in ("dose", "labels")}
+        arrays = {k: torch.from_numpy(z[k]) for k in z.files if k in ("channels", "hu")}
         dose, labels = z["dose"] * np.float32(STEP_GY), z["labels"].astype(np.int32)
     hu = arrays["hu"].to(device) if "hu" in arrays else None
     return DosePatient(

@@ -77,7 +77,7 @@ def build_pool(
 
 def pool_folder(work: Path, model: Path, banks: list[BankPatient]) -> Path:
     """Where the pool of an encoder and a set of patients lives: neither another encoder nor other data read it."""
-    patients = ",".join(f"{b.patient.patient_id}:{len(b.lesions)}" for b in banks)
+    patients = ",".join(f"{b.patient.patient_id}:{len(b.lesions)}{b.source and ':' + b.source}" for b in banks)
     return work / "pool" / (weights_sha256(model)[:12] + hashlib.sha256(patients.encode()).hexdigest()[:8])
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
-from train.cases import bank_patient, write_case
+from train.cases import bank_patient, write_case, write_image
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.lesions import LesionSpec
@@ -18,7 +18,7 @@ from hnvlm.models.facts import lesion_finding
 from hnvlm.report.parse import parse
 from hnvlm.train import pool
 from hnvlm.train.bank import anatomy_of, load_bank
-from hnvlm.train.data import load_cached
+from hnvlm.train.data import load_cached, read_case
 from hnvlm.train.supervision import contact_sheets
 
 
@@ -78,6 +78,20 @@ def test_a_bank_lost_is_built_again_alike_and_another_seed_is_another_bank(built
         np.testing.assert_array_equal(x.delta, y.delta)
     other = load_bank(folders[:1], cache, per_patient=3, seed=5, workers=1)
     assert [x.spec for x in other[0].lesions] != [x.spec for x in first[0].lesions]
+
+
+def test_a_bank_of_changed_files_is_built_again(tmp_path):
+    folder = tmp_path / "pt_1"
+    write_case(folder)
+    (first,) = load_bank([folder], tmp_path / "cache", per_patient=2, seed=4, workers=1)
+    ct, _ = read_case(folder)
+    write_image(folder / "ct.nii.gz", ct, ct.array + np.int16(5))
+    (second,) = load_bank([folder], tmp_path / "cache", per_patient=2, seed=4, workers=1)
+    assert first.source != second.source
+    assert second.patient.ct.max() == first.patient.ct.max() + 5
+    torch.manual_seed(0)
+    save_model(tmp_path / "m", torch.nn.Linear(2, 2), {})
+    assert pool.pool_folder(tmp_path, tmp_path / "m", [first]) != pool.pool_folder(tmp_path, tmp_path / "m", [second])
 
 
 def test_given_contours_take_the_place_of_the_clinics(data, tmp_path):

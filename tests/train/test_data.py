@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from train.cases import write_case, write_image
 
@@ -68,6 +69,61 @@ def test_a_mask_on_another_grid_is_refused(tmp_path):
     write_image(tmp_path / "pt_1" / "Esophagus.nii.gz", ct, np.zeros((3, 4, 5), np.uint8))
     with pytest.raises(InputRefusedError, match=r"Esophagus.*shape"):
         read_case(tmp_path / "pt_1")
+
+
+@pytest.mark.parametrize("stored", ["RAS", "LAI", "LPS"])
+def test_a_mask_lies_where_its_ct_does_however_the_files_are_stored(tmp_path, stored):
+    """The CT was turned to LPS and its masks were not: the left parotid taught the right one."""
+    folder = tmp_path / "pt_1"
+    write_case(folder)
+    ct, masks = read_case(folder)
+    for path in folder.glob("*.nii.gz"):
+        sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(str(path)), stored), str(path))
+    turned, again = read_case(folder)
+    np.testing.assert_array_equal(turned.array, ct.array)
+    assert turned.same_grid(ct, 0.01)
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(again[name], mask)
+
+
+def test_a_mask_of_the_same_shape_elsewhere_is_refused(tmp_path):
+    ct, masks = write_case(tmp_path / "pt_1")
+    moved = Volume(ct.array, ct.spacing_mm, (ct.origin_mm[0] + 6.0, *ct.origin_mm[1:]))
+    write_image(tmp_path / "pt_1" / "Mandible.nii.gz", moved, masks["Bone_Mandible"].astype(np.uint8))
+    with pytest.raises(InputRefusedError, match=r"Mandible.*share a grid"):
+        read_case(tmp_path / "pt_1")
+
+
+def test_what_a_killed_import_left_is_no_patient(tmp_path):
+    write_case(tmp_path / "train" / "pt_1")
+    half = tmp_path / "train" / ".pt_2-k3j1"
+    half.mkdir()
+    (half / "ct.nii.gz").write_bytes((tmp_path / "train" / "pt_1" / "ct.nii.gz").read_bytes())
+    assert [f.name for f in training_folders(tmp_path)] == ["pt_1"]
+
+
+def test_a_corrected_contour_is_read_anew(tmp_path):
+    """The cache knew a patient by the folder's name alone."""
+    folder, cache = tmp_path / "pt_1", tmp_path / "cache"
+    ct, _ = write_case(folder)
+    before = load_cached(folder, cache)
+    bit = 1 << BIT["Parotid_L"]
+    assert (before.labels & bit).any()
+    write_image(folder / "LeftParotid.nii.gz", ct, np.zeros(ct.shape, np.uint8))
+    assert not (load_cached(folder, cache).labels & bit).any()
+    (folder / "LeftParotid.nii.gz").unlink()
+    assert not load_cached(folder, cache).known[BIT["Parotid_L"]]
+
+
+def test_a_cache_from_before_the_source_was_noted_is_used(tmp_path):
+    folder, cache = tmp_path / "pt_1", tmp_path / "cache"
+    write_case(folder)
+    load_cached(folder, cache)
+    (file,) = cache.glob("*.npz")
+    with np.load(file) as z:
+        arrays = {k: z[k] for k in z.files if k != "source"}
+    np.savez(file, **arrays | {"ct": arrays["ct"] + 1})
+    assert load_cached(folder, cache).ct.min() == arrays["ct"].min() + 1
 
 
 def test_to_grid_by_hand():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from imaging.dose_phantom import dose_phantom, write_dose_case
 
@@ -55,6 +56,16 @@ def test_what_is_cached_is_the_patient(data, patient, tmp_path):
     assert cached_file(data / "without_ct" / "train" / "pt_2", tmp_path) == file
     assert file.stat().st_mtime_ns == stamp
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_corrected_dose_is_prepared_anew(tmp_path):
+    folder = tmp_path / "pt_1"
+    write_dose_case(folder)
+    before = load_patient(cached_file(folder, tmp_path / "cache"))
+    image = sitk.ReadImage(str(folder / "dose.nii.gz"))
+    sitk.WriteImage(image * 0.5, str(folder / "dose.nii.gz"))
+    after = load_patient(cached_file(folder, tmp_path / "cache"))
+    np.testing.assert_allclose(after.dose, before.dose / 2, atol=0.011)
 
 
 def test_samples_move_and_mirror_with_their_sides(patient):
