@@ -407,6 +407,23 @@ def test_length_and_mean_are_true_and_reach_python(single: Screen, data: dict) -
     single.js("v.setView('mpr')")
 
 
+def test_a_length_at_the_border_can_be_read(single: Screen) -> None:
+    single.js("(v.setView('axial'), v.state.measures.length = 0, v.moveTo([20, 20, 16]))")
+    single.settle()
+    single.js("""(() => { const ctx = v.top.getContext('2d'), fill = ctx.fillText.bind(ctx);
+      ctx.fillText = (text, x, y) => { if (/mm$/.test(text) && !/^[xyz]/.test(text))
+        v.lastMm = [text, x, x + ctx.measureText(text).width, y]; fill(text, x, y); }; })()""")
+    single.key("l")
+    rect = single.js("v.panes[0].rect")
+    single.drag(0, rect["w"] / 2 - 20, rect["h"] / 2 - 4)
+    text, left, right, y = single.js("v.lastMm")
+    assert text == single.js("v.state.measures[0].text")
+    assert left > rect["x"] and right <= rect["x"] + rect["w"] - 14 and y <= rect["y"] + rect["h"] - 12
+    single.key("l")
+    single.key("Delete")
+    single.js("(delete v.top.getContext('2d').fillText, v.setView('mpr'))")
+
+
 def test_delete_takes_no_measurement_that_is_not_on_the_screen(single: Screen) -> None:
     single.js("(v.setView('axial'), v.state.measures.length = 0, v.moveTo([20, 20, 16]))")
     single.settle()

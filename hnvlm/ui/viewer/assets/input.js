@@ -63,7 +63,7 @@ export class Input {
     e.preventDefault();
     v.top.setPointerCapture(e.pointerId);
     if (e.pointerType === "touch") this.touches.set(e.pointerId, [x, y]);
-    if (this.touches.size === 2) return this.startPinch(pane);
+    if (this.touches.size >= 2) return this.startPinch(pane); // a third finger is no click
     v.state.active = v.panes.indexOf(pane);
     const s = v.state;
     this.drag = {

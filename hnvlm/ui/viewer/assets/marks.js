@@ -1,7 +1,7 @@
 // Upper canvas: letters, corner texts, crosshair, findings, measurements, legends.
 
 import { clipped, swipeX } from "./draw.js";
-import { PLANES, scaleBar, voxelToScreen } from "./geometry.js";
+import { PLANES, clamp, scaleBar, voxelToScreen } from "./geometry.js";
 import { DIFFERENCE_FULL, differenceColour } from "./render.js";
 
 const AMBER = "#ffb020";
@@ -32,8 +32,13 @@ export function drawTop(viewer) {
 
 const isSmall = (pane) => pane.rect.w < 300 || pane.rect.h < 260;
 
-function label(ctx, text, x, y, { align = "left", colour = TEXT, size = 12, weight = 400 } = {}) {
+// With a rectangle ``within``, a text aligned to the left is moved so that it stands inside, left of the scrollbar.
+function label(ctx, text, x, y, { align = "left", colour = TEXT, size = 12, weight = 400, within = null } = {}) {
   ctx.font = `${weight} ${size}px "Source Sans", "Source Sans 3", system-ui, sans-serif`;
+  if (within) {
+    x = Math.max(within.x + 6, Math.min(x, within.x + within.w - 14 - ctx.measureText(text).width));
+    y = clamp(y, within.y + size, within.y + within.h - size);
+  }
   ctx.textAlign = align;
   ctx.lineJoin = "round";
   ctx.lineWidth = 3;
@@ -173,7 +178,7 @@ function drawBoxes(viewer, ctx, pane) {
     const y0 = view.y0 + r0 * view.pxV - pad;
     const y1 = view.y0 + r1 * view.pxV + pad;
     corners(ctx, x0, y0, x1, y1, item.colour);
-    if (pane.slot === 0) label(ctx, item.label, Math.max(x0, pane.rect.x + 8), Math.max(y0 - 9, pane.rect.y + 48), { size: 12, colour: item.colour, weight: 600 });
+    if (pane.slot === 0) label(ctx, item.label, Math.max(x0, pane.rect.x + 8), Math.max(y0 - 9, pane.rect.y + 48), { size: 12, colour: item.colour, weight: 600, within: pane.rect });
   }
 }
 
@@ -225,7 +230,7 @@ function drawMeasures(viewer, ctx, pane) {
       } else ctx.ellipse((ax + bx) / 2, (ay + by) / 2, Math.abs(bx - ax) / 2, Math.abs(by - ay) / 2, 0, 0, 2 * Math.PI);
       ctx.stroke();
     }
-    label(ctx, item.text, Math.max(ax, bx) + 8, (ax > bx ? ay : by) + 10, { colour: "#7ee7ff", weight: 600 });
+    label(ctx, item.text, Math.max(ax, bx) + 8, (ax > bx ? ay : by) + 10, { colour: "#7ee7ff", weight: 600, within: pane.rect });
   }
 }
 
