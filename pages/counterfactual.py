@@ -45,8 +45,11 @@ def request_side(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultReco
     text = st.text_area("What the CT should show", key=key, height=96, max_chars=counterfactual.MAX_TEXT,
                         placeholder=EXAMPLES[0], label_visibility="collapsed")  # fmt: skip
     st.session_state[f"_{key}"] = text
-    st.caption(counterfactual.understood(text) or "Type a sentence, then click outside the box or press Ctrl+Enter.")
-    if small := counterfactual.too_small_to_show(text, case.spacing_mm):
+    known = counterfactual.known_sentences(app, case.id)
+    st.caption(
+        counterfactual.understood(text, known) or "Type a sentence, then click outside the box or press Ctrl+Enter."
+    )
+    if small := counterfactual.too_small_to_show(text, case.spacing_mm, known):
         st.caption(f":orange[{small}]")
     run, seed = st.columns([1, 1], vertical_alignment="bottom")
     # Not disabled while the box is empty: the text only arrives when the box loses focus, which is this click.
@@ -66,15 +69,19 @@ def request_side(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultReco
 def starts(app, case: CaseRecord, key: str) -> None:
     report = reporting.latest(app, case.id, st.session_state.get("_language", "en"))
     st.button("Edit the report", key="from-report", disabled=report is None, on_click=handled(prefill),
-              args=(key, report.payload["text"] if report else "", case.id), width="stretch",
-              help=None if report else "There is no report of this case yet.")  # fmt: skip
+              args=(key, report.payload["text"] if report else ""), width="stretch",
+              help="What you change or add is drawn; what stays as it is, is not drawn again." if report
+              else "There is no report of this case yet.")  # fmt: skip
     for n, example in enumerate(EXAMPLES):
-        st.button(example, key=f"example-{n}", on_click=handled(prefill), args=(key, example, None), width="stretch")
+        st.button(example, key=f"example-{n}", on_click=handled(prefill), args=(key, example), width="stretch")
 
 
-def prefill(key: str, text: str, report_of: str | None) -> None:
-    st.session_state[key] = text[: counterfactual.MAX_TEXT]
-    st.session_state["_wish_from_report"] = report_of
+def prefill(key: str, text: str) -> None:
+    if len(text) > counterfactual.MAX_TEXT:
+        text = "".join(
+            text[: counterfactual.MAX_TEXT].rpartition(".")[:2]
+        )  # half a sentence would ask for something else
+    st.session_state[key] = text
 
 
 def start(app, case_id: str) -> None:

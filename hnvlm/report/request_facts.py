@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from hnvlm.report.request_parse import PLACES, Command, parse_commands, parse_request, place_of
@@ -44,16 +45,16 @@ def request_facts(text: str) -> dict[str, Any] | None:
     return facts
 
 
-def acted_upon(text: str) -> list[Command]:
-    """Return the commands that change the CT; empty when the text asks for no change or is not understood."""
-    commands = [command for command in parse_commands(text) if not command.asks_nothing]
+def acted_upon(commands: Sequence[Command]) -> list[Command]:
+    """Return the commands that change the CT; empty when none asks for a change that is understood."""
+    commands = [command for command in commands if not command.asks_nothing]
     understood = [command for command in commands if command.request.op in ("add", "remove")]
     return understood or [command for command in commands if command.request.op == "none"]
 
 
 def commands_to_draw(text: str) -> list[str]:
-    """Return the commands that are acted upon, one string each, as the models read them."""
-    return [_one_sentence(command.text) for command in acted_upon(text)]
+    """Return the commands of a request that are acted upon, one string each, as the models read them."""
+    return [one_sentence(command.text) for command in acted_upon(parse_commands(text))]
 
 
 def cannot_be_placed(command: Command) -> str:
@@ -70,7 +71,7 @@ def cannot_be_placed(command: Command) -> str:
     return f"nothing can be drawn there; {_places_there_are(finding.kind)} can be"
 
 
-def _one_sentence(command: str) -> str:
+def one_sentence(command: str) -> str:
     """The command without a full stop inside ("approx. 12 mm"), which would cut it once more."""
     return re.sub(r"[.;!?](?=\s)", "", command)
 

@@ -124,7 +124,7 @@ def _read(text: str, language: str | None) -> list[_Reading]:
             # A report's summary repeats its findings; they are drawn once.
             body = [r for r in readings if r.part.sentence.section != "impression"]
             told = [_asked_where(item) for r in body for item in r.wanted]
-            if reading.wanted and all(_asked_where(item) in told for item in reading.wanted):
+            if reading.wanted and all(_told_before(item, told) for item in reading.wanted):
                 continue
         readings.append(reading)
     return readings
@@ -133,6 +133,12 @@ def _read(text: str, language: str | None) -> list[_Reading]:
 def _asked_where(item: tuple[RequestOp, Finding]) -> tuple[str | None, ...]:
     op, finding = item
     return op, finding.kind, finding.level, finding.site, finding.side
+
+
+def _told_before(item: tuple[RequestOp, Finding], told: list[tuple[str | None, ...]]) -> bool:
+    """Whether the findings say it; a summary may leave out where ("known primary", "35% narrowing of the airway")."""
+    said = _asked_where(item)
+    return any(all(short in (None, long) for short, long in zip(said, full, strict=True)) for full in told)
 
 
 def _read_part(part: Part, language: str) -> _Reading:

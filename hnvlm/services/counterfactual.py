@@ -7,7 +7,8 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import numpy as np
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.report.request_facts import acted_upon, cannot_be_placed, commands_to_draw, limits
+from hnvlm.report.request_facts import acted_upon, cannot_be_placed, limits, one_sentence
 from hnvlm.report.request_parse import Command, parse_commands, place_of
-from hnvlm.services import export
+from hnvlm.services import export, reporting
 from hnvlm.services.agreement import words
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, part
 from hnvlm.services.context import App
@@ -49,16 +50,31 @@ def require_text(text: str) -> str:
     return text
 
 
-def to_draw(text: str) -> str:
+def known_sentences(app: App, case_id: str) -> frozenset[str]:
+    """Return the sentences of a case's newest reports: who edits a report asks for what he changed."""
+    reports = [reporting.latest(app, case_id, language) for language in reporting.LANGUAGES]
+    return frozenset(c.text for report in reports if report is not None for c in parse_commands(report.payload["text"]))
+
+
+def _commands(text: str, known: Collection[str]) -> list[Command]:
+    """Read a request; what the report says word for word is there already and asks for nothing."""
+    return [replace(c, asks_nothing=True) if c.text in known else c for c in parse_commands(text)]
+
+
+def to_draw(text: str, known: Collection[str] = ()) -> str:
     """Return the commands of a request that ask for something, one a line, as the models read them.
+
+    Args:
+        text: The request.
+        known: From ``known_sentences``.
 
     Raises:
         UsageError: The text is empty, asks for no change, is not understood, or adds where nothing can be drawn.
     """
     text = require_text(text)
-    acted = acted_upon(text)
+    commands = _commands(text, known)
+    acted = acted_upon(commands)
     if not acted:
-        commands = parse_commands(text)
         if commands and all(command.asks_nothing for command in commands):
             raise UsageError(
                 "The request asks for no change. Say what to add or remove, e.g. 'add a node in left level II'."
@@ -67,11 +83,18 @@ def to_draw(text: str) -> str:
     for command in acted:
         if why := cannot_be_placed(command):
             raise UsageError(f'"{_quotable(command.text)}" cannot be drawn: {why}.')
-    return "\n".join(commands_to_draw(text))
+    return "\n".join(one_sentence(command.text) for command in acted)
 
 
 def run(
-    models: Models, volume: Volume, text: str, analysis: Analysis, *, seed: int = 0, progress: Progress = no_progress
+    models: Models,
+    volume: Volume,
+    text: str,
+    analysis: Analysis,
+    *,
+    known: Collection[str] = (),
+    seed: int = 0,
+    progress: Progress = no_progress,
 ) -> Counterfactual:
     """Draw what the text says into the CT: each command that ``understood`` lists, in the order of the text.
 
@@ -80,7 +103,7 @@ def run(
         UsageError: As ``to_draw``.
     """
     analysis.require_scope()
-    asked = to_draw(text)
+    asked = to_draw(text, known)
     return models.counterfactual(volume, asked, segmentation=analysis.segmentation, seed=seed, progress=progress)
 
 
@@ -93,15 +116,15 @@ def describe(edit: Counterfactual, text: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def understood(text: str) -> str:
+def understood(text: str, known: Collection[str] = ()) -> str:
     """Say what each command of a request was understood to ask, and what of it will not be drawn; rules, no model."""
     if not text.strip():
         return ""
-    commands = parse_commands(text)
-    acted = [command for command in commands if command.request.op in ("add", "remove")]
+    commands = _commands(text, known)
+    acted = [c for c in acted_upon(commands) if c.request.op != "none"]
     if acted:
         lines = [f"Understood: {'; '.join(_asked(command, alone=len(acted) == 1) for command in acted)}."]
-    elif any(command.request.op == "none" for command in commands):
+    elif acted_upon(commands):
         lines = ["Understood: the neck shall show no lesion."]
     elif commands and all(command.asks_nothing for command in commands):
         lines = ["Understood: no change is asked for."]
@@ -112,12 +135,14 @@ def understood(text: str) -> str:
     lines += [f"Not as asked:{name} {'; '.join(said)}." for name, said in told if said]
     # What one command names besides its lesion is not drawn, and a negated command is not carried out.
     lines += [line for command in acted for line in _others(command)]
-    idle = [c for c in commands if c.asks_nothing or _puzzling(c)]
-    unread = [c for c in commands if acted and not any(c is other for other in acted + idle)]
+    idle = [c for c in commands if (c.asks_nothing and c.text not in known) or _puzzling(c)]
+    unread = [c for c in commands if acted and not c.asks_nothing and not any(c is other for other in acted + idle)]
     if len(unread) <= QUOTED:
         idle, unread = [c for c in commands if any(c is other for other in idle + unread)], []
     lines += [f'Nothing is done for "{_quotable(command.text)}".' for command in idle]
     lines += [f"Nothing is done for {len(unread)} further sentences."] * bool(unread)
+    if any(command.text in known for command in commands):
+        lines.append("What the report says already is not drawn again; to take a lesion away, ask for it in words.")
     return " ".join(lines)
 
 
@@ -169,13 +194,13 @@ def _puzzling(command: Command) -> bool:
     return command.request.op == "unknown" and command.request.finding is not None
 
 
-def too_small_to_show(text: str, spacing_mm: Sequence[float]) -> str:
+def too_small_to_show(text: str, spacing_mm: Sequence[float], known: Collection[str] = ()) -> str:
     """Warn when what is asked for is hardly wider than the voxels of the CT; empty when it is not.
 
     Args:
         spacing_mm: Of the CT, (z, y, x).
     """
-    asked = [command.request for command in parse_commands(text) if command.request.op == "add"]
+    asked = [command.request for command in acted_upon(_commands(text, known)) if command.request.op == "add"]
     sizes = [request.finding.size_mm for request in asked if request.finding is not None]
     size = min((size for size in sizes if size is not None), default=None)
     coarsest = max(spacing_mm)
@@ -197,7 +222,8 @@ def run_for_case(
     text = require_text(text)
     analysis = analyse_case(app, case_id, who=who, progress=part(progress, 0.0, 0.3))
     volume = app.store.load_volume(case_id)
-    edit = run(app.models, volume, text, analysis, seed=seed, progress=part(progress, 0.3, 1.0))
+    known = known_sentences(app, case_id)
+    edit = run(app.models, volume, text, analysis, known=known, seed=seed, progress=part(progress, 0.3, 1.0))
     arrays, box = _difference(volume.array, edit.volume.array, np.asarray(edit.edit_mask, bool))
     return app.store.save_result(
         case_id, "counterfactual", describe(edit, text) | {"box": box}, slot=uuid.uuid4().hex[:12], arrays=arrays,
@@ -212,7 +238,7 @@ def start(app: App, case_id: str, text: str, *, seed: int = 0, who: str = "") ->
         UsageError: As ``to_draw``.
     """
     text = require_text(text)
-    to_draw(text)
+    to_draw(text, known_sentences(app, case_id))
 
     def work(job: JobContext) -> dict[str, Any]:
         return {"result_id": run_for_case(app, case_id, text, seed=seed, who=who, progress=job.progress).id}

@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from hnvlm.errors import UsageError
-from hnvlm.services import counterfactual
+from hnvlm.report import render
+from hnvlm.report.request_parse import parse_commands
+from hnvlm.services import counterfactual, reporting
+from hnvlm.types import Finding
 from hnvlm.ui import edit_facts
 
 
@@ -159,3 +162,32 @@ def test_each_command_is_shown_with_its_own_operation():
     ]
     one = edit_facts.asked_of({"requests": [node], **node})
     assert one[:2] == [("Operation", "add"), ("Lesion", "node")]
+
+
+def test_who_edits_the_report_asks_for_what_he_changed():
+    found = [
+        Finding("mass", site="palatine tonsil", side="right", size_mm=30.0),
+        Finding("node", level="II", side="right", size_mm=26.0, attributes={"texture": "necrotic"}),
+        Finding("airway", site="oropharynx", side="right", attributes={"narrowing_pct": 35.0}),
+    ]
+    for language, more in (("en", "Left level III node, 18 mm."), ("pl", "Węzeł 18 mm w grupie III po lewej.")):
+        report = render(found, language=language)
+        known = {command.text for command in parse_commands(report)}
+        assert counterfactual.to_draw(f"{report}\n{more}", known) == more
+        said = counterfactual.understood(f"{report}\n{more}", known)
+        assert said.startswith("Understood: add 18 mm node in the left level III. What the report says already")
+        assert counterfactual.understood(report, known).startswith("Understood: no change is asked for.")
+        with pytest.raises(UsageError, match="asks for no change"):
+            counterfactual.to_draw(report, known)
+        # Without a report of the case each lesion is drawn once; the impression adds none.
+        assert len(counterfactual.to_draw(report).splitlines()) == 4
+
+
+def test_the_newest_reports_of_a_case_are_what_is_known(app, case_id):
+    assert counterfactual.known_sentences(app, case_id) == frozenset()
+    text = "Right level II node, 26 mm."
+    reporting.save_edit(app, case_id, text, who="A")
+    assert counterfactual.known_sentences(app, case_id) == {text}
+    with pytest.raises(UsageError, match="asks for no change"):
+        counterfactual.start(app, case_id, text)
+    assert app.jobs.active(case_id) == []
