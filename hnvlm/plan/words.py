@@ -89,10 +89,15 @@ def _without_repeated_name(conditions: list[Mapping[str, Any]], parts: list[str]
     """``greatest dimension > 2 cm``, ``greatest dimension <= 4 cm``: the second keeps only ``<= 4 cm``."""
     out = parts[:1]
     for before, here, part in zip(conditions, conditions[1:], parts[1:], strict=False):
-        name = _FACT_WORDS.get(str(here.get("f")), ("",))[0]
+        name = _name_and_unit(str(here.get("f", "")))[0]
         same = name and here.get("f") == before.get("f")
         out.append(part.removeprefix(name).strip() if same else part)
     return out
+
+
+def _name_and_unit(fact: str) -> tuple[str, str]:
+    """A fact of a condition in words: its question on the form, else the staging tables' name of it."""
+    return _labels()[fact][1:] if fact in _labels() else _FACT_WORDS.get(fact, (fact, ""))
 
 
 def _leaves(condition: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -113,9 +118,7 @@ def describe(condition: Mapping[str, Any]) -> str:
     if "not" in condition:
         return f"not ({describe(condition['not'])})"
     fact, op = str(condition["f"]), condition["op"]
-    name, unit = _FACT_WORDS.get(fact, (fact, ""))
-    if fact in _labels():
-        _, name, unit = _labels()[fact]
+    name, unit = _name_and_unit(fact)
     value = condition.get("v", "")
     text = ", ".join(words(v) for v in value) if isinstance(value, list) else words(str(value))
     if op == "is_false":

@@ -179,12 +179,9 @@ class _Sheet:
     def stage(self, payload: dict[str, Any]) -> list[Flowable]:
         """Urgent lines, stage, intent and treatment."""
         staging, intent, modality = payload["staging"], payload["intent"], payload["modality"]
-        parts = " ".join(staging[k] or f"{k.upper()}?" for k in ("t", "n", "m"))
-        group = staging["group"] or " or ".join(staging["possible_groups"]) or "open"
         state = " (provisional)" if staging["provisional"] else ""
-        site = str(staging["site"] or "primary site not stated").replace("_", " ")
         lines = [
-            f"{site}: {parts}, stage {group}, {staging['edition']}{state}",
+            f"{': '.join(planning.stage_words(staging))}{state}",
             f"Intent: {intent['value'] or 'open'}{' (to be confirmed)' if intent['provisional'] else ''}",
             "Treatment drafted: " + "; ".join(t for t in (modality["drafted"] or "none", modality["withheld"]) if t),
         ]
@@ -297,7 +294,7 @@ class _Sheet:
         from reportlab.lib.colors import HexColor
 
         width, height, left, bottom = 360.0, 170.0, 30.0, 22.0
-        top = max(10.0, *(dvh.max_gy for dvh in judged.histograms.values())) * 1.03
+        top = max([10.0, *(dvh.max_gy for dvh in judged.histograms.values())]) * 1.03
         drawing = Drawing(510, height + 30)
         for percent in range(0, 101, 20):
             y = bottom + height * percent / 100

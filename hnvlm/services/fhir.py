@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from hnvlm import __version__
-from hnvlm.services import documents
+from hnvlm.services import documents, planning
 from hnvlm.services.analysis import NOTICE
 from hnvlm.store import ResultRecord
 
@@ -97,17 +97,15 @@ def _condition(payload: dict[str, Any]) -> list[dict[str, Any]]:
     stage = payload["staging"]
     if stage["site"] is None:
         return []
-    parts = [stage[k] or f"{k.upper()}?" for k in ("t", "n", "m")]
-    group = stage["group"] or " or ".join(stage["possible_groups"]) or "open"
+    site, staged = planning.stage_words(stage)
     state = "provisional" if stage["provisional"] else "derived from what was stated"
-    site = str(stage["site"]).replace("_", " ")
     return [{
         "resourceType": "Condition", "id": "condition", "subject": {"reference": "#patient"},
         "verificationStatus": {"coding": [{
             "system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": "provisional",
         }]},
-        "code": {"text": f"Head and neck cancer, {site}"},
-        "stage": [{"summary": {"text": f"{' '.join(parts)}, stage {group}, {stage['edition']} ({state})"}}],
+        "code": {"text": f"Head and neck cancer. {site}"},
+        "stage": [{"summary": {"text": f"{staged} ({state})"}}],
     }]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from hnvlm.plan import (
 from hnvlm.plan.constraints import Constraint
 from hnvlm.plan.dose_basis import DoseBasis
 from hnvlm.plan.kb import load_kb
+from hnvlm.plan.words import sentence
 from hnvlm.services import constraint_templates, dose, histograms
 from hnvlm.services.analysis import NOTICE, analyse_case, load_findings, part
 from hnvlm.services.context import App
@@ -153,6 +154,15 @@ def notes(app: App, plan: ResultRecord, item: ResultRecord | None = None) -> lis
     if text_disagrees(plan.payload):
         out.append(FIGURES_OF_DRAFT)
     return out
+
+
+def stage_words(staging: Mapping[str, Any]) -> tuple[str, str]:
+    """Return site and stage of a plan's payload as a clinician writes them: ``Hypopharynx``, ``cT2 cN0 cM0, ...``."""
+    site = sentence(staging.get("site_name") or staging["site"] or "primary site not stated")
+    prefix = "p" if staging["kind"] == "pathological" else "c"
+    t, n, m = (staging[k] or f"{k.upper()}?" for k in "tnm")
+    group = staging["group"] or " or ".join(staging["possible_groups"]) or "open"
+    return site, f"{prefix}{t} {prefix}{n} c{m}, stage {group}, {staging['edition']}"
 
 
 def text_disagrees(plan: Mapping[str, Any]) -> bool:

@@ -10,6 +10,10 @@ import streamlit as st
 from hnvlm.ui import badges, html
 
 Payload = dict[str, Any]
+_CISPLATIN = {
+    "contraindicated": "contraindicated", "relative": "relative contraindication, to be weighed",
+    "eligible": "no contraindication among the facts that were stated", "undetermined": "eligibility not determined",
+}  # fmt: skip
 _STATUS = {"met": "met", "not_met": "NOT met", "not_evaluable": "not evaluable"}
 
 
@@ -87,7 +91,8 @@ def _treatment(plan: Payload, tags: dict[str, str]) -> None:
     with st.container(border=True):
         st.markdown("**Intent and treatment options**")
         confirm = ", to be confirmed" if intent["provisional"] else ""
-        st.text(f"Intent: {intent['value'] or 'open'}{confirm}. {intent['reason'].capitalize()}.")
+        reason = intent["reason"]
+        st.text(f"Intent: {intent['value'] or 'open'}{confirm}. {reason[:1].upper()}{reason[1:]}.")
         if modality["drafted"]:
             st.text(f"Drafted: {modality['drafted']}")
         if modality["withheld"]:
@@ -105,7 +110,8 @@ def _treatment(plan: Payload, tags: dict[str, str]) -> None:
 
 def _option(option: Payload, tags: dict[str, str]) -> str:
     strength = f" ({option['strength']})" if option["strength"] else ""
-    return f"{' / '.join(option['options'])}: {option['principle']}{strength}{tag(option['sources'], tags)}"
+    principle = f": {option['principle']}" if option["principle"] else ""
+    return f"{' / '.join(option['options'])}{principle}{strength}{tag(option['sources'], tags)}"
 
 
 def _prescription(prescription: Payload, tags: dict[str, str]) -> None:
@@ -150,7 +156,7 @@ def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str
         heads = ("Structure", "Limit", "Value", "Status", "Priority", "Protects from", "Source")
         html.table(heads, rows, numeric=(2,), keep=(0, 1, 3), tones=tones)
         if used:
-            st.caption(f"{used[0].upper()}{used[1:]}.")
+            st.caption(f"{used[0].upper()}{used[1:].rstrip('.')}.")
         st.caption("Priority 1: hard limit. 2: strong. 3: as low as reasonably achievable.")
 
 
@@ -166,7 +172,7 @@ def _systemic(plan: Payload, tags: dict[str, str]) -> None:
     with st.container(border=True):
         st.markdown("**Systemic treatment**")
         if verdict:
-            st.text(f"Cisplatin eligibility: {verdict.replace('_', ' ')}.")
+            st.text(f"Cisplatin: {_CISPLATIN[verdict]}.")
             html.items([c["text"] for c in plan["cisplatin"]["criteria"]])
         rows = [
             (s["agent"], s["dose"], s["status"].replace("_", " "), s["reason"], tag(s["sources"], tags).strip())

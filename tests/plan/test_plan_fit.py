@@ -67,6 +67,11 @@ def test_a_nasopharynx_gets_no_margin_of_a_consensus_on_other_sites():
     assert "pre-induction" not in "\n".join(line.text for line in alone.targets)
 
 
+def test_a_range_names_its_fact_once():
+    plan = draft_plan(CASES["renal impairment"][0], {**CASES["renal impairment"][1], "crcl_ml_min": 55})
+    assert "Relative criterion: Creatinine clearance >= 50 mL/min and < 60 mL/min." in plan.text
+
+
 def test_one_invaded_structure_is_named_once():
     plan = draft_plan([], {"site": "nasopharynx", "invaded": ["bone_skull_base"], "nodes_n_pos": 0})
     assert plan.staging.t.value == "T3" and plan.staging.t.basis == "invasion: bone skull base"

@@ -63,6 +63,27 @@ def test_the_case_sheet_holds_plan_dose_and_marks(app, planned, phantom, monkeyp
     assert "No dose of this case was chosen" in " ".join(pdf_text(plan_export.pdf(app, plan, None)).split())
 
 
+def test_paper_and_fhir_write_site_and_stage_as_a_clinician_does(app, planned, monkeypatch):
+    from hnvlm.services import case_sheet
+
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)
+    form = {"site": "oropharynx", "p16": "positive", "setting": "postoperative", "tumour_size_mm": 25, "nodes_n_pos": 1}
+    plan = planning.draft_case_plan(app, planned, form=form)
+    stage = "pT2 pN1 cM0, stage I"
+    sheet = " ".join(pdf_text(plan_export.pdf(app, plan, None)).split())
+    assert f"Oropharynx, p16-positive: {stage}, AJCC/UICC" in sheet and "p16 pos" not in sheet
+    condition = next(c for c in fhir.care_plan(plan)["contained"] if c["resourceType"] == "Condition")
+    assert condition["code"]["text"].endswith("Oropharynx, p16-positive")
+    assert condition["stage"][0]["summary"]["text"].startswith(stage)
+
+
+def test_a_dose_without_structures_has_a_sheet(app, planned, phantom, monkeypatch):
+    item = upload(app, planned, np.full(phantom.shape, 40.0))
+    plan = planning.draft_case_plan(app, planned)
+    monkeypatch.setattr(histograms, "judge", lambda app, item: histograms.Judged((), {}, {}, {}, None))
+    assert plan_export.pdf(app, plan, item).startswith(b"%PDF")
+
+
 def test_the_case_sheet_survives_any_text_and_the_systems_font(app, planned):
     plan = planning.draft_case_plan(app, planned)
     text = plan.payload["text"] + "\n<b>Uwaga</b> & żółć ≤ 45 Gy α/β 你好 \x07"

@@ -100,6 +100,23 @@ def test_without_a_dose_model_the_reason_stands_beside_the_button_and_an_uploade
     assert ">37.7<" in texts(at) and ">40.0<" in texts(at), "value and compared value"
 
 
+def test_the_overview_reads_as_a_sentence_does(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app, "planning CT")
+    form = {"site": "oropharynx", "p16": "positive", "tumour_size_mm": 31, "nodes_n_pos": 1, "nodes_max_mm": 24,
+            "crcl_ml_min": 55, "histology": "squamous_cell_carcinoma"}  # fmt: skip
+    planning.draft_case_plan(app, case_id, form=form)
+    at = open_dose(case_id)
+    at.session_state["_plan_view"] = "Form and plan"
+    at.session_state["plan-view"] = "Form and plan"
+    page = texts(shown(at.run()))
+    assert "Cisplatin: relative contraindication, to be weighed." in page
+    assert "radiotherapy with concurrent cisplatin [S" in page, "no colon where there is no principle"
+    assert ".." not in page
+    planning.draft_case_plan(app, case_id, form=form | {"ecog": 3})
+    assert "ECOG 3 is stated" in texts(shown(at.run()))
+
+
 def test_limits_in_an_irradiated_neck_are_said_to_be_those_of_a_first_course(services) -> None:
     app = services(None)
     case_id = with_structures(app)
