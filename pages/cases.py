@@ -9,7 +9,9 @@ from hnvlm.ui import casebar, html, jobs, state, uploads
 from hnvlm.ui.errors import handled
 
 PAGE_ROWS = 12
-WIDTHS = (2.4, 2.2, 1.3, 1.4, 1.15, 1.0, 1.1)
+# Wide enough for the words on the two buttons where the window has 1024 pixels.
+WIDTHS = (2.3, 2.2, 1.2, 1.2, 1.15, 1.2, 1.4)
+GAP = "xsmall"
 SCOPE = {True: "yes", False: "no", None: "not checked"}
 
 
@@ -77,7 +79,7 @@ def worklist_table(app) -> None:
     if pages:
         number = st.number_input(f"Page (1 to {pages + 1})", 1, pages + 1, 1, key="page", width=160) - 1
     heads = ("Case", "Images", "Head and neck", "Results", "Added (UTC)", "", "")
-    for column, head in zip(st.columns(WIDTHS, vertical_alignment="center"), heads, strict=True):
+    for column, head in zip(st.columns(WIDTHS, gap=GAP, vertical_alignment="center"), heads, strict=True):
         column.caption(head)
     for row in worklist.rows(app, search=search, start=number * PAGE_ROWS, limit=PAGE_ROWS):
         show_row(app, row)
@@ -94,7 +96,7 @@ def worklist_table(app) -> None:
 
 def show_row(app, row: worklist.Row) -> None:
     case = row.case
-    cells = st.columns(WIDTHS, vertical_alignment="center")
+    cells = st.columns(WIDTHS, gap=GAP, vertical_alignment="center")
     cells[0].markdown(f"**{case.id}**")
     with cells[0]:
         html.note(case.description)
