@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hnvlm.errors import ModelPackError, UsageError
-from hnvlm.evaluate.common import with_rules, write_metrics
+from hnvlm.evaluate.common import log, measured_folder, with_rules, write_metrics
 from hnvlm.models.pack import load
 from hnvlm.models.registry import missing_models
 
@@ -22,6 +22,8 @@ EVALUATIONS = {
     "counterfactual": ("segmenter", "text", "clip", "diffusion", "judge"),
     "generation": ("text", "clip", "diffusion", "judge"),
 }
+# Evaluations that read patients.
+ON_PATIENTS = tuple(name for name in EVALUATIONS if name != "generation")
 # Evaluations that take the better part of an hour on one core.
 IN_PROCESSES = ("counterfactual",)
 
@@ -38,7 +40,7 @@ def evaluate(
         processes: Share the patients out to so many processes (the longest evaluations only).
 
     Returns:
-        ``metrics``, ``n_cases``, ``model``, ``seconds``.
+        ``metrics``, ``n_cases``, ``model``, ``seconds``; ``not_recorded``, a reason, where nothing could be written down.
     """
     if name not in EVALUATIONS:
         raise UsageError(f"There is no evaluation '{name}'. Choose one of {', '.join(EVALUATIONS)}.")
@@ -55,6 +57,22 @@ def evaluate(
     # What an evaluation measures of other models on the way goes into their cards.
     parts = {result["model"]: result, **result.pop("parts", {})}
     if record and limit is None:
-        for model, part in parts.items():
-            write_metrics(pack, model, name, part, f"hnvlm evaluate {name} --data DATA")
+        try:
+            for model, part in parts.items():
+                write_metrics(pack, model, *named(name, Path(data)), part)
+        except OSError as error:
+            # An hour of measuring must not be lost with the place to write it down.
+            result["not_recorded"] = f"{error.filename}: {error.strerror}"
+            log(f"measured, but not written down: {result['not_recorded']}")
     return result
+
+
+def named(name: str, data: Path) -> tuple[str, str]:
+    """Under which name an evaluation is recorded, and the command that repeats it.
+
+    Only the data folder's own ``validation`` counts as the model card's numbers; those of other patients stand beside.
+    """
+    folder = measured_folder(data).resolve().name
+    if folder == "validation" or name not in ON_PATIENTS:
+        return name, f"hnvlm evaluate {name} --data DATA"
+    return f"{name} on {folder}", f"hnvlm evaluate {name} --data {folder}"

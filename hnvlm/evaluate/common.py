@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import sys
 import time
@@ -82,15 +83,19 @@ def patient_folders(root: Path, file: str = "ct.nii.gz") -> list[Path]:
     return sorted((f for f in found if not f.name.startswith(".")), key=lambda f: f.name)
 
 
+def measured_folder(data: Path) -> Path:
+    """The folder whose patients are measured: ``validation`` in ``data`` where there is one, else ``data`` itself."""
+    inner = Path(data) / "validation"
+    return inner if inner.is_dir() else Path(data)
+
+
 def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:
     """Patient folders to measure on: ``data`` itself, or its ``validation`` folder.
 
     Raises:
         InputRefusedError: It is the training folder, or holds no patient.
     """
-    data = Path(data)
-    if (data / "validation").is_dir():
-        data = data / "validation"
+    data = measured_folder(data)
     if data.resolve().name == "train":
         raise InputRefusedError(f"{data} is a training folder; numbers are measured on patients never trained on.")
     folders = patient_folders(data)
@@ -118,16 +123,47 @@ def each(
         yield from pool.map(work, items)
 
 
+METRICS = "metrics.json"
 MEASURED = "<!-- measured: written by hnvlm evaluate -->"
 
 
-def write_metrics(pack: ModelPack, model: str, evaluation: str, result: dict[str, Any], command: str) -> None:
+def write_metrics(pack: ModelPack, model: str, evaluation: str, command: str, result: dict[str, Any]) -> None:
     """Record an evaluation in the model's metrics.json (other evaluations in it are kept) and in its card."""
-    path = pack.folder / model / "metrics.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known[evaluation] = {"command": command, **{k: result[k] for k in ("n_cases", "metrics")}}
-    path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    path = pack.folder / model / METRICS
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError:
+        log(f"{path} is damaged and begins anew; what it held of other evaluations is lost")
+        known = {}
+    known[evaluation] = {"command": command, **{k: finite(result[k]) for k in ("n_cases", "metrics")}}
+    _replace(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
     refresh_card(pack.folder / model, known)
+
+
+def forget_metrics(folder: Path) -> None:
+    """Take the measured numbers out of a model folder and its card: they are those of earlier weights."""
+    if (folder / METRICS).exists():
+        log(f"{folder / METRICS} is removed: it was measured on earlier weights; see hnvlm evaluate")
+        (folder / METRICS).unlink()
+        refresh_card(folder, {})
+
+
+def finite(value: Any) -> Any:
+    """The same value, with None for what is not a number (JSON has no NaN)."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a whole file or leave the old one: a full disk must not cost what was measured before."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def refresh_card(folder: Path, metrics: dict[str, Any]) -> None:
@@ -140,7 +176,9 @@ def refresh_card(folder: Path, metrics: dict[str, Any]) -> None:
     for result in metrics.values():
         lines += ["", f"`{result['command']}` ({result['n_cases']} cases)", "", "| measure | value |", "|---|---|"]
         lines += [f"| {name} | {_shown(value)} |" for name, value in result["metrics"].items() if name != "per_label"]
-    card.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not metrics:
+        lines += ["", "These weights have not been measured yet; see `hnvlm evaluate`."]
+    _replace(card, "\n".join(lines) + "\n")
 
 
 def _shown(value: Any) -> str:

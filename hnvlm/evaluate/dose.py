@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.common import evaluation_folders, log, patient_folders
 from hnvlm.evaluate.dose_scores import DoseCase, dose_score, dvh_errors, dvh_score, read_dose_case
 from hnvlm.evaluate.dose_trees import DoseTrees
@@ -18,6 +19,7 @@ from hnvlm.types import TARGET_NAMES
 
 TREE_PATIENTS = 40
 CACHE = Path("runs") / "cache"
+NEEDED = ("dose.nii.gz", "possible_dose_mask.nii.gz")
 
 
 @dataclass
@@ -73,6 +75,11 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     """
     network, blind, own, trees = Tally(), Tally(), Tally(), Tally()
     folders = evaluation_folders(data, limit)
+    for folder in folders:
+        # Said before the first patient is measured, not after half an hour.
+        absent = [name for name in NEEDED if not (folder / name).is_file()]
+        if absent:
+            raise InputRefusedError(f"{folder} has no {' and no '.join(absent)}, so its dose cannot be scored.")
     for_trees = tree_folders(data)
     baseline = DoseTrees(for_trees, CACHE) if for_trees else None
     without_target = 0

@@ -9,6 +9,8 @@ from typing import Any
 
 from hnvlm.config import settings
 from hnvlm.errors import UsageError
+from hnvlm.evaluate.common import forget_metrics
+from hnvlm.models.checkpoint import weights_sha256
 
 TRAINERS = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
 
@@ -34,9 +36,17 @@ def train(
         options: ``steps`` or ``minutes``, ``batch``, ``threads``, ``device``, ``workers`` of the trainer.
 
     Returns:
-        ``checkpoint`` and ``metrics``.
+        ``checkpoint`` and ``metrics``. What was measured of weights that are replaced is taken out of the model folder.
     """
     run = trainer(name)
     folder = (out or settings().models_dir) / name
     kept = {k: v for k, v in options.items() if v is not None}
-    return run(Path(data), folder, Path(work), resume=resume, **kept)
+    before = _weights(folder)
+    made = run(Path(data), folder, Path(work), resume=resume, **kept)
+    if before is not None and _weights(folder) != before:
+        forget_metrics(folder)
+    return made
+
+
+def _weights(folder: Path) -> str | None:
+    return weights_sha256(folder) if (folder / "model.safetensors").exists() else None

@@ -140,6 +140,15 @@ def test_trees_are_never_fitted_to_the_measured_patients(data, tmp_path):
         evaluation.run(Perfect(), data / "train")
 
 
+@pytest.mark.parametrize("name", ["dose.nii.gz", "possible_dose_mask.nii.gz"])
+def test_a_patient_that_cannot_be_scored_is_named_before_any_is_measured(tmp_path, name):
+    write_dose_case(tmp_path / "mine" / "pt_1")
+    write_dose_case(tmp_path / "mine" / "pt_2")
+    (tmp_path / "mine" / "pt_2" / name).unlink()
+    with pytest.raises(InputRefusedError, match=f"pt_2 has no {name}"):
+        evaluation.run(SimpleNamespace(), tmp_path / "mine")
+
+
 def test_sampled_voxels_come_back_from_the_cache(data, tmp_path, monkeypatch):
     monkeypatch.setattr(dose_trees, "VOXELS_PER_PATIENT", 700)
     folders = tree_folders(data)

@@ -275,9 +275,9 @@ def test_metrics_are_recorded_beside_others_and_in_the_card(tmp_path):
     (folder / "README.md").write_text(f"# Card\n\nWords of a person.\n\n{MEASURED}\n\nold numbers\n")
     pack = SimpleNamespace(folder=tmp_path)
     result = {"n_cases": 9, "metrics": {"mean_auroc": 0.81, "per_label": {"x": 1}}, "seconds": 3.0}
-    write_metrics(pack, "clip", "zeroshot", result, "hnvlm evaluate zeroshot --data DATA")
+    write_metrics(pack, "clip", "zeroshot", "hnvlm evaluate zeroshot --data DATA", result)
     other = {"n_cases": 5, "metrics": {"recall": share([True, False]), "dice": {"mean": 0.5, "sd": 0.1, "n": 5}}}
-    write_metrics(pack, "clip", "retrieval", other, "hnvlm evaluate retrieval --data DATA")
+    write_metrics(pack, "clip", "retrieval", "hnvlm evaluate retrieval --data DATA", other)
     known = json.loads((folder / "metrics.json").read_text())
     assert set(known) == {"zeroshot", "retrieval"}
     assert known["zeroshot"]["n_cases"] == 9
