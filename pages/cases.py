@@ -10,7 +10,7 @@ from hnvlm.ui.errors import handled
 
 PAGE_ROWS = 12
 # Wide enough for the words on the two buttons where the window has 1024 pixels.
-WIDTHS = (2.3, 2.2, 1.2, 1.2, 1.15, 1.2, 1.4)
+WIDTHS = (2.3, 2.2, 1.1, 1.4, 1.15, 1.1, 1.25)
 GAP = "xsmall"
 SCOPE = {True: "yes", False: "no", None: "not checked"}
 
