@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _GREY = "#c8c8c8"
+# How ``analysis.load_masks`` names the clinic's structures beside the models'.
+_UPLOADED = "uploaded: "
 # Lightness (0..1) above which a line can hardly be seen on white paper.
 _PAPER_LIGHTNESS = 0.42
 
@@ -15,16 +17,23 @@ def structure_colours(names: Iterable[str], palette: Mapping[str, Any] | None) -
     """Return name -> "#rrggbb".
 
     A name without a colour of its own gets one by its place among such names in alphabetical order, so that a list with
-    more or fewer of the known structures gives it the same.
+    more or fewer of the known structures gives it the same. An uploaded structure has the colour that it has elsewhere
+    without that word; beside the model's of the same name it is paler, so that the two outlines can be told apart.
 
     Args:
         palette: ``structures`` name -> colour, ``fallback`` list of colours; grey without.
     """
     palette = palette or {}
     own, fallback = palette.get("structures", {}), palette.get("fallback") or [_GREY]
-    names = list(names)
-    others = {name: n for n, name in enumerate(sorted(n for n in names if n not in own))}
-    return {name: own[name] if name in own else fallback[others[name] % len(fallback)] for name in names}
+    plain = {name: name.removeprefix(_UPLOADED) for name in names}
+    others = {name: n for n, name in enumerate(sorted(set(plain.values()) - set(own)))}
+    colours = {name: own[name] if name in own else fallback[others[name] % len(fallback)] for name in plain.values()}
+    return {n: _paler(colours[p]) if p != n and p in plain else colours[p] for n, p in plain.items()}
+
+
+def _paler(colour: str) -> str:
+    """Half-way to white."""
+    return "#" + "".join(f"{(int(colour[k : k + 2], 16) + 255) // 2:02x}" for k in (1, 3, 5))
 
 
 def on_paper(colour: str) -> str:

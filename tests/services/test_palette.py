@@ -32,3 +32,15 @@ def test_on_white_paper_light_colours_become_darker_and_keep_their_hue():
     assert on_paper("#202020") == "#202020"
     red, green, blue = rgb(on_paper("#ffd21a"))
     assert red > green > blue and red < 220
+
+
+def test_an_uploaded_structure_has_the_colour_of_the_plan_page_and_is_told_from_the_models():
+    palette = {"structures": {"SpinalCord": "#00e5ff", "PTV_7000": "#ff3b30"}, "fallback": ["#111111", "#222222"]}
+    plan = structure_colours(["PTV_7000", "SpinalCord", "GTVp", "Node"], palette)
+    review = structure_colours(
+        ["SpinalCord", "uploaded: PTV_7000", "uploaded: SpinalCord", "uploaded: GTVp", "uploaded: Node"], palette
+    )
+    assert {name: review[f"uploaded: {name}"] for name in ("PTV_7000", "GTVp", "Node")} == {
+        name: plan[name] for name in ("PTV_7000", "GTVp", "Node")
+    }
+    assert review["SpinalCord"] == plan["SpinalCord"] != review["uploaded: SpinalCord"]
