@@ -40,7 +40,7 @@ def evaluate(
         processes: Share the patients out to so many processes (the longest evaluations only).
 
     Returns:
-        ``metrics``, ``n_cases``, ``model``, ``seconds``; ``not_recorded``, a reason, where nothing could be written down.
+        ``metrics``, ``n_cases``, ``model``, ``seconds``; ``not_recorded``, the reason, where nothing could be written.
     """
     if name not in EVALUATIONS:
         raise UsageError(f"There is no evaluation '{name}'. Choose one of {', '.join(EVALUATIONS)}.")
