@@ -78,9 +78,8 @@ def starts(app, case: CaseRecord, key: str) -> None:
 
 def prefill(key: str, text: str) -> None:
     if len(text) > counterfactual.MAX_TEXT:
-        text = "".join(
-            text[: counterfactual.MAX_TEXT].rpartition(".")[:2]
-        )  # half a sentence would ask for something else
+        # Half a sentence would ask for something else.
+        text = text[: counterfactual.MAX_TEXT].rpartition(".")[0] + "."
     st.session_state[key] = text
 
 

@@ -19,7 +19,8 @@ from hnvlm.report.vocabulary import check_language, load
 from hnvlm.types import Finding, Source
 
 _POLISH = re.compile(
-    r"[ąćęłńśźż]|\b(?:guz|po stronie|strona|grupie|opis|wnioski|badanie|bez|nie|obustronnie|szyi|lewej|prawej)\b",
+    r"[ąćęłńśźż]|\b(?:guz|po stronie|strona|grupie|opis|wnioski|badanie|bez|nie|obustronnie|szyi|lewej|prawej"
+    r"|wez(?:el|l[aey]|low)|chlonn\w+|usun|dodaj|narysuj|grupy|migdal\w+|jezyka)\b",
     re.IGNORECASE,
 )
 _ENGLISH = re.compile(r"\b(?:the|in|of|no|node|mass|left|right|level|neck|with|is|and)\b", re.IGNORECASE)

@@ -25,6 +25,11 @@ SIZE_WORD_RANGES_MM = {"small": (8, 15), "medium": (16, 26), "large": (27, 45)}
 # Narrowing words follow the lexicon's airway grades (mild to 50 %, moderate to 70 %, severe above).
 NARROWING_WORD_RANGES_PCT = {"mild": (1, 50), "moderate": (51, 70), "severe": (71, 100)}
 
+# Tables of what is read. Polish is often typed without its marks ("wezel", "usun"): they read either letter.
+_READ_TABLES = ("patterns_pl", "requests_read", "neighbours")
+_PLAIN_LETTERS = dict(zip("ąćęłńóśźż", "acelnoszz", strict=True))
+_MARKED = re.compile(rf"\[[^\]]*\]|[{''.join(_PLAIN_LETTERS)}]")
+
 T = TypeVar("T")
 
 
@@ -39,7 +44,22 @@ class RandomLike(Protocol):
 def load(name: str) -> dict[str, Any]:
     """Return a data file of ``hnvlm/report/data`` (name without suffix). Treat it as read-only."""
     text = (resources.files("hnvlm.report") / "data" / f"{name}.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)
+    table = yaml.safe_load(text)
+    return _with_plain_letters(table) if name in _READ_TABLES else table
+
+
+def _with_plain_letters(table: Any) -> Any:
+    """Let every pattern of a table match Polish letters with and without their marks."""
+    if isinstance(table, dict):
+        return {key: _with_plain_letters(value) for key, value in table.items()}
+    if isinstance(table, list):
+        return [_with_plain_letters(value) for value in table]
+    return _MARKED.sub(_either_letter, table) if isinstance(table, str) else table
+
+
+def _either_letter(match: re.Match[str]) -> str:
+    letters = "".join(letter + _PLAIN_LETTERS.get(letter, "") for letter in match.group())
+    return letters if letters.startswith("[") else f"[{letters}]"
 
 
 def vocabulary() -> dict[str, Any]:

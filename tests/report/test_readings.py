@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from hnvlm.report import parse, parse_report
-from hnvlm.types import Finding
+from hnvlm.report import parse, parse_report, parse_request, render
+from hnvlm.types import MASS_SITES, NODE_LEVELS, Finding
 
 # text -> list of (kind, presence, side, place, size_mm, texture)
 N, M, A = "node", "mass", "airway"
@@ -459,3 +461,41 @@ def test_one_of_two_readings_is_possible(text, certainty):
 )
 def test_an_abbreviation_ends_no_sentence(text, expected):
     _reads(text, expected)
+
+
+_PLAIN = str.maketrans("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ", "acelnoszzACELNOSZZ")
+
+
+@pytest.mark.parametrize("text", [text for text, _ in POLISH])
+def test_polish_typed_without_its_marks_says_the_same(text):
+    plain, marked = (parse_report(words, "pl").findings for words in (text.translate(_PLAIN), text))
+    assert plain == marked
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_polish_report_without_its_marks_says_the_same(seed):
+    rng = random.Random(seed)
+    found = [
+        Finding(M, side=rng.choice(["left", "right"]), site=rng.choice(MASS_SITES), size_mm=24.0,
+                attributes={"texture": rng.choice([NEC, SOL])}),
+        Finding(N, side="left", level=rng.choice(NODE_LEVELS), size_mm=12.0),
+        Finding(A, site="larynx", side="right", attributes={"narrowing_pct": 40.0}),
+    ]  # fmt: skip
+    text = render(found, language="pl", rng=rng)
+    plain, marked = ([f for f in parse(words) if f.kind in (N, M, A)] for words in (text.translate(_PLAIN), text))
+    assert plain == marked
+
+
+@pytest.mark.parametrize(
+    ("text", "op", "place"),
+    [
+        ("Usun guz migdalka prawego", "remove", TONSIL),
+        ("Usun wezel grupy II po lewej", "remove", "II"),
+        ("Wezel chlonny po lewej stronie, grupa II, 22 mm, z martwica", "add", "II"),
+        ("Guz podstawy jezyka po lewej, 30 mm", "add", "base of tongue"),
+        ("Powieksz wezel w grupie II po lewej", "unknown", "II"),
+    ],
+)
+def test_a_polish_request_without_its_marks(text, op, place):
+    request = parse_request(text)
+    assert (request.op, request.finding.level or request.finding.site) == (op, place)
