@@ -21,6 +21,7 @@ from pydicom.uid import (
     UID,
     CTImageStorage,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     RTStructureSetStorage,
 )
 
@@ -44,10 +45,15 @@ def content_uid(*parts: object) -> str:
     return "2.25." + str(int.from_bytes(digest[:16], "big"))
 
 
-def write_nifti(volume: Volume, path: Path | str) -> Path:
+def write_nifti(volume: Volume, path: Path | str, note: str = "") -> Path:
     """Write a volume or mask as NIfTI (``.nii`` or ``.nii.gz``); bool becomes 0/1 bytes.
 
     The file's axes are LPS read by SimpleITK, so ``read`` gives the same array, spacing and origin back.
+
+    Args:
+        volume: Any volume.
+        path: File to write.
+        note: What the file says about itself (``descrip`` of its header, at most 79 ASCII characters).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +61,7 @@ def write_nifti(volume: Volume, path: Path | str) -> Path:
     image = sitk.GetImageFromArray(np.ascontiguousarray(array))
     image.SetSpacing([float(v) for v in volume.spacing_mm[::-1]])
     image.SetOrigin([float(v) for v in volume.origin_mm[::-1]])
+    image.SetMetaData("ITK_FileNotes", note[:79])
     sitk.WriteImage(image, str(path), useCompression=path.name.endswith(".gz"))
     return path
 
@@ -125,8 +132,9 @@ def ct_headers(
         text = f"{MARK} {description}" if synthetic else description
         ds.SeriesDescription = text[:64]
         ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
-        ds.BurnedInAnnotation = "YES" if synthetic else "NO"
         if synthetic:
+            # Of a patient's pixels nobody knows: they were not looked at, so nothing is said.
+            ds.BurnedInAnnotation = "YES"
             ds.ImageComments = SYNTHETIC_TEXT
             ds.DerivationDescription = SYNTHETIC_TEXT
         ds.InstanceNumber = k + 1
@@ -145,8 +153,8 @@ def ct_headers(
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
         ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "0", "1", "HU"
-        ds.WindowCenter = _ds(meta.get("window_centre") or 40)
-        ds.WindowWidth = _ds(meta.get("window_width") or 400)
+        centre, width = meta.get("window_centre"), meta.get("window_width")
+        ds.WindowCenter, ds.WindowWidth = (_ds(centre), _ds(width)) if centre is not None and width else ("40", "400")
         out.append(ds)
     return out
 
@@ -226,6 +234,8 @@ def write_rtstruct(
     drawn = {name: mask for name, mask in masks.items() if mask.any()}
     uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", *(f"{n}{mask_digest(m)}" for n, m in drawn.items()))
     ds = new_dataset(RTStructureSetStorage, uid)
+    # Explicit, an element of more than 64 kB (the contour of a rugged outline) loses its type, and with it readers.
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     fill_study(ds, volume, meta or {}, "RTSTRUCT", content_uid(uid, "series"))
     marked = f"{MARK} CT: {label}" if synthetic else label
     ds.SeriesDescription = marked[:64]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,14 +10,12 @@ from PIL import Image, ImageDraw
 
 from hnvlm.errors import HnvlmError, InputRefusedError, UsageError
 from hnvlm.imaging.volume import Volume
-from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
+from hnvlm.imaging.write import AI_DRAFT, MARK, write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_seg import write_seg
 
 FORMATS = ("nifti", "seg", "rtstruct")
 SYNTHETIC_NOTICE = "SYNTHETIC - AI generated, research use only, not a patient's image"
 SERIES_DESCRIPTION = "counterfactual CT, AI generated"
-# Where NIfTI-1 has its free text.
-_DESCRIP_AT, _DESCRIP_BYTES = 148, 80
 # Soft-tissue window of neck CT; the difference is shown from -200 (blue) to +200 HU (red).
 _WINDOW_CENTRE_HU, _WINDOW_WIDTH_HU, _DIFFERENCE_HU = 50.0, 350.0, 200.0
 
@@ -69,9 +64,10 @@ def write_structures(
     files: dict[str, dict[str, Path]] = {}
     if "nifti" in formats:
         files["nifti"] = {}
+        note = f"{MARK} CT: {AI_DRAFT}" if synthetic else AI_DRAFT
         for name, mask in masks.items():
             path = out / f"{name}.nii.gz"
-            write_nifti(volume.with_array(np.asarray(mask, np.uint8)), path)
+            write_nifti(volume.with_array(np.asarray(mask, np.uint8)), path, note)
             files["nifti"][name] = path
     if "seg" in formats or "rtstruct" in formats:
         # Both refer to the instances of this series; without it no viewer could show them.
@@ -97,8 +93,9 @@ def write_counterfactual(original: Volume | None, edited: Volume, edit_mask: np.
     if original is not None:
         files |= {"difference": out / "difference.nii.gz", "edit_mask": out / "edit_mask.nii.gz"}
         difference = edited.array.astype(np.int32) - original.array.astype(np.int32)
-        write_nifti(edited.with_array(np.clip(difference, -32768, 32767).astype(np.int16)), files["difference"])
-        write_nifti(edited.with_array(edit_mask.astype(np.uint8)), files["edit_mask"])
+        changed = edited.with_array(np.clip(difference, -32768, 32767).astype(np.int16))
+        write_nifti(changed, files["difference"], SYNTHETIC_NOTICE)
+        write_nifti(edited.with_array(edit_mask.astype(np.uint8)), files["edit_mask"], SYNTHETIC_NOTICE)
     files["dicom_series"] = out / "counterfactual_dicom"
     write_dicom_series(edited, files["dicom_series"], SERIES_DESCRIPTION, synthetic=True)
     files["png"] = write_panel(original, edited, out / "counterfactual.png")
@@ -107,14 +104,7 @@ def write_counterfactual(original: Volume | None, edited: Volume, edit_mask: np.
 
 def write_synthetic_nifti(volume: Volume, path: Path) -> Path:
     """Write a CT as ``.nii.gz`` whose header says SYNTHETIC: a file is renamed more easily than rewritten."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        plain = write_nifti(volume, Path(folder) / "ct.nii")
-        with open(plain, "r+b") as f:  # the library that writes NIfTI leaves this field empty
-            f.seek(_DESCRIP_AT)
-            f.write(SYNTHETIC_NOTICE.encode("ascii")[:_DESCRIP_BYTES].ljust(_DESCRIP_BYTES, b"\0"))
-        with open(plain, "rb") as source, gzip.open(path, "wb", compresslevel=6) as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-    return path
+    return write_nifti(volume, path, SYNTHETIC_NOTICE)
 
 
 def write_panel(original: Volume | None, edited: Volume, path: Path) -> Path:

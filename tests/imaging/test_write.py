@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import arrays
 from phantoms import FRAME, ORIGIN, SPACING, head
@@ -12,7 +13,7 @@ from phantoms import FRAME, ORIGIN, SPACING, head
 from hnvlm.imaging import intake, rt
 from hnvlm.imaging.contours import contours_from_mask, mask_from_contours
 from hnvlm.imaging.volume import Volume
-from hnvlm.imaging.write import MARK, write_dicom_series, write_rtstruct
+from hnvlm.imaging.write import MARK, write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
 from hnvlm.imaging.write_seg import write_seg
 
@@ -40,7 +41,14 @@ def test_ct_is_read_back_voxel_by_voxel(tmp_path):
     assert result.warnings == []
     assert {k: result.meta[k] for k in META} == META and result.meta["synthetic"] is False
     ds = pydicom.dcmread(files[0])
-    assert ds.BurnedInAnnotation == "NO" and ds.PatientIdentityRemoved == "YES" and ds.PatientID == "ANONYMOUS"
+    assert "BurnedInAnnotation" not in ds, "nobody looked at the patient's pixels"
+    assert ds.PatientIdentityRemoved == "YES" and ds.PatientID == "ANONYMOUS"
+
+
+@pytest.mark.parametrize(("meta", "window"), [({"window_centre": 0, "window_width": 80}, (0, 80)), ({}, (40, 400))])
+def test_a_window_around_water_is_kept(tmp_path, meta, window):
+    ds = pydicom.dcmread(write_dicom_series(CT, tmp_path, "CT", False, meta)[0])
+    assert (ds.WindowCenter, ds.WindowWidth) == window
 
 
 def test_synthetic_ct_says_so_in_header_and_pixels(tmp_path):
@@ -79,6 +87,28 @@ def test_rtstruct_round_trip_is_exact(tmp_path):
     assert set(found.masks) == {"Parotid_L", "PTV_7000"} and found.warnings == []
     for name, mask in found.masks.items():
         np.testing.assert_array_equal(mask, masks()[name])
+
+
+def test_a_contour_of_any_length_keeps_its_type(tmp_path):
+    """Of an element beyond 64 kB explicit encoding says only that it is bytes (PS3.5 6.2.2)."""
+    rng = np.random.default_rng(3)
+    volume = Volume(np.zeros((3, 420, 420), np.int16), (2.5, 0.7, 0.7), (-100.5, -101.25, -99.75), "1.2.3")
+    mask = np.zeros(volume.shape, bool)
+    mask[1, 10:-10, 10:-10] = rng.random((400, 400)) > 0.35
+    path = write_rtstruct({"External": mask}, volume, tmp_path / "rs.dcm")
+    contours = pydicom.dcmread(path).ROIContourSequence[0].ContourSequence
+    raw = [c.get_item("ContourData") for c in contours]
+    assert max(len(item.value) for item in raw) > 65534
+    assert all(c["ContourData"].VR == "DS" for c in contours)
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID.is_implicit_VR
+    np.testing.assert_array_equal(rt.read_structures(path, volume).masks["External"], mask)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_nifti_says_what_it_is(tmp_path, name):
+    volume = Volume(np.zeros((3, 4, 5), np.int16), (1.0, 1.0, 1.0))
+    image = sitk.ReadImage(str(write_nifti(volume, tmp_path / name, "x" * 100)))
+    assert image.GetMetaData("descrip") == "x" * 79
 
 
 def test_rtstruct_refers_to_the_exported_ct_and_is_marked(tmp_path):
