@@ -20,6 +20,8 @@ _BODY_PARTS = {
     "WHOLEBODY", "JAW", "FACE", "SINUS", "LARYNX", "PHARYNX", "THYROID", "TONGUE", "EAR", "ORBIT",
 }  # fmt: skip
 AIR_HU = -1000
+# Image Type of a slice through which rays were taken, not of a plane (PS3.3 C.7.6.1.1.2 and scanners' own words).
+_PROJECTIONS = {"MIP", "MINIP", "MNIP", "MAXIMUM", "MINIMUM", "PROJECTION IMAGE"}
 # Air inside or around a patient must show somewhere: this many HU of slack allow for noise and partial volume.
 NO_AIR_ABOVE_HU = -700
 # Most of a head is denser than fat; values that all lie far above mean a lost offset.
@@ -38,10 +40,13 @@ def collect(headers: Sequence[SliceHeader], plan: StackPlan | None, volume: Volu
     agent = ds.get("ContrastBolusAgent")
     body_part = re.sub(r"[^A-Z]", "", first.text("BodyPartExamined").upper())
     position = first.text("PatientPosition").upper()
+    centre, width = _first_number(ds.get("WindowCenter")), _first_number(ds.get("WindowWidth"))
+    if centre is None or width is None or width < 1:  # PS3.3 C.11.2.1.2.1: no picture comes of a narrower one
+        centre = width = None
     return {
         "source": "dicom",
-        "window_centre": _first_number(ds.get("WindowCenter")),
-        "window_width": _first_number(ds.get("WindowWidth")),
+        "window_centre": centre,
+        "window_width": width,
         "kvp": _first_number(ds.get("KVP")),
         "slice_thickness_mm": _first_number(ds.get("SliceThickness")),
         "contrast": None if agent is None or not str(agent).strip() else True,
@@ -101,6 +106,11 @@ def header_warnings(slices: Sequence[SliceHeader]) -> list[str]:
     kind = slices[0].text("RescaleType").upper()
     if kind and kind != "HU":
         warnings.append(f"the header calls the values '{kind[:4]}', not HU")
+    if any(_PROJECTIONS & set(h.image_type) for h in slices):
+        warnings.append(
+            "maximum or minimum intensity projection, not the CT itself: HU, sizes and drafts are not reliable; open "
+            "the series it was made from"
+        )
     if any(h.text("PhotometricInterpretation") == "MONOCHROME1" for h in slices):
         warnings.append("stored for inverted display (MONOCHROME1); values were read as they are")
     if any(h.text("BurnedInAnnotation").upper() == "YES" for h in slices):

@@ -318,6 +318,22 @@ def test_missing_rescale_is_said_and_implausible_hu_too(tmp_path):
     np.testing.assert_array_equal(result.volume.array, head().astype(int) + 1024)
 
 
+@pytest.mark.parametrize("word", ["MIP", "MINIP"])
+def test_a_projection_is_doubted(tmp_path, word):
+    write_ct(tmp_path, modify=lambda ds, k: setattr(ds, "ImageType", ["DERIVED", "SECONDARY", "AXIAL", word]))
+    assert any("intensity projection" in w for w in intake.scan(tmp_path)[0].warnings)
+
+
+@pytest.mark.parametrize("width", [0, -400, None])
+def test_a_window_that_shows_nothing_is_not_taken(tmp_path, width):
+    def change(ds, k):
+        ds.WindowCenter, ds.WindowWidth = 40, width
+
+    write_ct(tmp_path, modify=change)
+    meta = intake.read_path(tmp_path).meta
+    assert (meta["window_centre"], meta["window_width"]) == (None, None)
+
+
 def test_monochrome1_values_are_not_inverted(tmp_path):
     write_ct(tmp_path, modify=lambda ds, k: setattr(ds, "PhotometricInterpretation", "MONOCHROME1"))
     result = intake.read(intake.scan(tmp_path)[0])
