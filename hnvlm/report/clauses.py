@@ -42,6 +42,7 @@ def split_clauses(sentence: str, tokens: list[Token], language: str, kind: str |
     cuts = sorted(set(_strong_cuts(tokens) + _noun_cuts(sentence, tokens)))
     clauses = _cut(sentence, tokens, cuts)
     clauses = [part for clause in clauses for part in _split_by_place(sentence, clause)]
+    clauses = [part for clause in clauses for part in _split_by_side(clause)]
     clauses = [part for clause in clauses for part in split_asides(sentence, clause, language)]
     known = kind
     for clause in clauses:
@@ -148,6 +149,26 @@ def _split_by_place(sentence: str, clause: Clause) -> list[Clause]:
     return parts
 
 
+def _split_by_side(clause: Clause) -> list[Clause]:
+    """Split "level II nodes up to 9 mm on the right and 14 mm on the left": one place, a size for each side."""
+    told = [t for t in clause.tokens if t.tag == "size" or (t.tag == "side" and t.value in ("left", "right"))]
+    sides = [token.value for token in told if token.tag == "side"]
+    places = [token for token in clause.tokens if token.tag in ("level", "bare_level", "site")]
+    paired = len(told) == 4 and told[0].tag != told[1].tag and told[2].tag != told[3].tag
+    if not paired or len(set(sides)) != 2 or len(places) > 1:
+        return [clause]
+    parting = [t for t in clause.tokens if t.tag == "separator" and told[1].end <= t.start < told[2].start]
+    if not parting:
+        return [clause]
+    # What stands outside the two pairs is said of both: "bilateral" is told by them.
+    both = [t for t in clause.tokens if t not in told and t not in parting and t.value != "bilateral"]
+    cut = parting[-1].start
+    return [
+        Clause(sorted([*both, *told[:2]], key=lambda t: t.start), clause.start, cut, joined_by=clause.joined_by),
+        Clause(sorted([*both, *told[2:]], key=lambda t: t.start), cut, clause.end, joined_by=str(parting[-1].value)),
+    ]
+
+
 def _set_head(clause: Clause) -> None:
     heads = [token for token in clause.tokens if token.tag in _HEADS]
     if not heads:
@@ -192,13 +213,13 @@ def _reach(clause: Clause) -> int:
 def _carry_side(clauses: list[Clause]) -> None:
     """The side named before a level holds for the next level too: "left level II: 2 cm node; level III: negative"."""
     for previous, clause in pairwise(clauses):
-        of_nodes = not {previous.kind, clause.kind} - {None, "node"} and clause.has("level")
+        of_nodes = not {previous.kind, clause.kind} - {None, "node"} and clause.has("level", "bare_level")
         if not of_nodes or clause.joined_by not in (*_AND, ";"):
             continue
         if clause.has("side", "ipsilateral", "contralateral"):
             continue
         sides = [token for token in previous.tokens if token.tag == "side"]
-        levels = [token for token in previous.tokens if token.tag == "level"]
+        levels = [token for token in previous.tokens if token.tag in ("level", "bare_level")]
         if len(sides) == 1 and levels and sides[0].start < levels[0].start and sides[0].value in ("left", "right"):
             clause.side_before = sides[0].value
         elif not sides and previous.side_before:

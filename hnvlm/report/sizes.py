@@ -103,8 +103,9 @@ def _is_short(text: str, begin: int, end: int) -> bool:
     """Whether a number is the short axis: "12 mm in short axis", "short axis 12 mm"."""
     if _SEVERAL_AXES.search(text[begin:end]):
         return False
-    behind = re.split(r"[,;)\d]", text[end:])[0]
-    if _SHORT.search(behind) or _LONG.search(behind):
+    behind = re.split(r"[,;)]", text[end:])[0]
+    # "12 mm (SAD 8 mm)": the words belong to the number that follows them.
+    if not re.search(r"\d", behind) and (_SHORT.search(behind) or _LONG.search(behind)):
         return bool(_SHORT.search(behind))
     return bool(_SHORT.search(re.split(r"[,;(\d]", text[:begin])[-1]))
 

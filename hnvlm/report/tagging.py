@@ -125,7 +125,7 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
     numerals = "|".join(_level_list(figures, words_level) for figures in (_roman_numerals(language), "[1-7]"))
     entries.append(("level", "numerals", rf"{words_level}\.?\s*(?:{numerals})"))
     # A Roman numeral alone ("LN R II"); I, V and intravenous contrast are left out.
-    entries.append(("bare_level", "numerals", r"(?-i:III|II[AB]?|IV(?!\s+(?:contrast|access|line))|IB|V[AB])"))
+    entries.append(("bare_level", "numerals", r"(?-i:III|II[ABab]?|IV(?!\s+(?:contrast|access|line))|I[Bb]|V[ABab])"))
 
     def rank(entry: tuple[str, Any, str]) -> tuple[int, int]:
         tag = entry[0]
