@@ -519,6 +519,24 @@ def test_each_side_of_the_divider_is_measured_on_its_own_picture(compare: Screen
     compare.js("(v.state.measures.length = 0, v.state.swipe = 0.5, v.act('panes'))")
 
 
+def test_a_mean_does_not_stay_on_another_synthetic_picture(compare: Screen) -> None:
+    compare.js("(v.state.measures.length = 0, v.act('panes'), v.moveTo([24, 18, 9]))")
+    compare.settle()
+    compare.key("e")
+    compare.drag(1, 40, 30)
+    compare.key("e")
+    drawn = """(() => { const c = v.top.getContext('2d'), draw = c.ellipse; let n = 0;
+      c.ellipse = (...where) => { n += 1; draw.apply(c, where); };
+      v.baseDirty = true; v.drawNow(); delete c.ellipse; return n; })()"""
+    assert compare.js(drawn) == 2, "a dark border and the line, on one picture"
+    compare.js("""(() => { v.before = v.data; const [ct, , difference] = v.data.series;
+      v.update({ ...v.data, series: [ct, { ...ct, kind: 'synthetic' }, difference] }, v.trigger); })()""")
+    assert compare.js(drawn) == 0
+    compare.js("v.update(v.before, v.trigger)")
+    assert compare.js(drawn) == 2
+    compare.js("v.state.measures.length = 0")
+
+
 def test_structures_beyond_thirty_two_are_drawn_too(browser, server: Server, data: dict) -> None:
     screen = Screen(browser, server, "many")
     assert screen.js("v.structures.length") == 40

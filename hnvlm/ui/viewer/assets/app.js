@@ -138,6 +138,12 @@ export class Viewer {
     return this.comparing && this.state.compare === "swipe" ? Number(x >= this.swipeX(pane)) : pane.series;
   }
 
+  // What a mean was taken of: another synthetic image in the same place has another.
+  imageOf(n) {
+    const entry = this.data.series[n];
+    return entry ? entry.id || entry.of.map((i) => this.data.series[i].id).join() : "";
+  }
+
   valueAt(n, voxel) {
     const source = this.source(n);
     if (!source || voxel.some((v, a) => v < 0 || v >= this.shape[a])) return null;

@@ -232,7 +232,7 @@ export class Input {
   startMeasure() {
     const d = this.drag;
     const series = this.viewer.seriesAt(d.pane, d.x);
-    this.viewer.draft = { kind: d.mode, plane: d.pane.plane, index: d.index, series, a: d.voxel, b: d.voxel, text: "", value: 0, unit: "" };
+    this.viewer.draft = { kind: d.mode, plane: d.pane.plane, index: d.index, series, image: this.viewer.imageOf(series), a: d.voxel, b: d.voxel, text: "", value: 0, unit: "" };
   }
 
   stretchMeasure(x, y) {

@@ -201,11 +201,11 @@ function corners(ctx, x0, y0, x1, y1, colour) {
 }
 
 // Whether a pane shows a measurement. A mean belongs to the picture it was taken of, so it goes where the divider of
-// swipe shows the other one.
+// swipe shows the other one, and with the synthetic picture that it was taken of.
 export function showsMeasure(viewer, pane, item) {
   if (item.plane !== pane.plane || item.index !== pane.index) return false;
   const [x] = voxelToScreen(item.a, pane.view, viewer.shape, pane.plane);
-  return item.kind !== "roi" || item.series === viewer.seriesAt(pane, x);
+  return item.kind !== "roi" || (item.series === viewer.seriesAt(pane, x) && item.image === viewer.imageOf(item.series));
 }
 
 function drawMeasures(viewer, ctx, pane) {
