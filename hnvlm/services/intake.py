@@ -25,6 +25,11 @@ from hnvlm.store import CaseRecord
 from hnvlm.types import Progress, no_progress
 
 _CHUNK = 1 << 20
+# Words of messages that files are called by, too; they identify nobody.
+_WORDS = {
+    "contours", "dose", "image", "images", "neck", "plan", "rtdose", "rtplan", "rtstruct", "seg", "slice", "slices",
+    "structure", "structures", "volume",
+}  # fmt: skip
 GONE = "This upload is no longer on the server. Upload the files again."
 
 
@@ -307,7 +312,9 @@ def without_names(text: str, upload: Upload) -> str:
     if upload.source.parent.name != upload.id:  # else it is the folder "files" of ours, a word of many messages
         files.append(upload.source)
     names = {name for f in files for name in (str(f), f.name, f.stem)}
-    for name in sorted((n for n in names if len(n) > 2 and n in text), key=len, reverse=True):
+    for name in sorted(
+        (n for n in names if len(n) > 2 and n.lower() not in _WORDS and n in text), key=len, reverse=True
+    ):
         text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(file)", text)
     if upload.id:  # paths of files that belong to no series
         text = re.sub(rf"[^\s'\"]*{upload.id}[^'\":;\n]*", "(file)", text)

@@ -302,6 +302,13 @@ def test_paths_below_an_upload_are_names_too(app, identified):
     assert intake.without_names(f"{series}: no such file or folder.", upload) == "(file): no such file or folder."
 
 
+def test_files_called_by_a_word_of_the_message_leave_it_its_words(app, identified):
+    (identified / "rs.dcm").rename(identified / "RTSTRUCT.dcm")
+    upload = intake.receive(app, upload_of(identified))
+    text = "RTSTRUCT left out: RTSTRUCT.dcm: damaged"
+    assert intake.without_names(text, upload) == "RTSTRUCT left out: (file): damaged"
+
+
 def test_uids_are_mapped_by_a_key_of_this_store(app, tmp_path):
     assert map_uid(app, "") == ""
     assert map_uid(app, "1.2.3") == map_uid(app, "1.2.3") != map_uid(app, "1.2.4")
