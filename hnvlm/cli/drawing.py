@@ -21,6 +21,7 @@ def counterfactual_(
     """Draw what a text says into the patient's CT; outside the edit every voxel stays the original's."""
     with session(json_) as out:
         text = counterfactual.require_text(text)
+        inputs.require_place(out_dir)
         with inputs.open_subject(input_, out, series) as subject:
             found = subject.analyse()
             if subject.app is not None and subject.case_id is not None:
@@ -42,6 +43,7 @@ def generate(text: Text, out_dir: Out, seed: Seed = 0, json_: Json = False) -> N
     """Draw what a text says without a patient."""
     with session(json_) as out:
         text = counterfactual.require_text(text)
+        inputs.require_place(out_dir)
         edit = inputs.load_models().generate(counterfactual.to_draw(text), seed=seed, progress=out.progress)
         files = export.write_counterfactual(None, edit.volume, np.asarray(edit.edit_mask, bool), out_dir)
         payload = counterfactual.describe(edit, text) | {"files": files}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 
 from hnvlm.cli.runtime import Session
-from hnvlm.errors import InputRefusedError, UnreadableFileError, UsageError
+from hnvlm.errors import HnvlmError, InputRefusedError, UnreadableFileError, UsageError
 from hnvlm.imaging import intake as reader
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
@@ -109,7 +110,14 @@ def open_subject(text: str, session: Session, series_uid: str | None = None) -> 
 
 def open_upload(text: str, workdir: Path) -> intake.Upload:
     """List the series of a file or folder."""
+    if not text.strip():
+        raise UsageError("INPUT is empty; name a file, a folder or a case.")
     path = Path(text).expanduser()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        # The NIfTI reader would end the whole process.
+        raise UnreadableFileError(f"{text!a}: the name is not valid UTF-8; rename the file.") from error
     if not path.exists():
         raise UnreadableFileError(
             f"{text}: no such file or folder, and not the id of a case (those look like HN-0007).", code="no_such_input"
@@ -148,4 +156,21 @@ def require_folder(path: Path, option: str) -> Path:
     """
     if not path.is_dir():
         raise InputRefusedError(f"{option} {path}: no such folder.", code="no_such_folder")
+    return path
+
+
+def require_place(path: Path) -> Path:
+    """Return where something will be written, which is made later; said before the work, not after it.
+
+    Args:
+        path: A folder.
+
+    Raises:
+        HnvlmError: Code ``output``: it cannot be made or written.
+    """
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise HnvlmError(f"{path}: the output folder cannot be created ({there} is a file).", code="output")
+    if not os.access(there, os.W_OK):
+        raise HnvlmError(f"{path}: the output folder cannot be written ({there}).", code="output")
     return path

@@ -50,6 +50,7 @@ def segment(
     """Contour organs at risk and targets on the CT's own grid (AI draft, research use only)."""
     with session(json_) as out:
         formats = export.parse_formats(format_)
+        inputs.require_place(out_dir)
         with open_subject(input_, out, series) as subject:
             started = time.perf_counter()
             found = subject.analyse()
@@ -193,8 +194,11 @@ def dose(
 ) -> None:
     """Predict the dose a plan of nine equispaced fields can give to the targets (AI draft, research use only)."""
     with session(json_) as out:
-        if not out_file.name.lower().endswith((".nii.gz", ".nii", ".dcm")):
+        if not out_file.name.lower().endswith((".nii.gz", ".nii", ".dcm")) or out_file.name.startswith("."):
             raise UsageError(f"--out {out_file}: name a NIfTI file (.nii.gz) or an RTDOSE file (.dcm).")
+        if out_file.is_dir():
+            raise UsageError(f"--out {out_file} is a folder; name a file in it.")
+        inputs.require_place(out_file.parent)
         with open_subject(input_, out, series) as subject:
             masks, notes = _structures(subject, structures)
             possible = _possible_dose(subject, structures, notes)

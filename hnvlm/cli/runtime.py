@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import logging
 import os
 import sys
@@ -18,6 +20,8 @@ from hnvlm.errors import CancelledError, HnvlmError, UsageError
 from hnvlm.services import dumps
 
 EXIT_UNEXPECTED, EXIT_USAGE, EXIT_REFUSED, EXIT_STOPPED = 1, 2, 3, 130
+# A full disk, or a place where nothing may be written: no fault of the program.
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 # Typer carries its own copy of click from some release on; this finds the right class in either.
 _CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -97,6 +101,7 @@ def session(as_json: bool) -> Iterator[Session]:
 
     Exit codes: 0 done, 2 wrong usage, 3 input refused, 130 stopped by the user, 1 a fault of the program.
     """
+    _print_anything(sys.stdout, as_json)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     out = Session(as_json, sys.stdout)
     try:
@@ -116,14 +121,33 @@ def session(as_json: bool) -> Iterator[Session]:
         # Whoever read our output has gone (`hnvlm ... | head`): nothing is wrong and nobody is listening.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            _fail_unexpectedly(out, error)
+        where = f"{error.filename}: " if error.filename else ""
+        todo = "Make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Give access to it"
+        _fail(out, "output", f"{where}{error.strerror}. {todo} or name another place.", EXIT_REFUSED)
     except Exception as error:  # noqa: BLE001 - last line before the user: a traceback helps nobody there
-        if os.environ.get("HNVLM_DEBUG"):
-            traceback.print_exc(file=sys.stderr)
-        message = (
-            f"{type(error).__name__}: {error}. This is a fault of the program, not of the input. Run it again with "
-            "HNVLM_DEBUG=1 in the environment and report what it prints."
-        )
-        _fail(out, "unexpected", message, EXIT_UNEXPECTED)
+        _fail_unexpectedly(out, error)
+
+
+def _print_anything(stdout: TextIO, as_json: bool) -> None:
+    """Let no character end a command: names of files and Polish words go to consoles and pipes of any code page.
+
+    JSON is UTF-8 whatever the console speaks; a file name that is no text becomes an escape that JSON knows too.
+    """
+    if isinstance(stdout, io.TextIOWrapper):
+        stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
+
+
+def _fail_unexpectedly(out: Session, error: Exception) -> NoReturn:
+    if os.environ.get("HNVLM_DEBUG"):
+        traceback.print_exc(file=sys.stderr)
+    message = (
+        f"{type(error).__name__}: {error}. This is a fault of the program, not of the input. Run it again with "
+        "HNVLM_DEBUG=1 in the environment and report what it prints."
+    )
+    _fail(out, "unexpected", message, EXIT_UNEXPECTED)
 
 
 def error_json(code: str, message: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -520,6 +522,53 @@ def test_structures_of_nothing_are_refused(run, nifti, tmp_path):
 def test_out_that_is_a_file_is_refused(run, nifti, tmp_path):
     (tmp_path / "file").write_text("")
     assert "file" in run("segment", nifti, "--out", tmp_path / "file", "--json").refused("output")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["segment", "NIFTI"],
+        ["counterfactual", "NIFTI", "--text", "Left level II node, 20 mm."],
+        ["generate", "--text", "Left level II node, 20 mm."],
+        ["dose", "NIFTI", "--structures", "."],
+    ],
+)
+def test_a_place_that_cannot_be_written_is_said_before_the_work(run, models, nifti, tmp_path, command):
+    (tmp_path / "file").write_text("")
+    models.on_step = lambda name: pytest.fail("worked before it knew where to write")
+    out = tmp_path / "file" / ("dose.nii.gz" if command[0] == "dose" else "out")
+    args = [str(nifti) if a == "NIFTI" else a for a in command]
+    assert "is a file" in run(*args, "--out", out, "--json").refused("output")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_full_disk_is_no_fault_of_the_program(run, nifti, tmp_path, monkeypatch, number):
+    def full(*args, **options):
+        raise OSError(number, os.strerror(number), "out/Brainstem.nii.gz")
+
+    monkeypatch.setattr(export, "write_structures", full)
+    message = run("segment", nifti, "--out", tmp_path / "o", "--json").refused("output")
+    assert "out/Brainstem.nii.gz" in message
+    assert "fault" not in message
+
+
+def test_an_input_without_a_name_is_refused(run, monkeypatch, tmp_path, dicom):
+    monkeypatch.chdir(dicom)
+    run("inspect", "", "--json").refused("usage", status=2)
+    assert "UTF-8" in run("inspect", "ct\udcff.nii.gz", "--json").refused("unreadable")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_every_console_gets_its_output(nifti, tmp_path, encoding):
+    """A name or a Polish word outside the console's code page ended the command."""
+    path = tmp_path / "szyja żółć.nii.gz"
+    path.write_bytes(nifti.read_bytes())
+    env = os.environ | {"HNVLM_DATA_DIR": str(tmp_path), "PYTHONIOENCODING": encoding}
+    for options in ([], ["--json"]):
+        call = [sys.executable, "-m", "hnvlm.cli", "inspect", str(path), *options]
+        done = subprocess.run(call, capture_output=True, env=env, cwd=Path(__file__).resolve().parents[2])
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.decode())["input"] == str(path)
 
 
 # ---- wrong usage: exit 2 ---------------------------------------------------------------------
