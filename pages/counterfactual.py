@@ -145,7 +145,8 @@ def aim(chosen: ResultRecord) -> None:
     box = chosen.payload["box"]
     if box is not None and st.session_state.get("_aimed") != chosen.id:
         z0, y0, x0, z1, y1, x1 = box
-        jump_to(VIEWER, [(z0 + z1) // 2, (y0 + y1) // 2, (x0 + x1) // 2])
+        middle = [(z0 + z1) // 2, (y0 + y1) // 2, (x0 + x1) // 2]
+        jump_to(VIEWER, chosen.payload.get("most_changed", middle))  # older ones were stored without it
         st.session_state["_aimed"] = chosen.id
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
@@ -225,8 +226,9 @@ def run_for_case(
     known = known_sentences(app, case_id)
     edit = run(app.models, volume, text, analysis, known=known, seed=seed, progress=part(progress, 0.3, 1.0))
     arrays, box = _difference(volume.array, edit.volume.array, np.asarray(edit.edit_mask, bool))
+    where = {"box": box, "most_changed": most_changed(arrays["difference"], box) if box else None}
     return app.store.save_result(
-        case_id, "counterfactual", describe(edit, text) | {"box": box}, slot=uuid.uuid4().hex[:12], arrays=arrays,
+        case_id, "counterfactual", describe(edit, text) | where, slot=uuid.uuid4().hex[:12], arrays=arrays,
         provenance=edit.provenance, who=who or "model",
     )  # fmt: skip
 
@@ -244,6 +246,20 @@ def start(app: App, case_id: str, text: str, *, seed: int = 0, who: str = "") ->
         return {"result_id": run_for_case(app, case_id, text, seed=seed, who=who, progress=job.progress).id}
 
     return app.jobs.submit("counterfactual", work, case_id=case_id, who=who)
+
+
+def most_changed(difference: np.ndarray, box: tuple[int, ...]) -> list[int]:
+    """Return the voxel (z, y, x) of the CT around which most was changed.
+
+    The middle of the box is no such place where several lesions were drawn: it lies between them.
+
+    Args:
+        difference: HU inside the box.
+        box: (z0, y0, x0, z1, y1, x1).
+    """
+    around = ndimage.uniform_filter(np.abs(difference).astype(np.float32), 5, mode="constant")
+    at = np.unravel_index(int(around.argmax()), around.shape)
+    return [low + int(step) for low, step in zip(box[:3], at, strict=True)]
 
 
 def list_for_case(app: App, case_id: str) -> list[ResultRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from hnvlm.errors import UsageError
@@ -191,3 +192,11 @@ def test_the_newest_reports_of_a_case_are_what_is_known(app, case_id):
     with pytest.raises(UsageError, match="asks for no change"):
         counterfactual.start(app, case_id, text)
     assert app.jobs.active(case_id) == []
+
+
+def test_the_place_that_is_shown_is_a_change_and_not_between_two():
+    difference = np.zeros((12, 20, 30), np.int16)
+    difference[1:4, 2:5, 2:5] = -40
+    difference[7:11, 14:19, 22:28] = 60
+    z, y, x = counterfactual.most_changed(difference, (10, 100, 200, 22, 120, 230))
+    assert difference[z - 10, y - 100, x - 200] == 60
