@@ -39,38 +39,42 @@ def _key(case_id: str, field_id: str) -> str:
 
 def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
     key = _key(case_id, question.id)
+    # The stored answer is also each widget's own start. Set through the session alone it can miss the browser, which
+    # then shows an empty form and, with the next click on anything, empties the stored one.
     stored = _to_widget(question, answer)
+    if key not in st.session_state:
+        st.session_state.pop(f"{key}-error", None)
     # What somebody else answered meanwhile is shown: the plan is drafted from what is stored.
-    unless_wrong = f"{key}-error" not in st.session_state and st.session_state.get(f"{key}-seen", stored) != stored
-    if key not in st.session_state or unless_wrong:
+    elif f"{key}-error" not in st.session_state and st.session_state.get(f"{key}-seen", stored) != stored:
         st.session_state[key] = stored
     st.session_state[f"{key}-seen"] = stored
     label = question.label + (f" ({question.unit})" if question.unit else "")
     common = {"key": key, "help": _help(question), "on_change": handled(_store), "args": (app, case_id, question)}
     if question.type in _CHOICE_TYPES:
-        st.selectbox(label, [UNKNOWN, *(c for c in question.choices if c != UNKNOWN)], format_func=words, **common)
+        choices = [UNKNOWN, *(c for c in question.choices if c != UNKNOWN)]
+        st.selectbox(label, choices, index=choices.index(stored), format_func=words, **common)
     elif question.type == "multi":
         said = planning.structures_to_tick(planning.load_form(app, case_id))
         choices = ["none", *said]
         # Typing "none" and Enter must choose none, not every structure whose letters match.
         st.multiselect(
-            label, choices, format_func=lambda c: words(said.get(c, c)), placeholder="not known",
+            label, choices, default=stored, format_func=lambda c: words(said.get(c, c)), placeholder="not known",
             filter_mode="contains", select_all=False,
             **common,
         )  # fmt: skip
     elif question.type == "text":
-        st.text_input(label, placeholder="not known", **common)
+        st.text_input(label, value=stored, placeholder="not known", **common)
     else:
-        _number(label, question, common)
+        _number(label, question, stored, common)
     if message := st.session_state.get(f"{key}-error"):
         st.error(message)
 
 
-def _number(label: str, question: Any, common: dict[str, Any]) -> None:
+def _number(label: str, question: Any, stored: float | None, common: dict[str, Any]) -> None:
     kind = int if question.type == "integer" else float
     low, high = (None if v is None else kind(v) for v in (question.minimum, question.maximum))
     st.number_input(
-        label, min_value=low, max_value=high, value=None, step=kind(1), placeholder="not known",
+        label, min_value=low, max_value=high, value=stored, step=kind(1), placeholder="not known",
         format=None if kind is int else "%g", **common,
     )  # fmt: skip
 

@@ -77,6 +77,8 @@ def show(app: App, doc: Document) -> None:
     _news(doc)
     if mode in (READ, EDIT):
         _unsaved(app, doc)
+    if mode == READ and _typed(app, doc) != doc.latest.payload["text"]:
+        st.caption("There is typed text that was not saved as a version yet: see Edit.")
     if mode == EDIT:
         _edit(app, doc)
     elif mode == CHANGES:
@@ -87,8 +89,6 @@ def show(app: App, doc: Document) -> None:
         doc.read(doc.latest)
     else:
         html.text_block(doc.latest.payload["text"], label=doc.name)
-    if mode == READ and _typed(app, doc) != doc.latest.payload["text"]:
-        st.caption("There is typed text that was not saved as a version yet: see Edit.")
 
 
 def _follow(doc: Document) -> None:
@@ -152,17 +152,16 @@ def _typed(app: App, doc: Document) -> str:
 
 
 def _edit(app: App, doc: Document) -> None:
-    key = doc.text_key
-    if key not in st.session_state:
-        st.session_state[key] = _typed(app, doc)
     # Above the text, so that nothing moves under the pointer when the text is kept.
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button("Save as new version", type="primary", key=doc.key("save"), on_click=handled(_save), args=(app, doc))
         st.button("Discard typed text", key=doc.key("discard"), on_click=handled(_discard), args=(app, doc))
         st.caption("What you type is kept, also without saving.")
+    # What was typed is the box's own start: set through the session alone it can miss the browser, whose empty box
+    # would then be kept as what was typed.
     st.text_area(
-        f"Text of the {doc.name}", key=key, height=doc.edit_height, on_change=handled(_keep), args=(app, doc),
-        label_visibility="collapsed",
+        f"Text of the {doc.name}", value=_typed(app, doc), key=doc.text_key, height=doc.edit_height,
+        on_change=handled(_keep), args=(app, doc), label_visibility="collapsed",
     )  # fmt: skip
 
 

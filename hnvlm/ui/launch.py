@@ -54,6 +54,8 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
                 # A reload of hnvlm.ui.access by the watcher would forget every grant.
                 "server.fileWatcherType": "none",
                 "global.developmentMode": False,
+                # Widgets of what is stored start with it and also follow what others store meanwhile.
+                "global.disableWidgetStateDuplicationWarning": True,
             }
         )
     finally:

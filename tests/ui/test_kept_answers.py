@@ -1,0 +1,86 @@
+"""Who leaves a page with a box still open loses nothing, neither of that box nor of what is stored."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from ui.browsing import HERE, free_port, start_server
+from ui.fake_app import add_case, fakes, make_app
+
+from hnvlm.services import documents, planning
+
+START_S = 180
+PATIENCE_MS = 90_000
+ANSWERS = {"site": "oropharynx", "p16": "positive", "ecog": 1, "crcl_ml_min": 55.0, "invaded": ["none"]}
+TYPED = "The board agreed. "
+
+
+@pytest.fixture
+def page(browser, tmp_path: Path):
+    """The plan page of a case with a form and a plan, in a browser; the store's folder comes with it."""
+    app = make_app(tmp_path, fakes())
+    case_id = add_case(app)
+    planning.draft_case_plan(app, case_id, form=ANSWERS, who="Dr A")
+    app.close()
+    port, log = free_port(), tmp_path / "runs.log"
+    command = [sys.executable, str(HERE / "serve_app.py"), str(port), str(log), "fake"]
+    server = start_server(command, port, {"HNVLM_DATA_DIR": str(tmp_path)}, tmp_path / "out.txt", START_S)
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(PATIENCE_MS)
+    opened = context.new_page()
+    opened.goto(f"http://127.0.0.1:{port}/plan?case={case_id}")
+    opened.get_by_text(f"{len(ANSWERS)} of").first.wait_for()
+    opened.case_id, opened.folder, opened.log = case_id, tmp_path, log
+    yield opened
+    context.close()
+    server.kill()
+    server.wait(30)
+
+
+def settle(page) -> None:
+    """Wait until no script has run for two seconds."""
+    before = -1
+    while before != (before := len(page.log.read_text().splitlines())):
+        page.wait_for_timeout(2000)
+
+
+def leave_and_return(page) -> None:
+    page.get_by_role("link", name="Review", exact=True).first.click()
+    settle(page)
+    page.get_by_role("link", name="Treatment plan", exact=True).first.click()
+    page.get_by_text("Clinical form", exact=True).first.wait_for()
+    settle(page)
+
+
+def test_an_answer_typed_on_leaving_takes_no_other_with_it(page) -> None:
+    settle(page)
+    page.get_by_role("textbox", name="ICD-10 code").first.click()
+    page.keyboard.type("C09.9")
+    leave_and_return(page)
+    page.get_by_text("Biomarkers", exact=True).first.click()
+    page.get_by_role("tab", name="Text, edit and sign").click()
+    page.get_by_role("radio", name="History", exact=True).first.click()
+    settle(page)
+    app = make_app(page.folder, fakes())
+    assert planning.load_form(app, page.case_id) == ANSWERS | {"icd10": "C09.9"}
+    app.close()
+
+
+def test_words_typed_on_leaving_are_kept(page) -> None:
+    settle(page)
+    page.get_by_role("tab", name="Text, edit and sign").click()
+    page.get_by_role("radio", name="Edit", exact=True).first.click()
+    page.get_by_label("Text of the plan").click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.type(TYPED)
+    leave_and_return(page)
+    page.get_by_role("tab", name="Text, edit and sign").click()
+    page.get_by_role("radio", name="History", exact=True).first.click()
+    settle(page)
+    app = make_app(page.folder, fakes())
+    plan = planning.latest(app, page.case_id)
+    assert [k.text for k in documents.unsaved(app, plan, writer="another")] == [TYPED + plan.payload["text"]]
+    assert planning.load_form(app, page.case_id) == ANSWERS
+    app.close()
