@@ -126,6 +126,16 @@ def read_headers(path: Path) -> list[SliceHeader]:
         raise UnreadableFileError(f"{path.name}: damaged DICOM header ({error}).") from error
 
 
+def modality(path: Path) -> str:
+    """Modality of a file; "" for a DICOMDIR and for what is no DICOM.
+
+    Raises:
+        UnreadableFileError: The file is damaged.
+    """
+    headers = read_headers(path) if looks_like_dicom(path) else []
+    return headers[0].text("Modality") if headers else ""
+
+
 def _guess_syntax(dataset: Dataset) -> str:
     implicit, little = dataset.original_encoding
     if implicit:

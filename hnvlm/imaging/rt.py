@@ -109,8 +109,8 @@ def _structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], l
         if nifti.is_nifti(file):
             if _stem(file).lower() not in NOT_STRUCTURES or len(given) == 1:
                 out.append(file)
-        elif dicom.looks_like_dicom(file):
-            modality = dicom.read_headers(file)[0].text("Modality")
+        else:
+            modality = dicom.modality(file)
             if modality in ("RTSTRUCT", "SEG"):
                 out.append(file)
             elif modality in ("RTDOSE", "RTPLAN"):

@@ -90,7 +90,7 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
 
 
 def _is_structure_set(file: Path) -> bool:
-    return not nifti.is_nifti(file) and dicom.read_headers(file)[0].text("Modality") == "RTSTRUCT"
+    return not nifti.is_nifti(file) and dicom.modality(file) == "RTSTRUCT"
 
 
 def _with_earlier(
@@ -125,7 +125,7 @@ def _sorted(files: list[Path]) -> tuple[list[Path], list[Path], list[Path], int]
             else:
                 (doses if name.startswith("dose") else structures).append(file)
             continue
-        modality = dicom.read_headers(file)[0].text("Modality") if dicom.looks_like_dicom(file) else ""
+        modality = dicom.modality(file)
         if modality in _STRUCTURES:
             structures.append(file)
         elif modality in _DOSE:

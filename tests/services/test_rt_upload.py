@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 
 from hnvlm.errors import FrameOfReferenceError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging.volume import Volume
@@ -78,6 +79,14 @@ def test_a_zip_and_nifti_are_taken_too(app, ct, files):
     saved, notes = rt_upload.attach(app, ct, [("case.zip", packed)])
     assert [r.kind for r in saved] == ["structures", "dose"] and "1 other file(s) were left out" in notes
     np.testing.assert_array_equal(dose.structures(app, ct).masks["Larynx"], mask)
+
+
+def test_the_table_of_contents_of_a_disc_is_passed_over(app, ct, files):
+    contents, mask, _ = files
+    table = Path(get_testdata_file("DICOMDIR")).read_bytes()
+    saved, notes = rt_upload.attach(app, ct, [*opened(contents, "rs.dcm"), ("DICOMDIR", io.BytesIO(table))])
+    assert [r.kind for r in saved] == ["structures"] and notes == ["1 other file(s) were left out"]
+    np.testing.assert_array_equal(dose.structures(app, ct).masks["PTV_7000"], mask)
 
 
 def test_what_does_not_belong_is_refused_and_nothing_is_stored(app, ct, files, phantom):
