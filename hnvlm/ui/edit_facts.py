@@ -28,6 +28,8 @@ def show(payload: Mapping[str, Any]) -> None:
     """Show asked against measured, the region and the proof that the rest is the original."""
     st.markdown("**Asked**")
     html.facts([("Text", payload["text"]), *asked_of(payload["asked"])])
+    if notice := removed_otherwise(payload["asked"], payload["text_match"]):
+        st.caption(f":orange[{notice}]")
     st.markdown("**Measured in the result**")
     html.facts([(name_of(key), words(value)) for key, value in payload["text_match"].items()] or [("Nothing", "–")])
     st.markdown("**Kept from the original**")
@@ -46,6 +48,24 @@ def asked_of(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
         (f"Command {number}", ", ".join(_pair(key, command[key]) for key, _ in _ASKED if command.get(key)))
         for number, command in enumerate(commands, 1)
     ]
+
+
+def removed_otherwise(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str:
+    """Say that more or fewer lesions were removed than the commands name; empty when it is as asked."""
+    commands = asked.get("requests") or [asked]
+    named = [command for command in commands if command.get("op") == "remove"]
+    if not named or "edits" not in match:
+        return ""
+    removed = match["edits"] - sum(command.get("op") == "add" for command in commands)
+    if removed < len(named):
+        count = "No lesion" if removed == 0 else f"Only {removed} of {len(named)}"
+        return f"{count} to remove was found: nothing was seen on the original where it is said to be."
+    if removed > len(named) and all(command.get("place") for command in named):
+        return (
+            f"{removed} lesions were removed for {len(named)} named: one of the same kind and side in the neighbouring "
+            "level or site is taken along."
+        )
+    return ""
 
 
 def name_of(key: str) -> str:

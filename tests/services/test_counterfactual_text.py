@@ -165,6 +165,26 @@ def test_each_command_is_shown_with_its_own_operation():
     assert one[:2] == [("Operation", "add"), ("Lesion", "node")]
 
 
+@pytest.mark.parametrize(
+    ("commands", "edits", "said"),
+    [
+        ([("remove", "II")], 1, ""),
+        ([("remove", "II")], 0, "No lesion to remove was found"),
+        ([("remove", "II"), ("add", "III")], 1, "No lesion to remove was found"),
+        ([("remove", "II"), ("remove", "IV"), ("add", "III")], 2, "Only 1 of 2 to remove was found"),
+        ([("remove", "II"), ("add", "III")], 3, "2 lesions were removed for 1 named"),
+        ([("remove", None)], 3, ""),
+        ([("add", "II")], 1, ""),
+        ([("none", None)], 0, ""),
+    ],
+)
+def test_more_or_fewer_lesions_removed_than_named_is_said(commands, edits, said):
+    asked = {"requests": [{"op": op, "place": place} for op, place in commands]}
+    told = edit_facts.removed_otherwise(asked, {"edits": edits})
+    assert told.startswith(said) if said else told == ""
+    assert edit_facts.removed_otherwise(asked, {}) == ""
+
+
 def test_who_edits_the_report_asks_for_what_he_changed():
     found = [
         Finding("mass", site="palatine tonsil", side="right", size_mm=30.0),
