@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +36,7 @@ def describe(headers: Sequence[SliceHeader]) -> list[dict[str, Any]]:
     first = headers[0]
     modality = first.text("Modality").upper() or "unknown"
     base = {
-        "series_uid": first.text("SeriesInstanceUID") or "unknown",
+        "series_uid": first.text("SeriesInstanceUID") or _stand_in_uid(headers),
         "modality": modality,
         "description": first.text("SeriesDescription"),
         "n_slices": len(headers),
@@ -63,6 +64,12 @@ def describe(headers: Sequence[SliceHeader]) -> list[dict[str, Any]]:
         fields["files"] = list(dict.fromkeys(h.path for h in members))
         out.append(_ct(fields, members, [*warnings, note], []))
     return out
+
+
+def _stand_in_uid(headers: Sequence[SliceHeader]) -> str:
+    """Something to choose a series without a UID by: of two of them, the other one must not be opened."""
+    least = min(f"{h.text('SOPInstanceUID') or h.path.name}\x1f{h.position}" for h in headers)
+    return f"unknown-{hashlib.sha256(least.encode()).hexdigest()[:12]}"
 
 
 def _frame_uid(headers: Sequence[SliceHeader]) -> str:

@@ -91,5 +91,5 @@ class Volume:
         """SHA-256 over array, type and geometry; equal hashes mean the same content."""
         h = hashlib.sha256()
         h.update(repr((self.shape, str(self.array.dtype), self.spacing_mm, self.origin_mm)).encode())
-        h.update(np.ascontiguousarray(self.array).tobytes())
+        h.update(np.ascontiguousarray(self.array).reshape(-1).data)  # no copy: a CT may have half a gigabyte
         return h.hexdigest()

@@ -179,6 +179,14 @@ def test_several_series_and_rt_objects_are_all_listed(tmp_path):
     assert "opened together with its CT" in refused["RTSTRUCT"]
 
 
+def test_two_series_without_a_uid_can_be_told_apart(tmp_path):
+    for n, name in enumerate("ab"):
+        write_ct(tmp_path / name, head() + np.int16(n), modify=lambda ds, k: delattr(ds, "SeriesInstanceUID"))
+    found = intake.scan(tmp_path)
+    assert [s.accepted for s in found] == [True, True] and found[0].series_uid != found[1].series_uid
+    assert [s.series_uid for s in intake.scan(tmp_path)] == [s.series_uid for s in found]
+
+
 def test_nothing_readable_is_said_plainly(tmp_path):
     with pytest.raises(UnreadableFileError, match="no such file"):
         intake.scan(tmp_path / "absent")
