@@ -19,7 +19,7 @@ from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.facts import measured_findings
 from hnvlm.models.precision import mixed_precision
-from hnvlm.models.report_model import EOS, PAD, PROMPTS, SPECIAL, ReportModel, model_config
+from hnvlm.models.report_model import EOS, PAD, PROMPTS, SPECIAL, ReportModel, load_tokenizer, model_config
 from hnvlm.report.flip import flip_finding
 from hnvlm.report.render import render
 from hnvlm.report.vocabulary import load
@@ -101,6 +101,22 @@ def train_tokenizer(folder: Path) -> Tokenizer:
     tokenizer.train_from_iterator(texts, trainer)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
+
+
+def tokenizer_of_run(out: Path, kept: Path, *, resume: bool, from_pack: bool) -> Tokenizer:
+    """The tokenizer of a training: of the checkpoint, of the weights it begins with, or a new one; noted in ``kept``.
+
+    Weights know tokens by their number, so weights never meet another tokenizer than their own; that of the model
+    folder ``out`` stays as it is until its weights are written.
+    """
+    if resume and (kept / "tokenizer.json").exists():
+        return load_tokenizer(kept)
+    if not from_pack:
+        return train_tokenizer(kept)
+    tokenizer = load_tokenizer(out)
+    kept.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(kept / "tokenizer.json"))
     return tokenizer
 
 
@@ -187,7 +203,7 @@ def train(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    tokenizer = train_tokenizer(out)
+    tokenizer = tokenizer_of_run(out, work / "report-tokenizer", resume=resume, from_pack=from_pack)
     pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(EOS)
     prompts = {k: tokenizer.token_to_id(v) for k, v in PROMPTS.items()}
     network: ClipNetwork = load_weights(out.parent / "clip", ClipNetwork(len(CHANNELS), WIDTHS))  # type: ignore[assignment]
@@ -244,5 +260,7 @@ def train(
         "steps": before + options.taken,
         "batch": batch,
     }
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(out / "tokenizer.json"))
     save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": options.taken}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,7 +33,7 @@ from hnvlm.evaluate.counterfactual import (
     summary,
 )
 from hnvlm.evaluate.report import denial_probabilities, majority_report
-from hnvlm.evaluate.retrieval import recall
+from hnvlm.evaluate.retrieval import chance, recall
 from hnvlm.evaluate.segmentation import Scored, dice, usual
 from hnvlm.evaluate.zeroshot import labels_with_truth
 from hnvlm.imaging.anatomy import LEVEL_BOX
@@ -93,6 +94,14 @@ def test_recall_by_hand():
     assert recall(similarity, ["a", "b", "c"], 3) == 1.0
     # The very same report of another patient is right too.
     assert recall(similarity, ["a", "a", "c"], 1) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("groups", "k"), [("abcd", 1), ("aabc", 1), ("aabbbc", 2), ("aab", 3), ("ab", 5)])
+def test_the_chance_of_recall_is_that_of_every_order(groups, k):
+    n = len(groups)
+    orders = np.array(list(permutations(range(n))), float)
+    hits = [any(groups[j] == groups[i] for j in np.argsort(-row)[:k]) for row in orders for i in range(n)]
+    assert chance(list(groups), k) == pytest.approx(np.mean(hits))
 
 
 # ---- folders and cases ----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.report_model import BOS, EOS, PAD, SPECIAL, ReportModel, decoder_config, load_tokenizer
@@ -165,3 +166,26 @@ def test_a_decoder_goes_on_under_another_encoder(tmp_path):
     assert not changed & {"projector.linear.weight", "projector.strongest.weight"}
     for name in changed:
         assert torch.equal(taken[name], shipped.state_dict()[name])
+
+
+def test_weights_never_meet_another_tokenizer(tmp_path, monkeypatch):
+    """A training wrote its tokenizer beside the shipped weights before it had any of its own."""
+    shipped, kept = tmp_path / "pack", tmp_path / "work"
+    shipped.mkdir()
+    alphabet = {"<pad>": 0, "a": 1}
+    Tokenizer(models.WordLevel(alphabet, unk_token="<pad>")).save(str(shipped / "tokenizer.json"))
+    before = (shipped / "tokenizer.json").read_bytes()
+
+    def fresh(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        made = Tokenizer(models.WordLevel({"<pad>": 0, "b": 1}, unk_token="<pad>"))
+        made.save(str(folder / "tokenizer.json"))
+        return made
+
+    monkeypatch.setattr(report, "train_tokenizer", fresh)
+    first = report.tokenizer_of_run(shipped, kept, resume=False, from_pack=False)
+    assert first.get_vocab() == {"<pad>": 0, "b": 1}
+    assert (shipped / "tokenizer.json").read_bytes() == before
+    assert report.tokenizer_of_run(shipped, kept, resume=False, from_pack=True).get_vocab() == alphabet
+    monkeypatch.setattr(report, "train_tokenizer", lambda folder: pytest.fail("resumed with a new one"))
+    assert report.tokenizer_of_run(shipped, kept, resume=True, from_pack=False).get_vocab() == alphabet
