@@ -13,7 +13,6 @@ from hnvlm.plan.kb import KnowledgeBase
 
 FIELDS = ("organ", "metric", "op", "limit", "unit", "priority", "endpoint")
 OPERATORS = ("<", "<=", ">=")
-UNITS = ("Gy", "%", "cc")
 MAX_ROWS = 200
 _NAME = re.compile(r"[\w][\w .+-]{0,39}")
 

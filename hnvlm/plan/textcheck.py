@@ -118,7 +118,7 @@ def check_plan_text(text: str, plan: Plan) -> list[CheckResult]:
             agreed += 1
         else:
             results.append(_disagreement(figure, expected))
-    results += _left_out(found, text, plan)
+    results += _left_out(found, plan)
     message = f"{agreed} figures of the text agree with the structured plan"
     return [*results, CheckResult("text_agrees", "pass", message, APP_LOGIC.title, {"agreed": agreed})]
 
@@ -208,7 +208,7 @@ def _limits_beside_structure(line: str, plan: Plan) -> list[float] | None:
     return sorted({r.limit for r in rows} | measured)
 
 
-def _left_out(found: list[Figure], text: str, plan: Plan) -> list[CheckResult]:
+def _left_out(found: list[Figure], plan: Plan) -> list[CheckResult]:
     """Warn of prescription levels and of a stage that the text no longer states."""
     doses = {f.value for f in found if f.kind == "dose_gy"}
     missing = [v for v in plan.prescription.levels if not any(_same(v.dose_gy, dose) for dose in doses)]

@@ -176,13 +176,6 @@ class CaseStore(ResultMethods):
             conn.execute(update(CASES).where(CASES.c.id == case_id).values(in_scope=int(in_scope), scope_reason=reason))
             write_event(conn, who, "scope", case_id, details={"in_scope": in_scope, "reason": reason})
 
-    def set_description(self, case_id: str, description: str, *, who: str = "") -> None:
-        """Change the words shown in the worklist; the audit trail keeps the old ones."""
-        with writing(self.engine) as conn:
-            old = load_case(conn, case_id).description
-            conn.execute(update(CASES).where(CASES.c.id == case_id).values(description=description))
-            write_event(conn, who, "description", case_id, details={"old": old, "new": description})
-
     def delete_case(self, case_id: str, *, who: str = "") -> None:
         """Hide a case from the worklist. Nothing is erased; ``restore_case`` undoes it."""
         self._set_deleted(case_id, utc_now(), "case deleted", who)

@@ -75,14 +75,6 @@ class Access:
             blob_id = grant.blob_id
         return self.blobs.get(blob_id)
 
-    def revoke(self, sid: str) -> None:
-        """Forget everything a browser was granted (log-out)."""
-        with self._lock:
-            for token in [t for t, g in self._grants.items() if g.sid == sid]:
-                self._drop(token)
-            for key in [k for k in self._positions if k[0] == sid]:
-                del self._positions[key]
-
     def set_position(self, token: str, sid: str | None, key: str, position: dict[str, Any]) -> bool:
         """Store where the viewer ``key`` stands; False if the token is not this browser's."""
         with self._lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import CaseRecord, worklist
+from hnvlm.services import CaseRecord
 from hnvlm.services.context import App
 from hnvlm.ui import badges, state
 
@@ -76,8 +76,3 @@ def _facts(case: CaseRecord) -> None:
         with st.popover(f"{len(warnings)} {noun} about the images", type="tertiary", icon=":material/warning:"):
             for warning in warnings:
                 st.text(warning)
-
-
-def stored_results(app: App, case: CaseRecord) -> str:
-    """Return what is stored for a case, in words."""
-    return ", ".join(worklist.results_of(app, case.id)) or "nothing yet"

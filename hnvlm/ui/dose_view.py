@@ -30,7 +30,7 @@ def show(app: App, case: CaseRecord, height: int) -> None:
     with left, guard():
         masks = picture.plan_structures(app, case)
         if masks is not None and f"_dose_aimed_{case.id}" not in st.session_state:
-            _aim(app, case, masks.masks)
+            _aim(case, masks.masks)
         show_viewer(
             VIEWER,
             [picture.original(app, case)],
@@ -49,7 +49,7 @@ def selected(app: App, case_id: str) -> ResultRecord | None:
     return next((i for i in items if i.id == wanted), items[0] if items else None)
 
 
-def _aim(app: App, case: CaseRecord, masks: dict) -> None:
+def _aim(case: CaseRecord, masks: dict) -> None:
     """Open on the middle of the highest target, where the dose is."""
     levels = dose.prescriptions(masks)
     if levels:
