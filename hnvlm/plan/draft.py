@@ -21,6 +21,7 @@ from hnvlm.plan.options import (
     action,
     find_options,
     open_to,
+    pathology_may_ask,
     systemic_option,
     systemic_options,
     uses_cisplatin,
@@ -310,12 +311,12 @@ def _branch(kb: KnowledgeBase, context: dict[str, Any], staging: Staging, name: 
 
 
 def _holds_cisplatin(kb: KnowledgeBase, context: dict[str, Any], modality: Modality) -> bool:
-    """Whether cisplatin plays a part: in an option, or after surgery by pathology."""
+    """Whether cisplatin plays a part: in an option, or after surgery where pathology may ask for it."""
     if lookup(context, "plan.concurrent_systemic") == "none":
         return False
     tokens = [t for o in (*modality.options.applies, *modality.options.depends) for t in o.actions]
     after_surgery = modality.drafted is not None and action(kb, modality.drafted)["rt"] == "postoperative"
-    return after_surgery or any(uses_cisplatin(kb, t) for t in tokens)
+    return (after_surgery and pathology_may_ask(context)) or any(uses_cisplatin(kb, t) for t in tokens)
 
 
 def _prescription(

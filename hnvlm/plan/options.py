@@ -238,7 +238,7 @@ def uses_cisplatin(kb: KnowledgeBase, token: str) -> bool:
     )
 
 
-def _pathology_may_ask(context: Context) -> bool:
+def pathology_may_ask(context: Context) -> bool:
     """Whether cisplatin after surgery still hangs on the specimen: not with both risks excluded, not when refused."""
     excluded = lookup(context, "path.ene") is False and lookup(context, "path.margin") in ("negative", "close")
     return not excluded and lookup(context, "plan.concurrent_systemic") != "none"
@@ -276,7 +276,7 @@ def systemic_options(
         add(agent, "alternative" if second else "drafted")
     if drafted_action.get("rt") == "postoperative" and not agents and eligibility.verdict != "contraindicated":
         order = ("cis_weekly40", "cis_q3w") if eligibility.verdict == "relative" else ("cis_q3w", "cis_weekly40")
-        for agent in order if _pathology_may_ask(context) else ():
+        for agent in order if pathology_may_ask(context) else ():
             add(agent, "conditional", "after surgery, only if extranodal extension or a positive margin is found")
     for option in options.applies:
         for token in option.actions:

@@ -260,7 +260,9 @@ def draft_targets(
     nasopharynx = lookup(context, "case.site") == "nasopharynx"
     early_glottis = prescription.schemes[0].id.startswith("glottic")
     if prescription.kind == "definitive":
-        rules = ["ctvp1"] if early_glottis else ["ctvp1", "ctvp2", "ctvp_two_doses", "ctvn_ene_extent"]
+        rules = ["ctvp1"] if early_glottis else ["ctvp1", "ctvp2", "ctvp_two_doses"]
+        if lookup(context, "case.n") != "N0":
+            rules.append("ctvn_ene_extent")
         if lookup(context, "tumour.primary_found") is False:
             rules = [rule for rule in rules if not rule.startswith("ctvp")]
             lines.append(

@@ -93,3 +93,19 @@ def test_margins_to_look_up_are_those_of_the_prescription():
 def test_no_dose_is_judged_by_first_course_limits_in_an_irradiated_neck():
     assert "first course" in DoseBasis("clinic's dose").misfit([66], irradiated=True)
     assert DoseBasis("clinic's dose").misfit([66]) == ""
+
+
+def test_cisplatin_is_not_weighed_where_the_specimen_asks_for_none():
+    findings, form = POSTOPERATIVE
+    asked = draft_plan(findings, {**form, "ene_path": None, "crcl_ml_min": 55})
+    excluded = draft_plan(findings, {**form, "ene_path": False, "crcl_ml_min": 55})
+    assert asked.eligibility is not None and "Cisplatin" in asked.text
+    assert excluded.modality.drafted == "postop_rt" and excluded.eligibility is None
+    assert "Cisplatin" not in excluded.text and not [n for n in excluded.needs if "isplatin" in n.question]
+
+
+@pytest.mark.parametrize(("case", "nodes"), [("advanced oral tongue", True), ("relative contraindication", False)])
+def test_margins_around_nodes_are_for_necks_with_nodes(case: str, nodes: bool):
+    findings, form = CASES[case]
+    plan = draft_plan(findings, {**form, "resectable": False, "intent": "curative"})
+    assert ("CTV-N around an involved node" in plan.text) is nodes
