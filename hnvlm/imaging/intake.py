@@ -219,6 +219,12 @@ def _read_nifti(info: SeriesInfo, progress: Progress) -> tuple[Volume, list[str]
     header = nifti.read_header(file)
     assert header.grid is not None
     array = nifti.read_array(file)
+    values = np.unique(array[:: max(1, len(array) // 16), ::2, ::2])
+    if len(values) <= 2 and values[0] == 0:
+        raise InputRefusedError(
+            f"{file.name} holds no values but {' and '.join(f'{v:g}' for v in values)}: a mask, not a CT. Masks are "
+            "added to the case of their CT, with Add files on the page Treatment plan."
+        )
     extra = []
     if array.dtype != np.int16 and not np.isfinite(array).all():
         extra.append(f"{file.name} holds values that are not numbers; they were set to air")

@@ -337,6 +337,9 @@ def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dic
             notes.append(f"{other.modality} left out: it belongs to another frame of reference than the CT")
             continue
         given["dose" if other.modality == "RTDOSE" else "structures"].append(other)
+    beside = sum(other.kind == "nifti" and other is not series for other in upload.series)
+    if beside:
+        notes.append(f"{beside} other NIfTI file(s) left out; masks and dose: Add files on the page Treatment plan")
     # Every file is looked at: which of them are one treatment does not hang on how they are sorted into series.
     files = {what: [f for s in found for f in s.files] for what, found in given.items()}
     plans = [f for s in upload.series if s.modality == "RTPLAN" for f in s.files]

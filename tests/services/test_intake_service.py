@@ -19,7 +19,7 @@ import pydicom
 import pytest
 
 from hnvlm.errors import HnvlmError, InputRefusedError, NotFoundError, UnreadableFileError, UsageError
-from hnvlm.imaging.write import write_dicom_series, write_rtstruct
+from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
 from hnvlm.services import intake, rt_objects
 from hnvlm.services.context import App
@@ -412,3 +412,14 @@ def test_structures_under_the_series_uid_of_their_ct_are_no_slice_of_it(app, ide
     upload = intake.receive(app, upload_of(identified))
     assert [(s.modality, s.accepted) for s in upload.series] == [("CT", True), ("RTSTRUCT", False)]
     assert app.store.latest_result(intake.create_case(app, upload).id, "structures") is not None
+
+
+def test_masks_beside_a_nifti_ct_are_not_dropped_in_silence(app, phantom, tmp_path):
+    write_nifti(phantom, tmp_path / "nifti/ct.nii.gz")
+    write_nifti(phantom.with_array(phantom.array > 0), tmp_path / "nifti/Larynx.nii.gz")
+    upload = intake.receive(app, upload_of(tmp_path / "nifti"))
+    ct, mask = (next(s for s in upload.series if s.description == n) for n in ("ct.nii.gz", "Larynx.nii.gz"))
+    case = intake.create_case(app, upload, ct.series_uid)
+    assert [w for w in case.meta["warnings"] if "1 other NIfTI" in w and "Treatment plan" in w]
+    with pytest.raises(InputRefusedError, match="a mask, not a CT"):
+        intake.create_case(app, upload, mask.series_uid)
