@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hnvlm.services.context import App
-from hnvlm.store import CaseRecord
+from hnvlm.store import AUTOSAVE, CaseRecord
 
 # Kind of result -> word in the worklist, in the order in which the work goes.
 _SHOWN = {
@@ -20,7 +20,7 @@ class Row:
     """One case of the worklist.
 
     Attributes:
-        results: Words for what is stored: structures, report, plan, counterfactual; "report, signed".
+        results: Words for what is stored: structures, report, dose, plan, counterfactual; "report, signed".
     """
 
     case: CaseRecord
@@ -42,7 +42,7 @@ def results_of(app: App, case_id: str) -> tuple[str, ...]:
     """Return words for what is stored for a case; a signed newest version says so."""
     newest: dict[str, bool] = {}
     for result in app.store.history(case_id):
-        if not result.slot.endswith(".autosave"):
+        if AUTOSAVE not in result.slot:
             newest[result.kind] = result.signed
     return tuple(word + (", signed" if newest[kind] else "") for kind, word in _SHOWN.items() if kind in newest)
 

@@ -12,7 +12,7 @@ from test_dose_service import SPANS, blocks, upload
 from test_plan_export import pdf_text
 
 from hnvlm.errors import HnvlmError
-from hnvlm.services import constraint_templates, documents, plan_export, planning
+from hnvlm.services import constraint_templates, documents, plan_export, planning, worklist
 from hnvlm.store import FIRST
 
 
@@ -164,3 +164,10 @@ def test_first_means_that_there_is_no_version_yet(app, case_id):
     app.store.save_result(case_id, "form", {"age": 60}, based_on=FIRST)
     with pytest.raises(HnvlmError, match="saved another version"):
         app.store.save_result(case_id, "form", {"age": 61}, based_on=FIRST)
+
+
+def test_words_typed_over_a_signed_text_leave_it_signed_in_the_worklist(app, planned):
+    first = planning.draft_case_plan(app, planned)
+    planning.sign(app, first.id, "Dr A")
+    documents.keep_typing(app, first, "Not saved yet.", who="Dr B", writer="browser of B")
+    assert "plan, signed" in worklist.results_of(app, planned)
