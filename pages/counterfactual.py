@@ -42,8 +42,9 @@ def request_side(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultReco
         st.markdown("**What should the CT show?**", width="stretch")
         with st.popover("Start from", type="tertiary"):
             starts(app, case, key)
-    text = st.text_area("What the CT should show", key=key, height=96, max_chars=counterfactual.MAX_TEXT,
-                        placeholder=EXAMPLES[0], label_visibility="collapsed")  # fmt: skip
+    # No limit of the box itself: it would drop a text that is too long without a word.
+    text = st.text_area("What the CT should show", key=key, height=96, placeholder=EXAMPLES[0],
+                        label_visibility="collapsed")  # fmt: skip
     st.session_state[f"_{key}"] = text
     known = counterfactual.known_sentences(app, case.id)
     st.caption(
@@ -77,9 +78,6 @@ def starts(app, case: CaseRecord, key: str) -> None:
 
 
 def prefill(key: str, text: str) -> None:
-    if len(text) > counterfactual.MAX_TEXT:
-        # Half a sentence would ask for something else.
-        text = text[: counterfactual.MAX_TEXT].rpartition(".")[0] + "."
     st.session_state[key] = text
 
 

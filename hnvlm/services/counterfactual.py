@@ -28,7 +28,8 @@ from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord
 from hnvlm.types import Counterfactual, Progress, no_progress
 
-MAX_TEXT = 2000
+# A whole report may be pasted; more is no request.
+MAX_TEXT = 6000
 # A lesion fewer voxels wide is hardly visible: below 15 mm (three to four voxels of the test's CTs) the judge saw none
 # of nine (`hnvlm evaluate counterfactual`).
 CLEAR_VOXELS = 4
@@ -47,8 +48,12 @@ def require_text(text: str) -> str:
     if not text:
         raise UsageError("Write what the CT should show, e.g. 'necrotic node in left level II, 22 mm'.")
     if len(text) > MAX_TEXT:
-        raise UsageError(f"The request has {len(text)} characters; at most {MAX_TEXT} are read.")
+        raise UsageError(_too_long(text))
     return text
+
+
+def _too_long(text: str) -> str:
+    return f"The request has {len(text)} characters; at most {MAX_TEXT} are read. Leave out what is not to be drawn."
 
 
 def known_sentences(app: App, case_id: str) -> frozenset[str]:
@@ -121,6 +126,8 @@ def understood(text: str, known: Collection[str] = ()) -> str:
     """Say what each command of a request was understood to ask, and what of it will not be drawn; rules, no model."""
     if not text.strip():
         return ""
+    if len(text.strip()) > MAX_TEXT:
+        return _too_long(text.strip())
     commands = _commands(text, known)
     acted = [c for c in acted_upon(commands) if c.request.op != "none"]
     if acted:
@@ -201,6 +208,8 @@ def too_small_to_show(text: str, spacing_mm: Sequence[float], known: Collection[
     Args:
         spacing_mm: Of the CT, (z, y, x).
     """
+    if len(text) > MAX_TEXT:
+        return ""
     asked = [command.request for command in acted_upon(_commands(text, known)) if command.request.op == "add"]
     sizes = [request.finding.size_mm for request in asked if request.finding is not None]
     size = min((size for size in sizes if size is not None), default=None)

@@ -165,6 +165,17 @@ def test_each_command_is_shown_with_its_own_operation():
     assert one[:2] == [("Operation", "add"), ("Lesion", "node")]
 
 
+def test_a_text_that_is_too_long_is_told_before_it_runs():
+    text = "Necrotic node in left level II, 22 mm. " * 200
+    said = counterfactual.understood(text)
+    assert said == f"The request has {len(text.strip())} characters; at most 6000 are read. " + (
+        "Leave out what is not to be drawn."
+    )
+    with pytest.raises(UsageError, match="characters"):
+        counterfactual.to_draw(text)
+    assert counterfactual.too_small_to_show(text, (30.0, 1.0, 1.0)) == ""
+
+
 @pytest.mark.parametrize(
     ("commands", "edits", "said"),
     [

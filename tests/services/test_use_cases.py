@@ -298,7 +298,7 @@ def test_counterfactual_job_and_empty_text(app, case_id):
     with pytest.raises(UsageError):
         counterfactual.start(app, case_id, "   ")
     with pytest.raises(UsageError, match="characters"):
-        counterfactual.start(app, case_id, "x" * 2001)
+        counterfactual.start(app, case_id, "x" * (counterfactual.MAX_TEXT + 1))
 
 
 # ---- zero-shot, similar, models --------------------------------------------------------------
