@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hnvlm.errors import FrameOfReferenceError, UsageError
+from hnvlm.imaging.resample import mask_box
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.palette import structure_colours
 from hnvlm.ui.blobs import Blob, BlobStore
@@ -229,15 +230,18 @@ def dose_blob(store: BlobStore, dose: Dose) -> Blob:
 
 def _voxel_inside(mask: np.ndarray) -> list[int] | None:
     """Voxel of the mask nearest to its centre of mass on the slice nearest to it; None for an empty mask."""
-    # Counts along the axes: a list of the voxels of a whole body takes gigabytes.
-    counts = [mask.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
-    if not counts[0].any():
+    box = mask_box(mask)
+    if box is None:
         return None
+    part = mask[box[0] : box[3], box[1] : box[4], box[2] : box[5]]
+    # Counts along the axes: a list of the voxels of a whole body takes gigabytes.
+    counts = [part.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
     z, y, x = (float(np.average(np.arange(len(c)), weights=c)) for c in counts)
     slices = np.flatnonzero(counts[0])
     k = int(slices[np.abs(slices - z).argmin()])
-    inside = np.argwhere(mask[k])
-    return [k, *inside[np.abs(inside - (y, x)).sum(axis=1).argmin()].tolist()]
+    inside = np.argwhere(part[k])
+    row, column = inside[np.abs(inside - (y, x)).sum(axis=1).argmin()]
+    return [box[0] + k, box[1] + int(row), box[2] + int(column)]
 
 
 def structure_list(overlay: Overlay, voxel_ml: float) -> list[dict[str, Any]]:
