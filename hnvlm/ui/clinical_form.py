@@ -27,10 +27,11 @@ def show(app: App, case_id: str) -> None:
         with st.expander(group, expanded=group in _OPEN, key=f"form-{case_id}-{group}"):
             known = sum(f.id in answers for f in members)
             st.caption(f"{known} of {len(members)} answered")
-            columns = st.columns(2, gap="small")
-            for n, question in enumerate(members):
-                with columns[n % 2]:
-                    _field(app, case_id, question, answers.get(question.id))
+            # A row of columns for every two questions: the Tab key goes from one to the next as the eye does.
+            for start in range(0, len(members), 2):
+                for column, question in zip(st.columns(2, gap="small"), members[start : start + 2], strict=False):
+                    with column:
+                        _field(app, case_id, question, answers.get(question.id))
 
 
 def _key(case_id: str, field_id: str) -> str:

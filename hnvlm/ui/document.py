@@ -234,7 +234,9 @@ def _restore(doc: Document, version: ResultRecord) -> None:
 
 
 def _sign(app: App, doc: Document) -> None:
-    with st.popover("Sign", icon=":material/signature:", key=doc.key("sign")):
+    # A new menu after each signature, so it closes: it lay over the words that say who signed, ready for a second one.
+    key = f"{doc.key('sign')}-{doc.latest.id}-{len(doc.latest.signoffs)}"
+    with st.popover("Sign", icon=":material/signature:", key=key):
         st.text(f"Signing version {doc.latest.version} of the {doc.name}.")
         if _typed(app, doc) != doc.latest.payload["text"]:
             st.caption("Typed text that is not saved is not part of what you sign. Save it first.")

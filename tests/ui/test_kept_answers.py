@@ -84,3 +84,24 @@ def test_words_typed_on_leaving_are_kept(page) -> None:
     assert [k.text for k in documents.unsaved(app, plan, writer="another")] == [TYPED + plan.payload["text"]]
     assert planning.load_form(app, page.case_id) == ANSWERS
     app.close()
+
+
+def test_the_tab_key_goes_from_question_to_question_and_the_sign_menu_closes(page) -> None:
+    settle(page)
+    page.get_by_role("combobox", name="Primary site").first.focus()
+    reached = []
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("() => document.activeElement.getAttribute('aria-label') || ''"))
+    fields = [name for name in reached if name and not name.startswith("Help")]
+    assert fields[:3] == ["Subsite", "Side of the primary", "Histology"], reached
+    page.get_by_role("tab", name="Text, edit and sign").click()
+    page.get_by_role("button", name="Sign").first.click()
+    page.get_by_label("Name of the clinician").fill("Dr Ada Nowak")
+    page.keyboard.press("Enter")
+    approve = page.get_by_role("button", name="I have read and approve it")
+    settle(page)
+    approve.click()
+    page.get_by_text("Signed by Dr Ada Nowak").first.wait_for()
+    settle(page)
+    assert not approve.is_visible(), "it lay over what was signed"
