@@ -38,7 +38,7 @@ _TAGS = [
     "RescaleIntercept", "RescaleType", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "NumberOfFrames", "GantryDetectorTilt",
     "KVP", "SliceThickness", "WindowCenter", "WindowWidth", "ContrastBolusAgent", "BurnedInAnnotation",
-    "PatientPosition", "BodyPartExamined", "ImageComments", "SharedFunctionalGroupsSequence",
+    "LossyImageCompression", "PatientPosition", "BodyPartExamined", "ImageComments", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "ReferencedFrameOfReferenceSequence",
 ]  # fmt: skip
 

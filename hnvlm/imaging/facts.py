@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from hnvlm.imaging import dicom
 from hnvlm.imaging.dicom import SliceHeader
@@ -22,6 +23,7 @@ _BODY_PARTS = {
 AIR_HU = -1000
 # Image Type of a slice through which rays were taken, not of a plane (PS3.3 C.7.6.1.1.2 and scanners' own words).
 _PROJECTIONS = {"MIP", "MINIP", "MNIP", "MAXIMUM", "MINIMUM", "PROJECTION IMAGE"}
+_ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 # Air inside or around a patient must show somewhere: this many HU of slack allow for noise and partial volume.
 NO_AIR_ABOVE_HU = -700
 # Most of a head is denser than fat; values that all lie far above mean a lost offset.
@@ -106,6 +108,8 @@ def header_warnings(slices: Sequence[SliceHeader]) -> list[str]:
     kind = slices[0].text("RescaleType").upper()
     if kind and kind != "HU":
         warnings.append(f"the header calls the values '{kind[:4]}', not HU")
+    if any(h.text("LossyImageCompression") == "01" or h.transfer_syntax in _ALWAYS_LOSSY for h in slices):
+        warnings.append("the images were compressed with loss: HU and fine detail are not those that were measured")
     if any(_PROJECTIONS & set(h.image_type) for h in slices):
         warnings.append(
             "maximum or minimum intensity projection, not the CT itself: HU, sizes and drafts are not reliable; open "

@@ -326,6 +326,13 @@ def test_missing_rescale_is_said_and_implausible_hu_too(tmp_path):
     np.testing.assert_array_equal(result.volume.array, head().astype(int) + 1024)
 
 
+@pytest.mark.parametrize(("flag", "doubted"), [("01", True), ("00", False)])
+def test_compression_with_loss_is_said(tmp_path, flag, doubted):
+    """The flag stays when such an image is stored uncompressed again (PS3.3 C.7.6.1.1.5)."""
+    write_ct(tmp_path, modify=lambda ds, k: setattr(ds, "LossyImageCompression", flag))
+    assert any("compressed with loss" in w for w in intake.scan(tmp_path)[0].warnings) == doubted
+
+
 @pytest.mark.parametrize("word", ["MIP", "MINIP"])
 def test_a_projection_is_doubted(tmp_path, word):
     write_ct(tmp_path, modify=lambda ds, k: setattr(ds, "ImageType", ["DERIVED", "SECONDARY", "AXIAL", word]))
