@@ -86,7 +86,6 @@ def start(app, case_id: str) -> None:
     seed = int(st.session_state.get("edit-seed", 0))
     job_id = counterfactual.start(app, case_id, text, seed=seed, who=state.who())
     jobs.started(job_id)
-    st.session_state["_edit_choice"] = None  # show the new one when it is there
 
 
 def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
