@@ -72,7 +72,7 @@ def read_structures(
         frame = source_frame_uid or volume.frame_of_reference_uid
         if dataset.get("Modality") == "SEG":
             check_frame(frame_of(dataset), frame, file, warnings)
-            found += _seg_masks(file, volume)
+            found += _seg_masks(file, volume, warnings)
         else:
             found += _rtstruct_masks(file, dataset, volume, frame, warnings)
     return _named(found, _joined(warnings), keep_unmapped)
@@ -218,18 +218,24 @@ def _points(contour: Dataset) -> np.ndarray:
     return points
 
 
-def _seg_masks(file: Path, volume: Volume) -> list[tuple[str, np.ndarray]]:
+def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[str, np.ndarray]]:
     import highdicom  # takes a second to import; only SEG needs it
 
     try:
         seg = highdicom.seg.segread(file)
         names = {int(s.SegmentNumber): str(s.get("SegmentLabel") or "") for s in seg.SegmentSequence}
+        names.pop(0, None)  # what a label map calls its background
+        fractional = seg.SegmentationType == "FRACTIONAL"
+        if fractional:
+            warnings.append(f"{file.name} holds probabilities or shares of voxels; a half and more was taken as inside")
         out = []
         for number, name in names.items():
-            part = seg.get_volume(segment_numbers=[number], combine_segments=True, relabel=True)
+            whole = {} if fractional else {"combine_segments": True, "relabel": True}
+            part = seg.get_volume(segment_numbers=[number], **whole)
             affine = np.asarray(part.affine)
             grid = GridMap.build(part.array.shape[:3], affine[:3, :3], affine[:3, 3])
-            array = (np.asarray(part.array) > 0).astype(np.uint8)
+            values = np.asarray(part.array)
+            array = (values[..., 0] >= 0.5 if fractional else values > 0).astype(np.uint8)
             out.append((name or f"segment {number}", _onto(grid, array, volume)))
     except DAMAGED as error:
         raise UnreadableFileError(f"{file.name}: damaged or irregular segmentation ({error}).") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
 from phantoms import FRAME, STUDY
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage, RTPlanStorage, RTStructureSetStorage, generate_uid
 
 from hnvlm.errors import FrameOfReferenceError, GeometryError, InputRefusedError, UnreadableFileError
@@ -15,7 +17,7 @@ from hnvlm.imaging.contours import fill_even_odd
 from hnvlm.imaging.dose import of_one_plan
 from hnvlm.imaging.tg263 import to_tg263
 from hnvlm.imaging.volume import Volume
-from hnvlm.imaging.write import write_nifti
+from hnvlm.imaging.write import ct_headers, write_nifti
 
 CT = Volume(np.zeros((6, 20, 30), np.int16), (2.5, 2.0, 1.0), (-10.0, 5.0, -7.0), FRAME)
 
@@ -413,3 +415,25 @@ def test_structure_sets_that_nothing_tells_apart_are_refused(tmp_path):
 )  # fmt: skip
 def test_names(name, expected):
     assert to_tg263(name) == expected
+
+
+@pytest.mark.parametrize(("kind", "said"), [("BINARY", False), ("LABELMAP", False), ("FRACTIONAL", True)])
+def test_every_kind_of_segmentation_is_read(tmp_path, kind, said):
+    """Written by highdicom; of shares of a voxel a half and more is inside."""
+    share = np.zeros(CT.shape, np.float32)
+    share[2:5, 3:8, 4:9] = 0.9
+    share[2:5, 2, 4:9] = 0.1
+    seg = hd.seg.Segmentation(
+        source_images=ct_headers(CT, "", False),
+        pixel_array=share if said else (share > 0.5).astype(np.uint8),
+        segmentation_type=kind,
+        segment_descriptions=[
+            hd.seg.SegmentDescription(1, "Larynx", codes.SCT.AnatomicalStructure, codes.SCT.BodyStructure, "MANUAL")
+        ],
+        series_instance_uid=generate_uid(), series_number=3, sop_instance_uid=generate_uid(), instance_number=1,
+        manufacturer="x", manufacturer_model_name="y", software_versions="1", device_serial_number="0",
+    )  # fmt: skip
+    seg.save_as(tmp_path / "seg.dcm")
+    found = rt.read_structures(tmp_path / "seg.dcm", CT)
+    np.testing.assert_array_equal(found.masks["Larynx"], share > 0.5)
+    assert any("a half and more" in w for w in found.warnings) == said
