@@ -19,6 +19,8 @@ SERIES_DESCRIPTION = "counterfactual CT, AI generated"
 # Soft-tissue window of neck CT; the difference is shown from -200 (blue) to +200 HU (red).
 _WINDOW_CENTRE_HU, _WINDOW_WIDTH_HU, _DIFFERENCE_HU = 50.0, 350.0, 200.0
 
+_INK = (255, 190, 60)
+
 
 def parse_formats(text: str) -> list[str]:
     """Split ``"nifti,seg"``; UsageError for a format that is not written."""
@@ -108,22 +110,36 @@ def write_synthetic_nifti(volume: Volume, path: Path) -> Path:
 
 
 def write_panel(original: Volume | None, edited: Volume, path: Path) -> Path:
-    """Write one axial slice, where the change is greatest: original | synthetic | difference, square pixels."""
+    """Write one axial slice, where the change is greatest: original | synthetic | difference, square pixels.
+
+    Each picture says what it is and where the patient's right is, for it may be cut out.
+    """
     if original is None:
         index = edited.shape[0] // 2
-        tiles = [_grey(edited.array[index])]
+        tiles = {MARK: _grey(edited.array[index])}
     else:
         difference = edited.array.astype(np.int32) - original.array.astype(np.int32)
         index = int(np.abs(difference).sum(axis=(1, 2)).argmax())
-        tiles = [_grey(original.array[index]), _grey(edited.array[index]), _red_blue(difference[index])]
+        tiles = {
+            "Original": _grey(original.array[index]),
+            MARK: _grey(edited.array[index]),
+            f"Difference: red denser, blue less ({_DIFFERENCE_HU:.0f} HU)": _red_blue(difference[index]),
+        }
     height = round(edited.shape[1] * edited.spacing_mm[1])
     width = round(edited.shape[2] * edited.spacing_mm[2])
     scale = 512.0 / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     panel = Image.new("RGB", (size[0] * len(tiles), size[1] + 20))
-    for i, tile in enumerate(tiles):
-        panel.paste(Image.fromarray(tile).resize(size, Image.Resampling.BILINEAR), (i * size[0], 0))
-    ImageDraw.Draw(panel).text((4, size[1] + 4), f"slice {index + 1}. {SYNTHETIC_NOTICE}", fill=(255, 190, 60))
+    pen = ImageDraw.Draw(panel)
+    for i, (title, tile) in enumerate(tiles.items()):
+        left = i * size[0]
+        panel.paste(Image.fromarray(tile).resize(size, Image.Resampling.BILINEAR), (left, 0))
+        for place, anchor, text in (
+            ((left + 4, 4), "la", title), ((left + 4, size[1] // 2), "lm", "R"),
+            ((left + size[0] - 4, size[1] // 2), "rm", "L"),
+        ):  # fmt: skip
+            pen.text(place, text, fill=_INK, anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
+    pen.text((4, size[1] + 4), f"slice {index + 1}. {SYNTHETIC_NOTICE}", fill=_INK)
     panel.save(path)
     return path
 

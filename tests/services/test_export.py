@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.services import export
@@ -27,3 +28,14 @@ def test_every_part_of_a_counterfactual_says_synthetic(tmp_path, phantom):
     for name in ("counterfactual", "difference", "edit_mask"):
         assert described(files[name]).startswith("SYNTHETIC"), name
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(files["difference"]))), 5)
+
+
+def test_each_picture_of_the_panel_names_itself_and_the_sides(tmp_path):
+    air = Volume(np.full((4, 50, 60), -1000, np.int16), (2.5, 1.0, 1.0))
+    panel = np.asarray(Image.open(export.write_panel(air, air, tmp_path / "panel.png"))).max(axis=2) > 100
+    height, width = panel.shape[0] - 20, panel.shape[1] // 3
+    for left in range(0, 3 * width, width):
+        tile = panel[:height, left : left + width]
+        side = tile[height // 2 - 10 : height // 2 + 10]
+        assert tile[:20].any() and side[:, :20].any() and side[:, -20:].any()
+        assert tile.sum() == tile[:20].sum() + side[:, :20].sum() + side[:, -20:].sum()
