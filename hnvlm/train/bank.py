@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.anatomy import Anatomy, build_anatomy
 from hnvlm.imaging.lesions import Lesion, LesionSpec, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
@@ -135,6 +136,9 @@ def load_bank(
     Args:
         masks_of: Returns an .npz of predicted structures on the training grid for a folder, or None to use the
             clinic's contours.
+
+    Raises:
+        InputRefusedError: No lesion can be put into any of them.
     """
     jobs = [(f, cache, per_patient, seed, masks_of(f)) for f in folders]
     todo = [j for j in jobs if not is_current(_path(*j), j[0])]
@@ -147,4 +151,9 @@ def load_bank(
         lesions, centre, source = _load(_path(*job))
         if centre is not None:
             out.append(BankPatient(load_cached(job[0], cache), centre, lesions, source))
+    if not any(b.lesions for b in out):
+        raise InputRefusedError(
+            f"None of the {len(folders)} patients has the contours that tell where a lesion can lie (spinal cord, and "
+            "mandible or brainstem), so there is nothing to learn lesions from."
+        )
     return out

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.common import auroc
 from hnvlm.models.ct_encoder import CROP, GRID_MM
 from hnvlm.models.detect import EVIDENCE, evidence
@@ -43,6 +44,8 @@ LARGEST_WEIGHT, FULL_WEIGHT_VOXELS = 4.0, 300.0
 WARP_SHARE, TURN_DEGREES, STRETCH, BEND_MM = 0.8, 6.0, 1.12, 7.0
 # Patients of the training folder that the network never trains on: the detection threshold is set on them.
 KEPT_ASIDE = 12
+# Fewer patients cannot be shared out.
+FEWEST = 4
 CROPS_PER_KEPT = 8
 THRESHOLD_SEED = 77
 
@@ -257,8 +260,18 @@ def attribute_loss(attributes: Tensor, said: Tensor) -> Tensor:
 
 
 def kept_aside(banks: list[BankPatient]) -> tuple[list[BankPatient], list[BankPatient]]:
-    """Patients to train on and patients kept aside, the same split every time."""
-    return banks[:-KEPT_ASIDE], banks[-KEPT_ASIDE:]
+    """Patients to train on and patients kept aside (of few patients a quarter), the same split every time.
+
+    Raises:
+        InputRefusedError: There are too few to do both.
+    """
+    if len(banks) < FEWEST:
+        raise InputRefusedError(
+            f"{len(banks)} patient(s) with landmarks (contours of spinal cord and of mandible or brainstem): at least "
+            f"{FEWEST} are needed, because some are kept aside to set the threshold of detection on."
+        )
+    n = min(KEPT_ASIDE, len(banks) // FEWEST)
+    return banks[:-n], banks[-n:]
 
 
 @dataclass

@@ -94,6 +94,11 @@ def test_a_bank_of_changed_files_is_built_again(tmp_path):
     assert pool.pool_folder(tmp_path, tmp_path / "m", [first]) != pool.pool_folder(tmp_path, tmp_path / "m", [second])
 
 
+def test_patients_without_landmarks_are_refused(data, tmp_path):
+    with pytest.raises(InputRefusedError, match="spinal cord"):
+        load_bank([data / "train" / "pt_3"], tmp_path, per_patient=1, workers=1)
+
+
 def test_given_contours_take_the_place_of_the_clinics(data, tmp_path):
     patient = load_cached(data / "train" / "pt_1", tmp_path)
     moved = anatomy_of(patient)
