@@ -114,8 +114,11 @@ def labels_tab(app, case: CaseRecord) -> None:
     busy = bool(app.jobs.active(case.id))
     st.caption("How well does the CT fit these words? The numbers are a model's probabilities, one label a line.")
     latest = zeroshot.latest(app, case.id)
-    text = st.text_area("Labels, one a line", value="\n".join(latest.payload["labels"]) if latest else LABELS,
-                        key=f"labels-{case.id}", height=140, label_visibility="collapsed")  # fmt: skip
+    key = f"labels-{case.id}"
+    scored = "\n".join(latest.payload["labels"]) if latest else LABELS
+    st.session_state.setdefault(key, st.session_state.get(f"_{key}") or scored)
+    text = st.text_area("Labels, one a line", key=key, height=140, label_visibility="collapsed")
+    st.session_state[f"_{key}"] = text  # outlives the widget when another page is shown
     st.button("Score", key="score", disabled=bool(reason) or busy or case.in_scope is False,
               help=None if case.in_scope is not False else "Not a head-and-neck CT: the models will not score it.",
               on_click=handled(score), args=(app, case.id))  # fmt: skip
