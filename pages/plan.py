@@ -26,6 +26,7 @@ def main() -> None:
         menu = st.container()
     jobs.panel(app, case.id, ["export"])
     if view == DOSE:
+        state.form_shown(None)
         dose_view.show(app, case, HEIGHT)
     else:
         form_and_plan(app, case)

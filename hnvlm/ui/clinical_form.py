@@ -32,6 +32,7 @@ def show(app: App, case_id: str) -> None:
                 for column, question in zip(st.columns(2, gap="small"), members[start : start + 2], strict=False):
                     with column:
                         _field(app, case_id, question, answers.get(question.id))
+    state.form_shown(case_id)
 
 
 def _key(case_id: str, field_id: str) -> str:
@@ -40,11 +41,13 @@ def _key(case_id: str, field_id: str) -> str:
 
 def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
     key = _key(case_id, question.id)
-    # The stored answer is also each widget's own start. Set through the session alone it can miss the browser, which
-    # then shows an empty form and, with the next click on anything, empties the stored one.
     stored = _to_widget(question, answer)
-    if key not in st.session_state:
+    # The session may still hold the widgets of a form that the browser no longer shows. The browser then draws new,
+    # empty ones, and the next click on anything would empty the stored form: a form that comes back is told its
+    # answers, and where a widget can still be emptied then, they are its own start as well.
+    if key not in st.session_state or state.form_on_screen() != case_id:
         st.session_state.pop(f"{key}-error", None)
+        st.session_state[key] = stored
     # What somebody else answered meanwhile is shown: the plan is drafted from what is stored.
     elif f"{key}-error" not in st.session_state and st.session_state.get(f"{key}-seen", stored) != stored:
         st.session_state[key] = stored
@@ -66,16 +69,16 @@ def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
     elif question.type == "text":
         st.text_input(label, value=stored, placeholder="not known", **common)
     else:
-        _number(label, question, stored, common)
+        _number(label, question, common)
     if message := st.session_state.get(f"{key}-error"):
         st.error(message)
 
 
-def _number(label: str, question: Any, stored: float | None, common: dict[str, Any]) -> None:
+def _number(label: str, question: Any, common: dict[str, Any]) -> None:
     kind = int if question.type == "integer" else float
     low, high = (None if v is None else kind(v) for v in (question.minimum, question.maximum))
     st.number_input(
-        label, min_value=low, max_value=high, value=stored, step=kind(1), placeholder="not known",
+        label, min_value=low, max_value=high, value=None, step=kind(1), placeholder="not known",
         format=None if kind is int else "%g", **common,
     )  # fmt: skip
 

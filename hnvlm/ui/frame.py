@@ -28,6 +28,8 @@ def run(page: StreamlitPage) -> None:
     """Run the chosen page; whatever fails in it is shown in words."""
     html.banner()
     state.adopt_address()
+    if page.url_path != "plan":
+        state.form_shown(None)
     errors.show_flashes()
     with errors.guard():
         page.run()

@@ -12,6 +12,7 @@ from hnvlm.services.context import App
 from hnvlm.ui.access import COOKIE
 
 _CASE, _QUERY, _WHO, _BROWSER = "case_id", "case", "clinician_name", "_browser"
+_FORM = "_form_of"
 
 
 def open_case(case_id: str | None) -> None:
@@ -36,6 +37,16 @@ def current_case(app: App) -> CaseRecord | None:
     if case is not None and st.query_params.get(_QUERY) != case.id:
         st.query_params[_QUERY] = case.id
     return case
+
+
+def form_shown(case_id: str | None) -> None:
+    """Note whose clinical form the browser has on the screen; None where another page or view takes its place."""
+    st.session_state[_FORM] = case_id
+
+
+def form_on_screen() -> str | None:
+    """Return whose form the browser had on the screen when this run began."""
+    return st.session_state.get(_FORM)
 
 
 def who() -> str:

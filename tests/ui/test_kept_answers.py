@@ -68,6 +68,30 @@ def test_an_answer_typed_on_leaving_takes_no_other_with_it(page) -> None:
     app.close()
 
 
+def test_an_answered_number_can_be_emptied_and_the_dose_view_loses_none(page) -> None:
+    settle(page)
+    page.get_by_text("Patient", exact=True).first.click()
+    box = page.get_by_role("spinbutton", name="Creatinine clearance")
+    assert box.input_value() == "55"
+    box.fill("")
+    box.press("Enter")
+    settle(page)
+    page.get_by_role("spinbutton", name="Age").fill("61")
+    page.get_by_role("radio", name="Dose", exact=True).first.click()
+    settle(page)
+    page.get_by_role("radio", name="Form and plan", exact=True).first.click()
+    page.get_by_text("Clinical form", exact=True).first.wait_for()
+    settle(page)
+    page.get_by_text("Biomarkers", exact=True).first.click()
+    page.get_by_role("tab", name="Text, edit and sign").click()
+    page.get_by_role("radio", name="History", exact=True).first.click()
+    settle(page)
+    app = make_app(page.folder, fakes())
+    expected = {k: v for k, v in ANSWERS.items() if k != "crcl_ml_min"} | {"age": 61}
+    assert planning.load_form(app, page.case_id) == expected
+    app.close()
+
+
 def test_words_typed_on_leaving_are_kept(page) -> None:
     settle(page)
     page.get_by_role("tab", name="Text, edit and sign").click()
