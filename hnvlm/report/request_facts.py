@@ -88,6 +88,8 @@ def limits(command: Command) -> list[str]:
         return said
     if place_of(finding) is not None and (why := cannot_be_placed(command)):
         said.append(why)
+    if command.clears:
+        said.append("nothing is removed, ask for it in a sentence of its own")
     said += [f"{words} is not drawn" for words in command.beside]
     if finding.side == "midline":
         said.append("it is drawn on one side, not in the midline")

@@ -54,6 +54,7 @@ class Command:
         request: What it was understood to ask.
         asks_nothing: It says what is not to be done ("do not remove ..."), or tells history and advice.
         several: It speaks of more than one lesion of a kind ("three nodes").
+        clears: Besides a lesion it says that there is none elsewhere ("a tonsil mass, no nodes").
         beside: What else it names that cannot be drawn ("bone erosion"), in its own words.
     """
 
@@ -62,6 +63,7 @@ class Command:
     asks_nothing: bool = False
     several: bool = False
     beside: tuple[str, ...] = ()
+    clears: bool = False
 
 
 @dataclass
@@ -104,6 +106,7 @@ def parse_commands(text: str, language: str | None = None) -> list[Command]:
         Command(
             reading.part.sentence.text, _decide(reading.wanted, reading.clear), reading.asks_nothing,
             bool(_cues()["several"].search(reading.part.sentence.text)), _beside(reading.part.sentence.text),
+            reading.clear and bool(reading.wanted),
         )
         for reading in _read(text, language)
     ]  # fmt: skip

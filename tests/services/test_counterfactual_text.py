@@ -147,6 +147,9 @@ def test_what_is_not_said_where_is_removed_all_the_same():
          "Understood: add 30 mm mass in the left palatine tonsil. Not as asked: mandibular invasion is not drawn."),
         ("Left level II node 18 mm and a bone metastasis",
          "Understood: add 18 mm node in the left level II. Not as asked: bone metastasis is not drawn."),
+        ("18 mm node in left level II, no mass",
+         "Understood: add 18 mm node in the left level II. "
+         "Not as asked: nothing is removed, ask for it in a sentence of its own."),
         ("Left level II node 18 mm without extranodal extension", "Understood: add 18 mm node in the left level II."),
     ],
 )  # fmt: skip
@@ -231,3 +234,19 @@ def test_the_place_that_is_shown_is_a_change_and_not_between_two():
     difference[7:11, 14:19, 22:28] = 60
     z, y, x = counterfactual.most_changed(difference, (10, 100, 200, 22, 120, 230))
     assert difference[z - 10, y - 100, x - 200] == 60
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Complete response", "Show the neck after complete remission.", "No evidence of residual disease.",
+        "Remove everything", "Remove all disease.", "Całkowita remisja",
+    ],
+)  # fmt: skip
+def test_words_for_a_clear_neck(text):
+    assert counterfactual.understood(text) == "Understood: the neck shall show no lesion."
+
+
+@pytest.mark.parametrize("text", ["Partial response", "No complete response", "Incomplete response", "Progression"])
+def test_words_for_disease_that_stays(text):
+    assert counterfactual.understood(text) == counterfactual.NOT_UNDERSTOOD
