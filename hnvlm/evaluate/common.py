@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hnvlm.errors import InputRefusedError
+from hnvlm.errors import InputRefusedError, UnreadableFileError
+from hnvlm.imaging.nifti import read_volume, to_int16_hu
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.pack import ModelPack
 from hnvlm.report.request_facts import request_facts
@@ -36,11 +37,9 @@ def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
     """CT (int16 HU) and the clinic's masks (TG-263 names) of a case folder, LPS axes (z, y, x).
 
     Raises:
-        InputRefusedError: A mask lies on another grid than the CT.
+        InputRefusedError: A mask lies on another grid than the CT, or a file is damaged.
     """
-    from hnvlm.imaging.nifti import read_volume, to_int16_hu
-
-    ct = read_volume(folder / "ct.nii.gz", fill=-1024.0)
+    ct = read_file(folder / "ct.nii.gz", fill=-1024.0)
     ct = ct.with_array(to_int16_hu(ct.array))
     masks = {}
     for path in sorted(folder.glob("*.nii.gz")):
@@ -48,10 +47,18 @@ def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
         name = OPENKBP_TO_TG263.get(stem, stem)
         if name in OPENKBP_TO_TG263.values():
             # Read as the CT is: a file may hold its axes the other way round.
-            mask = read_volume(path, order=0)
+            mask = read_file(path, order=0)
             require_grid(path, mask, ct, "CT")
             masks[name] = mask.array > 0
     return ct, masks
+
+
+def read_file(path: Path, **options: Any) -> Volume:
+    """``read_volume`` of a file of a case folder; a refusal says whose it is, as all patients' have one name."""
+    try:
+        return read_volume(path, **options)
+    except UnreadableFileError as error:
+        raise UnreadableFileError(f"{path.parent}: {error.message}", code=error.code) from error
 
 
 def require_grid(path: Path, volume: Volume, other: Volume, what: str) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.evaluate.common import require_grid
+from hnvlm.evaluate.common import read_file, require_grid
 from hnvlm.imaging.dvh import challenge_metrics
-from hnvlm.imaging.nifti import read_volume, to_int16_hu
+from hnvlm.imaging.nifti import to_int16_hu
 from hnvlm.imaging.volume import Volume
 from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263, TARGET_NAMES
 
@@ -44,13 +44,13 @@ def read_dose_case(folder: Path) -> DoseCase:
     Raises:
         InputRefusedError: A file lies on another grid than the dose, or the mask of possible dose is missing.
     """
-    dose = read_volume(folder / "dose.nii.gz")
+    dose = read_file(folder / "dose.nii.gz")
     arrays: dict[str, np.ndarray] = {}
     for path in sorted(folder.glob("*.nii.gz")):
         stem = path.name.removesuffix(".nii.gz")
         name = OPENKBP_TO_TG263.get(stem, stem)
         if name in (*OAR_NAMES, *TARGET_NAMES, "possible_dose_mask", "ct"):
-            volume = read_volume(path, order=0)
+            volume = read_file(path, order=0)
             require_grid(path, volume, dose, "dose")
             arrays[name] = to_int16_hu(volume.array) if name == "ct" else volume.array > 0
     if "possible_dose_mask" not in arrays:

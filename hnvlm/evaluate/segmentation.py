@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.common import evaluation_folders, log, read_case
 from hnvlm.models.pack import ModelPack
-from hnvlm.types import OAR_NAMES, TARGET_NAMES
+from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263, TARGET_NAMES
 
 CORE = ("Brainstem", "SpinalCord", "Parotid_R", "Parotid_L", "Bone_Mandible")
 # A clinic's contour is unusual beyond this many times (or below this part of) the median volume of the structure in
@@ -66,9 +67,16 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     mean; the median and the mean over usual contours stand beside it because a contour may be wrong (a cord of twenty
     times a cord's volume) and a CT may be cut to pieces.
     """
+    # Refused before the first patient is contoured.
+    folders = evaluation_folders(data, limit)
+    names = {path.name.removesuffix(".nii.gz") for folder in folders for path in folder.glob("*.nii.gz")}
+    contoured = {OPENKBP_TO_TG263.get(name, name) for name in names}
+    if not contoured & set(CORE):
+        raise InputRefusedError(
+            f"No patient in {data} has a contour of {', '.join(CORE)}: there is nothing to compare."
+        )
     rows: dict[str, list[Scored]] = {name: [] for name in (*OAR_NAMES, *TARGET_NAMES)}
     seconds = []
-    folders = evaluation_folders(data, limit)
     for k, folder in enumerate(folders):
         ct, truth = read_case(folder)
         predicted = pack.segment(ct)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -16,7 +17,7 @@ from imaging.neck_phantom import at, phantom
 from train.cases import write_case
 
 from hnvlm import config
-from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
+from hnvlm.errors import InputRefusedError, ModelPackError, UnreadableFileError, UsageError
 from hnvlm.evaluate import cli, common, counterfactual, report, segmentation
 from hnvlm.evaluate.cases import Case, lesion_cases, rng_of
 from hnvlm.evaluate.common import MEASURED, auroc, evaluation_folders, read_case, share, write_metrics
@@ -176,6 +177,21 @@ def test_an_empty_contour_is_no_crash(data, tmp_path, monkeypatch):
     monkeypatch.setattr(segmentation, "read_case", with_empty)
     metrics = segmentation.run(ScriptedPack(tmp_path), data, limit=1)["metrics"]
     assert metrics["dice_Esophagus"]["mean"] == 1.0  # none contoured, none predicted
+
+
+def test_patients_without_contours_are_refused_before_any_is_contoured(data, tmp_path):
+    (tmp_path / "mine" / "pt_1").mkdir(parents=True)
+    shutil.copy(data / "validation" / "pt_201" / "ct.nii.gz", tmp_path / "mine" / "pt_1")
+    with pytest.raises(InputRefusedError, match="nothing to compare"):
+        segmentation.run(SimpleNamespace(), tmp_path / "mine")
+
+
+def test_a_damaged_file_is_named_with_its_patient(data, tmp_path):
+    folder = tmp_path / "pt_77"
+    shutil.copytree(data / "validation" / "pt_201", folder)
+    (folder / "Mandible.nii.gz").write_bytes((folder / "Mandible.nii.gz").read_bytes()[:60])
+    with pytest.raises(UnreadableFileError, match=r"pt_77: Mandible"):
+        read_case(folder)
 
 
 def test_unusual_contours_by_hand():
