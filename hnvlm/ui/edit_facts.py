@@ -28,8 +28,9 @@ def show(payload: Mapping[str, Any]) -> None:
     """Show asked against measured, the region and the proof that the rest is the original."""
     st.markdown("**Asked**")
     html.facts([("Text", payload["text"]), *asked_of(payload["asked"])])
-    if notice := removed_otherwise(payload["asked"], payload["text_match"]):
-        st.caption(f":orange[{notice}]")
+    for told in (removed_otherwise, added_unseen):
+        if notice := told(payload["asked"], payload["text_match"]):
+            st.caption(f":orange[{notice}]")
     st.markdown("**Measured in the result**")
     html.facts([(name_of(key), words(value)) for key, value in payload["text_match"].items()] or [("Nothing", "–")])
     st.markdown("**Kept from the original**")
@@ -66,6 +67,17 @@ def removed_otherwise(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str
             "level or site is taken along."
         )
     return ""
+
+
+def added_unseen(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str:
+    """Say which of the lesions to add are not seen in the result at their place; empty when all are."""
+    if "lesions_after" not in match:
+        return ""
+    seen = {(lesion.get("place"), side) for lesion in match["lesions_after"] for side in (lesion.get("side"), None)}
+    commands = [command for command in asked.get("requests") or [asked] if command.get("op") == "add"]
+    unseen = [c for c in commands if c.get("place") and (c["place"], c.get("side")) not in seen]
+    names = "; ".join(", ".join(words(c[key]) for key in ("kind", "place", "side") if c.get(key)) for c in unseen)
+    return f"Not seen in the result where it was asked for: {names}. Try another seed or a larger one." if names else ""
 
 
 def name_of(key: str) -> str:

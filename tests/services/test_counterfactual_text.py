@@ -199,6 +199,19 @@ def test_more_or_fewer_lesions_removed_than_named_is_said(commands, edits, said)
     assert edit_facts.removed_otherwise(asked, {}) == ""
 
 
+def test_an_addition_that_is_not_seen_is_said():
+    node = {"op": "add", "kind": "node", "place": "IV", "side": "right"}
+    there = {"kind": "node", "place": "IV", "side": "right", "score": 0.9}
+    other = {"kind": "node", "place": "IV", "side": "left", "score": 0.9}
+    asked = {"requests": [{"op": "remove", "place": "V"}, node]}
+    told = edit_facts.added_unseen(asked, {"lesions_after": [other]})
+    assert told.startswith("Not seen in the result where it was asked for: node, IV, right.")
+    assert edit_facts.added_unseen(asked, {"lesions_after": [other, there]}) == ""
+    # A side that was not named is drawn by lot.
+    assert edit_facts.added_unseen(node | {"side": None}, {"lesions_after": [other]}) == ""
+    assert edit_facts.added_unseen(asked, {}) == edit_facts.added_unseen({"op": "none"}, {"lesions_after": []}) == ""
+
+
 def test_who_edits_the_report_asks_for_what_he_changed():
     found = [
         Finding("mass", site="palatine tonsil", side="right", size_mm=30.0),
