@@ -5,12 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, availability, context, counterfactual, reporting
-from hnvlm.ui import badges, casebar, edit_facts, html, jobs, picture, state
+from hnvlm.ui import badges, casebar, edit_facts, frame, html, jobs, picture, state
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import Series, jump_to
 from hnvlm.ui.viewer import show as show_viewer
 
-HEIGHT = 676
 VIEWER = "counterfactual"
 EXAMPLES = (
     "Necrotic node in left level II, 22 mm",
@@ -25,7 +24,7 @@ def main() -> None:
     case = casebar.require(app, "This page draws what you describe into the open case's CT.")
     edits = counterfactual.list_for_case(app, case.id)
     left, right = st.columns([1, 2.4], gap="small")
-    with left, st.container(height=HEIGHT, key="request"), guard():
+    with left, frame.column("request"), guard():
         chosen = request_side(app, case, edits)
     with right, guard():
         pictures(app, case, chosen)
@@ -127,14 +126,21 @@ def prepare(app, result_id: int) -> None:
 def pictures(app, case: CaseRecord, chosen: ResultRecord | None) -> None:
     series = [picture.original(app, case, "Original")]
     if chosen is None:
-        show_viewer(f"{VIEWER}-none", series, window=picture.window(case), height=HEIGHT, case=case.id)
+        show_viewer(f"{VIEWER}-none", series, window=picture.window(case), height=frame.PAGE_HEIGHT, case=case.id)
         return
     with_difference = st.toggle("Show the difference in HU (red denser, blue less dense)", key="difference")
     series.append(picture.synthetic(app, case, chosen))
     if with_difference:
         series.append(Series(None, "Difference", "difference", of=(0, 1)))
     aim(chosen)
-    show_viewer(VIEWER, series, layout="side_by_side", window=picture.window(case), height=HEIGHT - 44, case=case.id)
+    show_viewer(
+        VIEWER,
+        series,
+        layout="side_by_side",
+        window=picture.window(case),
+        height=f"calc({frame.PAGE_HEIGHT} - 44px)",
+        case=case.id,
+    )
 
 
 def aim(chosen: ResultRecord) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, availability, context, documents, planning
-from hnvlm.ui import casebar, clinical_form, dose_view, jobs, plan_exports, plan_view, state
+from hnvlm.ui import casebar, clinical_form, dose_view, frame, jobs, plan_exports, plan_view, state
 from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
 
-HEIGHT = 634
 FORM, DOSE = "Form and plan", "Dose"
 
 
@@ -27,7 +26,7 @@ def main() -> None:
     jobs.panel(app, case.id, ["export"])
     if view == DOSE:
         state.form_shown(None)
-        dose_view.show(app, case, HEIGHT)
+        dose_view.show(app, case)
     else:
         form_and_plan(app, case)
     # Filled last: an export goes with the dose that is shown.
@@ -37,10 +36,10 @@ def main() -> None:
 
 def form_and_plan(app, case: CaseRecord) -> None:
     left, right = st.columns([2, 3], gap="small")
-    with left, st.container(height=HEIGHT, key="form"), guard():
+    with left, frame.column("form"), guard():
         st.subheader("Clinical form")
         clinical_form.show(app, case.id)
-    with right, st.container(height=HEIGHT, key="plan"), guard():
+    with right, frame.column("plan"), guard():
         plan_side(app, case)
 
 

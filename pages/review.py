@@ -5,14 +5,13 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, analysis, availability, context, reporting, similar, zeroshot
-from hnvlm.ui import badges, casebar, findings, html, jobs, picture, state
+from hnvlm.ui import badges, casebar, findings, frame, html, jobs, picture, state
 from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import show as show_viewer
 
 VIEWER = "review"
-HEIGHT = 676
 LANGUAGES = {"en": "English", "pl": "Polski"}
 LABELS = "necrotic node in left level II\nnecrotic node in right level II\nmass in the oropharynx\nno mass"
 
@@ -25,9 +24,9 @@ def main() -> None:
     with left, guard():
         show_viewer(
             VIEWER, [picture.original(app, case)], masks=picture.structures(app, case), dose=picture.dose(app, case),
-            boxes=picture.boxes(found), window=picture.window(case), height=HEIGHT, case=case.id,
+            boxes=picture.boxes(found), window=picture.window(case), height=frame.PAGE_HEIGHT, case=case.id,
         )  # fmt: skip
-    with right, st.container(height=HEIGHT, key="panel"), guard():
+    with right, frame.column("panel"), guard():
         report, labels, neighbours = st.tabs(["Report", "Zero-shot labels", "Similar cases"])
         with report, guard():
             report_tab(app, case, found)

@@ -10,7 +10,7 @@ from hnvlm.services import CaseRecord, ResultRecord, availability, dose, histogr
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
 from hnvlm.types import TARGET_NAMES
-from hnvlm.ui import casebar, dose_actions, dose_tables, dvh_plot, html, jobs, picture, template_editor
+from hnvlm.ui import casebar, dose_actions, dose_tables, dvh_plot, frame, html, jobs, picture, template_editor
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import jump_to
 from hnvlm.ui.viewer import show as show_viewer
@@ -18,12 +18,12 @@ from hnvlm.ui.viewer import show as show_viewer
 VIEWER = "dose"
 
 
-def show(app: App, case: CaseRecord, height: int) -> None:
+def show(app: App, case: CaseRecord) -> None:
     """Show the pictures on the left and what they mean on the right."""
     items = dose.doses(app, case.id)
     _take_newest(case.id, items)
     left, right = st.columns([6, 5], gap="small")
-    with right, st.container(height=height, key="dose-panel"), guard():
+    with right, frame.column("dose-panel"), guard():
         chosen, other = _controls(app, case, items)
         if chosen is not None:
             _meaning(app, case, chosen, other)
@@ -37,7 +37,7 @@ def show(app: App, case: CaseRecord, height: int) -> None:
             masks=masks,
             dose=picture.dose_of(app, case, chosen) if chosen is not None else None,
             window=picture.window(case),
-            height=height,
+            height=frame.PLAN_HEIGHT,
             case=case.id,
         )
 

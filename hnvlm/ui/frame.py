@@ -17,11 +17,20 @@ STYLE: Path = PROJECT_DIR / "assets" / "app.css"
 # A file of our own: Streamlit fetches its named icons for the browser tab from another host.
 ICON: Path = PROJECT_DIR / "assets" / "icon.svg"
 
+# Heights of the viewer and of the columns beside it; app.css sets them by the window's.
+PAGE_HEIGHT = "var(--page-height)"
+PLAN_HEIGHT = "var(--plan-height)"  # a row of buttons stands above
+
 
 def begin() -> None:
     """Set up the page; the first call of the entry script."""
     st.set_page_config(page_title="hnvlm", page_icon=str(ICON), layout="wide")
     st.html(STYLE)
+
+
+def column(key: str):
+    """Return a column that scrolls by itself; app.css gives it its height by this key."""
+    return st.container(height=480, key=key)
 
 
 def run(page: StreamlitPage) -> None:

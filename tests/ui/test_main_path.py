@@ -155,6 +155,19 @@ def scroll_twenty(reader: Reader) -> None:
     assert reader.fits()
 
 
+def fills_the_window(reader: Reader) -> None:
+    """A taller window gives its height to the images and the column beside them; a low one scrolls neither away."""
+    heights = {}
+    for inner in (800, 1200, 700):
+        reader.page.set_viewport_size({"width": 1280, "height": inner})
+        boxes = [reader.page.locator(css).first.bounding_box() for css in (".hv", ".st-key-panel")]
+        assert boxes[0]["height"] == boxes[1]["height"]
+        assert reader.fits()
+        heights[inner] = boxes[0]["height"]
+    assert (heights[1200] - heights[800], heights[800] - heights[700]) == (400, 100)
+    reader.page.set_viewport_size({"width": 1280, "height": 800})
+
+
 def draft_and_edit_report(reader: Reader) -> None:
     reader.press("Draft report")
     reader.page.get_by_role("button", name="Stop").first.wait_for()
@@ -245,6 +258,7 @@ def test_the_main_path(models: str, serve, browser, shared_dir: Path, tmp_path: 
     upload(reader, pack(source, tmp_path / "ct.zip"))
     open_as_case(reader)
     scroll_twenty(reader)
+    fills_the_window(reader)
     draft_and_edit_report(reader)
     draft_plan(reader)
     if models == "pack":  # the fake models contour no target, so there is nothing to predict a dose for

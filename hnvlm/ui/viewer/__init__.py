@@ -95,7 +95,7 @@ def show(
     layout: Layout = "axial",
     window: tuple[float, float] | None = None,
     goto: Sequence[int] | int | None = None,
-    height: int = 620,
+    height: int | str = 620,
     boxes: Sequence[Box] = (),
     case: str = "",
 ) -> ViewerState:
@@ -109,7 +109,7 @@ def show(
         layout: ``axial``, ``mpr`` (three linked planes) or ``side_by_side``.
         window: (centre, width) to start with and to return to with key 0: the DICOM default.
         goto: Voxel or axial slice to go to; obeyed when it changes (see :func:`jump_to`).
-        height: Pixels.
+        height: Pixels, or a CSS length such as ``frame.PAGE_HEIGHT``.
         boxes: Findings to draw.
         case: Case code of the corner text (never a name).
 
@@ -136,7 +136,7 @@ def show(
         "layout": layout,
         "window": [float(v) for v in window or (40.0, 400.0)],
         "command": st.session_state.get(f"_viewer_command_{key}"),
-        "height": int(height),
+        "height": height if isinstance(height, str) else f"{height}px",
         "case": case,
         "start": _start(sid, key, data["series"][0]["id"], middle),
     }

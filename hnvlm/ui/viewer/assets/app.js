@@ -60,7 +60,7 @@ export class Viewer {
     this.spacing = data.spacing;
     this.bodySize = [0, 1, 2].map((a) => data.body[a + 3] - data.body[a]);
     this.bodyCentre = [0, 1, 2].map((a) => (data.body[a] + data.body[a + 3] - 1) / 2);
-    this.root.style.height = `${data.height}px`;
+    this.root.style.height = data.height;
     this.presets = [{ key: "0", name: "Default", centre: data.window[0], width: data.window[1] }, ...data.presets];
     const memory = `${data.key}|${data.series[0].id}`;
     if (memory !== this.memory) {
