@@ -110,20 +110,27 @@ def lay_out_addition(asked: dict[str, Any], neck: Neck, rng: np.random.Generator
 
 
 def lay_out_removals(asked: dict[str, Any], detections: list[Detection], neck: Neck) -> list[Layout]:
-    """Masks of the detected lesions a removal means; an empty list when there is none to remove."""
-    out = []
-    for found in detections:
-        same_kind = asked["kind"] in (None, found.kind) or (
-            {asked["kind"], found.kind} == {"node", "mass"} and asked["place"] == found.place
-        )
-        same_side = asked["side"] in (None, found.side)
-        same_place = asked["place"] in (None, found.place) or _neighbours(asked["place"], found.place)
-        if asked["op"] == "none" or (same_kind and same_side and same_place):
-            hit = np.argwhere(found.mask)
-            lo, hi = hit.min(0), hit.max(0) + 1
-            mask = found.mask[tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))].astype(np.float32)
-            out.append(Layout("remove", found.kind, mask, neck.start + lo, found.size_mm, None))
-    return out
+    """Masks of the detected lesions a removal means; an empty list when there is none to remove.
+
+    A lesion may straddle the border of its place, so one next door is meant where none lies at the place itself.
+    """
+    if asked["op"] == "none":
+        return [_removal(found, neck) for found in detections]
+    kind, side, place = asked["kind"], asked["side"], asked["place"]
+    alike = [
+        found for found in detections
+        if side in (None, found.side)
+        and (kind in (None, found.kind) or ({kind, found.kind} == {"node", "mass"} and place == found.place))
+    ]  # fmt: skip
+    there = [found for found in alike if place in (None, found.place)]
+    return [_removal(found, neck) for found in there or [f for f in alike if _neighbours(place, f.place)]]
+
+
+def _removal(found: Detection, neck: Neck) -> Layout:
+    hit = np.argwhere(found.mask)
+    lo, hi = hit.min(0), hit.max(0) + 1
+    mask = found.mask[tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))].astype(np.float32)
+    return Layout("remove", found.kind, mask, neck.start + lo, found.size_mm, None)
 
 
 def _neighbours(a: str | None, b: str | None) -> bool:

@@ -171,7 +171,7 @@ def removed(neck, **given) -> list[Detection]:
         ({"kind": "node", "place": "IB", "side": "right"}, [NODE_R]),
         ({"kind": "mass", "place": "supraglottis"}, []),
         ({"kind": "mass", "place": "parotid gland"}, [MASS]),
-        ({"kind": "node", "place": "parotid gland", "side": "left"}, [NODE_L, MASS]),
+        ({"kind": "node", "place": "parotid gland", "side": "left"}, [MASS]),
         ({"side": "right"}, [NODE_R]),
         ({}, ALL),
         ({"kind": "airway", "place": "larynx"}, []),
@@ -181,6 +181,12 @@ def removed(neck, **given) -> list[Detection]:
 )
 def test_what_a_removal_means(neck, given, want):
     assert removed(neck, **given) == want
+
+
+def test_a_removal_leaves_the_lesion_next_door(neck):
+    next_door = detection("node", "III", "left", (25, 20, 30))
+    (layout,) = lay_out_removals(asked(op="remove", kind="node", place="II", side="left"), [next_door, NODE_L], neck)
+    assert layout.start.tolist() == (neck.start + np.array([10, 20, 30])).tolist()
 
 
 def test_a_removal_covers_its_lesion_and_no_more(neck):
