@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,11 @@ def read_header(path: Path) -> NiftiHeader:
     Raises:
         UnreadableFileError: The file is no NIfTI or its header is damaged.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # SimpleITK ends the whole process on such a name
+        shown = os.fsencode(path.name).decode(errors="replace")
+        raise UnreadableFileError(f"{shown}: the name of this file or its folder is not text; rename it.") from error
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO("NiftiImageIO")

@@ -15,13 +15,23 @@ from hnvlm.errors import ModelPackError
 
 
 def save_model(folder: Path, network: nn.Module, config: dict[str, Any], *, dtype: torch.dtype = torch.float16) -> None:
-    """Write weights and config; metrics.json is written by ``hnvlm evaluate``, the README by a person."""
+    """Write weights and config; metrics.json is written by ``hnvlm evaluate``, the README by a person.
+
+    Both lie complete beside the old ones before either takes its place: a full disk or a kill costs no weights.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, value in network.state_dict().items():
         tensors[name] = (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu().clone()
-    save_file(tensors, str(folder / "model.safetensors"))
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    weights, settings = folder / "model.safetensors.part", folder / "config.json.part"
+    try:
+        save_file(tensors, str(weights))
+        settings.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        weights.replace(weights.with_suffix(""))
+        settings.replace(settings.with_suffix(""))
+    finally:
+        weights.unlink(missing_ok=True)
+        settings.unlink(missing_ok=True)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 
 import numpy as np
 import pytest
@@ -116,6 +117,18 @@ def test_damaged_files_are_named(tmp_path):
     info = intake.scan(tmp_path / "cut.nii.gz")[0]
     with pytest.raises(UnreadableFileError, match=r"cut\.nii\.gz"):
         intake.read(info)
+
+
+def test_a_name_that_is_no_text_is_passed_over_by_name(tmp_path):
+    """SimpleITK would end the process."""
+    good = write_nifti(Volume(head(), SPACING, ORIGIN), tmp_path / "good.nii.gz")
+    try:
+        os.link(good, os.fsencode(tmp_path) + b"/bad\xff.nii.gz")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    (series,) = intake.scan(tmp_path)
+    assert series.accepted
+    assert any("bad\ufffd.nii.gz" in warning and "rename" in warning for warning in series.warnings)
 
 
 def test_uid_depends_on_content_alone(tmp_path):

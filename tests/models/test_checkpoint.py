@@ -46,6 +46,21 @@ def test_round_trip_in_half_precision(folder):
     assert weights_sha256(folder) == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.parametrize("config", [{"not": {"json"}}, {"version": "4"}])
+def test_what_cannot_be_written_leaves_the_old_model_whole(folder, config, monkeypatch):
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    if config == {"version": "4"}:  # the disk fills up while the weights are written
+
+        def full(tensors, path):
+            (folder / "model.safetensors.part").write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("hnvlm.models.checkpoint.save_file", full)
+    with pytest.raises((TypeError, OSError)):
+        save_model(folder, network(), config)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
