@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from hnvlm.errors import InputRefusedError
 from hnvlm.models.checkpoint import load_weights, read_config
 from hnvlm.models.precision import device_of
 
@@ -112,6 +114,9 @@ def train_loop(
         checkpoint: File that holds weights, optimiser, EMA and step; written at least every
             ``CHECKPOINT_SECONDS`` by write-then-rename, so a kill never leaves half a file.
         evaluate: Called with the EMA network every ``evaluate_every`` steps; logged.
+
+    Raises:
+        InputRefusedError: The checkpoint to resume is damaged or of another network.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = optimiser_of(network, options)
@@ -120,10 +125,16 @@ def train_loop(
     )
     start, before = 0, 0.0
     if resume and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device_of(network), weights_only=True)
-        network.load_state_dict(state["network"])
-        ema.load_state_dict(state["ema"])
-        optimiser.load_state_dict(state["optimiser"])
+        try:
+            state = torch.load(checkpoint, map_location=device_of(network), weights_only=True)
+            network.load_state_dict(state["network"])
+            ema.load_state_dict(state["ema"])
+            optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            raise InputRefusedError(
+                f"{checkpoint} cannot be resumed: it is damaged, or of a network of another shape. "
+                "Move it away to begin anew."
+            ) from error
         start, before = state["step"], state.get("seconds", 0.0)
         log(f"resumed {checkpoint.name} at step {start}/{options.steps}")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hnvlm.errors import ModelPackError
+from hnvlm.errors import InputRefusedError, ModelPackError
 from hnvlm.models.checkpoint import save_model
 from hnvlm.train import loop
 from hnvlm.train.loop import LoopOptions, begin, rate_at, train_loop
@@ -40,6 +40,22 @@ def loss_for(net: nn.Module, *, die_at: int | None = None, seen: list[int] | Non
 
 def weights(net: nn.Module) -> list[torch.Tensor]:
     return list(net.state_dict().values())
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "other"])
+def test_a_checkpoint_that_cannot_be_resumed_is_named_and_kept(tmp_path, damage):
+    file = tmp_path / "x.pt"
+    net = network()
+    train_loop(net, loss_for(net), OPTIONS, file, resume=False)
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:500])
+    elif damage == "text":
+        file.write_text("no checkpoint")
+    before = file.read_bytes()
+    other = nn.Linear(3, 1) if damage == "other" else network()
+    with pytest.raises(InputRefusedError, match=r"x\.pt cannot be resumed.*Move it away"):
+        train_loop(other, loss_for(other), OPTIONS, file, resume=True)
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("die_at", [1, 4, 8])
