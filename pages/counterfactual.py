@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, availability, context, counterfactual, reporting
-from hnvlm.ui import badges, casebar, edit_facts, frame, html, jobs, picture, state
+from hnvlm.ui import badges, casebar, edit_facts, frame, html, jobs, picture, state, typed
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import Series, jump_to
 from hnvlm.ui.viewer import show as show_viewer
@@ -35,16 +35,13 @@ def request_side(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultReco
     reason = availability.why_not(app, "counterfactual")
     busy = bool(app.jobs.active(case.id))
     key = f"wish-{case.id}"
-    if key not in st.session_state:
-        st.session_state[key] = st.session_state.get(f"_{key}", "")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**What should the CT show?**", width="stretch")
         with st.popover("Start from", type="tertiary"):
             starts(app, case, key)
     # No limit of the box itself: it would drop a text that is too long without a word.
-    text = st.text_area("What the CT should show", key=key, height=96, placeholder=EXAMPLES[0],
-                        label_visibility="collapsed")  # fmt: skip
-    st.session_state[f"_{key}"] = text
+    text = typed.area("What the CT should show", key, "", height=96, placeholder=EXAMPLES[0],
+                      label_visibility="collapsed")  # fmt: skip
     known = counterfactual.known_sentences(app, case.id)
     st.caption(
         counterfactual.understood(text, known) or "Type a sentence, then click outside the box or press Ctrl+Enter."
@@ -68,16 +65,12 @@ def request_side(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultReco
 
 def starts(app, case: CaseRecord, key: str) -> None:
     report = reporting.latest(app, case.id, st.session_state.get("_language", "en"))
-    st.button("Edit the report", key="from-report", disabled=report is None, on_click=handled(prefill),
+    st.button("Edit the report", key="from-report", disabled=report is None, on_click=handled(typed.fill),
               args=(key, report.payload["text"] if report else ""), width="stretch",
               help="What you change or add is drawn; what stays as it is, is not drawn again." if report
               else "There is no report of this case yet.")  # fmt: skip
     for n, example in enumerate(EXAMPLES):
-        st.button(example, key=f"example-{n}", on_click=handled(prefill), args=(key, example), width="stretch")
-
-
-def prefill(key: str, text: str) -> None:
-    st.session_state[key] = text
+        st.button(example, key=f"example-{n}", on_click=handled(typed.fill), args=(key, example), width="stretch")
 
 
 def start(app, case_id: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, analysis, availability, context, reporting, similar, zeroshot
-from hnvlm.ui import badges, casebar, findings, frame, html, jobs, picture, state
+from hnvlm.ui import badges, casebar, findings, frame, html, jobs, picture, state, typed
 from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
@@ -115,9 +115,7 @@ def labels_tab(app, case: CaseRecord) -> None:
     latest = zeroshot.latest(app, case.id)
     key = f"labels-{case.id}"
     scored = "\n".join(latest.payload["labels"]) if latest else LABELS
-    st.session_state.setdefault(key, st.session_state.get(f"_{key}") or scored)
-    text = st.text_area("Labels, one a line", key=key, height=140, label_visibility="collapsed")
-    st.session_state[f"_{key}"] = text  # outlives the widget when another page is shown
+    text = typed.area("Labels, one a line", key, scored, height=140, label_visibility="collapsed")
     st.button("Score", key="score", disabled=bool(reason) or busy or case.in_scope is False,
               help=None if case.in_scope is not False else "Not a head-and-neck CT: the models will not score it.",
               on_click=handled(score), args=(app, case.id))  # fmt: skip

@@ -9,12 +9,13 @@ import pytest
 from ui.browsing import HERE, free_port, start_server
 from ui.fake_app import add_case, fakes, make_app
 
-from hnvlm.services import documents, planning
+from hnvlm.services import counterfactual, documents, planning, zeroshot
 
 START_S = 180
 PATIENCE_MS = 90_000
 ANSWERS = {"site": "oropharynx", "p16": "positive", "ecog": 1, "crcl_ml_min": 55.0, "invaded": ["none"]}
 TYPED = "The board agreed. "
+WISH = "Necrotic node in left level II, 22 mm"
 
 
 @pytest.fixture
@@ -46,9 +47,13 @@ def settle(page) -> None:
         page.wait_for_timeout(2000)
 
 
-def leave_and_return(page) -> None:
-    page.get_by_role("link", name="Review", exact=True).first.click()
+def go(page, name: str) -> None:
+    page.get_by_role("link", name=name, exact=True).first.click()
     settle(page)
+
+
+def leave_and_return(page) -> None:
+    go(page, "Review")
     page.get_by_role("link", name="Treatment plan", exact=True).first.click()
     page.get_by_text("Clinical form", exact=True).first.wait_for()
     settle(page)
@@ -129,3 +134,37 @@ def test_the_tab_key_goes_from_question_to_question_and_the_sign_menu_closes(pag
     page.get_by_text("Signed by Dr Ada Nowak").first.wait_for()
     settle(page)
     assert not approve.is_visible(), "it lay over what was signed"
+
+
+def test_a_wish_and_labels_typed_on_leaving_are_kept(page) -> None:
+    go(page, "Counterfactual")
+    box = page.get_by_label("What the CT should show")
+    box.click()
+    page.keyboard.type(WISH)
+    go(page, "Review")
+    go(page, "Counterfactual")
+    seed = page.get_by_role("spinbutton", name="Seed")
+    seed.fill("3")
+    seed.press("Enter")
+    settle(page)
+    assert box.input_value() == WISH
+    page.get_by_text("Understood: add 22 mm node").first.wait_for()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Counterfactuals of this case (1)").first.wait_for()
+    go(page, "Review")
+    page.get_by_role("tab", name="Zero-shot labels").click()
+    labels = page.get_by_label("Labels, one a line")
+    labels.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type(WISH)
+    go(page, "Treatment plan")
+    go(page, "Review")
+    page.get_by_role("tab", name="Zero-shot labels").click()
+    page.get_by_role("button", name="Score", exact=True).click()
+    page.get_by_text("%").first.wait_for()
+    settle(page)
+    assert labels.input_value() == WISH
+    app = make_app(page.folder, fakes())
+    assert [r.payload["text"] for r in counterfactual.list_for_case(app, page.case_id)] == [WISH]
+    assert zeroshot.latest(app, page.case_id).payload["labels"] == [WISH]
+    app.close()
