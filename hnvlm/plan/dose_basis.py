@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hnvlm.plan.case import Line
 from hnvlm.plan.constraints import Constraint, DoseMetrics, evaluate
 from hnvlm.plan.kb import APP_LOGIC, DOSE_METRICS
+from hnvlm.types import CheckResult
 
 # Levels that differ by less are the same prescription.
 SAME_GY = 0.5
 _FIRST_COURSE = (
     "previous radiotherapy is stated, they are those of a first course, and the cumulative dose is not known"
 )
+# A target that carries its dose in cGy in its name: PTV_7000, PTV_5600_L.
+_TARGET_DOSE = re.compile(r"PTV_?(\d{4,5})(?!\d)")
+
+
+def off_prescription(names: Iterable[str], prescribed_gy: Iterable[float]) -> tuple[str, ...]:
+    """Return the targets whose names carry a dose that no level of the prescription has; none without levels."""
+    levels = list(prescribed_gy)
+    found = {name: match for name in names if (match := _TARGET_DOSE.match(name))}
+    return tuple(
+        name
+        for name, match in found.items()
+        if levels and all(abs(int(match[1]) / 100 - gy) >= SAME_GY for gy in levels)
+    )
+
+
+def target_checks(strange: Sequence[str]) -> list[CheckResult]:
+    """Warn of targets that were drawn for another prescription than the one drafted."""
+    if not strange:
+        return []
+    verb = "does" if len(strange) == 1 else "do"
+    message = f"{', '.join(strange)} {verb} not fit the prescription drafted: coverage is not judged"
+    return [CheckResult("fid_target_dose", "warn", message, APP_LOGIC.title, {"severity": "warn", "verified": True})]
 
 
 @dataclass(frozen=True)

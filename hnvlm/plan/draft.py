@@ -9,11 +9,12 @@ from typing import Any
 from hnvlm.plan.case import PREGNANCY, Case, Line, build_case
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import DoseMetrics, build_constraints
-from hnvlm.plan.dose_basis import DoseBasis
+from hnvlm.plan.dose_basis import DoseBasis, off_prescription, target_checks
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
 from hnvlm.plan.facts import plan_facts
 from hnvlm.plan.form import validate_form
-from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, KnowledgeBase, documents, load_kb
+from hnvlm.plan.intent import intent_of, unsettled
+from hnvlm.plan.kb import CLINICAL_FORM, KnowledgeBase, documents, load_kb
 from hnvlm.plan.options import (
     Option,
     OptionSet,
@@ -68,7 +69,7 @@ def draft_plan(
     kb = load_kb()
     case = build_case(kb, findings, validate_form(form))
     staging = _staged(kb, case)
-    intent = _intent(case, staging)
+    intent = intent_of(case, staging)
     cisplatin = cisplatin_eligibility(kb, case.context)
     context = _staged_context(case, staging, intent, cisplatin)
     modality = _modality(kb, case, staging, context)
@@ -76,15 +77,17 @@ def draft_plan(
     prescription = _prescription(kb, context, modality, cisplatin)
     systemic = _systemic(kb, modality, cisplatin, context)
     names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
-    rows = build_constraints(kb, names, site=staging.site, template=template, own_rows=own_rows)
     basis = dose_basis or DoseBasis("")
+    strange = off_prescription([*(names or ()), *(dose_metrics or ())], (v.dose_gy for v in prescription.levels))
+    fitting = None if names is None else [name for name in names if name not in strange]
+    rows = build_constraints(kb, fitting, site=staging.site, template=template, own_rows=own_rows)
     misfit = basis.misfit(
         (scheme.levels[0].dose_gy for scheme in prescription.schemes),
         irradiated=lookup(context, "patient.prior_neck_rt") is True,
     )
     judged = prescription.schemes or dose_metrics or structures
     rows = basis.judge(rows, dose_metrics, misfit) if judged else ()
-    dose_metrics = None if misfit else dose_metrics
+    dose_metrics = None if misfit or not dose_metrics else {k: v for k, v in dose_metrics.items() if k not in strange}
     induction = modality.drafted is not None and action(kb, modality.drafted).get("induction", False)
     targets = draft_targets(kb, context, prescription, induction=induction)
     facts = {
@@ -100,10 +103,10 @@ def draft_plan(
         needs=open_questions(
             case, staging, modality.options, eligibility,
             radiotherapy=bool(prescription.schemes) or modality.drafted is None,
-            surgery_first=prescription.kind == "postoperative",
+            surgery_first=prescription.kind == "postoperative", intent_open=intent.value is None,
             pembrolizumab=any("pembrolizumab" in s.agent and s.status != "avoid" for s in systemic),
         ),
-        checks=_in_order([*case.conflicts, *run_rules(kb, facts)]),
+        checks=_in_order([*case.conflicts, *target_checks(() if misfit else strange), *run_rules(kb, facts)]),
         not_verified=_not_verified(kb, context, modality, prescription, cisplatin=eligibility is not None),
         disease_seen=case.disease_seen or case.primary_site is not None, nodes_from_ct=case.nodes_from_ct,
     )  # fmt: skip
@@ -139,30 +142,6 @@ def _with_stated(kb: KnowledgeBase, case: Case, staging: Staging) -> Staging:
         staging, group=row["group"] if row else None, sources=documents(row) if row else (), needs=needs,
         provisional=t.provisional or n.provisional or m.provisional,
     )  # fmt: skip
-
-
-def _intent(case: Case, staging: Staging) -> Intent:
-    """Take the stated intent; else metastasis or poor performance suggests palliation, to be confirmed."""
-    stated, ecog = case.form.get("intent"), lookup(case.context, "patient.ecog")
-    if stated:
-        return Intent(stated, "as stated on the form", (CLINICAL_FORM,), provisional=False)
-    if not (case.disease_seen or case.primary_site):
-        return Intent(None, "no disease is known", (APP_LOGIC,))
-    if staging.m.value == "M1":
-        return Intent(
-            "palliative",
-            "distant metastasis is stated; oligometastatic disease may be an exception",
-            (CLINICAL_FORM, APP_LOGIC),
-        )
-    if ecog is not None and ecog >= 3:
-        return Intent(
-            "palliative", f"ECOG {ecog} is stated; curative intent would need a reason", (CLINICAL_FORM, APP_LOGIC)
-        )
-    if case.form.get("setting") == "recurrent_metastatic":
-        return Intent(
-            None, "recurrent disease: curative salvage or palliation is for the multidisciplinary meeting", (APP_LOGIC,)
-        )
-    return Intent("curative", "no distant metastasis or poor performance is stated", (CLINICAL_FORM, APP_LOGIC))
 
 
 def _staged_context(case: Case, staging: Staging, intent: Intent, cisplatin: Eligibility) -> dict[str, Any]:
@@ -214,6 +193,11 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
         return Modality(None, "", None, OptionSet(), withheld=PREGNANCY[:1].lower() + PREGNANCY[1:])
     options = find_options(kb, context, staging.site)
     branches = _branches(kb, context, staging)
+    why = unsettled(context)
+    if why and lookup(context, "case.intent") is None:
+        return Modality(None, "", None, options, (*branches, *_if_palliative(kb, context, staging.site)), why)
+    if why:
+        return Modality(None, "", None, replace(options, applies=(), depends=()), branches, why)
     leads = options.leads(kb)
     if not leads:
         incomplete = staging.group is None and (options.applies or options.depends)
@@ -224,14 +208,6 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
         )
         return Modality(None, "", None, options, branches, why)
     paths = [(lead, _path(kb, lead, context)) for lead in leads]
-    local_recurrence = lookup(context, "case.setting") == "recurrent_metastatic" and staging.m.value != "M1"
-    if local_recurrence and lookup(context, "case.intent") == "curative":
-        # The drugs of recurrent disease are for what neither surgery nor radiotherapy can cure.
-        why = (
-            "recurrent disease is to be treated for cure: salvage surgery or irradiating again is for the "
-            "multidisciplinary meeting, and the tables hold no verified scheme for it"
-        )
-        return Modality(None, "", None, replace(options, applies=(), depends=()), branches, why)
     lead, drafted = next(((lead, path) for lead, path in paths if path is not None), (leads[0], None))
     if drafted is None:
         cisplatin = lookup(context, "patient.cisplatin_eligible") is False
@@ -244,7 +220,7 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
         )
         return Modality(None, "", None, options, branches, why)
     label = _label(kb, lead, drafted)
-    if local_recurrence and lookup(context, "case.intent") is None:
+    if lookup(context, "case.intent") is None:  # a local recurrence
         label += ", where neither surgery nor radiotherapy can cure: the multidisciplinary meeting decides"
     return Modality(drafted, label, lead, options, branches)
 
@@ -300,6 +276,14 @@ def _branches(kb: KnowledgeBase, context: dict[str, Any], staging: Staging) -> t
                 assumed = replace(staging, t=replace(staging.t, value=t), group=row["group"], sources=documents(row))
                 lines.append(_branch(kb, context, assumed, t))
     return tuple(lines)
+
+
+def _if_palliative(kb: KnowledgeBase, context: dict[str, Any], site: str) -> tuple[Line, ...]:
+    """What the tables name where the intent turns out to be palliative; after surgery nothing gross is left."""
+    if lookup(context, "case.setting") == "postoperative":
+        return ()
+    lead = find_options(kb, {**context, "case": {**context["case"], "intent": "palliative"}}, site).lead(kb)
+    return () if lead is None else (Line(f"If palliative: {' / '.join(lead.labels)}", lead.sources),)
 
 
 def _branch(kb: KnowledgeBase, context: dict[str, Any], staging: Staging, name: str) -> Line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hnvlm.plan.conditions import Context, holds, judge, lookup
@@ -205,8 +205,28 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         )  # fmt: skip
         group = "unverified" if not option.verified else "avoid" if avoid else "depends" if depends else "applies"
         groups[group].append(option)
+    together = _drugs_with_radiotherapy(kb, [*groups["applies"], *groups["depends"]], context)
+    for name in () if together else ("avoid", "unverified"):
+        groups[name] = [kept for option in groups[name] if (kept := _without_drug_advice(kb, option)).actions]
     ordered = {name: tuple(sorted(found, key=lambda o: o.rank)) for name, found in groups.items()}
     return OptionSet(**ordered, without_surgery=_surgery_left_out(context))
+
+
+def _drugs_with_radiotherapy(kb: KnowledgeBase, options: Iterable[Option], context: Context) -> bool:
+    """Whether a treatment with drugs during definitive radiotherapy is in question."""
+    found = (action(kb, token) for option in options for token in option.actions)
+    combined = any(a.get("rt") == "definitive" and "systemic" in a["modalities"] for a in found)
+    return combined and lookup(context, "plan.concurrent_systemic") != "none"
+
+
+def _without_drug_advice(kb: KnowledgeBase, option: Option) -> Option:
+    """Leave out what an option advises against drugs with radiotherapy."""
+    kept = [
+        (token, label)
+        for token, label in zip(option.actions, option.labels, strict=True)
+        if action(kb, token)["kind"] != "avoid" or "systemic" not in action(kb, token)["modalities"]
+    ]
+    return replace(option, actions=tuple(t for t, _ in kept), labels=tuple(w for _, w in kept))
 
 
 def systemic_option(kb: KnowledgeBase, agent_id: str, status: str, reason: str = "") -> SystemicOption | None:

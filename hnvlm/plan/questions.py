@@ -27,6 +27,7 @@ def open_questions(
     *,
     radiotherapy: bool,
     surgery_first: bool,
+    intent_open: bool,
     pembrolizumab: bool,
 ) -> tuple[Need, ...]:
     """Collect the open questions of a draft, most decisive first, each once.
@@ -35,6 +36,7 @@ def open_questions(
         eligibility: Cisplatin eligibility, None when cisplatin plays no part.
         radiotherapy: Radiotherapy is drafted or may be.
         surgery_first: Pathology after surgery decides the next step.
+        intent_open: Cure or palliation is not decided.
         pembrolizumab: Pembrolizumab is among the options.
     """
     needs: list[Need] = []
@@ -43,6 +45,8 @@ def open_questions(
     for key in ("histology", "setting"):
         if case.form.get(key, "none_yet") == "none_yet":
             needs.append(_need(key))
+    if intent_open and (case.primary_site is not None or case.disease_seen):
+        needs.append(_need("intent"))
     needs += _table_questions(case)
     for category, name in ((staging.t, "T"), (staging.n, "N"), (staging.m, "M")):
         needs += [_stage_need(fact, category, name) for fact in category.needs if case.primary_site is not None]

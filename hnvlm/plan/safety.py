@@ -110,8 +110,19 @@ def _worst(rule: Mapping[str, Any], fired: list[Context]) -> list[Context]:
     return list(worst.values())
 
 
+def _counted_missing(condition: Any, context: Context) -> list[str]:
+    """Names that ``n_missing_from`` of a condition counted: what is wanted and not there."""
+    if isinstance(condition, Mapping) and condition.get("fn") == "n_missing_from":
+        wanted, there = (lookup(context, a) if isinstance(a, str) else a for a in condition["args"])
+        return [name for name in wanted or () if name not in (there or ())]
+    parts = condition.values() if isinstance(condition, Mapping) else condition if isinstance(condition, list) else ()
+    return list(dict.fromkeys(name for part in parts for name in _counted_missing(part, context)))
+
+
 def _message(rule: Mapping[str, Any], context: Context) -> str:
     def fill(match: re.Match[str]) -> str:
+        if match[1] == "missing":
+            return ", ".join(_counted_missing(rule["when"], context))
         value = lookup(context, match[1])
         if isinstance(value, float):
             return f"{value:.2f}".rstrip("0").rstrip(".")

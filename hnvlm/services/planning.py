@@ -21,7 +21,7 @@ from hnvlm.plan import (
     validate_form,
 )
 from hnvlm.plan.constraints import Constraint
-from hnvlm.plan.dose_basis import DoseBasis
+from hnvlm.plan.dose_basis import DoseBasis, off_prescription
 from hnvlm.plan.kb import load_kb
 from hnvlm.plan.words import sentence
 from hnvlm.services import constraint_templates, dose, histograms
@@ -291,7 +291,11 @@ def rows_on(plan: Mapping[str, Any], item: ResultRecord, judged: histograms.Judg
         (scheme["levels"][0]["dose_gy"] for scheme in plan["prescription"]["schemes"]),
         irradiated=plan["made_from"]["form"].get("prior_neck_rt") is True,
     )
-    return (basis.judge(judged.rows, None, misfit), misfit) if misfit else (judged.rows, "")
+    strange = off_prescription(
+        (row.structure for row in judged.rows), (level["dose_gy"] for level in plan["prescription"]["levels"])
+    )
+    rows = [row for row in judged.rows if row.structure not in strange]
+    return (basis.judge(rows, None, misfit), misfit) if misfit else (rows, "")
 
 
 def judged_without_store(

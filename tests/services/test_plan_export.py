@@ -137,6 +137,20 @@ def test_a_predicted_dose_of_another_prescription_judges_nothing_on_paper_either
     assert misfit == reason and not [r for r in rows if r.structure.startswith("PTV")]
 
 
+def test_targets_of_another_prescription_are_not_judged_on_paper_either(app, planned, phantom):
+    item = upload(app, planned, np.full(phantom.shape, 60.0))
+    form = {"site": "oral_cavity", "setting": "postoperative", "histology": "squamous_cell_carcinoma",
+            "tumour_size_mm": 35, "doi_mm": 12, "nodes_n_pos": 3, "nodes_laterality": "ipsilateral",
+            "nodes_max_mm": 25, "ene_path": True, "margin": "negative", "distant": False}  # fmt: skip
+    plan = planning.draft_case_plan(app, planned, form=form)
+    judged = histograms.judge(app, item)
+    assert [r for r in judged.rows if r.structure == "PTV_7000"], "the dose page judges the clinic's plan on itself"
+    rows, why = planning.rows_on(plan.payload, item, judged)
+    assert why == "" and rows and not [r for r in rows if r.structure.startswith("PTV")]
+    assert not [c for c in plan.payload["constraints"] if c["structure"].startswith("PTV")]
+    assert [c for c in plan.payload["checks"] if c["id"] == "fid_target_dose" and "PTV_7000" in c["message"]]
+
+
 def test_limits_of_a_first_course_judge_no_irradiated_neck_on_paper_either(app, planned):
     item = dose.predict(app, planned)
     plan = planning.draft_case_plan(app, planned, form={"site": "oropharynx", "prior_neck_rt": True})
