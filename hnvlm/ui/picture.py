@@ -92,9 +92,9 @@ def _synthetic(_app: App, store: str, result_id: int) -> Volume:
 
 
 def boxes(found: Sequence[Finding]) -> list[Box]:
-    """Return the boxes of the findings that have one; ``Box.id`` is the finding's position in the list."""
+    """Return the boxes of the findings that have one."""
     return [
-        Box(f.box, finding_words.label(f), finding_words.colour(f), id=str(n))
-        for n, f in enumerate(found)
+        Box(f.box, finding_words.label(f), finding_words.colour(f))
+        for f in found
         if f.box is not None and f.presence != "absent"
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import re
 import secrets
 from http.cookies import CookieError, SimpleCookie
@@ -177,36 +176,15 @@ def parse_position(raw: Any) -> dict[str, Any]:
     """Check what a browser posted and return only known fields.
 
     Returns:
-        ``key`` (viewer), ``volume`` (content id), ``index`` [z, y, x], ``window`` [centre, width],
-        ``plane``, ``measurements`` (list of dicts with kind, plane, slice, value, unit, text).
+        ``key`` (viewer), ``volume`` (content id), ``index`` [z, y, x].
 
     Raises:
         ValueError, TypeError, KeyError, OverflowError: Anything else than that.
     """
     index = [int(v) for v in raw["index"]]
-    window = [float(v) for v in raw["window"]]
-    if (
-        len(index) != 3
-        or min(index) < 0
-        or max(index) > 100_000
-        or len(window) != 2
-        or not all(map(math.isfinite, window))
-    ):
-        raise ValueError("index or window out of range")
-    measurements = []
-    for item in raw.get("measurements", [])[:100]:
-        measurements.append({
-            "kind": str(item["kind"])[:16], "plane": str(item["plane"])[:16], "slice": int(item["slice"]),
-            "value": float(item["value"]), "unit": str(item["unit"])[:8], "text": str(item["text"])[:80],
-        })  # fmt: skip
-    return {
-        "key": str(raw["key"])[:200],
-        "volume": str(raw["volume"])[:200],
-        "index": index,
-        "window": window,
-        "plane": str(raw.get("plane", "axial"))[:16],
-        "measurements": measurements,
-    }
+    if len(index) != 3 or min(index) < 0 or max(index) > 100_000:
+        raise ValueError("index out of range")
+    return {"key": str(raw["key"])[:200], "volume": str(raw["volume"])[:200], "index": index}
 
 
 def create_app(script: Path, access: Access = ACCESS) -> st.App:

@@ -1,15 +1,21 @@
-"""A small page that shows the viewer; started by test_viewer_browser.py, never part of the app."""
+"""A small page that shows the viewer, or work in progress; started by test_viewer_browser.py, never part of the app."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import streamlit as st
 
 from hnvlm.imaging.volume import Volume
-from hnvlm.ui.viewer import Box, Dose, Overlay, Series, jump_to, show
+from hnvlm.services.jobs import JobStatus
+from hnvlm.ui import frame
+from hnvlm.ui.access import ACCESS
+from hnvlm.ui.jobs import panel
+from hnvlm.ui.viewer import Box, Dose, Overlay, Series, browser_id, jump_to, show
 
 # Three different sizes and spacings, so that no axis can be taken for another.
 SHAPE, SPACING, ORIGIN = (48, 40, 32), (3.0, 1.25, 2.0), (-200.0, -25.0, -31.0)
@@ -55,22 +61,33 @@ data = phantom()
 original = Series(data["ct"], "Neck CT")
 if page == "single":
     if st.button("Jump"):
-        jump_to("v", (31, 28, 6))
-    boxes = [Box((30, 25, 4, 34, 33, 9), "Fat pad right", id="fat")]
-    state = show("v", [original], masks=data["overlay"], boxes=boxes, layout="mpr", case="T-001", window=(40, 400))
+        jump_to(page, (31, 28, 6))
+    boxes = [Box((30, 25, 4, 34, 33, 9), "Fat pad right")]
+    show(page, [original], masks=data["overlay"], boxes=boxes, layout="mpr", case="T-001", window=(40, 400))
     st.text_input("Note", key="note")
 elif page == "many":
     names = [f"Organ {n:02d}" for n in range(38)]
-    state = show("m", [original], masks=dict.fromkeys(names, data["target"]) | data["overlay"].masks, case="T-001")
+    show(page, [original], masks=dict.fromkeys(names, data["target"]) | data["overlay"].masks, case="T-001")
+elif page == "jobs":
+    st.html(frame.STYLE)
+    waiting = JobStatus("1", "counterfactual", "T-001", "running", 0.3, "finding the place of the lesion", 5.0, 31.0)
+    failed = JobStatus("2", "export", "T-001", "failed", error="The disk is full, so nothing was written.")
+    jobs = SimpleNamespace(active=lambda case, kind: [waiting] if kind == waiting.kind else [],
+                           for_case=lambda case, kind: [failed], status=lambda job: waiting)  # fmt: skip
+    for column, width in zip(st.columns([1, 2.4]), ("request", "panel"), strict=True):
+        waiting, failed = (dataclasses.replace(job, id=f"{width}{job.id}") for job in (waiting, failed))
+        with column, frame.column(width):
+            panel(SimpleNamespace(jobs=jobs), "T-001", [waiting.kind, failed.kind])
 elif page == "dose":
-    state = show("v", [original], masks=data["overlay"], dose=Dose(data["dose"], 60.0, "AI draft"), case="T-001")
+    show(page, [original], masks=data["overlay"], dose=Dose(data["dose"], 60.0, "AI draft"), case="T-001")
 else:
     shown = [
         original,
         Series(data["edited"], "Counterfactual", "synthetic"),
         Series(None, "Difference", "difference", of=(0, 1)),
     ]
-    state = show("c", shown, layout="side_by_side", case="T-001")
-st.text(f"index={state.index} picked={state.picked} id={state.picked_id} n={len(state.measurements)}")
+    show(page, shown, layout="side_by_side", case="T-001")
+reported = ACCESS.position(browser_id(), page) or {}
+st.text(f"index={reported.get('index')}")
 if Path(os.environ.get("VIEWER_TEST_LOG", "")).is_file():
     st.button("Run again")

@@ -2,6 +2,7 @@
 
 The pages call :func:`show`; :func:`jump_to` sends a viewer to a voxel. Voxels travel over the guarded
 routes of ``hnvlm.ui.server``; the position comes back over a small POST, so it costs no script run.
+A page that is loaded anew opens there.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -35,34 +35,13 @@ from hnvlm.ui.viewer.series import (
     volume_blob,
 )
 
-__all__ = ["Box", "Dose", "Overlay", "Series", "ViewerState", "browser_id", "jump_to", "show"]
+__all__ = ["Box", "Dose", "Overlay", "Series", "browser_id", "jump_to", "show"]
 
 Layout = Literal["axial", "mpr", "side_by_side"]
 PACKAGE = Path(__file__).resolve().parent
 # A slab around the first slice goes ahead of volumes for which the whole takes noticeably longer.
 SLAB_FROM_BYTES = 8 * 1024**2
 SLAB_SLICES = 16
-
-
-@dataclass(frozen=True)
-class ViewerState:
-    """Where a viewer stands, as last reported by the browser (300 ms after the last move).
-
-    Attributes:
-        index: (z, y, x) voxel of the crosshair; z is the axial slice, counted from 0 at the feet end.
-        window: (centre, width) in HU, or None before the first report.
-        plane: Plane of the active pane.
-        picked: (z, y, x) once, in the run after the user opened a finding; else None.
-        picked_id: ``Box.id`` once, in the run after the user opened a finding; else "".
-        measurements: Dicts with kind, plane, slice, value, unit, text.
-    """
-
-    index: tuple[int, int, int]
-    window: tuple[float, float] | None = None
-    plane: str = "axial"
-    picked: tuple[int, int, int] | None = None
-    picked_id: str = ""
-    measurements: tuple[dict[str, Any], ...] = field(default_factory=tuple)
 
 
 def browser_id() -> str | None:
@@ -98,8 +77,8 @@ def show(
     height: int | str = 620,
     boxes: Sequence[Box] = (),
     case: str = "",
-) -> ViewerState:
-    """Show one or more series on one grid and return where the user stands.
+) -> None:
+    """Show one or more series on one grid.
 
     Args:
         key: Unique and stable; slice, window and zoom are remembered per key and first volume.
@@ -126,7 +105,7 @@ def show(
     middle = tuple(n // 2 for n in base.shape)
     if sid is None or not ACCESS.serving:
         st.info("Images are shown only by the app's own server. Start it with `hnvlm serve` or `make run`.")
-        return ViewerState(index=middle)
+        return
 
     if goto is not None and st.session_state.get(f"_viewer_goto_{key}") != goto:
         jump_to(key, goto)
@@ -140,8 +119,7 @@ def show(
         "case": case,
         "start": _start(sid, key, data["series"][0]["id"], middle),
     }
-    _mount(key, data)
-    return _state(sid, key, data["series"][0]["id"], middle)
+    _component()(key=key, data=data)
 
 
 def _start(sid: str, key: str, volume_id: str, middle: tuple[int, ...]) -> list[int]:
@@ -156,32 +134,6 @@ def _start(sid: str, key: str, volume_id: str, middle: tuple[int, ...]) -> list[
         here = last["index"] if last and last["volume"] == volume_id else middle
         kept = st.session_state[name] = (volume_id, [int(v) for v in here])
     return kept[1]
-
-
-def _state(sid: str, key: str, volume_id: str, middle: tuple[int, ...]) -> ViewerState:
-    picked = st.session_state.pop(f"_viewer_picked_{key}", None) or {}
-    mark = tuple(picked["index"]) if picked.get("index") else None
-    last = ACCESS.position(sid, key)
-    if last is None or last["volume"] != volume_id:
-        return ViewerState(index=mark or middle, picked=mark, picked_id=picked.get("id", ""))
-    return ViewerState(
-        index=mark or tuple(last["index"]),
-        window=tuple(last["window"]),
-        plane=last["plane"],
-        picked=mark,
-        picked_id=picked.get("id", ""),
-        measurements=tuple(last["measurements"]),
-    )
-
-
-# In a fragment, so that a click on a finding does not restart a model that is running in the page's main script.
-@st.fragment
-def _mount(key: str, data: dict[str, Any]) -> None:
-    result = _component()(key=key, data=data, on_picked_change=lambda: None)
-    picked = result.get("picked")
-    if picked:
-        st.session_state[f"_viewer_picked_{key}"] = picked
-        st.rerun(scope="app")
 
 
 def _component() -> Any:
@@ -242,7 +194,7 @@ def _payload(
         "series": shown,
         "presets": tables["presets"]["list"],
         "position_url": f"{POSITION_ROUTE}/{shown[0]['token']}",
-        "boxes": [{"box": [int(v) for v in b.box], "label": b.label, "colour": b.colour, "id": b.id} for b in boxes],
+        "boxes": [{"box": [int(v) for v in b.box], "label": b.label, "colour": b.colour} for b in boxes],
         "masks": None,
         "dose": None,
     }

@@ -89,13 +89,11 @@ class Box:
         box: (z0, y0, x0, z1, y1, x1) voxels, end exclusive.
         label: Short text, e.g. "Node level II right".
         colour: "#rrggbb".
-        id: Comes back in ``ViewerState.picked`` when the user opens this finding.
     """
 
     box: tuple[int, int, int, int, int, int]
     label: str
     colour: str = "#ffb454"
-    id: str = ""
 
 
 @lru_cache(maxsize=1)

@@ -53,9 +53,8 @@ export class Viewer {
   }
 
   // ---- data from Python -------------------------------------------------------------------------
-  update(data, trigger) {
+  update(data) {
     this.data = data;
-    this.trigger = trigger;
     this.shape = data.shape;
     this.spacing = data.spacing;
     this.bodySize = [0, 1, 2].map((a) => data.body[a + 3] - data.body[a]);
@@ -214,10 +213,9 @@ export class Viewer {
   }
 
   openBox(n) {
-    const { box, id } = this.data.boxes[n];
+    const { box } = this.data.boxes[n];
     this.state.boxes = true;
     this.goTo([0, 1, 2].map((a) => Math.floor((box[a] + box[a + 3] - 1) / 2)));
-    if (id) this.trigger("picked", { id, index: [...this.state.pos], n: performance.now() });
   }
 
   preset(key) {
@@ -350,10 +348,10 @@ export class Viewer {
   reportSoon() {
     const s = this.state;
     const pane = this.panes[s.active] || this.panes[0];
-    const measurements = s.measures.map((m) => ({ kind: m.kind, plane: m.plane, slice: m.index, value: m.value, unit: m.unit, text: m.text }));
-    const body = JSON.stringify({ key: this.data.key, volume: this.data.series[0].id, index: s.pos, window: s.window, plane: pane.plane, measurements });
-    if (body === this.reported) return;
-    this.reported = body;
+    const body = JSON.stringify({ key: this.data.key, volume: this.data.series[0].id, index: s.pos });
+    const here = `${body} ${pane.plane} ${pane.series}`; // the pane is told to screen readers alone
+    if (here === this.reported) return;
+    this.reported = here;
     clearTimeout(this.reportTimer);
     this.reportTimer = setTimeout(() => this.report(body, pane), REPORT_AFTER_MS);
   }

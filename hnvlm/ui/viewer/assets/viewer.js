@@ -13,7 +13,7 @@ export default function (component) {
     viewer = new Viewer(parent);
     INSTANCES.set(parent, viewer);
   }
-  viewer.update(component.data, (name, value) => component.setTriggerValue(name, value));
+  viewer.update(component.data);
   return () => {
     // Deferred and checked: a cleanup may also come for a call that a newer one replaced.
     setTimeout(() => {
