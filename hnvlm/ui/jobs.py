@@ -62,13 +62,18 @@ def _live(app: App, job_ids: list[str]) -> None:
 
 
 def _progress(app: App, status: JobStatus) -> None:
-    bar, stop = st.columns([5, 1], vertical_alignment="center")
     left = f", about {max(1, round(status.eta_seconds))} s left" if status.eta_seconds is not None else ""
     words = f"{NAMES.get(status.kind, status.kind)}: {status.message}{left}"
-    bar.progress(status.fraction, text=words)
-    stop.button("Stop", key=f"stop-{status.id}", on_click=handled(_stop), args=(app, status.id), width="stretch")
+    with _beside():
+        st.progress(status.fraction, text=words)
+        st.button("Stop", key=f"stop-{status.id}", on_click=handled(_stop), args=(app, status.id))
     if status.text:
         html.text_block(status.text, label="Draft being written")
+
+
+def _beside():
+    """A message and its button in one row; the button is as wide as its word, however narrow the column is."""
+    return st.container(horizontal=True, vertical_alignment="center", gap="small")
 
 
 def _stop(app: App, job_id: str) -> None:
@@ -87,9 +92,9 @@ def _ending(app: App, case_id: str, kind: str) -> None:
     if newest.state == "cancelled" and newest.id in st.session_state.get(_MINE, ()):
         st.caption(f"{NAMES.get(kind, kind)}: stopped. Nothing that was stored before has changed.")
     if newest.state in ("failed", "interrupted") and newest.error_code != "out_of_scope":
-        message, dismiss = st.columns([5, 1], vertical_alignment="center")
-        message.error(html.words(newest.error))
-        dismiss.button("Dismiss", key=f"dismiss-{newest.id}", on_click=_dismiss, args=(newest.id,), width="stretch")
+        with _beside():
+            st.error(html.words(newest.error))
+            st.button("Dismiss", key=f"dismiss-{newest.id}", on_click=_dismiss, args=(newest.id,))
 
 
 def _dismiss(job_id: str) -> None:
