@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from hnvlm.report.places import mass_places, node_places, side_of
-from hnvlm.report.sizes import measured
+from hnvlm.report.sizes import is_former, measured
 from hnvlm.report.tokens import Clause
 from hnvlm.report.vocabulary import load, vocabulary
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, Finding
@@ -83,7 +83,9 @@ def _lesions(
         presence, certainty = "absent", "probable"
     attributes: dict[str, Any] = {}
     if presence != "absent" or describe_denied:
-        textures = clause.values("texture")
+        # "Previously necrotic, now solid": what it was once is not what it is.
+        tokens = [token for token in clause.tokens if token.tag == "texture"]
+        textures = [t.value for t in tokens if not is_former(text[: t.start - clause.start], language)]
         if textures:
             attributes["texture"] = "necrotic" if "necrotic" in textures else textures[0]
         if size is None and (words := clause.values("size_words")):

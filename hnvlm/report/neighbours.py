@@ -24,6 +24,7 @@ def settle(sentence: str, tokens: list[Token], language: str) -> list[Token]:
     tokens = _denied_textures(sentence, tokens, language)
     tokens = _complications(sentence, tokens, language)
     tokens = _other_subjects(sentence, tokens, language)
+    tokens = _touched_sides(sentence, tokens, language)
     return _left_over(sentence, tokens, language)
 
 
@@ -44,6 +45,7 @@ def _pattern(language: str, name: str) -> re.Pattern[str]:
         "added": rf"(?:^|[\s(]){_any(table['added'])}(?: {filler})*\s*$",
         "into": rf"{_any(table['into'])}$",
         "other_subject": rf"\s*{_any(table['other_subject'])}\s*",
+        "touches": rf"(?<!\w){_any(table['touches'])}(?!\w)",
         "left_over": rf"(?<!\w){_any(table['left_over'])}" if table["left_over"] else r"(?!)",
     }[name]
     return re.compile(body.replace(" ", r"\s+"), re.IGNORECASE)
@@ -162,6 +164,25 @@ def _other_subjects(sentence: str, tokens: list[Token], language: str) -> list[T
         parts = [match for match in re.finditer(r"[,;]", sentence[: word.start]) if match.start() >= lesions[-1].end]
         if parts and _pattern(language, "other_subject").fullmatch(sentence[parts[-1].start() : word.start]):
             gone.append(word)
+    return _without(tokens, gone)
+
+
+def _touched_sides(sentence: str, tokens: list[Token], language: str) -> list[Token]:
+    """Drop the side of what a lesion of the other side reaches: "right tonsil mass abuts the left uvula"."""
+    gone = []
+    for match in _pattern(language, "touches").finditer(sentence):
+        lesions = [token for token in tokens if token.tag in _LESION and token.end <= match.start()]
+        if not lesions:
+            continue
+        begin = lesions[-2].end if len(lesions) > 1 else 0
+        own = {t.value for t in tokens if t.tag == "side" and begin <= t.start < match.start()}
+        following = [token for token in tokens if token.start >= match.end()]
+        stop = next((token.start for token in following if token.tag in (*_LESION, "separator")), len(sentence))
+        reached = [token for token in following if token.start < stop]
+        # With levels on both sides there may be a node in each.
+        if own not in ({"left"}, {"right"}) or any(token.tag in ("level", "bare_level") for token in reached):
+            continue
+        gone += [t for t in reached if t.tag == "side" and t.value in ("left", "right") and t.value not in own]
     return _without(tokens, gone)
 
 

@@ -38,7 +38,9 @@ def request_facts(text: str) -> dict[str, Any] | None:
         place=finding.level or finding.site,
         side=finding.side if finding.side in ("left", "right") else None,
         texture=attributes.get("texture"),
-        size_mm=finding.size_mm or SIZE_OF_WORD_MM.get(str(attributes.get("size_word"))),
+        size_mm=finding.size_mm
+        or attributes.get("largest_mm")
+        or SIZE_OF_WORD_MM.get(str(attributes.get("size_word"))),
         narrowing_pct=attributes.get("narrowing_pct")
         or NARROWING_OF_WORD_PCT.get(str(attributes.get("narrowing_word"))),
     )

@@ -225,7 +225,7 @@ def _missing(op: RequestOp, finding: Finding) -> list[str]:
     if not _known(finding):
         missing.append("level" if finding.kind == "node" else "site")
     if op == "add":
-        said = finding.size_mm is not None or "size_word" in finding.attributes
+        said = finding.size_mm is not None or bool({"size_word", "largest_mm"} & set(finding.attributes))
         if finding.kind == "airway":
             said = bool({"narrowing_pct", "narrowing_word"} & set(finding.attributes))
         if not said:

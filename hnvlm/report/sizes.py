@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 
 from hnvlm.report.tokens import Token
 from hnvlm.report.vocabulary import load
 
-NUMBER = r"(?:\d{1,4}(?:[.,]\d{1,2})?|\.\d{1,2})"
+_SIGNS = {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
+_PART = rf"(?:(?:1/2|1/4|3/4|1/3|2/3)(?!\d)|[{''.join(_SIGNS)}])"
+# "1 1/2", "1½", "1.5", ".5"
+NUMBER = rf"(?:(?:\d{{1,2}}[\s-]?)?{_PART}|\d{{1,4}}(?:[.,]\d{{1,2}})?|\.\d{{1,2}})"
 _UNIT = r"(?:mm|millimet(?:re|er)s?|cm|centimet(?:re|er)s?)"
 # Which axis a number belongs to may stand behind it: "18 (AP) x 12 (TR) mm".
 _AXIS = r"(?:\s*\(?(?:AP|TR|TV|CC|SI|ML|LR|RL|HF)\)?)?"
@@ -35,7 +39,14 @@ _LONG = re.compile(r"long|greatest|maxim|dług")
 def number_of(text: str) -> float:
     """Return the number that a measurement begins with."""
     match = re.match(NUMBER, text)
-    return float(match.group().replace(",", ".")) if match else 0.0
+    return _value(match.group()) if match else 0.0
+
+
+def _value(number: str) -> float:
+    """The value of "1.5", "1,5", ".5", "1 1/2" or "1½"."""
+    for sign, written in _SIGNS.items():
+        number = number.replace(sign, f" {written}")
+    return float(sum(Fraction(part.replace(",", ".")) for part in re.split(r"[\s-]+", number) if part))
 
 
 def size_of(text: str) -> float:
@@ -48,7 +59,7 @@ def size_of(text: str) -> float:
     last_unit = (re.findall(_UNIT, text, re.IGNORECASE) or ["mm"])[-1]
     if course:
         pairs = _VALUE.findall(re.split(r"\s(?:to|do)\s", text, flags=re.IGNORECASE)[-1])
-    values = [float(number.replace(",", ".")) * _millimetres(unit or last_unit) for number, unit in pairs]
+    values = [_value(number) * _millimetres(unit or last_unit) for number, unit in pairs]
     return round(max(values), 2)
 
 
@@ -56,9 +67,14 @@ def _millimetres(unit: str) -> float:
     return 10.0 if unit.lower().startswith("c") else 1.0
 
 
+def is_former(before: str, language: str) -> bool:
+    """Whether the words before a property say that it was so once: "previously necrotic"."""
+    return _not_today(language, "former").search(before) is not None
+
+
 @cache
 def _not_today(language: str, where: str) -> re.Pattern[str]:
-    """Words before or behind a number by which it is no size of the lesion on this scan."""
+    """Words before or behind a number or a property by which it is none of the lesion on this scan."""
     patterns = "|".join(load(f"patterns_{language}")["other_measures"][where])
     body = f"(?:{patterns})".replace(" ", r"\s+")
     behind = where in ("behind", "distance")
@@ -113,10 +129,11 @@ def _is_short(text: str, begin: int, end: int) -> bool:
 def _is_doubtful(text: str, begin: int, end: int, language: str) -> bool:
     """Whether a number is the size only where no other is: an old size, or how far away something lies.
 
-    "The node was 18 mm" is how some write of today, "node 12 mm deep to the muscle" is no distance.
+    "The node was 18 mm" is how some write of today, "node 12 mm deep to the muscle" is no distance. In "12 mm,
+    unchanged (13 mm)" the earlier size stands in brackets, in "unchanged (13 mm)" the size.
     """
     before = text[:begin]
-    if _not_today(language, "past_tense").search(before):
+    if any(_not_today(language, where).search(before) for where in ("past_tense", "changed")):
         return True
     far = _not_today(language, "distance").match(text[end:]) is not None
     return far and not _not_today(language, "own").search(before)

@@ -17,6 +17,7 @@ from hnvlm.report.vocabulary import all_wordings, load, vocabulary
 
 _LEVEL_JOIN = r"\s*(?:/|-|–|,\s*and|,|and|or|to|through|thru|&|i|oraz|do)\s*"
 _ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII")
+_IN_WORDS = ("one", "two", "three", "four", "five", "six", "seven")
 _SEPARATORS = {
     "en": ("and", "or", "nor", "with", "plus", "as well as", "but", "however", "whereas", "while", "although"),
     "pl": ("i", "oraz", "lub", "ani", "ale", "natomiast"),
@@ -38,6 +39,12 @@ def _level_list(numerals: str, words_level: str) -> str:
     measured = r"(?:\s*(?:-|–|to|do)\s*\d+(?:[.,]\d+)?)?\s*(?:(?:mm|cm)[23²³]?|x|ml|cc)\b"
     one = rf"{numerals}\s?(?:a/b|[ab])?(?![\w%]|[.,]\d|{measured})"
     return rf"{one}(?:{_LEVEL_JOIN}(?:{words_level}\.?\s*)?{one})*"
+
+
+def _levels_in_words() -> str:
+    """Levels in words: "level two", "levels two to four"; "level two, three nodes" names one level."""
+    one = rf"(?:{'|'.join(_IN_WORDS)})"
+    return rf"(?:levels|stations|zones)\s+{one}(?:{_LEVEL_JOIN}{one})+|(?:levels?|stations?|zones?)\s+{one}"
 
 
 def _literal(phrase: str) -> str:
@@ -124,6 +131,8 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
     words_level = patterns["words_level"]
     numerals = "|".join(_level_list(figures, words_level) for figures in (_roman_numerals(language), "[1-7]"))
     entries.append(("level", "numerals", rf"{words_level}\.?\s*(?:{numerals})"))
+    if language == "en":
+        entries.append(("level", "numerals", _levels_in_words()))
     # A Roman numeral alone ("LN R II"); I, V and intravenous contrast are left out.
     entries.append(("bare_level", "numerals", r"(?-i:III|II[ABab]?|IV(?!\s+(?:contrast|access|line))|I[Bb]|V[ABab])"))
 
@@ -169,6 +178,9 @@ def levels_of(text: str, language: str) -> tuple[list[str], str]:
     """
     body = re.sub(rf"{load(f'patterns_{language}')['words_level']}\.?\s*", "", text, flags=re.IGNORECASE)
     plural = bool(re.match(r"(?:levels|lvls|stations|zones|poziomach|poziomy|grupach|grupy)\b", text, re.IGNORECASE))
+    if language == "en":
+        for figure, word in enumerate(_IN_WORDS, start=1):
+            body = re.sub(rf"\b{word}\b", str(figure), body, flags=re.IGNORECASE)
     levels: list[str] = []
     for numeral, letter in re.findall(rf"({_roman_numerals(language)}|[1-7])\s?(a/b|[ab])?(?!\w)", body, re.IGNORECASE):
         roman = numeral.upper() if not numeral.isdigit() else _ROMAN[int(numeral) - 1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hnvlm.report import parse, parse_report
+from hnvlm.report.request_facts import request_facts
+from hnvlm.report.request_parse import parse_request
 from hnvlm.types import Finding
 
 # text -> list of (kind, presence, side, place, size_mm, texture)
@@ -349,3 +351,80 @@ def test_the_mass_is_the_mass():
     mass, node = parse("Right tonsil mass 3 cm. Left level II node 2 cm. The mass is necrotic. The node is solid.")
     assert _facts(mass) == (M, P, "right", TONSIL, 30, NEC)
     assert _facts(node) == (N, P, "left", "II", 20, SOL)
+
+
+REACHED = [
+    ("Right tonsil mass abuts the left side of the uvula.", [(M, P, "right", TONSIL, None, None)]),
+    ("Right tonsil mass, 30 mm, extending to the left base of tongue.", [(M, P, "right", TONSIL, 30.0, None)]),
+    ("Mass of the left base of tongue crossing the midline to the right.",
+     [(M, P, "left", "base of tongue", None, None)]),
+    ("Left level II node 12 mm, right tonsil mass displaces the left uvula.",
+     [(N, P, "left", "II", 12.0, None), (M, P, "right", TONSIL, None, None)]),
+    ("Right level II node extending to left level III.", [(N, P, "right", "II", None, None),
+                                                          (N, P, "left", "III", None, None)]),
+    ("Guz prawego migdałka styka się z lewą stroną języczka.", [(M, P, "right", TONSIL, None, None)]),
+]  # fmt: skip
+
+
+@_check(REACHED)
+def test_a_lesion_keeps_its_side_where_it_reaches_the_other(text, expected):
+    _reads(text, expected)
+
+
+def test_two_sides_of_one_lesion_are_still_a_contradiction():
+    assert parse_report("Right tonsil mass on the left.").contradictions
+
+
+ONCE = [
+    ("Previously necrotic, now solid left level II node 20 mm.", [(N, P, "left", "II", 20.0, SOL)]),
+    ("The previously necrotic left level II node is now solid.", [(N, P, "left", "II", None, SOL)]),
+    ("Left level II node, previously necrotic.", [L2]),
+    ("Left level II node, no longer necrotic.", [(N, P, "left", "II", None, SOL)]),
+    ("Previously solid, now necrotic left level II node.", [(N, P, "left", "II", None, NEC)]),
+    ("Lewa grupa II: węzeł poprzednio martwiczy, obecnie lity.", [(N, P, "left", "II", None, SOL)]),
+]
+
+
+@_check(ONCE)
+def test_what_a_lesion_was_once_is_not_what_it_is(text, expected):
+    _reads(text, expected)
+
+
+MEASURED = [
+    ("Left level II node 1.2 cm, not significantly changed (1.3 cm).", 12.0),
+    ("Left level II node 12 mm, decreased in size (18 mm).", 12.0),
+    ("Left level II node, unchanged (13 mm).", 13.0),
+    ("Left level II node (14 x 10 mm), unchanged.", 14.0),
+    ("Węzeł w lewej grupie II 12 mm, bez istotnych zmian (13 mm).", 12.0),
+    ("Left level II node 1 1/2 cm.", 15.0),
+    ("Left level II node 1½ x 1 cm.", 15.0),
+    ("A 3/4 cm node in left level II.", 7.5),
+    ("Left level II 2 3/4 cm node.", 27.5),
+]
+
+
+@_check(MEASURED)
+def test_sizes_in_brackets_and_fractions(text, expected):
+    _reads(text, [(N, P, "left", "II", expected, None)])
+
+
+IN_WORDS = [
+    ("Left level two node 15 mm.", ["II"], 15.0),
+    ("Enlarged nodes in levels two to four on the left, 15 mm.", ["II", "III", "IV"], 15.0),
+    ("Level two, three nodes on the left.", ["II"], None),
+    ("One level III node on the left, 12 mm.", ["III"], 12.0),
+]
+
+
+@pytest.mark.parametrize(("text", "levels", "size"), IN_WORDS, ids=[text for text, _, _ in IN_WORDS])
+def test_levels_in_words(text, levels, size):
+    _reads(text, [(N, P, "left", level, size, None) for level in levels])
+
+
+def test_the_largest_of_several_nodes_is_a_size_that_was_said():
+    text = "Nodes in left levels II, III, up to 25 mm."
+    assert [(f.level, f.size_mm, f.attributes["largest_mm"]) for f in parse(text)] == [
+        ("II", None, 25.0), ("III", None, 25.0)
+    ]  # fmt: skip
+    assert parse_request(text).missing == ["one lesion at a time"]
+    assert request_facts(text)["size_mm"] == 25.0
