@@ -78,5 +78,10 @@ def unsettled(context: Mapping[str, Any]) -> str:
             "multidisciplinary meeting, and the tables hold no verified scheme for it"
         )
     if intent is None and setting != _RECURRENT:
-        return "whether the intent is curative or palliative is not stated"
+        before = lookup(context, "patient.prior_neck_rt") is True
+        return "whether the intent is curative or palliative is not stated" + (
+            "; previous head and neck radiotherapy is, and cumulative organ doses come before any further course"
+            if before
+            else ""
+        )
     return ""

@@ -117,6 +117,8 @@ def test_a_small_tumour_in_a_frail_patient_is_asked_about_and_not_palliated_firs
     assert plan.intent.value is None and plan.modality.drafted is None and not plan.prescription.levels
     assert plan.needs[0].id == "intent" and "radiotherapy alone" in plan.text
     assert [b.text for b in plan.modality.branches if b.text.startswith("If palliative: palliative radiotherapy")]
+    irradiated = draft_plan(findings, {**form, "ecog": 3, "prior_neck_rt": True})
+    assert "cumulative organ doses" in irradiated.modality.withheld and "cumulative" not in plan.modality.withheld
     for intent, kind in (("curative", "definitive"), ("palliative", "palliative")):
         stated = draft_plan(findings, {**form, "ecog": 3, "intent": intent})
         assert stated.prescription.kind == kind and "intent" not in {n.id for n in stated.needs}
