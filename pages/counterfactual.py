@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, availability, context, counterfactual, reporting
@@ -22,15 +24,14 @@ EXAMPLES = (
 def main() -> None:
     app = context.app()
     case = casebar.require(app, "This page draws what you describe into the open case's CT.")
-    edits = counterfactual.list_for_case(app, case.id)
     left, right = st.columns([1, 2.4], gap="small")
     with left, frame.column("request"), guard():
-        chosen = request_side(app, case, edits)
+        chosen = request_side(app, case)
     with right, guard():
         pictures(app, case, chosen)
 
 
-def request_side(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord | None:
+def request_side(app, case: CaseRecord) -> ResultRecord | None:
     in_scope = casebar.scope_notice(app, case)
     reason = availability.why_not(app, "counterfactual")
     busy = bool(app.jobs.active(case.id))
@@ -56,6 +57,8 @@ def request_side(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultReco
     if reason:
         st.caption(reason)
     jobs.panel(app, case.id, ["counterfactual", "export"])
+    # Listed after the panel has looked: what is finished by then is in the list, for the rest it runs the page again.
+    edits = counterfactual.list_for_case(app, case.id)
     if not edits:
         if in_scope and not busy and not reason:
             st.caption("No counterfactual of this case yet.")
@@ -78,18 +81,39 @@ def start(app, case_id: str) -> None:
     seed = int(st.session_state.get("edit-seed", 0))
     job_id = counterfactual.start(app, case_id, text, seed=seed, who=state.who())
     jobs.started(job_id)
+    st.session_state[f"_edit-asked-{case_id}"] = job_id
 
 
 def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
-    names = {e.id: f"{casebar.when(e.created)}  {e.payload['text'][:60]}" for e in edits}
-    key = f"edit-choice-{case.id}-{len(edits)}"
-    number = st.selectbox(f"Counterfactuals of this case ({len(edits)})", list(names), format_func=names.get, key=key)
+    # Numbered: the same words in the same minute, with another seed, could not be told apart, nor chosen.
+    names = {e.id: f"{n}. {casebar.when(e.created)}  {e.payload['text'][:60]}" for n, e in enumerate(edits[::-1], 1)}
+    key, shown = f"edit-choice-{case.id}", f"_edit-shown-{case.id}"
+    if mine := arrived(app, case.id, names):
+        st.session_state[key] = st.session_state[shown] = mine
+    # Who looks at one stays there when somebody else's comes, also after a look at another page.
+    ids = [e.id for e in edits]
+    number = st.selectbox(f"Counterfactuals of this case ({len(edits)})", ids, format_func=names.get, key=key,
+                          index=ids.index(st.session_state.get(shown, ids[0])))  # fmt: skip
+    st.session_state[shown] = number
     chosen = next(e for e in edits if e.id == number)
     badges.synthetic()
     edit_facts.show(chosen.payload)
     wording(app, case, chosen)
     export(app, chosen)
     return chosen
+
+
+def arrived(app, case_id: str, edits: Container[int]) -> int | None:
+    """Return the id of the edit that this session asked for, once, in the first run that lists it; else None."""
+    asked = f"_edit-asked-{case_id}"
+    status = app.jobs.status(st.session_state[asked]) if asked in st.session_state else None
+    if status is None or status.active:
+        return None
+    made = status.result.get("result_id")
+    if made is not None and made not in edits:  # it came after the list was read: in the next run
+        return None
+    del st.session_state[asked]
+    return made
 
 
 def wording(app, case: CaseRecord, chosen: ResultRecord) -> None:
@@ -121,7 +145,7 @@ def pictures(app, case: CaseRecord, chosen: ResultRecord | None) -> None:
     if chosen is None:
         show_viewer(f"{VIEWER}-none", series, window=picture.window(case), height=frame.PAGE_HEIGHT, case=case.id)
         return
-    with_difference = st.toggle("Show the difference in HU (red denser, blue less dense)", key="difference")
+    with_difference = st.toggle("Show the difference in HU (orange denser, blue less dense)", key="difference")
     series.append(picture.synthetic(app, case, chosen))
     if with_difference:
         series.append(Series(None, "Difference", "difference", of=(0, 1)))

@@ -173,6 +173,7 @@ def draw(app: App, at: AppTest, case_id: str) -> None:
     assert len(counterfactual.list_for_case(app, case_id)) == 1
     page = texts(at)
     assert "SYNTHETIC" in page and "Largest change outside the edit" in page and "0 HU" in page
+    assert "orange denser, blue less dense" in at.toggle(key="difference").label, "as the viewer draws it"
 
 
 def test_out_of_scope_is_declined_with_the_reason(services) -> None:

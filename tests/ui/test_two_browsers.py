@@ -14,10 +14,11 @@ from fake_app import add_case, fakes  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from ui.page_text import texts  # noqa: E402
 
-from hnvlm.services import documents, planning, reporting  # noqa: E402
+from hnvlm.services import counterfactual, documents, planning, reporting  # noqa: E402
 from hnvlm.services.context import App  # noqa: E402
 
 REPO = HERE.parent.parent
+WISH = "Necrotic node in left level II, 22 mm"
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
 
 
@@ -110,3 +111,44 @@ def test_the_form_on_screen_is_the_one_a_plan_is_drafted_from(services) -> None:
     a.run()
     assert a.selectbox(key=f"form-{case_id}-p16").value == "positive"
     assert planning.load_form(app, case_id) == {"site": "oropharynx", "p16": "positive"}
+
+
+def chooser(at: AppTest):
+    return next(s for s in at.selectbox if s.label.startswith("Counterfactuals of this case"))
+
+
+def test_who_looks_at_one_edit_stays_there_when_another_one_comes(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    first, second = (counterfactual.run_for_case(app, case_id, WISH, seed=n).id for n in (0, 1))
+    a = browser(case_id, "counterfactual")
+    assert chooser(a).value == second, "the newest, for who comes to the page"
+    assert len(set(chooser(a).options)) == 2, "the same words in the same minute are told apart"
+    counterfactual.run_for_case(app, case_id, WISH, who="Dr B")
+    a.run()
+    assert chooser(a).value == second and len(chooser(a).options) == 3
+    chooser(a).select(first).run()
+    assert chooser(a).value == first
+    counterfactual.run_for_case(app, case_id, WISH, who="Dr B")
+    a.run()
+    assert chooser(a).value == first and len(chooser(a).options) == 4
+    a.switch_page("pages/review.py").run()
+    a.switch_page("pages/counterfactual.py").run()
+    assert chooser(a).value == first, "also after a look at another page"
+
+
+def test_an_edit_that_one_asked_for_is_shown_when_it_is_there(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    counterfactual.run_for_case(app, case_id, WISH)
+    a = browser(case_id, "counterfactual")
+    a.text_area(key=f"wish-{case_id}").set_value(WISH).run()
+    a.button(key="run-edit").click().run()
+    (job,) = app.jobs.for_case(case_id)
+    mine = app.jobs.wait(job.id, 240).result["result_id"]
+    counterfactual.run_for_case(app, case_id, WISH, who="Dr B")
+    a.run()
+    assert chooser(a).value == mine
+    counterfactual.run_for_case(app, case_id, WISH, who="Dr B")
+    a.run()
+    assert chooser(a).value == mine
