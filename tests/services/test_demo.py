@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from hnvlm.config import PROJECT_DIR, settings
 from hnvlm.errors import ModelPackError
-from hnvlm.services import demo
+from hnvlm.imaging.write import write_dicom_series
+from hnvlm.services import demo, intake
 from hnvlm.services.context import App
 
 
@@ -43,6 +44,7 @@ def test_the_demo_case_goes_through_intake(app, drawn):
     steps = []
     case = demo.create_demo(app, who="tester", progress=lambda f, m: steps.append((f, m)))
     assert case.demo and case.origin == "demo" and "SYNTHETIC" in case.description
+    assert case.meta["warnings"] == [], "what the app wrote into its own pixels names no patient"
     stored = app.store.load_volume(case.id)
     assert stored.shape == drawn.shape
     assert np.allclose(stored.spacing_mm, drawn.spacing_mm, atol=1e-4)
@@ -56,6 +58,12 @@ def test_the_demo_case_goes_through_intake(app, drawn):
     assert drawn.array[changed].max() < -900
     fractions = [f for f, _ in steps]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
+
+
+def test_a_series_that_was_handed_in_keeps_the_warning_of_words_in_its_pixels(app, tmp_path, phantom):
+    write_dicom_series(phantom, tmp_path, "drawn", synthetic=True)
+    (warning,) = intake.create_case(app, intake.open_path(tmp_path)).meta["warnings"]
+    assert "burned-in annotation, which may name the patient" in warning
 
 
 def test_there_is_one_demo_a_store(app, drawn):
