@@ -15,7 +15,7 @@ from hnvlm.cli.runtime import Session, session
 from hnvlm.errors import UsageError
 from hnvlm.imaging.rt import read_mask_file
 from hnvlm.imaging.write import write_nifti
-from hnvlm.imaging.write_dose import write_rtdose
+from hnvlm.imaging.write_dose import header_note, write_rtdose
 from hnvlm.services import analysis, export, histograms, planning, reporting, rt_objects, similar, zeroshot
 from hnvlm.services import dose as dosing
 
@@ -211,7 +211,7 @@ def dose(
                     gray, subject.volume, out_file, version=made.provenance.version, synthetic=subject.synthetic
                 )
             else:
-                write_nifti(gray, out_file)
+                write_nifti(gray, out_file, header_note(predicted=True, synthetic=subject.synthetic))
             figures = histograms.figures(
                 histograms.compute(gray, masks), prescription_gy=max(made.prescriptions.values())
             )

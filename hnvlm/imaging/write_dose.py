@@ -21,6 +21,23 @@ _COMMENT = {True: f"{AI_DRAFT}: PREDICTED, not calculated", False: "imported dos
 _LEVELS = 65535  # of 16 bit: 75 Gy in steps of about 0.001 Gy
 
 
+def header_note(*, predicted: bool, what_if: bool = False, synthetic: bool = False) -> str:
+    """What a dose says about itself in the 79 characters of a NIfTI header.
+
+    Args:
+        predicted: A model made it; otherwise it is the clinic's dose.
+        what_if: It was changed: predicted from changed inputs, or scaled to another prescription.
+        synthetic: The CT is no patient's.
+    """
+    if predicted:
+        note = f"{AI_DRAFT}: {'what-if dose' if what_if else 'dose'} in Gy PREDICTED by AI"
+    elif what_if:
+        note = "what-if: dose of the clinic, scaled, in Gy, research use only"
+    else:
+        note = "dose of the clinic in Gy, research use only"
+    return f"{MARK} CT: {note}" if synthetic else note
+
+
 def write_rtdose(
     dose: Volume,
     ct: Volume,

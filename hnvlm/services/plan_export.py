@@ -14,7 +14,7 @@ import pydicom
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
-from hnvlm.imaging.write_dose import write_rtdose
+from hnvlm.imaging.write_dose import header_note, write_rtdose
 from hnvlm.imaging.write_seg import write_seg
 from hnvlm.services import case_sheet, constraint_templates, documents, dose, fhir, histograms, planning
 from hnvlm.services.analysis import NOTICE
@@ -94,15 +94,16 @@ def write_all(
 def _write_dose(
     app: App, item: ResultRecord, volume: Any, out: Path, meta: Mapping[str, Any], rtstruct: Path, synthetic: bool
 ) -> dict[str, Path]:
-    gy = dose.load(app, item)
+    gy, predicted = dose.load(app, item), dose.is_predicted(item)
+    header = header_note(predicted=predicted, what_if=item.slot == dose.WHAT_IF, synthetic=synthetic)
     note = "; ".join([dose.label(item), *item.payload.get("notes", [])])
     uid = str(pydicom.dcmread(rtstruct, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
     files = {
         "rtdose": write_rtdose(
-            gy, volume, out / "dose.rtdose.dcm", predicted=dose.is_predicted(item), note=note, meta=meta,
+            gy, volume, out / "dose.rtdose.dcm", predicted=predicted, note=note, meta=meta,
             version=str(item.provenance.get("version") or "1"), synthetic=synthetic, structure_set_uid=uid,
         ),
-        "dose_nifti": write_nifti(gy, out / ("dose-PREDICTED.nii.gz" if dose.is_predicted(item) else "dose.nii.gz")),
+        "dose_nifti": write_nifti(gy, out / ("dose-PREDICTED.nii.gz" if predicted else "dose.nii.gz"), header),
         "constraints": out / "constraints.json",
     }  # fmt: skip
     judged = histograms.judge(app, item)

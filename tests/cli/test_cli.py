@@ -467,6 +467,8 @@ def test_dose_is_predicted_and_written(run, nifti, targets, phantom, tmp_path):
     written = read_array(made["file"])
     assert written.shape == phantom.shape
     assert made["max_gy"] == pytest.approx(float(written.max()), abs=0.01)
+    said = sitk.ReadImage(made["file"]).GetMetaData("descrip")
+    assert said == "AI draft, research use only: dose in Gy PREDICTED by AI"
     rtdose = run("dose", nifti, "--structures", targets, "--out", tmp_path / "d.dcm", "--json").data
     assert pydicom.dcmread(rtdose["file"]).Modality == "RTDOSE"
 

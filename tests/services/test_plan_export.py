@@ -10,6 +10,7 @@ import zlib
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from test_dose_service import SPANS, blocks, upload
 
 from hnvlm.errors import InputRefusedError
@@ -184,7 +185,27 @@ def test_everything_in_one_zip(app, planned, phantom):
     content = json.loads((folder / "constraints.json").read_text())
     assert "research use only" in content["notice"] and content["constraints"][0]["sources"]
     assert "research use only" in (folder / "README.txt").read_text()
+    said = sitk.ReadImage(folder / "dose-PREDICTED.nii.gz").GetMetaData("descrip")
+    assert said == "AI draft, research use only: dose in Gy PREDICTED by AI"
     assert "plan exported" in [e.action for e in app.store.audit(planned)]
+
+
+@pytest.mark.parametrize(
+    ("demo", "what_if", "words"),
+    [
+        (False, None, "dose of the clinic in Gy, research use only"),
+        (True, None, "SYNTHETIC CT: dose of the clinic in Gy, research use only"),
+        (False, 60.0, "what-if: dose of the clinic, scaled, in Gy, research use only"),
+    ],
+)
+def test_a_dose_of_the_clinic_is_not_called_a_prediction(app, phantom, tmp_path, demo, what_if, words):
+    case_id = app.store.add_case(phantom, demo=demo).id
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, SPANS)})
+    item = upload(app, case_id, np.full(phantom.shape, 40.0))
+    if what_if is not None:
+        item = dose.scale(app, item.id, dose.WhatIf(prescription_gy=what_if))
+    file = plan_export.write_all(app, case_id, item, tmp_path)["dose_nifti"]
+    assert sitk.ReadImage(file).GetMetaData("descrip") == words
 
 
 def test_another_template_or_an_edited_one_is_another_file(app, planned, phantom):
