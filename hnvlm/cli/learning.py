@@ -75,6 +75,22 @@ def train(
         out.emit(payload, lambda: _print_pairs(out, payload))
 
 
+def average(
+    first: Annotated[Path, typer.Argument(help="Model folder.")],
+    second: Annotated[Path, typer.Argument(help="Model folder of the same network.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="New model folder.")],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the second model.")] = 0.5,
+    json_: Json = False,
+) -> None:
+    """Write the mean of two sets of weights of one network, and of their thresholds."""
+    with session(json_) as out:
+        with _needed("average"):
+            from hnvlm.train.average import average as run
+
+        payload = run(first, second, out_dir, share)
+        out.emit(payload, lambda: _print_pairs(out, payload))
+
+
 def evaluate(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="|".join(EVALUATIONS))],
