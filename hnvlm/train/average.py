@@ -38,7 +38,7 @@ def average(first: Path, second: Path, out: Path, share: float) -> dict[str, Any
         raise InputRefusedError(f"{first} and {second} are not of one network, so their weights have no mean.")
     mean = {}
     for name, value in tensors[1].items():
-        mixed = (1 - share) * tensors[0][name].double() + share * value.double()
+        mixed = (1 - share) * tensors[0][name].float() + share * value.float()
         mean[name] = mixed.to(value.dtype) if value.is_floating_point() else value
     config = dict(configs[1])
     if thresholds[1]:
