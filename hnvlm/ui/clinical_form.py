@@ -43,9 +43,9 @@ def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
     key = _key(case_id, question.id)
     stored = _to_widget(question, answer)
     # The session may still hold the widgets of a form that the browser no longer shows. The browser then draws new,
-    # empty ones, and the next click on anything would empty the stored form: a form that comes back is told its
-    # answers, and where a widget can still be emptied then, they are its own start as well.
-    if key not in st.session_state or state.form_on_screen() != case_id:
+    # empty ones, and the next click on anything would empty the stored form. So a form that comes back is told its
+    # answers, in every run until it is used: of two runs in short order the browser may draw the last one alone.
+    if key not in st.session_state or state.form_in_use() != case_id:
         st.session_state.pop(f"{key}-error", None)
         st.session_state[key] = stored
     # What somebody else answered meanwhile is shown: the plan is drafted from what is stored.
@@ -113,6 +113,7 @@ def _to_widget(question: Any, answer: Any) -> Any:
 def _store(app: App, case_id: str, question: Any) -> None:
     """Store one answer; a wrong one is named beside its field and the others are not lost."""
     key = _key(case_id, question.id)
+    state.form_answered(case_id)
     try:
         planning.answer(app, case_id, question.id, st.session_state.get(key), who=state.who())
     except UsageError as error:

@@ -40,13 +40,24 @@ def current_case(app: App) -> CaseRecord | None:
 
 
 def form_shown(case_id: str | None) -> None:
-    """Note whose clinical form the browser has on the screen; None where another page or view takes its place."""
-    st.session_state[_FORM] = case_id
+    """Note whose clinical form was sent to the browser; None where another page or view takes its place."""
+    if case_id is None or st.session_state.get(_FORM) is None or st.session_state[_FORM][0] != case_id:
+        st.session_state[_FORM] = (case_id, False) if case_id is not None else None
 
 
-def form_on_screen() -> str | None:
-    """Return whose form the browser had on the screen when this run began."""
-    return st.session_state.get(_FORM)
+def form_answered(case_id: str) -> None:
+    """Note that the form on the screen was answered: the browser has drawn it.
+
+    An answer may come after another page began to take its place; then it is not on the screen any more.
+    """
+    if st.session_state.get(_FORM) == (case_id, False):
+        st.session_state[_FORM] = (case_id, True)
+
+
+def form_in_use() -> str | None:
+    """Return whose form is surely drawn in the browser: shown, and answered since."""
+    case_id, answered = st.session_state.get(_FORM) or (None, False)
+    return case_id if answered else None
 
 
 def who() -> str:
