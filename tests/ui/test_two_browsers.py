@@ -100,7 +100,7 @@ def test_a_draft_that_one_asked_for_is_no_surprise(reported) -> None:
     assert reporting.latest(app, case_id).version == 2 and "while you were reading" not in texts(a)
 
 
-def test_the_form_in_use_is_the_one_a_plan_is_drafted_from(services) -> None:
+def test_the_form_on_screen_is_the_one_a_plan_is_drafted_from(services) -> None:
     app = services(fakes())
     case_id = add_case(app)
     a, b = browser(case_id, "plan"), browser(case_id, "plan")
