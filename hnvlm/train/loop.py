@@ -95,6 +95,23 @@ def optimiser_of(network: nn.Module, options: LoopOptions) -> torch.optim.Optimi
     )
 
 
+def _resume(
+    checkpoint: Path, network: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Load a checkpoint into all three; return its step and the seconds behind it."""
+    try:
+        state = torch.load(checkpoint, map_location=device_of(network), weights_only=True)
+        network.load_state_dict(state["network"])
+        ema.load_state_dict(state["ema"])
+        optimiser.load_state_dict(state["optimiser"])
+        return state["step"], state.get("seconds", 0.0)
+    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise InputRefusedError(
+            f"{checkpoint} cannot be resumed: it is damaged, or of a network of another shape. "
+            "Move it away to begin anew."
+        ) from error
+
+
 def train_loop(
     network: nn.Module,
     loss_of_step: Callable[[int], tuple[torch.Tensor, Numbers]],
@@ -125,17 +142,7 @@ def train_loop(
     )
     start, before = 0, 0.0
     if resume and checkpoint.exists():
-        try:
-            state = torch.load(checkpoint, map_location=device_of(network), weights_only=True)
-            network.load_state_dict(state["network"])
-            ema.load_state_dict(state["ema"])
-            optimiser.load_state_dict(state["optimiser"])
-        except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            raise InputRefusedError(
-                f"{checkpoint} cannot be resumed: it is damaged, or of a network of another shape. "
-                "Move it away to begin anew."
-            ) from error
-        start, before = state["step"], state.get("seconds", 0.0)
+        start, before = _resume(checkpoint, network, ema, optimiser)
         log(f"resumed {checkpoint.name} at step {start}/{options.steps}")
 
     def save(step: int) -> None:

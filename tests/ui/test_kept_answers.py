@@ -59,16 +59,21 @@ def leave_and_return(page) -> None:
     settle(page)
 
 
+def after_a_click(page):
+    """Click on something that sends the server what the browser holds; return the services that then read the store."""
+    page.get_by_role("tab", name="Text, edit and sign").click()
+    page.get_by_role("radio", name="History", exact=True).first.click()
+    settle(page)
+    return make_app(page.folder, fakes())
+
+
 def test_an_answer_typed_on_leaving_takes_no_other_with_it(page) -> None:
     settle(page)
     page.get_by_role("textbox", name="ICD-10 code").first.click()
     page.keyboard.type("C09.9")
     leave_and_return(page)
     page.get_by_text("Biomarkers", exact=True).first.click()
-    page.get_by_role("tab", name="Text, edit and sign").click()
-    page.get_by_role("radio", name="History", exact=True).first.click()
-    settle(page)
-    app = make_app(page.folder, fakes())
+    app = after_a_click(page)
     assert planning.load_form(app, page.case_id) == ANSWERS | {"icd10": "C09.9"}
     app.close()
 
@@ -88,10 +93,7 @@ def test_an_answered_number_can_be_emptied_and_the_dose_view_loses_none(page) ->
     page.get_by_text("Clinical form", exact=True).first.wait_for()
     settle(page)
     page.get_by_text("Biomarkers", exact=True).first.click()
-    page.get_by_role("tab", name="Text, edit and sign").click()
-    page.get_by_role("radio", name="History", exact=True).first.click()
-    settle(page)
-    app = make_app(page.folder, fakes())
+    app = after_a_click(page)
     expected = {k: v for k, v in ANSWERS.items() if k != "crcl_ml_min"} | {"age": 61}
     assert planning.load_form(app, page.case_id) == expected
     app.close()
@@ -105,10 +107,7 @@ def test_words_typed_on_leaving_are_kept(page) -> None:
     page.keyboard.press("Control+Home")
     page.keyboard.type(TYPED)
     leave_and_return(page)
-    page.get_by_role("tab", name="Text, edit and sign").click()
-    page.get_by_role("radio", name="History", exact=True).first.click()
-    settle(page)
-    app = make_app(page.folder, fakes())
+    app = after_a_click(page)
     plan = planning.latest(app, page.case_id)
     assert [k.text for k in documents.unsaved(app, plan, writer="another")] == [TYPED + plan.payload["text"]]
     assert planning.load_form(app, page.case_id) == ANSWERS
