@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from hnvlm.config import PROJECT_DIR
-from hnvlm.ui import errors, html, state
+from hnvlm.ui import errors, html, keeper, state
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -36,6 +36,7 @@ def column(key: str):
 def run(page: StreamlitPage) -> None:
     """Run the chosen page; whatever fails in it is shown in words."""
     html.banner()
+    keeper.show()
     state.adopt_address()
     if page.url_path != "plan":
         state.form_shown(None)

@@ -114,6 +114,55 @@ def test_words_typed_on_leaving_are_kept(page) -> None:
     app.close()
 
 
+def test_words_are_kept_in_a_pause_of_typing(page) -> None:
+    settle(page)
+    page.get_by_role("tab", name="Text, edit and sign").click()
+    page.get_by_role("radio", name="Edit", exact=True).first.click()
+    text = page.get_by_label("Text of the plan")
+    text.click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.type(TYPED)
+    settle(page)
+    app = make_app(page.folder, fakes())
+    plan = planning.latest(app, page.case_id)
+    kept = [k.text for k in documents.unsaved(app, plan, writer="another")]
+    assert kept == [TYPED + plan.payload["text"]], "the box is still open"
+    more = "Words typed without a pause go on where the pen is. " * 3
+    page.keyboard.type(more, delay=30)
+    assert text.input_value() == TYPED + more + plan.payload["text"]
+    settle(page)
+    kept = [k.text for k in documents.unsaved(app, plan, writer="another")]
+    assert kept == [TYPED + more + plan.payload["text"]]
+    assert text.input_value() == kept[0]
+    app.close()
+
+
+def test_what_is_typed_while_the_server_is_busy_is_kept(page) -> None:
+    """The words and the way to the next page then wait side by side for the run that goes on."""
+    settle(page)
+    busy = page.log.with_name("busy")
+    page.get_by_role("tab", name="Text, edit and sign").click()
+    page.get_by_role("radio", name="Edit", exact=True).first.click()
+    text = page.get_by_label("Text of the plan")
+    text.wait_for()
+    page.get_by_text("Patient", exact=True).first.click()
+    settle(page)
+    busy.touch()
+    page.get_by_role("spinbutton", name="Age").fill("61")
+    page.get_by_role("textbox", name="ICD-10 code").first.fill("C09.9")
+    text.click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.type(TYPED)
+    page.get_by_role("link", name="Review", exact=True).first.click(delay=80)
+    page.get_by_role("tab", name="Zero-shot labels").wait_for()
+    busy.unlink()
+    app = make_app(page.folder, fakes())
+    assert planning.load_form(app, page.case_id) == ANSWERS | {"icd10": "C09.9", "age": 61}
+    plan = planning.latest(app, page.case_id)
+    assert [k.text for k in documents.unsaved(app, plan, writer="another")] == [TYPED + plan.payload["text"]]
+    app.close()
+
+
 def test_the_tab_key_goes_from_question_to_question_and_the_sign_menu_closes(page) -> None:
     settle(page)
     page.get_by_role("combobox", name="Primary site").first.focus()
@@ -156,9 +205,6 @@ def test_a_wish_and_labels_typed_on_leaving_are_kept(page) -> None:
     labels.click()
     page.keyboard.press("Control+A")
     page.keyboard.type(WISH)
-    # Out of the box first: on a busy machine labels typed at the very moment of leaving were lost once.
-    page.keyboard.press("Tab")
-    settle(page)
     go(page, "Treatment plan")
     go(page, "Review")
     page.get_by_role("tab", name="Zero-shot labels").click()

@@ -7,19 +7,16 @@ A page that is loaded anew opens there.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
-from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
-from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
 
 from hnvlm.ui.access import ACCESS, BLOB_ROUTE, COOKIE, POSITION_ROUTE
+from hnvlm.ui.component import component
 from hnvlm.ui.viewer.series import (
     DOSE_STEP_GY,
     Box,
@@ -119,7 +116,7 @@ def show(
         "case": case,
         "start": _start(sid, key, data["series"][0]["id"], middle),
     }
-    _component()(key=key, data=data)
+    component(PACKAGE, "viewer")(key=key, data=data)
 
 
 def _start(sid: str, key: str, volume_id: str, middle: tuple[int, ...]) -> list[int]:
@@ -134,40 +131,6 @@ def _start(sid: str, key: str, volume_id: str, middle: tuple[int, ...]) -> list[
         here = last["index"] if last and last["volume"] == volume_id else middle
         kept = st.session_state[name] = (volume_id, [int(v) for v in here])
     return kept[1]
-
-
-def _component() -> Any:
-    """Return the mounting function, registered with the runtime that executes this script.
-
-    Streamlit finds file-backed components by a ``pyproject.toml`` in *installed* distributions. That
-    fails when the app runs from a checkout without installation, and silently serves another copy's
-    files when an old version is installed. So the same manifest is registered here, at run time, with
-    the folder beside this file. The name carries a content hash: Streamlit serves assets as cacheable
-    without one, and a browser would keep an old viewer after an upgrade.
-    """
-    manager = get_bidi_component_manager()
-    component = f"viewer-{_asset_hash()}"
-    name = f"hnvlm.{component}"
-    if manager.get_component_asset_root(name) is None:
-        manifest = ComponentManifest("hnvlm", "0", [ComponentConfig(component, "assets")])
-        manager.register_from_manifest(manifest, PACKAGE)
-    mount = _MOUNTS.get(id(manager))
-    if mount is None or mount[0] is not manager or mount[1] != name:
-        mount = (manager, name, st.components.v2.component(name, js="viewer.js"))
-        _MOUNTS.clear()  # one runtime a process; test runs make many
-        _MOUNTS[id(manager)] = mount
-    return mount[2]
-
-
-_MOUNTS: dict[int, tuple[Any, str, Any]] = {}
-
-
-@lru_cache(maxsize=1)
-def _asset_hash() -> str:
-    digest = hashlib.sha256()
-    for path in sorted((PACKAGE / "assets").glob("*.js")):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:10]
 
 
 def _payload(

@@ -1,0 +1,105 @@
+// Sends typed text in every pause of typing, and lets a click that leads to another page wait until the server has
+// taken what was entered before. See __init__.py for why.
+
+const PAUSE_MS = 1500; // a pause between two sentences, not between two words
+const QUIET_MS = 150; // a box that was left is sent within this
+const LONGEST_MS = 6000; // whoever wants to leave gets away at last
+const POLL_MS = 50;
+
+const heard = {
+  touched: 0, // when something was entered or pressed last
+  sent: 0, // when the server was last told something
+  turned: 0, // when a run of the page began or ended last
+  quiet: 0, // when the last run ended
+};
+let installed = false;
+let typing = null; // the box with text that was not sent yet
+let timer = 0;
+let going = null; // the link that waits
+let followed = null; // the link that is followed now
+
+const app = () => document.querySelector('[data-testid="stApp"]');
+const running = () => /^(running|rerunRequested)$/.test(app()?.dataset.testScriptState ?? "");
+const pending = () => running() || heard.sent > heard.turned;
+
+function send() {
+  clearTimeout(timer);
+  const box = typing;
+  typing = null;
+  // What Ctrl+Enter does in a box of several lines: Streamlit sends its text.
+  const press = { key: "Enter", code: "Enter", keyCode: 13, ctrlKey: true, bubbles: true, cancelable: true };
+  if (box?.isConnected) box.dispatchEvent(new KeyboardEvent("keydown", press));
+}
+
+function later() {
+  clearTimeout(timer);
+  // A run that is going on is not cut short: on a slow machine a page would never come to its end.
+  timer = setTimeout(() => (running() ? later() : send()), PAUSE_MS);
+}
+
+function entered(event) {
+  if (!event.target.closest?.('[data-testid="stMain"]')) return;
+  heard.touched = performance.now();
+  if (event.type === "focusout") {
+    // Streamlit sends by itself what is in a box that is left.
+    if (event.target === typing) {
+      clearTimeout(timer);
+      typing = null;
+    }
+  } else if (event.type === "input" && event.target.tagName === "TEXTAREA" && !event.isComposing) {
+    typing = event.target;
+    later();
+  }
+}
+
+function leave(event) {
+  const link = event.target.closest?.('[data-testid="stHeader"] a[href]');
+  if (!link || link === followed) return;
+  if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  const now = performance.now();
+  const untouched = heard.touched < heard.quiet && now - heard.touched > QUIET_MS;
+  if (!typing && (untouched || (!pending() && now - heard.touched > QUIET_MS))) return;
+  event.preventDefault();
+  event.stopPropagation();
+  send();
+  if (going === null) wait(now);
+  going = link;
+}
+
+function wait(begun) {
+  document.documentElement.style.cursor = "progress";
+  let busy = begun;
+  const look = setInterval(() => {
+    const now = performance.now();
+    if (pending()) busy = now;
+    if (now - busy < QUIET_MS && now - begun < LONGEST_MS) return;
+    clearInterval(look);
+    document.documentElement.style.cursor = "";
+    followed = going;
+    going = null;
+    if (followed.isConnected) followed.click();
+    followed = null;
+  }, POLL_MS);
+}
+
+function listen() {
+  const turn = () => {
+    heard.turned = performance.now();
+    if (!running()) heard.quiet = heard.turned;
+  };
+  new MutationObserver(turn).observe(app(), { attributes: true, attributeFilter: ["data-test-script-state"] });
+  const plain = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (...message) {
+    heard.sent = performance.now();
+    return plain.apply(this, message);
+  };
+  for (const type of ["input", "change", "click", "focusout"]) document.addEventListener(type, entered, true);
+  document.addEventListener("click", leave, true);
+  document.addEventListener("visibilitychange", () => document.hidden && typing && send());
+}
+
+export default function () {
+  if (installed || !app()) return;
+  installed = true;
+  listen();
+}
