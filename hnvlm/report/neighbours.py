@@ -21,6 +21,7 @@ _BEHIND = ("negated_after", "indeterminate", "negation")
 
 def settle(sentence: str, tokens: list[Token], language: str) -> list[Token]:
     """Return the tagged spans with those put right that their neighbours make into something else."""
+    tokens = _other_places(sentence, tokens, language)
     tokens = _denied_textures(sentence, tokens, language)
     tokens = _complications(sentence, tokens, language)
     tokens = _other_subjects(sentence, tokens, language)
@@ -46,6 +47,8 @@ def _pattern(language: str, name: str) -> re.Pattern[str]:
         "into": rf"{_any(table['into'])}$",
         "other_subject": rf"\s*{_any(table['other_subject'])}\s*",
         "touches": rf"(?<!\w){_any(table['touches'])}(?!\w)",
+        "other_side": rf"(?<!\w){_any(table['other_side'])}\s*$",
+        "other_place": rf"(?<!\w){_any(table['other_place'])}\s*$",
         "left_over": rf"(?<!\w){_any(table['left_over'])}" if table["left_over"] else r"(?!)",
     }[name]
     return re.compile(body.replace(" ", r"\s+"), re.IGNORECASE)
@@ -57,6 +60,26 @@ def _any(patterns: list[str]) -> str:
 
 def _without(tokens: list[Token], gone: list[Token]) -> list[Token]:
     return [token for token in tokens if not any(token is other for other in gone)]
+
+
+def _other_places(sentence: str, tokens: list[Token], language: str) -> list[Token]:
+    """Drop a place that is named to say that the lesion is elsewhere: "left (not right)", "instead of level III"."""
+    gone: list[Token] = []
+    for index, token in enumerate(tokens):
+        if token.tag not in _PLACE or token in gone:
+            continue
+        name = "other_side" if token.tag == "side" else "other_place"
+        before = _pattern(language, name).search(sentence[: token.start])
+        meant = [t for t in tokens if t.tag == token.tag and t.value != token.value and t not in gone]
+        if before is None or not meant:
+            continue
+        gone += [t for t in tokens[:index] if t.start >= before.start()]
+        gone.append(token)
+        behind = tokens[index + 1] if index + 1 < len(tokens) else None
+        # "In left level II, not right level II": the level goes with the side; in "left, not right level II" it stays.
+        if behind is not None and behind.tag in _PLACE and sentence[token.end : behind.start].isspace():
+            gone += [behind] * any(t.tag == behind.tag and t not in gone for t in tokens[:index])
+    return _without(tokens, gone)
 
 
 def _denied_textures(sentence: str, tokens: list[Token], language: str) -> list[Token]:

@@ -17,15 +17,14 @@ def node_places(clause: Clause, attributes: dict[str, Any]) -> list[Place]:
 
     ``attributes`` gets ``also_level`` where one node borders on a second level.
     """
-    tag = "level" if clause.has("level") else "bare_level"
-    levels = [token for token in clause.tokens if token.tag == tag]
+    levels = _levels(clause)
     if not levels:
         return [(None, None)]
     several = _several_sides(clause, levels)
     places: list[Place] = []
     for token in levels:
         names, mode = token.value
-        side = _nearest_side(token, clause, tag) if several else None
+        side = _nearest_side(token, clause, levels) if several else None
         if mode == "one":
             places.append((names[0] if names else None, side))
             if len(names) > 1 and len(levels) == 1:
@@ -33,6 +32,18 @@ def node_places(clause: Clause, attributes: dict[str, Any]) -> list[Place]:
         else:
             places += [(name, side) for name in names]
     return list(dict.fromkeys(places))
+
+
+def _levels(clause: Clause) -> list[Token]:
+    """Levels a clause names; a numeral alone is one where no word "level" stands, or behind one and a side or "and"."""
+    if not clause.has("level"):
+        return [token for token in clause.tokens if token.tag == "bare_level"]
+    levels: list[Token] = []
+    for before, token in zip([None, *clause.tokens], clause.tokens, strict=False):
+        joined = bool(levels) and before is not None and before.tag in ("separator", "side")
+        if token.tag == "level" or (token.tag == "bare_level" and joined):
+            levels.append(token)
+    return levels
 
 
 def mass_places(clause: Clause, presence: str) -> list[Place]:
@@ -43,7 +54,7 @@ def mass_places(clause: Clause, presence: str) -> list[Place]:
     sites = [token for token in clause.tokens if token.tag == "site"]
     if presence == "absent" and len(sites) > 1:
         several = _several_sides(clause, sites)
-        places = [(token.value, _nearest_side(token, clause, "site") if several else None) for token in sites]
+        places = [(token.value, _nearest_side(token, clause, sites) if several else None) for token in sites]
         return list(dict.fromkeys(places))
     names = [token.value for token in sites]
     specific = [name for name in names if name not in _REGIONS]
@@ -54,12 +65,12 @@ def _several_sides(clause: Clause, places: list[Token]) -> bool:
     return len(places) > 1 and len(set(clause.values("side"))) > 1
 
 
-def _nearest_side(place: Token, clause: Clause, tag: str) -> str | None:
+def _nearest_side(place: Token, clause: Clause, places: list[Token]) -> str | None:
     """Side of one of several places: just before it, or just after it, or else the last one named before.
 
     "and" and commas part: in "level II on the right and level III on the left" III is on the left.
     """
-    tokens = [token for token in clause.tokens if token.tag in (tag, "side", "separator")]
+    tokens = [token for token in clause.tokens if token in places or token.tag in ("side", "separator")]
     index = tokens.index(place)
     for neighbour in (index - 1, index + 1):
         if 0 <= neighbour < len(tokens) and tokens[neighbour].tag == "side":

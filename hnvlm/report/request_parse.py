@@ -18,7 +18,7 @@ from hnvlm.report.vocabulary import check_language, load
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, Finding
 
 RequestOp = Literal["add", "remove", "none", "unknown"]
-_DENIED = re.compile(r"\b(?:no|not|without|nor|or|bez|brak|nie)\b[^.,;]{0,40}$", re.IGNORECASE)
+_DENIED = re.compile(r"\b(?:no|not|without|w/o|wo|nor|or|bez|brak|nie)\b[^.,;]{0,40}$", re.IGNORECASE)
 _EDITABLE = ("node", "mass", "airway")
 # Where the models can draw, by kind.
 PLACES: dict[str, tuple[str, ...]] = {"node": NODE_LEVELS, "mass": MASS_SITES, "airway": AIRWAY_LEVELS}
@@ -151,7 +151,7 @@ def _read_part(part: Part, language: str) -> _Reading:
     sentence = replace(part.sentence, text=cues["keep"].sub("", part.sentence.text))
     # "Has not resolved" holds a word of removal and asks for none.
     words = _without_ignored(sentence.text, language)
-    resize = bool(cues["resize"].search(words)) and not part.adds
+    resize = bool(cues["resize"].search(words)) and not part.adds or bool(cues["replaces"].search(words))
     clear = bool(cues["clear"].search(words))
     findings, left_out = read_sentence(sentence, language, describe_denied=True)
     wanted: list[tuple[RequestOp, Finding]] = []

@@ -18,6 +18,15 @@ from hnvlm.report.vocabulary import all_wordings, load, vocabulary
 _LEVEL_JOIN = r"\s*(?:/|-|–|,\s*and|,|and|or|to|through|thru|&|i|oraz|do)\s*"
 _ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII")
 _IN_WORDS = ("one", "two", "three", "four", "five", "six", "seven")
+# "grupa druga", "poziomie drugim", "grupa dwa"; read with and without the marks of the letters.
+_POLISH_ENDING = r"(?:[yaeią]|i?ej|i?ego|i?emu|[iy]m|[iy]ch|[iy]mi|i[ąa])"
+_IN_POLISH_WORDS = tuple(
+    rf"(?:{ordinal}{_POLISH_ENDING}|{cardinal})"
+    for ordinal, cardinal in (
+        ("pierwsz", "jeden"), ("drug", "dwa"), ("trzec", "trzy"), ("czwart", "cztery"), ("pi[ąa]t", "pi[ęe][ćc]"),
+        ("sz[óo]st", "sze[śs][ćc]"), ("si[óo]dm", "siedem"),
+    )
+)  # fmt: skip
 _SEPARATORS = {
     "en": ("and", "or", "nor", "with", "plus", "as well as", "but", "however", "whereas", "while", "although"),
     "pl": ("i", "oraz", "lub", "ani", "ale", "natomiast"),
@@ -45,6 +54,17 @@ def _levels_in_words() -> str:
     """Levels in words: "level two", "levels two to four"; "level two, three nodes" names one level."""
     one = rf"(?:{'|'.join(_IN_WORDS)})"
     return rf"(?:levels|stations|zones)\s+{one}(?:{_LEVEL_JOIN}{one})+|(?:levels?|stations?|zones?)\s+{one}"
+
+
+def _polish_levels(words_level: str) -> list[str]:
+    """Levels in Polish words, "grupa druga", and before the noun: "w drugiej grupie", "w grupach od II do IV"."""
+    one = rf"(?:{'|'.join(_IN_POLISH_WORDS)})(?:\s?[ab])?(?!\w)"
+    some = rf"(?:od\s+)?{one}(?:{_LEVEL_JOIN}(?:{words_level}\.?\s*)?{one})*"
+    roman = _level_list(_roman_numerals("pl"), words_level)
+    return [
+        rf"{words_level}\.?\s*(?:nr\.?\s*)?{some}", rf"{some}\s+{words_level}", rf"(?:od\s+)?{roman}\s+{words_level}",
+        rf"{words_level}\s+od\s+(?:{roman}|{_level_list('[1-7]', words_level)})",
+    ]  # fmt: skip
 
 
 def _literal(phrase: str) -> str:
@@ -98,6 +118,8 @@ def _english() -> list[tuple[str, Any, str]]:
 def _polish() -> list[tuple[str, Any, str]]:
     patterns = load("patterns_pl")
     entries: list[tuple[str, Any, str]] = [("side", "midline", _regex(regex)) for regex in patterns["midline"]]
+    for level, regexes in patterns["level_names"].items():
+        entries += [("level", ([level], "one"), _regex(regex)) for regex in regexes]
     tables = (("airways", "airway"), ("textures", "texture"), ("sites", "site"), ("size_words", "size_words"))
     for table, tag in (*tables, ("narrowing_words", "narrowing_words")):
         for value, regexes in patterns[table].items():
@@ -127,14 +149,16 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
     for side in ("left", "right"):
         entries += [("side", side, _regex(regex)) for regex in patterns[side]]
     entries += [("separator", word, _regex(word)) for word in _SEPARATORS[language]]
+    entries += [("separator", "and", "[+&]"), ("separator", "with", "w/")]
     entries += [("separator", "except", _regex(regex)) for regex in patterns["exceptions"]]
     words_level = patterns["words_level"]
     numerals = "|".join(_level_list(figures, words_level) for figures in (_roman_numerals(language), "[1-7]"))
     entries.append(("level", "numerals", rf"{words_level}\.?\s*(?:{numerals})"))
-    if language == "en":
-        entries.append(("level", "numerals", _levels_in_words()))
+    in_words = [_levels_in_words()] if language == "en" else _polish_levels(words_level)
+    entries += [("level", "numerals", regex) for regex in in_words]
     # A Roman numeral alone ("LN R II"); I, V and intravenous contrast are left out.
-    entries.append(("bare_level", "numerals", r"(?-i:III|II[ABab]?|IV(?!\s+(?:contrast|access|line))|I[Bb]|V[ABab])"))
+    bare = r"(?-i:III|II[ABab]?|IV(?!\s+(?:contrast|access|line))|I[Bb]|V[ABab]|(?<!RADS[ -])(?:2[ABab]|5[ABab]|1[Bb]))"
+    entries.append(("bare_level", "numerals", rf"{bare}(?:{_LEVEL_JOIN}(?:{bare}|(?-i:V))(?!\w))*"))
 
     def rank(entry: tuple[str, Any, str]) -> tuple[int, int]:
         tag = entry[0]
@@ -178,9 +202,8 @@ def levels_of(text: str, language: str) -> tuple[list[str], str]:
     """
     body = re.sub(rf"{load(f'patterns_{language}')['words_level']}\.?\s*", "", text, flags=re.IGNORECASE)
     plural = bool(re.match(r"(?:levels|lvls|stations|zones|poziomach|poziomy|grupach|grupy)\b", text, re.IGNORECASE))
-    if language == "en":
-        for figure, word in enumerate(_IN_WORDS, start=1):
-            body = re.sub(rf"\b{word}\b", str(figure), body, flags=re.IGNORECASE)
+    for figure, word in enumerate(_IN_WORDS if language == "en" else _IN_POLISH_WORDS, start=1):
+        body = re.sub(rf"\b{word}(?!\w)", str(figure), body, flags=re.IGNORECASE)
     levels: list[str] = []
     for numeral, letter in re.findall(rf"({_roman_numerals(language)}|[1-7])\s?(a/b|[ab])?(?!\w)", body, re.IGNORECASE):
         roman = numeral.upper() if not numeral.isdigit() else _ROMAN[int(numeral) - 1]
