@@ -23,6 +23,8 @@ SITE_OF_MASS = {
 }
 # Lexicon nodal level -> level of the 2013 delineation consensus.
 LEVEL_NAMES = {"IB": "Ib", "II": "II", "III": "III", "IV": "IVa", "V": "Va"}
+# Sizes that differ by less are the same (rule fid_size).
+SAME_SIZE_MM = 2.0
 PREGNANCY = "Pregnant or lactating: a specialist decision comes before any radiotherapy or chemotherapy"
 LARYNX_SITES = ("larynx_supraglottis", "larynx_glottis", "larynx_subglottis")
 
@@ -88,6 +90,7 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
             facts |= {"tumour.size_cm": mass.size_mm / 10, "report.size_cm": mass.size_mm / 10}
     flat = {**{k: v for k, v in facts.items() if v is not None}, **flat}
     flat["case.primary_site"] = site and site.split("_")[0] if site in LARYNX_SITES else site
+    conflicts += _other_nodes(present, findings, flat) if from_ct else []
     if flat.get("nodes.n_pos") == 0:
         flat["nodes.max_node_cm"] = 0.0
     else:
@@ -151,6 +154,36 @@ def _other_side(present: list[Finding], side: str | None) -> list[CheckResult]:
         "upload the clinic's before reading a dose predicted for them"
     )
     return [_conflict("fid_side_target", text)]
+
+
+def _other_nodes(present: list[Finding], findings: Sequence[Finding], flat: Mapping[str, Any]) -> list[CheckResult]:
+    """Where the form counts, places or measures nodes otherwise than CT shows them.
+
+    Args:
+        flat: Facts of the form and of the primary; nodes of the form only.
+    """
+    nodes = [f for f in present if f.kind == "node"]
+    stated, seen = flat.get("nodes.n_pos"), sum(2 if f.side == "bilateral" else 1 for f in nodes)
+    looked = bool(nodes) or any(f.kind == "node" and f.presence == "absent" and f.level is None for f in findings)
+    said: list[str] = []
+    if stated is not None and looked and stated != seen:
+        shown = f" ({'; '.join(describe_finding(f) for f in nodes)})" if nodes else ""
+        said.append(f"number: CT draft {seen}{shown}, form {stated}")
+    if nodes and stated != 0:
+        side, sides = flat.get("case.side"), {f.side for f in nodes}
+        drafted = _laterality(sides, side)
+        wanted = flat.get("nodes.laterality")
+        sure = side in ("left", "right") or drafted == "bilateral"
+        if wanted and sure and wanted != drafted:
+            said.append(f"side: CT draft {drafted}, form {wanted}")
+        sizes = [f.size_mm for f in nodes if f.size_mm is not None]
+        largest = flat.get("nodes.max_node_mm")
+        if sizes and largest is not None and abs(max(sizes) - largest) > SAME_SIZE_MM:
+            said.append(f"largest: CT draft {max(sizes):.0f} mm, form {largest:g} mm")
+    if not said:
+        return []
+    lost = "; nodes that only CT shows are in no target here" if stated == 0 else ""
+    return [_conflict("fid_nodes_form", f"Nodes differ ({'; '.join(said)}): the form is used{lost}")]
 
 
 def _after_surgery(present: list[Finding]) -> list[CheckResult]:
@@ -217,7 +250,9 @@ def _node_facts(present: list[Finding], findings: Sequence[Finding], flat: Mappi
     if sizes and "nodes.max_node_mm" not in flat:
         out |= {"nodes.max_node_cm": max(sizes) / 10, "nodes.size_axis": "long"}
     laterality = _laterality({f.side for f in nodes}, flat.get("case.side"))
-    if laterality and "nodes.laterality" not in flat:
+    # One node by the form, yet nodes of both sides on CT: CT does not say which of them it is.
+    unclear = flat.get("nodes.n_pos") == 1 and laterality == "bilateral"
+    if laterality and "nodes.laterality" not in flat and not unclear:
         out["nodes.laterality"] = laterality
     level_two = [f for f in nodes if f.level == "II"]
     if level_two:

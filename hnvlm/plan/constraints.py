@@ -20,6 +20,7 @@ _TARGET_ORGANS = {
     "larynx_supraglottis": {"Larynx", "Larynx_SG", "Glottis"}, "larynx_glottis": {"Larynx", "Larynx_SG", "Glottis"},
     "larynx_subglottis": {"Larynx", "Larynx_SG", "Glottis"}, "hypopharynx": {"Larynx", "Larynx_SG", "Pharynx"},
     "oropharynx_p16_pos": {"Pharynx"}, "oropharynx_p16_neg": {"Pharynx"}, "nasopharynx": {"Pharynx"},
+    "oral_cavity": {"Cavity_Oral"},
 }  # fmt: skip
 
 

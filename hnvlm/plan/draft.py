@@ -32,10 +32,12 @@ from hnvlm.plan.questions import open_questions
 from hnvlm.plan.render import render
 from hnvlm.plan.result import Intent, Modality, Plan
 from hnvlm.plan.safety import run_rules
-from hnvlm.plan.staging import Category, Staging, group_row, stage, unread_structures
+from hnvlm.plan.staging import Category, Staging, group_row, possible_groups, stage, unread_structures
 from hnvlm.plan.words import sentence, words
 from hnvlm.types import CheckResult, Finding
 
+# The option table holds no entry after surgery for them.
+_NO_ADJUVANT_TABLE = ("nasopharynx", "major_salivary")
 _SQUAMOUS = ("squamous_cell_carcinoma", "nasopharyngeal_carcinoma")
 
 
@@ -104,7 +106,9 @@ def draft_plan(
             case, staging, modality.options, eligibility,
             radiotherapy=bool(prescription.schemes) or modality.drafted is None,
             surgery_first=prescription.kind == "postoperative", intent_open=intent.value is None,
-            pembrolizumab=any("pembrolizumab" in s.agent and s.status != "avoid" for s in systemic),
+            pembrolizumab=any(
+                "pembrolizumab" in s.agent and s.status not in ("avoid", "not_eligible") for s in systemic
+            ),
         ),
         checks=_in_order([*case.conflicts, *target_checks(() if misfit else strange), *run_rules(kb, facts)]),
         not_verified=_not_verified(kb, context, modality, prescription, cisplatin=eligibility is not None),
@@ -119,6 +123,8 @@ def _staged(kb: KnowledgeBase, case: Case) -> Staging:
     if not case.site_keys:
         return stage(kb, case.context)
     staged = [_with_stated(kb, case, stage(kb, case.context, key)) for key in case.site_keys]
+    if len(staged) > 1:  # a missing marker decides between tables: the stage of neither is settled
+        staged = [replace(one, provisional=True) for one in staged]
     return replace(staged[0], alternatives=tuple(staged[1:]))
 
 
@@ -132,16 +138,21 @@ def _with_stated(kb: KnowledgeBase, case: Case, staging: Staging) -> Staging:
             changes[name] = Category(
                 stated[name], derived.table, "as stated on the form", possible=(stated[name],), sources=(CLINICAL_FORM,)
             )
-    if not changes:
-        return staging
-    staging = replace(staging, **changes)
-    t, n, m = staging.t, staging.n, staging.m
-    row = group_row(kb, staging.site, t.value, n.value, m.value, pathological=staging.kind == "pathological")
-    needs = tuple(dict.fromkeys((*t.needs, *n.needs, *m.needs)))
-    return replace(
-        staging, group=row["group"] if row else None, sources=documents(row) if row else (), needs=needs,
-        provisional=t.provisional or n.provisional or m.provisional,
-    )  # fmt: skip
+    if changes:
+        staging = replace(staging, **changes)
+        t, n, m = staging.t, staging.n, staging.m
+        pathological = staging.kind == "pathological"
+        row = group_row(kb, staging.site, t.value, n.value, m.value, pathological=pathological)
+        needs = tuple(dict.fromkeys((*t.needs, *n.needs, *m.needs)))
+        groups = possible_groups(kb, staging.site or "", t, n, m, pathological)
+        staging = replace(
+            staging, group=row["group"] if row else None, sources=documents(row) if row else (), needs=needs,
+            provisional=t.provisional or n.provisional or m.provisional, possible_groups=groups,
+        )  # fmt: skip
+    group = stated.get("stage_group")
+    if staging.group is None and group:
+        return replace(staging, group=group, sources=(CLINICAL_FORM,), possible_groups=(group,), provisional=True)
+    return staging
 
 
 def _staged_context(case: Case, staging: Staging, intent: Intent, cisplatin: Eligibility) -> dict[str, Any]:
@@ -200,12 +211,9 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
         return Modality(None, "", None, replace(options, applies=(), depends=()), branches, why)
     leads = options.leads(kb)
     if not leads:
-        incomplete = staging.group is None and (options.applies or options.depends)
-        why = (
-            "the stage is not complete"
-            if incomplete
-            else "the tables hold no verified treatment for this site and stage"
-        )
+        known = None not in (staging.t.value, staging.n.value, staging.group)
+        incomplete = not known and (options.applies or options.depends)
+        why = "the stage is not complete" if incomplete else _nothing_found(context)
         return Modality(None, "", None, options, branches, why)
     paths = [(lead, _path(kb, lead, context)) for lead in leads]
     lead, drafted = next(((lead, path) for lead, path in paths if path is not None), (leads[0], None))
@@ -223,6 +231,13 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
     if lookup(context, "case.intent") is None:  # a local recurrence
         label += ", where neither surgery nor radiotherapy can cure: the multidisciplinary meeting decides"
     return Modality(drafted, label, lead, options, branches)
+
+
+def _nothing_found(context: dict[str, Any]) -> str:
+    """Why no option applies to a staged case."""
+    if lookup(context, "case.setting") == "postoperative" and lookup(context, "case.site") not in _NO_ADJUVANT_TABLE:
+        return "after surgery no risk factor is stated for which the tables name radiotherapy"
+    return "the tables hold no verified treatment for this site and stage"
 
 
 def _label(kb: KnowledgeBase, lead: Option, drafted: str) -> str:
@@ -314,7 +329,10 @@ def _prescription(
         if kind == "none" and relief:
             kind, condition = "palliative", "only if local symptoms call for radiotherapy"
         concurrent = "systemic" in drafted["modalities"]
-        return draft_prescription(kb, context, kind, concurrent=concurrent, cisplatin=possible, condition=condition)
+        return draft_prescription(
+            kb, context, kind, concurrent=concurrent, cisplatin=possible, condition=condition,
+            full_dose=not cisplatin.full_dose_unsuitable,
+        )  # fmt: skip
     curative = context["case"].get("intent") == "curative" and context["case"].get("setting") == "definitive"
     if curative and (modality.options.applies or modality.options.depends):
         only_if = "only if staging leads to definitive radiotherapy"
@@ -349,7 +367,12 @@ def _supportive(kb: KnowledgeBase, context: dict[str, Any], prescription: Prescr
     if not prescription.schemes:
         return ()
     entries = _supportive_entries(kb, context, cisplatin=True)
-    return tuple(Line(sentence(e["rule"]), documents(e)) for e in entries if e["verified"] and not e.get("follow_up"))
+    teeth = []
+    if lookup(context, "patient.dental_status") == "extractions_needed":
+        text = "Extractions are needed: they come before radiotherapy"
+        teeth = [Line(text, (CLINICAL_FORM, *documents(kb.entry("dental"))))]
+    shown = (e for e in entries if e["verified"] and not e.get("follow_up"))
+    return (*teeth, *(Line(sentence(e["rule"]), documents(e)) for e in shown))
 
 
 def _follow_up(kb: KnowledgeBase, modality: Modality, prescription: Prescription) -> tuple[Line, ...]:
@@ -375,10 +398,11 @@ def _not_verified(
         found.append(f"{sentence(against + ' / '.join(option.labels))} (option table, {option.id})")
     found += unverified_neck_levels(kb, context, prescription)
     open_here = {
-        "definitive": "high-dose margin around involved nodes", "postoperative": "elective dose after surgery"
+        "definitive": ["high-dose margin around involved nodes"] if lookup(context, "case.n") != "N0" else [],
+        "postoperative": ["elective dose after surgery"],
     }.get(prescription.kind)  # fmt: skip
-    if open_here and prescription.schemes:
-        found.append(f"PTV margin, {open_here}: department protocol")
+    if open_here is not None and prescription.schemes:
+        found.append(f"{', '.join(['PTV margin', *open_here])}: department protocol")
     if prescription.schemes:
         unverified = [e for e in _supportive_entries(kb, context, cisplatin) if not e["verified"]]
         found += [f"Supportive care: {e['label']}" for e in unverified]

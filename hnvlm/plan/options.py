@@ -75,6 +75,7 @@ class SystemicOption:
         status: ``drafted`` (goes with the drafted treatment), ``alternative``, ``conditional``, ``avoid`` or
             ``not_eligible``.
         reason: Why the status, "" when it goes without saying.
+        to_choose: One of several regimens of which the drafted treatment takes one.
     """
 
     id: str
@@ -86,6 +87,7 @@ class SystemicOption:
     reason: str
     sources: tuple[Document, ...]
     doses_mg_m2: tuple[float, ...] = ()
+    to_choose: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -142,6 +144,12 @@ def _surgery_left_out(context: Context) -> bool:
     return lookup(context, "case.resectable") is False and lookup(context, "case.setting") != "postoperative"
 
 
+def _population_fits(kb: KnowledgeBase, token: str, entry_id: str, context: Context) -> bool:
+    """Whether an option word may stand in an entry: some were studied in a population that has an entry of its own."""
+    wanted = action(kb, token).get("only_if", entry_id)
+    return wanted == entry_id or holds(kb.entry(wanted)["when"], context)
+
+
 def _mentions(condition: Any, path: str) -> bool:
     if isinstance(condition, dict):
         return condition.get("f") == path or any(_mentions(v, path) for v in condition.values())
@@ -157,7 +165,10 @@ def _in_setting(entry: dict[str, Any], kinds: Iterable[str], context: Context) -
     when, setting = entry.get("when"), lookup(context, "case.setting")
     if setting not in entry.get("settings", (setting,)):
         return False
-    if when is None or set(kinds) <= {"follow_up", "avoid"}:
+    if kinds and set(kinds) <= {"avoid"}:
+        # What is advised against was studied in definitive treatment: it says nothing of 60 Gy after surgery, or of 30.
+        return setting == "definitive" and lookup(context, "case.intent") != "palliative"
+    if when is None or set(kinds) <= {"follow_up"}:
         return True
     for_palliation = _mentions(when, "case.intent")
     if setting == "recurrent_metastatic" or lookup(context, "case.intent") == "palliative":
@@ -187,6 +198,7 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         tokens = tuple(entry.get("options", avoid))
         if not avoid and _surgery_left_out(context):
             tokens = tuple(t for t in tokens if "surgery" not in action(kb, t)["modalities"])
+        tokens = tuple(t for t in tokens if _population_fits(kb, t, entry["id"], context))
         kinds = [action(kb, t)["kind"] for t in tokens]
         if not tokens or not _in_setting(entry, kinds, context):
             continue
@@ -274,6 +286,8 @@ def systemic_options(
         context: Nested facts of the case; what they rule out is listed as not suitable.
     """
     found: dict[str, SystemicOption] = {}
+    drafted_action = action(kb, drafted) if drafted is not None else {}
+    agents = list(drafted_action.get("agents", ()))
 
     def add(agent_id: str, status: str, reason: str = "") -> None:
         against = ruled_out(kb, agent_id, context)
@@ -284,10 +298,9 @@ def systemic_options(
         status, reason = ("not_eligible", against) if against else (status, reason)
         row = systemic_option(kb, agent_id, status, reason)
         if row is not None:
-            found.setdefault(agent_id, row)
+            to_choose = not against and agent_id in agents and drafted_action.get("choose_one", False)
+            found.setdefault(agent_id, replace(row, to_choose=to_choose))
 
-    drafted_action = action(kb, drafted) if drafted is not None else {}
-    agents = list(drafted_action.get("agents", ()))
     if eligibility.verdict == "relative" and "cis_weekly40" in agents:
         agents.sort(key=lambda a: a in ("cis_q3w", "cis_q3w_x2"))  # relative contraindication: weekly dose first
     for agent in agents:

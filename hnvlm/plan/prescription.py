@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hnvlm.plan.case import LARYNX_SITES, Line
@@ -12,6 +12,8 @@ from hnvlm.plan.kb import APP_LOGIC, CT_FINDINGS, Document, KnowledgeBase, docum
 
 # Convention for tumour effect; stated beside every figure that uses it because the table marks it unverified.
 TUMOUR_ALPHA_BETA_GY = 10.0
+# Their trials paired them with cisplatin 100 mg/m2.
+_FULL_DOSE_CISPLATIN = ("def_accel_70_35_6fpw",)
 _EARLY_GLOTTIS = ("T1", "T1a", "T1b", "T2")
 # What a dose level of an integrated boost is for, by its rank.
 _PURPOSE = {
@@ -157,8 +159,9 @@ def _schemes(kb: KnowledgeBase, *wanted: tuple[str, str]) -> tuple[Scheme, ...]:
 
 
 def draft_prescription(
-    kb: KnowledgeBase, context: Context, kind: str, *, concurrent: bool, cisplatin: bool = True, condition: str = ""
-) -> Prescription:
+    kb: KnowledgeBase, context: Context, kind: str, *, concurrent: bool, cisplatin: bool = True,
+    full_dose: bool = True, condition: str = "",
+) -> Prescription:  # fmt: skip
     """Choose dose levels for a staged case.
 
     Args:
@@ -166,6 +169,7 @@ def draft_prescription(
         kind: definitive, postoperative, palliative, or none.
         concurrent: Whether systemic treatment goes with it.
         cisplatin: False when cisplatin is contraindicated: schemes tied to it are left out.
+        full_dose: False when three-weekly cisplatin is unsuitable: schemes tied to that dose are left out.
         condition: Words for a prescription that holds only once something else is known.
     """
     site = lookup(context, "case.site")
@@ -185,7 +189,9 @@ def draft_prescription(
     if kind == "postoperative":
         return _postoperative(kb, context)
     if kind == "definitive":
-        return _definitive(kb, context, site, concurrent, cisplatin, condition)
+        drafted = _definitive(kb, context, site, concurrent, cisplatin, condition)
+        kept = tuple(s for s in drafted.alternatives if full_dose or s.id not in _FULL_DOSE_CISPLATIN)
+        return replace(drafted, alternatives=kept)
     return Prescription("none", withheld="no treatment with radiotherapy is drafted")
 
 
@@ -285,7 +291,7 @@ def draft_targets(
         if levels and prescription.kind == "definitive":
             text = f"Involved {side} neck, level {', '.join(levels)} (drafted from CT): belongs to the high-dose target"
             lines.append(Line(text, (CT_FINDINGS, APP_LOGIC)))
-    if nasopharynx:
+    if nasopharynx and prescription.kind == "definitive":
         entry = kb.entry("nl_npc")
         lines.append(Line(f"Elective neck: {entry['rule']}", documents(entry)))
     for rule in ("port_start", "package_time") if prescription.kind == "postoperative" else ():

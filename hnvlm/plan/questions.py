@@ -85,7 +85,9 @@ def _table_questions(case: Case) -> list[Need]:
     if case.primary_site == "oropharynx" and "p16" not in case.form:
         return [_need("p16")]
     if case.primary_site == "unknown_primary":
-        return [_need(key) for key in ("p16", "ebv") if key not in case.form]
+        # p16-positive nodes go to the oropharynx table whatever EBV says.
+        asked = ("p16",) if case.form.get("p16") == "positive" else ("p16", "ebv")
+        return [_need(key) for key in asked if key not in case.form]
     return []
 
 
@@ -93,7 +95,7 @@ def _stage_need(fact: str, category: Category, name: str) -> Need:
     key = question_id(fact)
     if category.value is None:
         return _need(key, f"{name} cannot be derived without it ({_span(category.possible)} possible)")
-    others = [c for c in category.possible if c != category.value]
+    others = [c for c in category.opened_by.get(fact, category.possible) if c != category.value]
     return _need(key, f"{category.value} could become {_span(others)}" if others else "")
 
 

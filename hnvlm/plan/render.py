@@ -229,7 +229,7 @@ def _systemic_lines(plan: Plan) -> Iterator[Line]:
     }  # fmt: skip
     order = list(lead)
     for row in sorted(plan.systemic, key=lambda r: order.index(r.status)):
-        yield _agent_line(row, lead[row.status])
+        yield _agent_line(row, "To choose from" if row.to_choose else lead[row.status])
 
 
 def _agent_line(row: SystemicOption, lead: str) -> Line:

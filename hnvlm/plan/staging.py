@@ -41,6 +41,7 @@ class Category:
         provisional: A missing field could still change it.
         needs: Names of those fields, as in staging.yaml (``doi_mm``).
         possible: Categories it could become, in table order, its own included.
+        opened_by: Missing field -> those of them whose row reads it; empty where no row was read.
         ambiguous: The sources disagree on this row (``note`` says how).
     """
 
@@ -52,6 +53,7 @@ class Category:
     provisional: bool = False
     needs: tuple[str, ...] = ()
     possible: tuple[str, ...] = ()
+    opened_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ambiguous: bool = False
     sources: tuple[Document, ...] = ()
 
@@ -208,10 +210,10 @@ def derive_group(kb: KnowledgeBase, context: Context) -> str | None:
     return row["group"] if row else None
 
 
-def _span(rows: list[dict[str, Any]], facts: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the categories still possible and the fields that decide between them."""
+def _span(rows: list[dict[str, Any]], facts: Context) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Return the categories still possible, and the fields that decide between them with what each of them opens."""
     possible: set[str] = set()
-    needs: set[str] = set()
+    needs: dict[str, set[str]] = {}
     for row in rows:
         verdict = judge(row["when"], facts)
         if verdict.truth is False:
@@ -224,8 +226,9 @@ def _span(rows: list[dict[str, Any]], facts: Context) -> tuple[tuple[str, ...], 
         if not rare:
             # What is not asked for (that there is a primary) leaves the row open all the same.
             possible.add(row["cat"])
-            needs |= asked
-    return tuple(sorted(possible)), tuple(sorted(needs))
+            for name in asked:
+                needs.setdefault(name, set()).add(row["cat"])
+    return tuple(sorted(possible)), {name: tuple(sorted(needs[name])) for name in sorted(needs)}
 
 
 def _basis(row: Mapping[str, Any], why: Condition) -> str:
@@ -244,7 +247,8 @@ def _category(
     return Category(
         value=value, table=table, basis=_basis(row, why) if row else "", facts=describe_facts(why, facts),
         note=row.get("note", "") if row else "",
-        provisional=value is None or set(possible) - {value} != set(), needs=needs, possible=possible,
+        provisional=value is None or set(possible) - {value} != set(), needs=tuple(needs), possible=possible,
+        opened_by=needs,
         ambiguous=bool(row and row.get("ambiguous")), sources=documents(row) if row else (),
     )  # fmt: skip
 
@@ -279,7 +283,7 @@ def stage(kb: KnowledgeBase, context: Context, site_key: str | None = None) -> S
     if node_facts is None:
         n = replace(n, needs=("n_pos",))  # size and side of nodes matter once there are any
     row = group_row(kb, site_key, t.value, n.value, m.value, pathological=kind == "pathological")
-    groups = _possible_groups(kb, site_key, t, n, m, kind == "pathological")
+    groups = possible_groups(kb, site_key, t, n, m, kind == "pathological")
     needs = tuple(dict.fromkeys((*t.needs, *n.needs, *m.needs)))
     return Staging(
         site_key, t, n, m, row["group"] if row else None, kind,
@@ -299,7 +303,7 @@ def _stage_m(kb: KnowledgeBase, context: Context) -> Category:
     )  # fmt: skip
 
 
-def _possible_groups(
+def possible_groups(
     kb: KnowledgeBase, site: str, t: Category, n: Category, m: Category, pathological: bool
 ) -> tuple[str, ...]:
     """Return the stage groups that the possible T and N categories lead to, with M as it stands."""

@@ -180,8 +180,11 @@ class _Sheet:
         """Urgent lines, stage, intent and treatment."""
         staging, intent, modality = payload["staging"], payload["intent"], payload["modality"]
         state = " (provisional)" if staging["provisional"] else ""
+        open_table = " (open until the missing marker is known; the plan is drafted for the first)"
         lines = [
-            f"{': '.join(planning.stage_words(staging))}{state}",
+            f"{': '.join(words)}{state}{open_table if number else ''}"
+            for number, words in enumerate(planning.all_stages(staging))
+        ] + [
             f"Intent: {intent['value'] or 'open'}{' (to be confirmed)' if intent['provisional'] else ''}",
             "Treatment drafted: " + "; ".join(t for t in (modality["drafted"] or "none", modality["withheld"]) if t),
         ]
@@ -193,7 +196,8 @@ class _Sheet:
         drafted = payload["prescription"]
         rows = [
             (v["target"], v["purpose"], f"{v['dose_gy']:g} Gy", v["fractions"], f"{v['per_fraction_gy']:g} Gy",
-             f"{v['eqd2_10_gy']:.1f} Gy", f"{v['bed10_gy']:.1f} Gy", s["condition"])
+             f"{v['eqd2_10_gy']:.1f} Gy", f"{v['bed10_gy']:.1f} Gy",
+             "; ".join(t for t in (s["schedule"], s["condition"]) if t))
             for s in drafted["schemes"] for v in s["levels"]
         ]  # fmt: skip
         of_draft = " (figures of the AI draft, NOT of the edited text)" if planning.text_disagrees(payload) else ""
@@ -201,8 +205,8 @@ class _Sheet:
         if drafted["withheld"]:
             out.append(self.line(f"No dose drafted: {drafted['withheld']}"))
         if rows:
-            heads = ("Target", "For", "Dose", "Fractions", "Each", "EQD2", "BED", "Condition")
-            out.append(self.table(heads, rows, (2, 2.6, 1.3, 1.2, 1.2, 1.3, 1.3, 3)))
+            heads = ("Target", "For", "Dose", "Fractions", "Each", "EQD2", "BED", "Schedule, condition")
+            out.append(self.table(heads, rows, (1.8, 2.2, 1.2, 1.2, 1.2, 1.3, 1.3, 3.8)))
             out.append(self.line("EQD2 and BED: alpha/beta 10 Gy assumed, no time factor.", self.small))
         return out
 

@@ -58,7 +58,9 @@ def care_plan(
         "created": plan.created[:19] + "Z",
         "author": {"reference": "#software"},
         "activity": _activities(payload) if with_activities else [],
-        "note": [{"text": f"{c['status'].upper()}: {c['message']}"} for c in _fired(payload)]
+        "note": [{"text": f"URGENT: {line}"} for line in payload["urgent"]]
+        + [{"text": f"No treatment drafted: {why}"} for why in [payload["modality"]["withheld"]] if why]
+        + [{"text": f"{_severity(c)}: {c['message']}"} for c in _fired(payload)]
         + [{"text": f"Open question: {need['question']}"} for need in payload["needs"]],
     }  # fmt: skip
     if _condition(payload):
@@ -97,15 +99,19 @@ def _condition(payload: dict[str, Any]) -> list[dict[str, Any]]:
     stage = payload["staging"]
     if stage["site"] is None:
         return []
-    site, staged = planning.stage_words(stage)
+    tables = planning.all_stages(stage)
+    which = " or ".join(site for site, _ in tables)
     state = "provisional" if stage["provisional"] else "derived from what was stated"
     return [{
         "resourceType": "Condition", "id": "condition", "subject": {"reference": "#patient"},
         "verificationStatus": {"coding": [{
             "system": "http://terminology.hl7.org/CodeSystem/condition-ver-status", "code": "provisional",
         }]},
-        "code": {"text": f"Head and neck cancer. {site}"},
-        "stage": [{"summary": {"text": f"{staged} ({state})"}}],
+        "code": {"text": f"Head and neck cancer. {which}"},
+        "stage": [
+            {"summary": {"text": f"{staged} ({f'{site}, ' if len(tables) > 1 else ''}{state})"}}
+            for site, staged in tables
+        ],
     }]  # fmt: skip
 
 
@@ -133,23 +139,37 @@ def _goal(number: int, row: dict[str, Any], dose: str) -> dict[str, Any]:
 
 def _activities(payload: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
+    if payload["modality"]["drafted"]:
+        intent = payload["intent"]
+        state = " (to be confirmed)" if intent["provisional"] else ""
+        found.append(("Treatment drafted", f"{payload['modality']['drafted']}; intent {intent['value'] or 'not decided'}{state}"))
     for scheme in payload["prescription"]["schemes"]:
         for level in scheme["levels"]:
             words = (
                 f"{level['target']} {level['dose_gy']:g} Gy in {level['fractions']} fractions of "
                 f"{level['per_fraction_gy']:g} Gy"
             )
-            found.append(("External beam radiotherapy", "; ".join(p for p in (words, scheme["condition"]) if p)))
+            parts = (words, scheme["schedule"], scheme["condition"])
+            found.append(("External beam radiotherapy", "; ".join(p for p in parts if p)))
     found += [
-        (f"Systemic treatment: {s['agent']}", "; ".join(p for p in (s["dose"], s["status"], s["reason"]) if p))
+        (f"Systemic treatment: {s['agent']}", "; ".join(p for p in (s["dose"], _standing(s), s["reason"]) if p))
         for s in payload["systemic"]
-        if s["status"] in ("drafted", "conditional")
+        if s["status"] in ("drafted", "conditional") or s.get("to_choose")
     ]
     return [
         {"detail": {"kind": "ServiceRequest", "code": {"text": what}, "status": "not-started", "doNotPerform": False,
                     "description": f"{NOTICE}: {words}"}}
         for what, words in found
     ]  # fmt: skip
+
+
+def _standing(regimen: dict[str, Any]) -> str:
+    return "one of several, to choose from" if regimen.get("to_choose") else str(regimen["status"])
+
+
+def _severity(check: dict[str, Any]) -> str:
+    """The word that the plan's text has for it."""
+    return str(check["details"].get("severity", check["status"])).upper()
 
 
 def _fired(payload: dict[str, Any]) -> list[dict[str, Any]]:

@@ -165,6 +165,11 @@ def stage_words(staging: Mapping[str, Any]) -> tuple[str, str]:
     return site, f"{prefix}{t} {prefix}{n} c{m}, stage {group}, {staging['edition']}"
 
 
+def all_stages(staging: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return ``stage_words`` of every table that a missing marker (p16, EBV) leaves open, the drafted one first."""
+    return [stage_words(one) for one in (staging, *staging["alternatives"])]
+
+
 def text_disagrees(plan: Mapping[str, Any]) -> bool:
     """Whether a clinician's text holds figures that are not those of the structured plan."""
     return any(c["status"] == "fail" for c in plan.get("text_checks", ()))

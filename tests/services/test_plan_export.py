@@ -282,3 +282,72 @@ def test_pictures_have_square_pixels_and_the_colours_asked_for(phantom):
     plain = axial(phantom, 3, width=300)
     grey = np.asarray(plain)
     assert (grey[..., 0] == grey[..., 1]).all(), "without palette and dose the slice is grey"
+
+
+def test_paper_and_fhir_name_every_table_that_a_missing_marker_leaves_open(app, planned, monkeypatch):
+    """Rule st_p16_missing: without p16 neither table is the patient's."""
+    from hnvlm.services import case_sheet
+
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)
+    form = {"site": "oropharynx", "tumour_size_mm": 31, "invaded": ["none"], "nodes_n_pos": 0, "distant": False,
+            "ene_clinical": False, "histology": "squamous_cell_carcinoma"}  # fmt: skip
+    plan = planning.draft_case_plan(app, planned, form=form)
+    negative, positive = "cT2 cN0 cM0, stage II", "cT2 cN0 cM0, stage I"
+    sheet = " ".join(pdf_text(plan_export.pdf(app, plan, None)).split())
+    edition = "AJCC/UICC TNM, 8th edition \\(provisional\\)"
+    assert f"Oropharynx, p16-negative: {negative}, {edition}" in sheet
+    assert f"Oropharynx, p16-positive: {positive}, {edition} \\(open until the missing marker is known" in sheet
+    condition = next(c for c in fhir.care_plan(plan)["contained"] if c["resourceType"] == "Condition")
+    assert condition["code"]["text"].endswith("Oropharynx, p16-negative or Oropharynx, p16-positive")
+    summaries = [s["summary"]["text"] for s in condition["stage"]]
+    assert summaries == [f"{negative}, AJCC/UICC TNM, 8th edition (Oropharynx, p16-negative, provisional)",
+                         f"{positive}, AJCC/UICC TNM, 8th edition (Oropharynx, p16-positive, provisional)"]  # fmt: skip
+
+
+SQUAMOUS = {"histology": "squamous_cell_carcinoma", "distant": False, "ecog": 0, "prior_neck_rt": False,
+            "setting": "definitive", "invaded": ["none"], "nodes_n_pos": 0}  # fmt: skip
+
+
+@pytest.mark.parametrize("form, schedule, told", [
+    # def_dahanca_66_33_6fpw: six fractions a week are what makes 66 Gy accelerated.
+    ({"site": "larynx_glottis", "cord_mobility": "fixed", "chemo_possible": False},
+     "6 fractions a week, 5.5 weeks", "radiotherapy alone; intent curative (to be confirmed)"),
+    # pall_quadshot_148_4: two fractions a day, at least six hours apart.
+    ({"site": "hypopharynx", "tumour_size_mm": 45, "cord_mobility": "fixed", "intent": "palliative"},
+     "2 fractions a day, at least 6 h apart, 2 days",
+     "palliative radiotherapy, one of the schedules below; intent palliative"),
+    # lx_t4a: the operation comes first, and its plan is not one of radiotherapy alone.
+    ({"site": "larynx_glottis", "cord_mobility": "fixed", "invaded": ["thyroid_cartilage_outer"], "resectable": True},
+     "5 fractions a week, 6.6 weeks; after surgery, if extranodal extension or a positive margin is found",
+     "total laryngectomy, then adjuvant treatment by pathology; intent curative (to be confirmed)"),
+])  # fmt: skip
+def test_paper_and_fhir_tell_treatment_and_schedule_as_the_plan_does(app, planned, monkeypatch, form, schedule, told):
+    from hnvlm.services import case_sheet
+
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)
+    plan = planning.draft_case_plan(app, planned, form=SQUAMOUS | form)
+    described = [a["detail"]["description"] for a in fhir.care_plan(plan)["activity"]]
+    assert described[0] == f"{fhir.NOTICE}: {told}"
+    assert any(schedule in d and "Gy in" in d for d in described[1:])
+    levels = [v for s in plan.payload["prescription"]["schemes"] for v in s["levels"]]
+    assert sum("fractions of" in d for d in described) == len(levels)
+    table = " ".join(pdf_text(plan_export.pdf(app, plan, None)).split("Plan text")[0].split())
+    assert " ".join(schedule.split()[:4]) in table
+
+
+def test_fhir_tells_urgent_withheld_and_the_drugs_to_choose_from(app, planned):
+    """Rule sys_pregnancy; ce_hearing2 and ce_apac: cisplatin is out, one of three regimens goes with radiotherapy."""
+    form = SQUAMOUS | {"site": "hypopharynx", "tumour_size_mm": 45, "cord_mobility": "fixed"}
+    pregnant = planning.draft_case_plan(app, planned, form=form | {"pregnant_or_lactating": True})
+    resource = fhir.care_plan(pregnant)
+    notes = [n["text"] for n in resource["note"]]
+    assert notes[0].startswith("URGENT: Pregnant or lactating")
+    assert notes[1] == f"No treatment drafted: {pregnant.payload['modality']['withheld']}"
+    assert "INFO: Draft not reviewed by a clinician: research use only" in notes
+    assert not resource.get("activity")
+    deaf = planning.draft_case_plan(app, planned, form=form | {"hearing_grade": 2})
+    drugs = {a["detail"]["code"]["text"]: a["detail"]["description"] for a in fhir.care_plan(deaf)["activity"]
+             if a["detail"]["code"]["text"].startswith("Systemic")}  # fmt: skip
+    assert set(drugs) == {"Systemic treatment: cetuximab", "Systemic treatment: docetaxel",
+                          "Systemic treatment: carboplatin + 5-FU"}  # fmt: skip
+    assert all("one of several, to choose from" in d for d in drugs.values())

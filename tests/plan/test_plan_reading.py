@@ -1,0 +1,247 @@
+"""What a radiation oncologist stumbles over when reading a draft; each case names its entry of the tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from plan_cases import FIT, NO_NODES, mass, node
+
+from hnvlm.plan import build_constraints, draft_plan
+from hnvlm.plan.kb import CLINICAL_FORM, load_kb
+from hnvlm.plan.result import Plan
+
+KB = load_kb()
+NPC = {**FIT, "site": "nasopharynx", "histology": "nasopharyngeal_carcinoma", "invaded": ["none"]}
+TONSIL = mass("palatine tonsil", "left", 31)
+
+
+def agents(plan: Plan) -> dict[str, str]:
+    return {s.id: s.status for s in plan.systemic}
+
+
+def after_surgery(**more: Any) -> Plan:
+    form = {"site": "oropharynx", "p16": "negative", "side": "left", "setting": "postoperative", "tumour_size_mm": 15}
+    return draft_plan([], {**FIT, **form, "nodes_n_pos": 0, "ene_path": False, "margin": "negative", **more})
+
+
+@pytest.mark.parametrize("form, said", [
+    ({"nodes_n_pos": 0}, "number: CT draft 1 (Node, left level II, 25 mm, probable), form 0"),
+    ({"nodes_n_pos": 3, "nodes_laterality": "ipsilateral"}, "form 3"),
+    ({"nodes_laterality": "bilateral"}, "side: CT draft ipsilateral, form bilateral"),
+    ({"nodes_max_mm": 28}, "largest: CT draft 25 mm, form 28 mm"),
+])  # fmt: skip
+def test_nodes_of_the_form_that_ct_does_not_show_are_reported(form: dict[str, Any], said: str) -> None:
+    """Rules fid_size (2 mm) and fid_side_primary of safety.yaml, for the nodes."""
+    plan = draft_plan([TONSIL, node("left", "II", 25)], {**FIT, "p16": "negative", **form})
+    (check,) = [c for c in plan.checks if c.id == "fid_nodes_form"]
+    assert check.status == "warn" and said in check.message and said in plan.text
+    assert ("in no target here" in check.message) == (form.get("nodes_n_pos") == 0)
+
+
+@pytest.mark.parametrize("findings, form", [
+    ([TONSIL, node("left", "II", 25)], {"nodes_n_pos": 1, "nodes_laterality": "ipsilateral", "nodes_max_mm": 26}),
+    ([TONSIL, NO_NODES], {"nodes_n_pos": 0}),
+    ([TONSIL], {"nodes_n_pos": 2, "nodes_max_mm": 12}),  # nobody looked: nothing to disagree with
+    ([mass("base of tongue", None, 31), node("left", "II", 25)], {"nodes_laterality": "contralateral"}),
+])  # fmt: skip
+def test_nodes_that_agree_or_that_nobody_looked_for_are_not(findings: list, form: dict[str, Any]) -> None:
+    plan = draft_plan(findings, {**FIT, "p16": "negative", **form})
+    assert not [c for c in plan.checks if c.id == "fid_nodes_form"]
+
+
+def test_one_node_by_the_form_lies_on_one_side() -> None:
+    """n_general_clinical: N2c needs nodes of both sides; which of CT's two is the involved one nobody said."""
+    findings = [TONSIL, node("left", "II", 25), node("right", "II", 20)]
+    plan = draft_plan(findings, {**FIT, "p16": "negative", "nodes_n_pos": 1})
+    assert plan.staging.n.value == "N1" and [c for c in plan.checks if c.id == "fid_nodes_form"]
+
+
+@pytest.mark.parametrize("form", [
+    {"distant": True, "below_cricoid": False, "retropharyngeal_only": False},
+    {"intent": "palliative", "nodes_n_pos": 0},
+])  # fmt: skip
+def test_a_palliative_nasopharynx_gets_no_elective_neck(form: dict[str, Any]) -> None:
+    """The palliative schemes of radiotherapy.yaml treat PTV_gross; nl_npc is an elective volume."""
+    plan = draft_plan([], {**NPC, **form})
+    assert plan.prescription.kind == "palliative" and plan.prescription.schemes
+    assert not [t for t in plan.targets if "lective" in t.text] and "Elective neck" not in plan.text
+    cured = draft_plan([], {**NPC, "nodes_n_pos": 0})
+    assert [t for t in cured.targets if t.text.startswith("Elective neck: bilateral retropharyngeal")]
+
+
+@pytest.mark.parametrize("n_pos, size_mm, group, named", [(2, 25, "IVA", True), (1, 61, "IVB", False)])
+@pytest.mark.parametrize("resectable", [True, None, False])
+def test_perioperative_pembrolizumab_stays_in_its_population(
+    n_pos: int, size_mm: int, group: str, named: bool, resectable: bool | None
+) -> None:
+    """Entry periop_pembro and rule sys_periop_not_eligible: resectable stage III-IVA (KEYNOTE-689)."""
+    findings = [mass("palatine tonsil", "left", 30), *[node("left", "II", size_mm)] * n_pos]
+    plan = draft_plan(findings, {**FIT, "p16": "negative", "resectable": resectable})
+    assert plan.staging.group == group
+    assert ("pembro_periop" in agents(plan)) == (named and resectable is True)
+    found = [o.id for o in plan.modality.options.applies if "perioperative pembrolizumab" in " ".join(o.labels)]
+    assert found == (["periop_pembro"] if named and resectable else [])
+    asked = [o.id for o in plan.modality.options.depends]
+    assert ("periop_pembro" in asked) == (named and resectable is None)
+    assert "KEYNOTE-689 enrolled" not in plan.text
+
+
+def test_very_advanced_oropharynx_names_no_operation() -> None:
+    """Entries gen_concurrent and gen_concurrent_t4b, for p16-negative disease too."""
+    plan = draft_plan(
+        [mass("palatine tonsil", "left", 61), NO_NODES], {**FIT, "p16": "negative", "invaded": ["skull_base"]}
+    )
+    assert plan.staging.t.value == "T4b" and plan.modality.lead.id == "gen_concurrent_t4b"
+    assert not [o for o in plan.modality.options.applies if "surgery" in " ".join(o.labels)]
+
+
+def test_marker_that_decides_the_table_leaves_the_stage_open() -> None:
+    """Rule st_p16_missing: stage is provisional without p16."""
+    plan = draft_plan([TONSIL, NO_NODES], FIT)
+    assert [(s.site, s.group, s.provisional) for s in (plan.staging, *plan.staging.alternatives)] == [
+        ("oropharynx_p16_neg", "II", True), ("oropharynx_p16_pos", "I", True),
+    ]  # fmt: skip
+    assert plan.text.count("8th edition (provisional)") == 2
+    assert not draft_plan([TONSIL, NO_NODES], {**FIT, "p16": "positive"}).staging.provisional
+
+
+@pytest.mark.parametrize("crcl, named", [(85, True), (55, False), (45, False)])
+def test_accelerated_chemoradiotherapy_needs_full_dose_cisplatin(crcl: int, named: bool) -> None:
+    """def_accel_70_35_6fpw is given with 100 mg/m2; ce_crcl60_unsuitable rules that dose out below 60 mL/min."""
+    plan = draft_plan(
+        [mass("pyriform sinus", "left", 45), node("left", "II", 25)],
+        {**FIT, "cord_mobility": "fixed", "crcl_ml_min": crcl},
+    )
+    assert ("def_accel_70_35_6fpw" in [s.id for s in plan.prescription.alternatives]) == named
+    assert "def_sib_hn004_70_6125_56_35" in [s.id for s in plan.prescription.alternatives]
+
+
+@pytest.mark.parametrize(
+    "label", ["induction chemotherapy, then radiotherapy", "postoperative radiotherapy with cisplatin and nivolumab"]
+)
+def test_every_option_with_cisplatin_says_that_it_is_contraindicated(label: str) -> None:
+    """Agents tpf_us, tpf_eu and nivo_postop hold cisplatin; ce_crcl50."""
+    if label.startswith("induction"):
+        plan = draft_plan(
+            [mass("supraglottis", "left", 31), NO_NODES], {**FIT, "cord_mobility": "fixed", "crcl_ml_min": 45}
+        )
+    else:
+        plan = after_surgery(ene_path=True, nodes_n_pos=2, nodes_max_mm=20, crcl_ml_min=45)
+    shown = [text for o in plan.modality.options.applies for text in o.labels if text.startswith(label)]
+    assert shown == [f"{label} (cisplatin is contraindicated)"]
+
+
+def test_drugs_to_choose_from_are_marked_as_such() -> None:
+    """ce_apac: after an absolute contraindication one of several regimens; none is the drafted one."""
+    plan = draft_plan([mass("palatine tonsil", "left", 41), NO_NODES], {**FIT, "p16": "positive", "hearing_grade": 2})
+    assert {s.id for s in plan.systemic if s.to_choose} == {"cetux_rt", "docetaxel_rt", "carbo5fu_rt"}
+    assert plan.text.count("- To choose from: ") == 3
+    allergic = draft_plan(
+        [mass("palatine tonsil", "left", 41), NO_NODES], {**FIT, "p16": "positive", "platinum_hypersensitivity": True}
+    )
+    assert {s.id for s in allergic.systemic if s.to_choose} == {"cetux_rt", "docetaxel_rt"}
+    assert not [s for s in draft_plan([TONSIL, NO_NODES], {**FIT, "p16": "positive"}).systemic if s.to_choose]
+
+
+@pytest.mark.parametrize("form", [
+    {"setting": "postoperative", "tumour_size_mm": 25, "nodes_n_pos": 6, "ene_path": False, "margin": "negative"},
+    {"intent": "palliative"}, {"distant": True},
+])  # fmt: skip
+def test_a_lower_dose_is_advised_against_for_definitive_treatment_only(form: dict[str, Any]) -> None:
+    """deint_60_30_hn005 was a definitive arm; postop_60_30 and pall_30_10 are doses of these tables."""
+    plan = draft_plan([TONSIL], {**FIT, "site": "oropharynx", "p16": "positive", **form})
+    assert plan.prescription.schemes and "de-intensified" not in plan.text
+    assert "de-intensified" in draft_plan([TONSIL, NO_NODES], {**FIT, "p16": "positive"}).text
+
+
+def test_oral_cavity_with_the_tumour_is_no_organ_at_risk() -> None:
+    """Rule dvh_oralcavity holds for other sites only."""
+    names = ["Cavity_Oral", "Lips", "Larynx"]
+    assert "Cavity_Oral" not in {r.structure for r in build_constraints(KB, names, site="oral_cavity")}
+    assert "Cavity_Oral" in {r.structure for r in build_constraints(KB, names, site="oropharynx_p16_neg")}
+
+
+def test_margins_to_look_up_fit_the_neck() -> None:
+    """ctvn_biau is a margin around involved nodes."""
+    t1 = {**FIT, "site": "larynx_glottis", "cord_mobility": "normal", "cords_involved": "one", "nodes_n_pos": 0}
+    assert "PTV margin: department protocol" in draft_plan([], t1).not_verified
+    with_nodes = draft_plan([TONSIL, node("left", "II", 25)], {**FIT, "p16": "negative"})
+    assert "PTV margin, high-dose margin around involved nodes: department protocol" in with_nodes.not_verified
+
+
+def test_after_surgery_without_a_risk_factor_that_is_said() -> None:
+    """po_high and po_inter name no risk factor of this specimen."""
+    plan = after_surgery(perineural=False, lymphovascular=False, levels_iv_v=False)
+    assert plan.modality.withheld == "after surgery no risk factor is stated for which the tables name radiotherapy"
+    assert plan.modality.withheld in plan.text
+    npc = draft_plan([], {**NPC, "setting": "postoperative", "nodes_n_pos": 0})
+    assert npc.modality.withheld == "the tables hold no verified treatment for this site and stage"
+
+
+def test_what_the_specimen_settled_is_not_asked_for() -> None:
+    """po_high applies whatever the factors of po_inter are."""
+    settled = {n.id for n in after_surgery(margin="positive").needs}
+    assert not settled & {"perineural", "lymphovascular", "levels_iv_v"}
+    assert {"perineural", "lymphovascular", "levels_iv_v"} <= {n.id for n in after_surgery().needs}
+
+
+@pytest.mark.parametrize("form, question, asked", [
+    ({"site": "unknown_primary", "p16": "positive"}, "ebv", False),
+    ({"site": "unknown_primary", "p16": "negative"}, "ebv", True),
+    ({"site": "oral_cavity", "tumour_size_mm": 45, "autoimmune": True}, "cps", False),
+    ({"site": "oral_cavity", "tumour_size_mm": 45}, "cps", True),
+])  # fmt: skip
+def test_a_question_changes_something(form: dict[str, Any], question: str, asked: bool) -> None:
+    """Site map: p16-positive nodes go to the oropharynx; no checkpoint inhibitor with autoimmune disease."""
+    plan = draft_plan([node("left", "II", 34)], {**FIT, **form})
+    assert (question in {n.id for n in plan.needs}) == asked
+
+
+def test_a_question_names_only_what_its_answer_can_open() -> None:
+    """t_hypopharynx: a fixed cord makes T3; the rows of T4a and T4b read invaded structures alone."""
+    form = {k: v for k, v in FIT.items() if k != "invaded"}
+    plan = draft_plan([mass("pyriform sinus", "left", 31), NO_NODES], form)
+    why = {n.id: n.why for n in plan.needs}
+    assert why["cord_mobility"] == "T2 could become T3"
+    assert why["invaded"] == "T2 could become T3, T4a, T4b"
+
+
+def test_salvage_is_not_named_for_a_first_metastatic_disease() -> None:
+    """Entry salvage is for a locoregional recurrence."""
+    plan = draft_plan([TONSIL], {**FIT, "p16": "negative", "distant": True})
+    assert not [text for text in plan.not_verified if "alvage" in text]
+    recurrent = draft_plan([TONSIL], {**FIT, "p16": "negative", "setting": "recurrent_metastatic", "cps": 5})
+    assert [text for text in recurrent.not_verified if "alvage" in text]
+
+
+def test_preservation_of_a_small_larynx_cancer_is_not_doubted() -> None:
+    """lx_lp_exclusion is about large T4."""
+    assert "lx_lp_exclusion" not in draft_plan([mass("supraglottis", "left", 21), node("left", "II", 25)], {
+        **FIT, "n_subsites": 1, "cord_mobility": "normal"}).text  # fmt: skip
+    assert "lx_lp_exclusion" in draft_plan([mass("supraglottis", "left", 42), NO_NODES], {
+        **FIT, "invaded": ["thyroid_cartilage_outer"]}).text  # fmt: skip
+
+
+def test_a_stated_stage_group_is_shown_where_none_follows() -> None:
+    """Options are looked up for the stated group: the staging must say so, with the form as its source."""
+    plan = draft_plan([], {**FIT, "site": "hypopharynx", "stated_group": "IVA"})
+    assert plan.staging.group == "IVA" and plan.staging.provisional
+    assert [d.title for d in plan.staging.sources] == [CLINICAL_FORM.title]
+    assert plan.modality.withheld == "the stage is not complete"
+
+
+def test_a_category_of_another_table_leads_to_no_stage() -> None:
+    """p16-positive disease has no T4a: no group, and none that would be possible."""
+    plan = draft_plan(
+        [mass("palatine tonsil", "left", 41), node("left", "II", 35)], {**FIT, "p16": "positive", "stated_t": "T4a"}
+    )
+    assert plan.staging.group is None and plan.staging.possible_groups == ()
+
+
+def test_extractions_come_before_radiotherapy() -> None:
+    """Supportive entry dental: extractions after radiotherapy are to be avoided."""
+    form = {**FIT, "p16": "positive"}
+    needed = draft_plan([TONSIL, NO_NODES], {**form, "dental_status": "extractions_needed"})
+    assert needed.supportive[0].text == "Extractions are needed: they come before radiotherapy"
+    assert "Extractions are needed" not in draft_plan([TONSIL, NO_NODES], form).text
