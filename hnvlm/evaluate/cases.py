@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from hnvlm.evaluate.common import evaluation_folders, read_case
+from hnvlm.errors import InputRefusedError, ScopeError
+from hnvlm.evaluate.common import evaluation_folders, log, read_case
 from hnvlm.imaging.lesions import Lesion, apply, insert, random_spec
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.pack import ModelPack
@@ -37,6 +38,24 @@ class Case:
     masks: dict[str, np.ndarray]
 
 
+@dataclass
+class Tally:
+    """Of whom and of how many lesions numbers are, beside what was asked for."""
+
+    measured: int = 0
+    out_of_scope: list[str] = field(default_factory=list)
+    wanted: int = 0
+    inserted: int = 0
+
+    def told(self) -> dict[str, int]:
+        """As metrics."""
+        return {
+            "patients_out_of_scope": len(self.out_of_scope),
+            "lesions_wanted": self.wanted,
+            "lesions_inserted": self.inserted,
+        }
+
+
 def rng_of(patient: str, seed: int = SEED) -> np.random.Generator:
     """Generator that depends on the patient's name and the seed alone."""
     return np.random.default_rng([seed, int(hashlib.sha256(patient.encode()).hexdigest()[:8], 16)])
@@ -49,13 +68,31 @@ def lesion_cases(
     per_patient: int = 2,
     kinds: tuple[str, ...] = ("node", "mass"),
     limit: int | None = None,
+    tally: Tally | None = None,
 ) -> Iterator[Case]:
-    """Yield each patient's own CT first (no lesion), then ``per_patient`` versions with one lesion each."""
+    """Yield each patient's own CT first (no lesion), then ``per_patient`` versions with one lesion each.
+
+    A patient whose landmarks are not found is left out: the models would not draft on that CT either.
+
+    Args:
+        tally: Takes down who was left out, and how many lesions were asked for and could be inserted.
+
+    Raises:
+        InputRefusedError: There is no patient, or none with a neck.
+    """
+    tally = Tally() if tally is None else tally
     for folder in evaluation_folders(data, limit):
         ct, masks = read_case(folder)
         segmentation = pack.segment(ct)
+        try:
+            anatomy = pack.neck(ct, segmentation).anatomy
+        except ScopeError as error:
+            log(f"{folder.name} is left out: {error.message}")
+            tally.out_of_scope.append(folder.name)
+            continue
         yield Case(folder.name, ct, ct, segmentation, [], masks)
-        anatomy = pack.neck(ct, segmentation).anatomy
+        tally.measured += 1
+        tally.wanted += per_patient
         rng = rng_of(folder.name)
         made = 0
         for _ in range(8 * per_patient):
@@ -64,4 +101,7 @@ def lesion_cases(
             lesion = insert(ct, anatomy, random_spec(rng, kinds=kinds), rng)
             if lesion is not None:
                 made += 1
+                tally.inserted += 1
                 yield Case(folder.name, apply(ct, [lesion]), ct, segmentation, [lesion], masks)
+    if not tally.measured:
+        raise InputRefusedError(f"No patient in {data} has a neck that the models would draft on.")

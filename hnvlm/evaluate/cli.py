@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from hnvlm.errors import ModelPackError, UsageError
-from hnvlm.evaluate.common import log, measured_folder, with_rules, write_metrics
+from hnvlm.evaluate.common import (
+    log,
+    measured_folder,
+    patient_folders,
+    refuse_training_folder,
+    with_rules,
+    write_metrics,
+)
+from hnvlm.evaluate.patients import WITHOUT_PATIENTS, check
 from hnvlm.models.pack import load
 from hnvlm.models.registry import missing_models
 
@@ -40,7 +48,11 @@ def evaluate(
         processes: Share the patients out to so many processes (the longest evaluations only).
 
     Returns:
-        ``metrics``, ``n_cases``, ``model``, ``seconds``; ``not_recorded``, the reason, where nothing could be written.
+        ``metrics``, ``n_cases``, ``model``, ``seconds``; ``patients``, how far it is known that no model saw them in
+        training; ``not_recorded``, the reason, where nothing could be written.
+
+    Raises:
+        InputRefusedError: A patient was trained on.
     """
     if name not in EVALUATIONS:
         raise UsageError(f"There is no evaluation '{name}'. Choose one of {', '.join(EVALUATIONS)}.")
@@ -51,15 +63,23 @@ def evaluate(
     absent = [m for m in EVALUATIONS[name] if m in missing_models(pack.folder)]
     if absent:
         raise ModelPackError(f"The evaluation '{name}' needs {', '.join(absent)}, which the pack lacks; train first.")
+    patients: dict[str, Any] = {}
+    if name in ON_PATIENTS:
+        # Before the first patient is measured, not after an hour.
+        measured = measured_folder(Path(data))
+        refuse_training_folder(measured)
+        patients = {"patients": check(pack.folder, EVALUATIONS[name], measured, patient_folders(measured)[:limit])}
     started = time.perf_counter()
     result = importlib.import_module(f"hnvlm.evaluate.{name}").run(pack, Path(data), limit=limit, **shared_out)
     result["seconds"] = round(time.perf_counter() - started, 1)
+    result |= patients
     # What an evaluation measures of other models on the way goes into their cards.
     parts = {result["model"]: result, **result.pop("parts", {})}
     if record and limit is None:
         try:
             for model, part in parts.items():
-                write_metrics(pack, model, *named(name, Path(data)), part)
+                whose = {} if model in WITHOUT_PATIENTS else patients
+                write_metrics(pack, model, *named(name, Path(data)), part | whose)
         except OSError as error:
             # An hour of measuring must not be lost with the place to write it down.
             result["not_recorded"] = f"{error.filename}: {error.strerror}"

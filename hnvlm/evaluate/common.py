@@ -1,4 +1,4 @@
-"""What every evaluation shares: validation folders, cached contours, metrics files, AUROC and intervals."""
+"""What every evaluation shares: validation folders, reading of cases, metrics files and model cards."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hnvlm.errors import InputRefusedError, UnreadableFileError
+from hnvlm.evaluate.stats import auroc as auroc
 from hnvlm.imaging.nifti import read_volume, to_int16_hu
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.pack import ModelPack
@@ -96,6 +97,16 @@ def measured_folder(data: Path) -> Path:
     return inner if inner.is_dir() else Path(data)
 
 
+def refuse_training_folder(folder: Path) -> None:
+    """Refuse a folder by its name alone, whatever is known of whom the models were trained on.
+
+    Raises:
+        InputRefusedError: It is called ``train``.
+    """
+    if folder.resolve().name == "train":
+        raise InputRefusedError(f"{folder} is a training folder; numbers are measured on patients never trained on.")
+
+
 def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:
     """Patient folders to measure on: ``data`` itself, or its ``validation`` folder.
 
@@ -103,8 +114,7 @@ def evaluation_folders(data: Path, limit: int | None = None) -> list[Path]:
         InputRefusedError: It is the training folder, or holds no patient.
     """
     data = measured_folder(data)
-    if data.resolve().name == "train":
-        raise InputRefusedError(f"{data} is a training folder; numbers are measured on patients never trained on.")
+    refuse_training_folder(data)
     folders = patient_folders(data)
     if not folders:
         raise InputRefusedError(f"{data} holds no patient folder with a ct.nii.gz.")
@@ -143,6 +153,8 @@ def write_metrics(pack: ModelPack, model: str, evaluation: str, command: str, re
         log(f"{path} is damaged and begins anew; what it held of other evaluations is lost")
         known = {}
     known[evaluation] = {"command": command, **{k: finite(result[k]) for k in ("n_cases", "metrics")}}
+    if "patients" in result:
+        known[evaluation]["patients"] = result["patients"]
     _replace(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
     refresh_card(pack.folder / model, known)
 
@@ -181,11 +193,27 @@ def refresh_card(folder: Path, metrics: dict[str, Any]) -> None:
     head = card.read_text(encoding="utf-8").split(MEASURED)[0].rstrip()
     lines = [head, "", MEASURED]
     for result in metrics.values():
-        lines += ["", f"`{result['command']}` ({result['n_cases']} cases)", "", "| measure | value |", "|---|---|"]
+        lines += ["", f"`{result['command']}` ({result['n_cases']} cases)", "", *_checked(result.get("patients"))]
+        lines += ["| measure | value |", "|---|---|"]
         lines += [f"| {name} | {_shown(value)} |" for name, value in result["metrics"].items() if name != "per_label"]
     if not metrics:
         lines += ["", "These weights have not been measured yet; see `hnvlm evaluate`."]
     _replace(card, "\n".join(lines) + "\n")
+
+
+def _checked(patients: dict[str, Any] | None) -> list[str]:
+    """Lines of a card on whom the models were trained on; none for numbers from before it was kept."""
+    if patients is None:
+        return []
+    said = []
+    if patients["trained_on_known_for"]:
+        said.append(f"None of these patients was trained on, by image: {', '.join(patients['trained_on_known_for'])}.")
+    if patients["not_known_for"]:
+        said.append(f"Not recorded whom they were trained on: {', '.join(patients['not_known_for'])}.")
+    for key, words in (("same_image", "One and the same image"), ("named_as_kept_aside", "Named as kept aside")):
+        if patients.get(key):
+            said.append(f"{words}: {', '.join(patients[key])}.")
+    return [" ".join(said), ""] if said else []
 
 
 def _shown(value: Any) -> str:
@@ -194,38 +222,11 @@ def _shown(value: Any) -> str:
         return str(value)
     if value.get("n") == 0:
         return "no case"
-    if value.keys() == {"value", "n"}:
-        return f"{value['value']} (n {value['n']})"
-    if "low" in value:
-        return f"{value['value']} (95 % {value['low']}-{value['high']}, n {value['n']})"
+    if "value" in value and "n" in value:
+        n = f"n {value['n']}" + (f" in {value['patients']} patients" if "patients" in value else "")
+        told = "not measured" if value["value"] is None else value["value"]
+        return f"{told} (95 % {value['low']}-{value['high']}, {n})" if "low" in value else f"{told} ({n})"
     if "mean" in value:
         middle = f", median {value['median']}" if "median" in value else ""
         return f"{value['mean']} +- {value['sd']} (n {value['n']}{middle})"
     return "; ".join(f"{k}: {_shown(v)}" for k, v in value.items())
-
-
-def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
-    """Area under the ROC curve; ties count one half (Mann-Whitney)."""
-    s, y = np.asarray(scores, float), np.asarray(labels, bool)
-    if y.all() or not y.any():
-        return float("nan")
-    positive, negative = s[y], s[~y]
-    wins = (positive[:, None] > negative[None]).mean() + 0.5 * (positive[:, None] == negative[None]).mean()
-    return float(wins)
-
-
-def median(values: Sequence[float]) -> float | None:
-    """Median rounded to three places; None without values (JSON has no NaN)."""
-    return round(float(np.median(values)), 3) if len(values) else None
-
-
-def share(values: Sequence[bool | float]) -> dict[str, float | None]:
-    """Mean, n and 95 % Wilson interval of yes/no values."""
-    n = len(values)
-    if n == 0:
-        return {"value": None, "n": 0}
-    p = float(np.mean(values))
-    z = 1.96
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return {"value": round(p, 4), "n": n, "low": round(float(centre - half), 4), "high": round(float(centre + half), 4)}

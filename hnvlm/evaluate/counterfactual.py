@@ -3,6 +3,9 @@
 For every patient: lesions asked for in held-out wordings (``mid``: unseen sentences, known words; ``held``: unseen
 sentences and unseen words), a removal of an inserted lesion, and "no mass" on the patient's own CT. The baseline
 "text -> parameters -> inserter" draws the same layouts and is judged the same way.
+
+The number of record is the share among the edits that were made, as the field's flip rates are (they judge edited
+images); beside it stands the share of everything that was asked, in which a refusal counts as a failure.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from hnvlm.errors import UsageError
+from hnvlm.errors import InputRefusedError, ScopeError, UsageError
 from hnvlm.evaluate.cases import rng_of
-from hnvlm.evaluate.common import each, evaluation_folders, log, median, read_case, share, with_rules
+from hnvlm.evaluate.common import each, evaluation_folders, log, read_case, with_rules
+from hnvlm.evaluate.stats import estimate, mean_of, median, share
 from hnvlm.imaging.anatomy import LEVEL_BOX
 from hnvlm.imaging.lesions import Lesion, LesionSpec, apply, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
@@ -37,7 +41,12 @@ LEVEL_TOLERANCE_MM = 4.0
 CLEAR_MM = 15.0
 READER_SENTENCES = 300
 # What is counted, patient by patient.
-ROWS = ("mid", "held", "baseline", "control", "removal", "none", "outside", "seconds", "not_understood")
+ROWS = (
+    "mid", "held", "baseline", "control", "removal", "none", "outside", "seconds", "not_understood", "asked",
+    "removal_asked", "out_of_scope", "reach",
+)  # fmt: skip
+# What becomes of a request for an addition.
+DRAWN, NO_ROOM, NOT_UNDERSTOOD = "drawn", "no_room", "not_understood"
 
 
 def finding_of(spec: LesionSpec) -> Finding:
@@ -107,6 +116,27 @@ def row_of(found: Detection | None, labels: dict[str, Any], neck: Neck) -> dict[
     }
 
 
+def asked_of(bank: str, labels: dict[str, Any], outcome: str, present: bool = False) -> dict[str, Any]:
+    """One request, drawn or not, and whether the judge sees what it asked for."""
+    return {"bank": bank, "kind": labels["kind"], "outcome": outcome, "present": present}
+
+
+def of_all_asked(rows: list[dict[str, Any]], patients: list[str]) -> dict[str, Any]:
+    """Counts of what became of the requests, and the share that the judge sees of everything asked."""
+
+    def seen(kind: str | None) -> dict[str, Any]:
+        chosen = [k for k, r in enumerate(rows) if kind in (None, r["kind"])]
+        return share([rows[k]["present"] for k in chosen], [patients[k] for k in chosen])
+
+    counts = {name: sum(r["outcome"] == name for r in rows) for name in (DRAWN, NO_ROOM, NOT_UNDERSTOOD)}
+    return {
+        "requests": {"asked": len(rows), **counts},
+        "present": seen(None),
+        "present_nodes": seen("node"),
+        "present_masses": seen("mass"),
+    }
+
+
 def judge_additions(
     pack: ModelPack, judge: Judge, ct: Volume, segmentation: Segmentation, patient: str, rows: dict[str, list]
 ) -> None:
@@ -123,14 +153,18 @@ def judge_additions(
                 result = pack.counterfactual(ct, text, segmentation=segmentation, seed=100 * k + attempt)
             except UsageError as error:
                 if "no room" not in str(error):
+                    rows["asked"].append(asked_of(bank, labels, NOT_UNDERSTOOD))
                     rows["not_understood"].append(text)
                     rows[bank].append(row_of(None, labels, neck))
                     break
+                rows["asked"].append(asked_of(bank, labels, NO_ROOM))
                 continue
             rows[bank].append(row_of(look_for(judge, result.volume, result.edit_mask, neck), labels, neck))
+            rows["asked"].append(asked_of(bank, labels, DRAWN, rows[bank][-1]["present"]))
             # The judge must be able to say no: the same place before the edit.
             rows["control"].append(look_for(judge, ct, result.edit_mask, neck) is not None)
             rows["outside"].append(outside_change(ct, result))
+            rows["reach"].append(reach_mm(ct, result, labels["size_mm"]))
             rows["seconds"].append(result.seconds)
             _baseline(pack, judge, ct, neck, result, labels, rows)
             break
@@ -158,9 +192,27 @@ def _baseline(
 
 
 def outside_change(ct: Volume, result: Counterfactual) -> int:
-    """Largest |HU| change outside the edit mask and outside the box the model reports."""
+    """Largest |HU| change outside the edit mask.
+
+    The mask is of the voxels that changed, so this says that the mask hides nothing; how far the edit goes is
+    ``reach_mm``.
+    """
     difference = np.abs(result.volume.array.astype(np.int32) - ct.array)
     return int(difference[~np.asarray(result.edit_mask)].max(initial=0))
+
+
+def reach_mm(ct: Volume, result: Counterfactual, size_mm: float) -> float | None:
+    """How far beyond the asked lesion's radius the farthest changed voxel lies; None where nothing changed.
+
+    Measured from the middle of the change (voxels weighted with their |HU|): negative where the edit is smaller.
+    """
+    difference = np.abs(result.volume.array.astype(np.int32) - ct.array)
+    at = np.argwhere(difference > 0)
+    if not len(at):
+        return None
+    mm = at * np.array(ct.spacing_mm)
+    middle = np.average(mm, axis=0, weights=difference[tuple(at.T)])
+    return float(np.sqrt(((mm - middle) ** 2).sum(1)).max() - size_mm / 2)
 
 
 def judge_removal(
@@ -174,15 +226,23 @@ def judge_removal(
         lesion = insert(ct, anatomy, random_spec(rng, kinds=("node", "mass")), rng)
         if lesion is not None:
             break
+    rows["removal_asked"].append(lesion is not None)
     if lesion is None:
         return
     with_lesion = apply(ct, [lesion])
     neck = pack.neck(with_lesion, segmentation)
     text, _ = stated_request("remove", lesion_finding(lesion), words, "mid")
-    result = pack.counterfactual(with_lesion, text, segmentation=segmentation, seed=1)
     _, before, _ = judge.look(with_lesion, neck)
-    _, after, _ = judge.look(result.volume, neck)
     zone = lesion_zone(lesion, ct, neck)
+    try:
+        result = pack.counterfactual(with_lesion, text, segmentation=segmentation, seed=1)
+    except UsageError:
+        # A removal that is refused leaves everything.
+        rows["not_understood"].append(text)
+        seen, _ = judged_left(before, before, zone, judge.threshold)
+        rows["removal"].append({"seen": seen, "left": 1.0, "hu_left": 1.0, "changed": False})
+        return
+    _, after, _ = judge.look(result.volume, neck)
     seen, left = judged_left(before, after, zone, judge.threshold)
     whole = np.abs(lesion.delta).sum()
     rest = np.abs(result.volume.array[lesion.slices].astype(np.float32) - ct.array[lesion.slices]).sum()
@@ -223,11 +283,24 @@ def rows_of(pack: ModelPack, judge: Judge, folder: Path) -> dict[str, list]:
     rows: dict[str, list] = {name: [] for name in ROWS}
     ct, _ = read_case(folder)
     segmentation = pack.segment(ct)
+    try:
+        pack.neck(ct, segmentation)
+    except ScopeError as error:
+        # One CT that is not of a neck must not cost the others' numbers.
+        log(f"{folder.name} is left out: {error.message}")
+        rows["out_of_scope"].append(folder.name)
+        return rows
     judge_additions(pack, judge, ct, segmentation, folder.name, rows)
     judge_removal(pack, judge, ct, segmentation, folder.name, rows)
     words = random.Random(folder.name + "n")
-    result = pack.counterfactual(ct, sample_spec("none", None, words, "mid").text, segmentation=segmentation, seed=2)
-    rows["none"].append(not result.edit_mask.any())
+    text = sample_spec("none", None, words, "mid").text
+    try:
+        result = pack.counterfactual(ct, text, segmentation=segmentation, seed=2)
+        rows["none"].append(not result.edit_mask.any())
+        rows["outside"].append(outside_change(ct, result))
+    except UsageError:
+        rows["not_understood"].append(text)
+        rows["none"].append(False)
     return rows
 
 
@@ -256,41 +329,71 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None, processes: int
     else:
         parts = each(partial(rows_of, pack, judge), folders)
     rows: dict[str, list] = {name: [] for name in ROWS}
+    whose: dict[str, list[str]] = {name: [] for name in ROWS}
     for k, part in enumerate(parts):
         for name, values in part.items():
             rows[name] += values
+            whose[name] += [folders[k].name] * len(values)
         log(f"{folders[k].name} {k + 1}/{len(folders)}")
-    additions = [*rows["mid"], *rows["held"]]
-    metrics = {
-        "additions": summary(additions),
-        "additions_unseen_sentences": summary(rows["mid"]),
-        "additions_unseen_sentences_and_words": summary(rows["held"]),
-        "baseline_inserter": summary(rows["baseline"]),
-        "judge_sees_a_lesion_there_before_the_edit": share(rows["control"]),
+    measured = len(folders) - len(rows["out_of_scope"])
+    if not measured:
+        raise InputRefusedError(f"No patient in {data} has a neck that the models would draft on.")
+    metrics = metrics_of(rows, whose) | {
         "judge_on_inserted_lesions_of_patients_kept_aside": judge.kept_aside,
         "text_reader_alone": reader_alone(pack),
-        "requests_not_understood": len(rows["not_understood"]),
-        "removal_less_than_half_left": share([r["left"] < 0.5 for r in rows["removal"]]),
-        "removal_lesion_seen_by_the_judge_before": share([r["seen"] for r in rows["removal"]]),
-        "removal_changed_something": share([r["changed"] for r in rows["removal"]]),
-        "removal_median_left": median([r["left"] for r in rows["removal"]]),
-        "removal_median_hu_left": median([r["hu_left"] for r in rows["removal"]]),
-        "no_mass_changes_nothing": share(rows["none"]),
-        "max_abs_change_outside_edit_hu": int(max(rows["outside"], default=0)),
-        "median_seconds": median(rows["seconds"]),
     }
     judge_metrics = {
         "inserted_lesions": metrics["baseline_inserter"],
         "sees_a_lesion_there_before_the_edit": metrics["judge_sees_a_lesion_there_before_the_edit"],
     }
     parts = {
-        "judge": {"metrics": judge_metrics, "n_cases": len(folders)},
+        "judge": {"metrics": judge_metrics, "n_cases": measured},
         "text": {"metrics": metrics["text_reader_alone"], "n_cases": 2 * READER_SENTENCES},
     }
-    return {"metrics": metrics, "n_cases": len(folders), "model": "diffusion", "parts": parts}
+    return {"metrics": metrics, "n_cases": measured, "model": "diffusion", "parts": parts}
 
 
-def reader_alone(pack: ModelPack, n: int = READER_SENTENCES) -> dict[str, float]:
+def metrics_of(rows: dict[str, list], whose: dict[str, list[str]]) -> dict[str, Any]:
+    """Everything that is counted over the patients.
+
+    Args:
+        rows: By ``ROWS``. whose: The patient of each row.
+    """
+    removal = rows["removal"]
+    seen = [k for k, r in enumerate(removal) if r["seen"]]
+    owners = [whose["removal"][k] for k in seen]
+    return {
+        "additions": summary([*rows["mid"], *rows["held"]], [*whose["mid"], *whose["held"]]),
+        "additions_of_all_asked": of_all_asked(rows["asked"], whose["asked"]),
+        "additions_unseen_sentences": summary(rows["mid"], whose["mid"]),
+        "additions_unseen_sentences_and_words": summary(rows["held"], whose["held"]),
+        "baseline_inserter": summary(rows["baseline"], whose["baseline"]),
+        "judge_sees_a_lesion_there_before_the_edit": share(rows["control"], whose["control"]),
+        "requests_not_understood": len(rows["not_understood"]),
+        "patients_out_of_scope": len(rows["out_of_scope"]),
+        "removals": {"patients": len(rows["removal_asked"]), "lesion_inserted_and_asked": len(removal)},
+        "removal_less_than_half_left": share([r["left"] < 0.5 for r in removal], whose["removal"]),
+        "removal_less_than_half_left_of_those_seen_before": share([removal[k]["left"] < 0.5 for k in seen], owners),
+        "removal_lesion_seen_by_the_judge_before": share([r["seen"] for r in removal], whose["removal"]),
+        "removal_changed_something": share([r["changed"] for r in removal], whose["removal"]),
+        "removal_median_left": median([r["left"] for r in removal]),
+        "removal_median_hu_left": median([r["hu_left"] for r in removal]),
+        "no_mass_changes_nothing": share(rows["none"], whose["none"]),
+        "max_abs_change_outside_edit_hu": int(max(rows["outside"])) if rows["outside"] else None,
+        "edits_compared_outside": len(rows["outside"]),
+        "farthest_change_beyond_asked_radius_mm": reached(rows["reach"]),
+        "median_seconds": median(rows["seconds"]),
+    }
+
+
+def reached(reach: list[float | None]) -> dict[str, Any]:
+    """Median and largest of ``reach_mm`` over the edits that changed something."""
+    far = [r for r in reach if r is not None]
+    largest = round(max(far), 1) if far else None
+    return {"median": median(far), "largest": largest, "edits": len(far), "changed_nothing": len(reach) - len(far)}
+
+
+def reader_alone(pack: ModelPack, n: int = READER_SENTENCES) -> dict[str, Any]:
     """Share of requests whose side and place the learned reader gets right without the rules, per bank."""
     out = {}
     for bank in ("mid", "held"):
@@ -301,24 +404,38 @@ def reader_alone(pack: ModelPack, n: int = READER_SENTENCES) -> dict[str, float]
         facts = read_facts(pack.reader, [text for text, _ in pairs])
         for key in ("side", "place"):
             right = [f[key] == labels[key] for f, (_, labels) in zip(facts, pairs, strict=True)]
-            out[f"{bank}_{key}"] = round(float(np.mean(right)), 3)
+            out[f"{bank}_{key}"] = share(right)
     return out
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Shares and the size correlation of judged additions; side, place and texture count among the visible ones."""
-    seen = [r for r in rows if r["present"]]
-    asked = np.array([r["asked_mm"] for r in seen], float)
-    measured = np.array([r["size_mm"] for r in seen], float)
-    r = round(float(np.corrcoef(asked, measured)[0, 1]), 3) if len(seen) > 3 and asked.std() * measured.std() else None
+def summary(rows: list[dict[str, Any]], patients: list[str] | None = None) -> dict[str, Any]:
+    """Shares and the size correlation of judged additions; side, place, texture and size count among the visible ones.
+
+    Args:
+        patients: Whose each addition is; left out where they are independent (necks that are no patient's).
+    """
+    whose = [str(k) for k in range(len(rows))] if patients is None else patients
+    seen = [k for k, r in enumerate(rows) if r["present"]]
+    sized = [k for k in seen if rows[k]["asked_mm"] is not None]
+    asked = np.array([rows[k]["asked_mm"] for k in sized], float)
+    measured = np.array([rows[k]["size_mm"] for k in sized], float)
+
+    def told(key: str, chosen: list[int]) -> dict[str, Any]:
+        return share([rows[k][key] for k in chosen], [whose[k] for k in chosen])
+
+    def correlation(index: np.ndarray) -> float:
+        a, m = asked[index], measured[index]
+        return float(np.corrcoef(a, m)[0, 1]) if len(index) > 3 and a.std() * m.std() else float("nan")
+
+    everyone = range(len(rows))
     return {
-        "present": share([x["present"] for x in rows]),
-        "present_nodes": share([x["present"] for x in rows if x["kind"] == "node"]),
-        "present_masses": share([x["present"] for x in rows if x["kind"] == "mass"]),
-        "present_15_mm_and_more": share([x["present"] for x in rows if (x["asked_mm"] or 0) >= CLEAR_MM]),
-        "side_right": share([x["side"] for x in seen]),
-        "place_right": share([x["place"] for x in seen]),
-        "texture_right": share([x["texture"] for x in seen if x["texture"] is not None]),
-        "size_r": r,
-        "size_mae_mm": round(float(np.abs(asked - measured).mean()), 1) if len(seen) else None,
+        "present": told("present", list(everyone)),
+        "present_nodes": told("present", [k for k in everyone if rows[k]["kind"] == "node"]),
+        "present_masses": told("present", [k for k in everyone if rows[k]["kind"] == "mass"]),
+        "present_15_mm_and_more": told("present", [k for k in everyone if (rows[k]["asked_mm"] or 0) >= CLEAR_MM]),
+        "side_right": told("side", seen),
+        "place_right": told("place", seen),
+        "texture_right": told("texture", [k for k in seen if rows[k]["texture"] is not None]),
+        "size_r": estimate(correlation, [whose[k] for k in sized], places=3),
+        "size_mae_mm": mean_of(np.abs(asked - measured), [whose[k] for k in sized], places=1),
     }

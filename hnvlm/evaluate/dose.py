@@ -14,6 +14,7 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.common import evaluation_folders, log, patient_folders
 from hnvlm.evaluate.dose_scores import DoseCase, dose_score, dvh_errors, dvh_score, read_dose_case
 from hnvlm.evaluate.dose_trees import DoseTrees
+from hnvlm.evaluate.stats import estimate, mean_of
 from hnvlm.models.pack import ModelPack
 from hnvlm.types import TARGET_NAMES
 
@@ -26,6 +27,7 @@ NEEDED = ("dose.nii.gz", "possible_dose_mask.nii.gz")
 class Tally:
     """Scores of one way to predict."""
 
+    patients: list[str] = field(default_factory=list)
     doses: list[float] = field(default_factory=list)
     dvhs: list[dict[str, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -35,25 +37,31 @@ class Tally:
         started = time.perf_counter()
         dose = predict(*args, **options)
         self.seconds.append(time.perf_counter() - started)
+        self.patients.append(case.patient_id)
         self.doses.append(dose_score(case.dose.array, dose, case.possible))
         self.dvhs.append(dvh_errors(case, dose))
 
     def summary(self) -> dict[str, Any]:
-        """Both scores, spread over patients and time; empty without a case."""
+        """Both scores with the intervals of resampled patients, spread over patients and time; empty without a case."""
         if not self.doses:
             return {}
+        metrics = sum(len(row) for row in self.dvhs)
+        dvh = estimate(lambda index: dvh_score([self.dvhs[k] for k in index]), self.patients)
         return {
-            "dose_score": round(float(np.mean(self.doses)), 4),
-            "dvh_score": round(dvh_score(self.dvhs), 4),
+            "dose_score": mean_of(self.doses, self.patients),
+            "dvh_score": dvh | {"n": metrics, "patients": len(self.patients)},
             "dose_score_sd": round(float(np.std(self.doses)), 4),
             "n": len(self.doses),
             "median_seconds": round(float(np.median(self.seconds)), 3),
         }
 
-    def per_metric(self) -> dict[str, float]:
-        """Mean error (Gy) of each DVH metric over the patients that have it."""
-        names = sorted({name for row in self.dvhs for name in row})
-        return {n: round(float(np.mean([r[n] for r in self.dvhs if n in r])), 3) for n in names}
+    def per_metric(self) -> dict[str, dict[str, float]]:
+        """Mean error (Gy) of each DVH metric over the patients that have it, and their number."""
+        out = {}
+        for name in sorted({name for row in self.dvhs for name in row}):
+            errors = [row[name] for row in self.dvhs if name in row]
+            out[name] = {"value": round(float(np.mean(errors)), 3), "n": len(errors)}
+        return out
 
 
 def tree_folders(data: Path) -> list[Path]:

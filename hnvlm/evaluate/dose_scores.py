@@ -42,7 +42,8 @@ def read_dose_case(folder: Path) -> DoseCase:
     """Read a case folder that has a dose.
 
     Raises:
-        InputRefusedError: A file lies on another grid than the dose, or the mask of possible dose is missing.
+        InputRefusedError: A file lies on another grid than the dose, the mask of possible dose is missing or empty, or
+            the dose is not a number everywhere.
     """
     dose = read_file(folder / "dose.nii.gz")
     arrays: dict[str, np.ndarray] = {}
@@ -55,6 +56,10 @@ def read_dose_case(folder: Path) -> DoseCase:
             arrays[name] = to_int16_hu(volume.array) if name == "ct" else volume.array > 0
     if "possible_dose_mask" not in arrays:
         raise InputRefusedError(f"{folder} has no possible_dose_mask.nii.gz, so its dose cannot be scored.")
+    if not arrays["possible_dose_mask"].any():
+        raise InputRefusedError(f"{folder}/possible_dose_mask.nii.gz is empty, so its dose cannot be scored.")
+    if not np.isfinite(dose.array).all():
+        raise InputRefusedError(f"{folder}/dose.nii.gz holds values that are no numbers, so it cannot be scored.")
     hu = arrays.pop("ct", None)
     possible = arrays.pop("possible_dose_mask")
     gray = dose.with_array(dose.array.astype(np.float32))
@@ -63,7 +68,7 @@ def read_dose_case(folder: Path) -> DoseCase:
 
 def dose_score(truth: np.ndarray, predicted: np.ndarray, possible: np.ndarray) -> float:
     """Absolute dose error of a patient in Gy: summed over all voxels, divided by the voxels of possible dose."""
-    return float(np.abs(truth.astype(np.float64) - predicted).sum() / max(1, int(possible.sum())))
+    return float(np.abs(truth.astype(np.float64) - predicted).sum() / int(possible.sum()))
 
 
 def dvh_errors(case: DoseCase, predicted: np.ndarray) -> dict[str, float]:

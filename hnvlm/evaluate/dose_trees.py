@@ -57,8 +57,9 @@ class DoseTrees:
         ).fit(x, y)  # fmt: skip
 
     def _voxels(self, folders: Sequence[Path], cache: Path) -> tuple[np.ndarray, np.ndarray]:
-        names = "|".join(str(f.resolve()) for f in folders)
-        key = hashlib.sha256(f"v1|{VOXELS_PER_PATIENT}|{names}".encode()).hexdigest()[:12]
+        # A dose or a contour that was replaced under the same name makes other voxels.
+        names = "|".join(f"{f.resolve()}:{_stamps(f)}" for f in folders)
+        key = hashlib.sha256(f"v2|{VOXELS_PER_PATIENT}|{names}".encode()).hexdigest()[:12]
         path = cache / f"dose-trees-{key}.npz"
         if path.exists():
             with np.load(path) as z:
@@ -91,3 +92,8 @@ def inputs_crop(inputs: DoseInputs, array: np.ndarray) -> np.ndarray:
     """The part of an array on the patient's grid that the inputs cover."""
     box = inputs.window.box
     return array[tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))]
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    files = sorted(folder.glob("*.nii.gz"))
+    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]

@@ -24,6 +24,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     rng, words = np.random.default_rng(5), random.Random(5)
     rows: list[dict[str, Any]] = []
     wanted = limit or 40
+    refused = 0  # counted as not present
     for seed in range(wanted):
         spec = random_spec(rng, kinds=("node", "mass"))
         text, labels = stated_request("add", finding_of(spec), words, "mid")
@@ -32,8 +33,9 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         try:
             result = pack.generate(text, seed=seed)
         except UsageError:
+            refused += 1
             rows.append(row_of(None, labels, neck))
             continue
         rows.append(row_of(look_for(judge, result.volume, result.edit_mask, neck), labels, neck))
         log(f"{seed + 1}/{wanted} {text}")
-    return {"metrics": summary(rows), "n_cases": wanted, "model": "diffusion"}
+    return {"metrics": summary(rows) | {"requests_refused": refused}, "n_cases": wanted, "model": "diffusion"}

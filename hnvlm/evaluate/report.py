@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hnvlm.evaluate.cases import Case, lesion_cases
-from hnvlm.evaluate.common import auroc, log, median, share
+from hnvlm.errors import ScopeError
+from hnvlm.evaluate.cases import Case, Tally, lesion_cases
+from hnvlm.evaluate.common import log
+from hnvlm.evaluate.stats import area, estimate, mean_of, median, share
 from hnvlm.imaging.lesions import Lesion
 from hnvlm.models.detect import evidence
-from hnvlm.models.facts import lesion_finding, measured_findings
-from hnvlm.models.neck import Neck
+from hnvlm.models.facts import lesion_finding, measured_findings, target_finding
+from hnvlm.models.neck import Neck, working_masks
 from hnvlm.models.pack import ModelPack
 from hnvlm.models.report_model import presence_score
 from hnvlm.report.compare import compare
@@ -24,6 +27,7 @@ from hnvlm.types import Finding
 
 DENIAL = {"Primary site:": " No", "Nodes right:": " No", "Nodes left:": " No"}
 MEASURABLE_MM = 15.0
+NOTHING = "no lesion"
 
 
 def denial_probabilities(tokenizer: Any, steps: list[tuple[torch.Tensor, int]]) -> list[tuple[str, float]]:
@@ -53,7 +57,8 @@ class Presence:
         self.detector: list[float] = []
         self.truth: list[bool] = []
         self.size_mm: list[float] = []
-        self.lines: list[tuple[float, bool]] = []
+        self.patients: list[str] = []
+        self.lines: list[tuple[float, bool, str]] = []
         self.peak_in_target: list[bool] = []
         self.target_share: list[float] = []
 
@@ -63,9 +68,10 @@ class Presence:
         seen = np.maximum(evidence(probability[0]), evidence(probability[1]))
         self.detector.append(float(seen.max()))
         self.truth.append(bool(case.lesions))
+        self.patients.append(case.patient)
         self.size_mm.append(max((x.spec.size_mm for x in case.lesions), default=0.0))
         named = {line_of(x) for x in case.lesions}
-        self.lines += [(1.0 - p, line in named) for line, p in denials]
+        self.lines += [(1.0 - p, line in named, case.patient) for line, p in denials]
         target = case.masks.get("PTV_7000")
         if not case.lesions and target is not None:
             self._real_target(case, target, seen, neck)
@@ -86,20 +92,18 @@ class Presence:
 
     def metrics(self) -> dict[str, Any]:
         """AUROC of report and detector, on all CTs and with lesions of 15 mm and more only, and per line."""
-        truth, size = np.array(self.truth), np.array(self.size_mm)
+        truth, size, whose = np.array(self.truth, bool), np.array(self.size_mm), np.array(self.patients, str)
         large = ~truth | (size >= MEASURABLE_MM)
         report, detector = np.array(self.report), np.array(self.detector)
+        score, named, owner = zip(*self.lines, strict=True) if self.lines else ((), (), ())
         return {
-            "presence_auroc": round(auroc(report, truth), 4),
+            "presence_auroc": area(report, truth, whose),
             "presence_auroc_n": {"with_lesion": int(truth.sum()), "without": int((~truth).sum())},
-            "presence_auroc_15_mm_and_more": round(auroc(report[large], truth[large]), 4),
+            "presence_auroc_15_mm_and_more": area(report[large], truth[large], whose[large]),
             "presence_auroc_15_mm_and_more_n": int((truth & large).sum()),
-            "presence_auroc_per_line": round(auroc([s for s, _ in self.lines], [t for _, t in self.lines]), 4),
-            "presence_auroc_per_line_n": {
-                "with_lesion": sum(t for _, t in self.lines),
-                "without": sum(not t for _, t in self.lines),
-            },
-            "detector_presence_auroc": round(auroc(detector, truth), 4),
+            "presence_auroc_per_line": area(score, named, owner),
+            "presence_auroc_per_line_n": {"with_lesion": sum(named), "without": sum(not t for t in named)},
+            "detector_presence_auroc": area(detector, truth, whose),
             "detector_peak_in_real_high_dose_target": share(self.peak_in_target),
             "share_of_soft_tissue_in_that_target": median(self.target_share),
         }
@@ -116,15 +120,22 @@ def _lesions(findings: list[Finding]) -> list[Finding]:
 
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
     """Write a report for every validation CT, lesion-free and with an inserted lesion, and compare with the facts."""
-    presence, rows = Presence(), []
+    presence, facts, tally = Presence(), Facts(), Tally()
+    rows: list[dict[str, Any]] = []
+    clean: list[dict[str, Any]] = []
     own_reports: list[str] = []
-    facts = Counter[str]()
     seconds = []
     _, tokenizer, _ = pack.report_model
-    for case in lesion_cases(pack, data, limit=limit):
+    for case in lesion_cases(pack, data, limit=limit, tally=tally):
         # The whole path runs again on the CT with the lesion: contours, landmarks, tokens, text.
         segmentation = pack.segment(case.ct) if case.lesions else case.segmentation
-        neck = pack.neck(case.ct, segmentation)
+        try:
+            neck = pack.neck(case.ct, segmentation)
+        except ScopeError as error:
+            # No report at all: a lesion that is overlooked.
+            log(f"{case.patient} with a lesion: {error.message}")
+            rows.append({"patient": case.patient, "drafted": False, **_judge(case, [])})
+            continue
         probability, tokens = pack.encode(neck)
         started = time.perf_counter()
         text, _, steps = pack.write_report(tokens, "en")
@@ -132,33 +143,70 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         found = parse(text)
         presence.add(case, denial_probabilities(tokenizer, steps), probability, neck)
         if case.lesions:
-            rows.append(_judge(case, found))
+            rows.append({"patient": case.patient, "drafted": True, **_judge(case, found)})
         else:
             own_reports.append(text)
-            _count_facts(facts, measured_findings(neck.anatomy), found)
+            named = _lesions(found)
+            clean.append({"patient": case.patient, "named": bool(named), "compare": compare([], named)})
+            facts.add(case.patient, measured_findings(neck.anatomy), found, clinics_target_side(case, neck))
         log(f"{case.patient} lesions {len(case.lesions)} score {presence.report[-1]:.3f} {presence.detector[-1]:.3f}")
-    named = [r for r in rows if r["found"]]
-    sized = [r for r in named if r["size_error_mm"] is not None]
-    specificity = [not _lesions(parse(t)) for t in own_reports]
-    reference = majority_report(own_reports)
     metrics: dict[str, Any] = {
         **presence.metrics(),
-        "sensitivity": share([r["found"] for r in rows]),
-        "no_lesion_named_without_one": share(specificity),
-        "side_right": share([r["side"] for r in named]),
-        "place_right": share([r["place"] for r in named]),
-        "texture_right": share([r["texture"] for r in named]),
-        "size_mae_mm": round(float(np.mean([r["size_error_mm"] for r in sized])), 2) if sized else None,
-        "finding_f1": _f1(rows),
+        **lesion_metrics(rows, clean),
         "distinct_reports": len(set(own_reports)),
         "patients": len(own_reports),
+        **tally.told(),
+        "ct_with_lesion_not_drafted_on": sum(not r["drafted"] for r in rows),
         "median_writing_seconds": median(seconds),
-        "target_side_right": _ratio(facts, "target_side"),
-        "artefact_right": _ratio(facts, "artefact"),
-        "coverage_right": _ratio(facts, "coverage"),
-        "baseline_majority_report": {"presence_auroc": 0.5, "sensitivity": float(bool(_lesions(parse(reference))))},
+        **{f"{key}_right": facts.right(key) for key in Facts.KEYS},
+        "baseline_majority_report": majority_baseline(rows, clean) | facts.majority(),
     }
-    return {"metrics": metrics, "n_cases": len(own_reports), "model": "report"}
+    return {"metrics": metrics, "n_cases": tally.measured, "model": "report"}
+
+
+def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the reports say of lesions.
+
+    Side, place, texture and size are judged on the lesion named that is most like the true one, among the CTs in which
+    any is named; ``side_right_of_all`` and ``place_right_of_all`` count the CTs in which none is as wrong, and
+    ``another_lesion_named_too`` says how often there was a choice. ``finding_f1`` is over the CTs with a lesion,
+    ``finding_f1_of_all_cts`` counts what is named in CTs without one as well.
+
+    Args:
+        rows: As ``_judge``, with ``patient``. clean: ``patient``, ``named`` and ``compare`` of each patient's own CT.
+    """
+
+    def told(key: str, chosen: list[dict[str, Any]]) -> dict[str, Any]:
+        return share([bool(r.get(key, False)) for r in chosen], [r["patient"] for r in chosen])
+
+    named = [r for r in rows if r["found"]]
+    sized = [r for r in named if r["size_error_mm"] is not None]
+    return {
+        "sensitivity": told("found", rows),
+        "no_lesion_named_without_one": share([not r["named"] for r in clean], [r["patient"] for r in clean]),
+        "side_right": told("side", named),
+        "side_right_of_all": told("side", rows),
+        "place_right": told("place", named),
+        "place_right_of_all": told("place", rows),
+        "texture_right": told("texture", named),
+        "another_lesion_named_too": told("another", named),
+        "size_mae_mm": mean_of([r["size_error_mm"] for r in sized], [r["patient"] for r in sized], places=2),
+        "finding_f1": _f1(rows),
+        "finding_f1_of_all_cts": _f1([*rows, *clean]),
+    }
+
+
+def majority_baseline(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> dict[str, Any]:
+    """A report that does not look: it names the lesion (or none) that most CTs have."""
+    truth = [r["truth"] for r in rows] + [NOTHING] * len(clean)
+    always = majority_report(truth) if truth else NOTHING
+    tp = sum(t == always != NOTHING for t in truth)
+    wrong, missed = (0 if always == NOTHING else len(truth) - tp), len(rows) - tp
+    return {
+        "presence_auroc": 0.5,
+        "sensitivity": float(always != NOTHING),
+        "finding_f1_of_all_cts": round(2 * tp / (2 * tp + wrong + missed), 4) if tp + wrong + missed else None,
+    }
 
 
 def _judge(case: Case, found: list[Finding]) -> dict[str, Any]:
@@ -167,11 +215,13 @@ def _judge(case: Case, found: list[Finding]) -> dict[str, Any]:
     same_kind = [f for f in lesions if f.kind == truth.kind]
     pool = same_kind or lesions
     if not pool:
-        return {"found": False, "compare": compare([truth], [])}
+        return {"found": False, "truth": _words(truth), "compare": compare([truth], [])}
     best = max(pool, key=lambda f: (f.side == truth.side) + 0.5 * ((f.level or f.site) == (truth.level or truth.site)))
     error = abs(best.size_mm - truth.size_mm) if best.size_mm and truth.size_mm and best.side == truth.side else None
     return {
         "found": True,
+        "truth": _words(truth),
+        "another": len(lesions) > 1,
         "side": best.side == truth.side,
         "place": best.kind == truth.kind and (best.level or best.site) == (truth.level or truth.site),
         "texture": best.attributes.get("texture") == truth.attributes.get("texture"),
@@ -180,27 +230,70 @@ def _judge(case: Case, found: list[Finding]) -> dict[str, Any]:
     }
 
 
-def _f1(rows: list[dict[str, Any]]) -> float:
-    tp = sum(r["compare"]["tp"] for r in rows)
-    fp = sum(r["compare"]["fp"] for r in rows)
-    fn = sum(r["compare"]["fn"] for r in rows)
-    return round(2 * tp / max(1, 2 * tp + fp + fn), 4)
+def _words(finding: Finding) -> str:
+    return f"{finding.kind} {finding.side} {finding.level or finding.site}"
 
 
-def _count_facts(facts: Counter[str], measured: list[Finding], found: list[Finding]) -> None:
-    for kind, key, value in (
-        ("target", "target_side", lambda f: f.side),
-        ("artefact", "artefact", lambda f: f.presence),
-        ("coverage", "coverage", lambda f: (f.attributes.get("superior"), f.attributes.get("inferior"))),
-    ):
-        truth = next((f for f in measured if f.kind == kind), None)
-        guess = next((f for f in found if f.kind == kind), None)
-        if truth is None:
-            continue
-        facts[f"{key}_n"] += 1
-        facts[key] += bool(guess is not None and value(guess) == value(truth))
+def _f1(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = np.array([[r["compare"][key] for key in ("tp", "fp", "fn")] for r in rows], float).reshape(-1, 3)
+
+    def f1(index: np.ndarray) -> float:
+        tp, fp, fn = counts[index].sum(0)
+        return float(2 * tp / (2 * tp + fp + fn)) if tp + fp + fn else float("nan")
+
+    return estimate(f1, [r["patient"] for r in rows])
 
 
-def _ratio(facts: Counter[str], key: str) -> dict[str, float | None]:
-    n = facts[f"{key}_n"]
-    return {"value": round(facts[key] / n, 4) if n else None, "n": n}
+def clinics_target_side(case: Case, neck: Neck) -> Finding | None:
+    """The target as the clinic contoured it, in the frame of the neck; None where it did not."""
+    mask = case.masks.get("PTV_7000")
+    if mask is None:
+        return None
+    return target_finding(replace(neck.anatomy, masks=neck.anatomy.masks | working_masks(
+        case.ct, neck.anatomy.ct, {"PTV_7000": mask}
+    )))  # fmt: skip
+
+
+class Facts:
+    """What a report says of measured facts, patient by patient.
+
+    The facts are measured on the models' own contours, which is what a report can be held to; for the target's side
+    the clinic's contour stands beside it.
+    """
+
+    KEYS = ("target_side", "target_side_of_the_clinic", "artefact", "coverage")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[str, Any, bool]]] = {key: [] for key in self.KEYS}
+
+    def add(self, patient: str, measured: list[Finding], found: list[Finding], clinic: Finding | None) -> None:
+        """One CT: facts measured, findings of the report, and the clinic's target."""
+
+        def of(kind: str, findings: list[Finding]) -> Finding | None:
+            return next((f for f in findings if f.kind == kind), None)
+
+        for key, truth, value in (
+            ("target_side", of("target", measured), lambda f: f.side),
+            ("target_side_of_the_clinic", clinic, lambda f: f.side),
+            ("artefact", of("artefact", measured), lambda f: f.presence),
+            (
+                "coverage",
+                of("coverage", measured),
+                lambda f: (f.attributes.get("superior"), f.attributes.get("inferior")),
+            ),
+        ):
+            if truth is not None:
+                guess = of(truth.kind, found)
+                self.rows[key].append((patient, value(truth), guess is not None and value(guess) == value(truth)))
+
+    def right(self, key: str) -> dict[str, Any]:
+        """Share of the CTs with the fact in which the report has it right."""
+        return share([right for _, _, right in self.rows[key]], [patient for patient, _, _ in self.rows[key]])
+
+    def majority(self) -> dict[str, Any]:
+        """The same for a report that always says what is true most often."""
+        out = {}
+        for key, rows in self.rows.items():
+            most = Counter(value for _, value, _ in rows).most_common(1)
+            out[f"{key}_right"] = {"value": round(most[0][1] / len(rows), 4) if rows else None, "n": len(rows)}
+        return out

@@ -10,21 +10,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from hnvlm.evaluate.cases import lesion_cases
+from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.cases import Tally, lesion_cases
 from hnvlm.evaluate.common import log
+from hnvlm.evaluate.stats import mean_of, share
 from hnvlm.models.facts import lesion_finding
 from hnvlm.models.pack import ModelPack
 from hnvlm.models.text_tower import token_features
 from hnvlm.report.render import render_finding
 
 
+def ranks(similarity: np.ndarray, groups: list[str]) -> np.ndarray:
+    """Place (from 1) of the first right column of each row: its own, or one with the very same report.
+
+    Infinite where a row holds something that is no number: nothing was found then.
+    """
+    out = []
+    for i, row in enumerate(similarity):
+        order = np.argsort(-row, kind="stable")
+        right = [groups[j] == groups[i] for j in order]
+        out.append(right.index(True) + 1.0 if np.isfinite(row).all() else np.inf)
+    return np.array(out)
+
+
 def recall(similarity: np.ndarray, groups: list[str], k: int) -> float:
     """Share of rows whose own column, or one with the very same report, is among the k best."""
-    hits = 0
-    for i, row in enumerate(similarity):
-        best = np.argsort(-row, kind="stable")[:k]
-        hits += any(groups[j] == groups[i] for j in best)
-    return hits / len(similarity)
+    return float((ranks(similarity, groups) <= k).mean())
 
 
 def chance(groups: list[str], k: int) -> float:
@@ -35,9 +46,14 @@ def chance(groups: list[str], k: int) -> float:
 
 
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
-    """Recall@1/5/10 both ways over validation CTs with one inserted lesion each; the same text is a hit too."""
-    images, reports, texts, patients = [], [], [], set()
-    for case in lesion_cases(pack, data, per_patient=4, limit=limit):
+    """Recall@1/5/10 and mean reciprocal rank both ways over validation CTs with one inserted lesion each.
+
+    The same text is a hit too. Four of the CTs are of one patient, so intervals are those of resampled patients, among
+    all reports.
+    """
+    images, reports, texts, patients = [], [], [], []
+    tally = Tally()
+    for case in lesion_cases(pack, data, per_patient=4, limit=limit, tally=tally):
         if not case.lesions:
             continue
         _, tokens = pack.encode(pack.neck(case.ct, case.segmentation))
@@ -47,12 +63,17 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             reports.append(pack.clip.space.report_embedding([pack.reader(features, mask)])[0].numpy())
             images.append(pack.clip.space.image_embedding(pack.clip.space.project(tokens))[0].numpy())
         texts.append(text)
-        patients.add(case.patient)
+        patients.append(case.patient)
         log(f"{case.patient} {len(images)}")
+    if not images:
+        raise InputRefusedError(f"No lesion could be inserted into any patient in {data}: there is nothing to find.")
     similarity = np.array(images) @ np.array(reports).T
-    metrics: dict[str, Any] = {"n": len(texts), "distinct_reports": len(set(texts))}
+    metrics: dict[str, Any] = {"n": len(texts), "distinct_reports": len(set(texts)), **tally.told()}
+    both = {"image_to_report": ranks(similarity, texts), "report_to_image": ranks(similarity.T, texts)}
     for k in (1, 5, 10):
-        metrics[f"image_to_report_recall_{k}"] = round(recall(similarity, texts, k), 4)
-        metrics[f"report_to_image_recall_{k}"] = round(recall(similarity.T, texts, k), 4)
+        for way, places in both.items():
+            metrics[f"{way}_recall_{k}"] = share(list(places <= k), patients)
         metrics[f"chance_recall_{k}"] = round(chance(texts, k), 4)
-    return {"metrics": metrics, "n_cases": len(patients), "model": "clip"}
+    for way, places in both.items():
+        metrics[f"{way}_mean_reciprocal_rank"] = mean_of(1.0 / places, patients)
+    return {"metrics": metrics, "n_cases": tally.measured, "model": "clip"}

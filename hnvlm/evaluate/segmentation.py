@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ import numpy as np
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.common import evaluation_folders, log, read_case
+from hnvlm.evaluate.stats import estimate
 from hnvlm.models.pack import ModelPack
 from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263, TARGET_NAMES
 
+# Long organs that a clinic contours as far as it needs to.
+CUT_TO_THE_CONTOUR = ("SpinalCord", "Esophagus")
 CORE = ("Brainstem", "SpinalCord", "Parotid_R", "Parotid_L", "Bone_Mandible")
 # A clinic's contour is unusual beyond this many times (or below this part of) the median volume of the structure in
 # the patients measured, or when so much of an organ without air in it is air: then contour and CT do not fit together.
@@ -59,13 +62,33 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     }
 
 
+def mean_core(rows: Mapping[str, Sequence[Scored]]) -> dict[str, Any]:
+    """Mean of the structures' mean Dice with the interval of resampled patients; n counts patients.
+
+    In a draw in which nobody has a structure, the mean is over the others.
+    """
+    names = sorted({r.patient for scored in rows.values() for r in scored})
+    table = np.full((len(names), len(rows)), np.nan)
+    for k, scored in enumerate(rows.values()):
+        for r in scored:
+            table[names.index(r.patient), k] = r.dice
+
+    def mean(index: np.ndarray) -> float:
+        drawn = table[index]
+        there = ~np.isnan(drawn).all(0)
+        return float(np.nanmean(drawn[:, there], axis=0).mean()) if there.any() else float("nan")
+
+    return estimate(mean, names)
+
+
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
     """Mean Dice per structure over the patients whose clinic contoured it.
 
     Only slices that the clinic could contour count for the cord and esophagus: contours stop where the clinic
     stopped, so a prediction beyond their first and last slice is neither right nor wrong. Nobody is left out of the
     mean; the median and the mean over usual contours stand beside it because a contour may be wrong (a cord of twenty
-    times a cord's volume) and a CT may be cut to pieces.
+    times a cord's volume) and a CT may be cut to pieces. ``dice_not_cut_to_the_contour`` is of the cord and esophagus
+    with all slices. Spreads are of these patients (divided by n).
     """
     # Refused before the first patient is contoured.
     folders = evaluation_folders(data, limit)
@@ -76,14 +99,17 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             f"No patient in {data} has a contour of {', '.join(CORE)}: there is nothing to compare."
         )
     rows: dict[str, list[Scored]] = {name: [] for name in (*OAR_NAMES, *TARGET_NAMES)}
-    seconds = []
+    whole: dict[str, list[float]] = {name: [] for name in CUT_TO_THE_CONTOUR}
+    seconds, without = [], 0
     for k, folder in enumerate(folders):
         ct, truth = read_case(folder)
         predicted = pack.segment(ct)
         seconds.append(predicted.seconds)
+        without += not truth
         for name, mask in truth.items():
             guess = predicted.masks.get(name, np.zeros(ct.shape, bool))
-            if name in ("SpinalCord", "Esophagus") and mask.any():
+            if name in CUT_TO_THE_CONTOUR and mask.any():
+                whole[name].append(dice(guess, mask))
                 slices = np.flatnonzero(mask.any((1, 2)))
                 guess = guess.copy()
                 guess[: slices[0]] = False
@@ -101,6 +127,11 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         for name, v in kept.items()
         if len(v) < len(rows[name])
     }
-    metrics["mean_dice_core"] = round(float(np.mean([np.mean([r.dice for r in rows[n]]) for n in CORE if rows[n]])), 4)
+    metrics["dice_not_cut_to_the_contour"] = {
+        name: {"value": round(float(np.mean(v)), 4), "n": len(v)} for name, v in whole.items() if v
+    }
+    metrics["mean_dice_core"] = mean_core({name: rows[name] for name in CORE})
+    metrics["mean_dice_core_structures"] = sum(bool(rows[name]) for name in CORE)
+    metrics["patients_without_contours"] = without
     metrics["median_seconds"] = round(float(np.median(seconds)), 2)
     return {"metrics": metrics, "n_cases": len(folders), "model": "segmenter"}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hnvlm.evaluate.cases import lesion_cases
-from hnvlm.evaluate.common import auroc, log
+from hnvlm.evaluate.cases import Tally, lesion_cases
+from hnvlm.evaluate.common import log
+from hnvlm.evaluate.stats import auroc, estimate
 from hnvlm.models.pack import ModelPack
 from hnvlm.types import MASS_SITES, NODE_LEVELS, SIDES
 
@@ -37,14 +39,15 @@ def labels_with_truth() -> list[tuple[str, Any]]:
 
 
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
-    """AUROC of every label that at least three CTs show, and their mean."""
+    """AUROC of every label that at least three CTs show and three do not, and their mean."""
     table = labels_with_truth()
-    scores, truth, patients = [], [], set()
-    for case in lesion_cases(pack, data, per_patient=4, limit=limit):
+    tally = Tally()
+    scores, truth, patients = [], [], []
+    for case in lesion_cases(pack, data, per_patient=4, limit=limit, tally=tally):
         _, tokens = pack.encode(pack.neck(case.ct, case.segmentation))
         scores.append(pack.score(tokens, [text for text, _ in table]))
         truth.append([any(test(x.spec) for x in case.lesions) for _, test in table])
-        patients.add(case.patient)
+        patients.append(case.patient)
         if not case.lesions:
             log(case.patient)
     s, t = np.array(scores), np.array(truth)
@@ -52,11 +55,33 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         text: {"auroc": round(auroc(s[:, k], t[:, k]), 3), "n_positive": int(t[:, k].sum())}
         for k, (text, _) in enumerate(table)
     }
-    enough = [v["auroc"] for v in per_label.values() if v["n_positive"] >= SMALLEST_GROUP]
+    enough = [k for k in range(len(table)) if SMALLEST_GROUP <= t[:, k].sum() <= len(t) - SMALLEST_GROUP]
     metrics = {
-        "mean_auroc": round(float(np.mean(enough)), 4),
+        "mean_auroc": mean_auroc(s[:, enough], t[:, enough], patients),
         "labels": len(enough),
+        "labels_left_out": len(table) - len(enough),
         "n_cts": len(s),
+        **tally.told(),
         "per_label": per_label,
     }
-    return {"metrics": metrics, "n_cases": len(patients), "model": "clip"}
+    return {"metrics": metrics, "n_cases": tally.measured, "model": "clip"}
+
+
+def mean_auroc(scores: np.ndarray, truth: np.ndarray, patients: Sequence[str]) -> dict[str, Any]:
+    """Mean AUROC of labels with the interval of resampled patients.
+
+    In a draw in which nobody shows a label, the mean is over the others; a score that is no number makes the mean none.
+
+    Args:
+        scores, truth: (CTs, labels). patients: Whose each CT is.
+    """
+
+    def mean(index: np.ndarray) -> float:
+        areas = [auroc(scores[index, k], truth[index, k]) for k in range(scores.shape[1]) if _both(truth[index, k])]
+        return float(np.mean(areas)) if areas else float("nan")
+
+    return estimate(mean, patients)
+
+
+def _both(labels: np.ndarray) -> bool:
+    return bool(labels.any() and not labels.all())

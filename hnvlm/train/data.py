@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.common import patient_folders, read_case
+from hnvlm.evaluate.patients import RECORD, Trained, content_of, read_trained, write_trained
 from hnvlm.imaging.volume import Volume
 from hnvlm.types import OAR_NAMES, TARGET_NAMES
 
@@ -68,6 +69,35 @@ def training_folders(data: Path) -> list[Path]:
     if data.resolve().name == "validation":
         raise InputRefusedError(f"{data} is the validation folder; models are never trained on it. Give its parent.")
     return case_folders(data / "train" if (data / "train").is_dir() else data)
+
+
+def patients_of_run(
+    data: Path, note: Path, model: Path, *, resume: bool = False, from_pack: bool = False
+) -> Trained | None:
+    """Whom a training run shows to a model, by content: to be kept with it, so that nobody measures it on them.
+
+    Everyone under ``data`` that a trainer may read counts, those kept aside to set thresholds on as well.
+
+    Args:
+        note: File of the run (beside its checkpoints); what an interrupted run saw counts when it is resumed.
+        model: Model folder; whom its weights saw counts when the run begins with them (``from_pack``).
+
+    Returns:
+        None where ``data`` has no patient (the trainer says so); else what is to be written to the model's ``RECORD``.
+    """
+    data = Path(data)
+    roots = [data / "train", data / "without_ct" / "train"] if (data / "train").is_dir() else [data]
+    folders = {f for root in roots for file in ("ct.nii.gz", "dose.nii.gz") for f in patient_folders(root, file)}
+    if not folders:
+        return None
+    seen = Trained(frozenset(content_of(f) for f in folders), True)
+    # A checkpoint without a note is from before notes were taken.
+    if resume and (note.exists() or any(note.parent.glob("*.pt"))):
+        seen = seen.joined(read_trained(note))
+    if from_pack:
+        seen = seen.joined(read_trained(model / RECORD))
+    write_trained(note, seen)
+    return seen
 
 
 def body_box(hu: np.ndarray, threshold: float = -500.0) -> tuple[slice, slice, slice]:

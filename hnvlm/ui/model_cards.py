@@ -77,6 +77,7 @@ def in_words(value: Any) -> str | None:
             if value["value"] is None:
                 return "not measured"
             n = f"n {value['n']}" if "n" in value else ""
+            n += f" in {value['patients']} patients" if n and "patients" in value else ""
             if "low" in value:
                 return f"{value['value']:.2f} (95 % {value['low']:.2f} to {value['high']:.2f}, {n})"
             return f"{value['value']:.3g} ({n})" if n else f"{value['value']:.3g}"

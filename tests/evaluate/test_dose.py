@@ -113,15 +113,18 @@ def test_the_evaluation_reports_each_way_to_predict(data, tmp_path, monkeypatch)
     made = evaluation.run(Perfect(), data / "validation")
     m = made["metrics"]
     assert made["n_cases"] == 2
-    assert (m["dose_score"], m["dvh_score"]) == (0.0, 0.0)
-    assert m["without_ct"]["dose_score"] == 1.0
-    assert m["without_ct"]["dvh_score"] == pytest.approx(1.0, abs=0.01)  # a corner of a parotid lies outside the mask
-    assert m["from_predicted_structures"]["dose_score"] == pytest.approx(3.0)
+    assert m["dose_score"] == {"value": 0.0, "n": 2}
+    # Of 4 metrics for organs and targets each; one patient has no PTV_5600.
+    assert m["dvh_score"] == {"value": 0.0, "n": 9 + 12, "patients": 2}
+    assert m["without_ct"]["dose_score"]["value"] == 1.0
+    assert m["without_ct"]["dvh_score"]["value"] == pytest.approx(1.0, abs=0.01)  # a corner of a parotid lies outside the mask
+    assert m["from_predicted_structures"]["dose_score"]["value"] == pytest.approx(3.0)
     assert m["from_predicted_structures"]["no_target_found"] == 0
     assert m["boosted_trees"]["train_patients"] == 2
     # The phantom's dose is a function of distance, which trees can learn.
-    assert m["boosted_trees"]["dose_score"] < 3.0
-    assert m["dvh_errors"]["PTV_7000 D_95"] == 0.0
+    assert m["boosted_trees"]["dose_score"]["value"] < 3.0
+    assert m["dvh_errors"]["PTV_7000 D_95"] == {"value": 0.0, "n": 2}
+    assert m["dvh_errors"]["PTV_5600 D_95"]["n"] == 1
     assert m["median_seconds"] >= 0
     assert len(list(tmp_path.glob("dose-trees-*.npz"))) == 1
     one = evaluation.run(Perfect(with_target=False), data, limit=1)

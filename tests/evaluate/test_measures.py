@@ -20,7 +20,7 @@ from hnvlm import config
 from hnvlm.errors import InputRefusedError, ModelPackError, UnreadableFileError, UsageError
 from hnvlm.evaluate import cli, common, counterfactual, report, segmentation
 from hnvlm.evaluate.cases import Case, lesion_cases, rng_of
-from hnvlm.evaluate.common import MEASURED, auroc, evaluation_folders, read_case, share, write_metrics
+from hnvlm.evaluate.common import MEASURED, evaluation_folders, read_case, write_metrics
 from hnvlm.evaluate.counterfactual import (
     LEVEL_TOLERANCE_MM,
     finding_of,
@@ -36,6 +36,7 @@ from hnvlm.evaluate.counterfactual import (
 from hnvlm.evaluate.report import denial_probabilities, majority_report
 from hnvlm.evaluate.retrieval import chance, recall
 from hnvlm.evaluate.segmentation import Scored, dice, usual
+from hnvlm.evaluate.stats import auroc, share
 from hnvlm.evaluate.zeroshot import labels_with_truth
 from hnvlm.imaging.anatomy import LEVEL_BOX
 from hnvlm.imaging.lesions import Lesion, LesionSpec, insert_at
@@ -165,7 +166,8 @@ def test_segmentation_does_not_punish_what_the_clinic_did_not_contour(data, tmp_
     assert metrics["dice_SpinalCord"] == {"mean": 1.0, "sd": 0.0, "median": 1.0, "n": 2}
     assert metrics["dice_Larynx"]["mean"] == 1.0
     assert "dice_PTV_7000" not in metrics  # nobody contoured one
-    assert metrics["mean_dice_core"] == 1.0
+    assert metrics["mean_dice_core"] == {"value": 1.0, "n": 2}
+    assert metrics["mean_dice_core_structures"] == 5
     assert metrics["median_seconds"] == 2.0
 
 
@@ -321,9 +323,9 @@ def test_a_recorded_evaluation_runs_its_module(empty_pack, data, monkeypatch):
     (empty_pack / "segmenter" / "model.safetensors").write_bytes(b"")
     monkeypatch.setattr(cli, "load", lambda: ScriptedPack(empty_pack))
     result = cli.evaluate("segmentation", data)
-    assert set(result) == {"metrics", "n_cases", "model", "seconds"}
+    assert set(result) == {"metrics", "n_cases", "model", "seconds", "patients"}
     written = json.loads((empty_pack / "segmenter" / "metrics.json").read_text())
-    assert written["segmentation"]["metrics"]["mean_dice_core"] == 1.0
+    assert written["segmentation"]["metrics"]["mean_dice_core"]["value"] == 1.0
     (empty_pack / "segmenter" / "metrics.json").unlink()
     cli.evaluate("segmentation", data, limit=1)  # a part of the patients is not recorded
     cli.evaluate("segmentation", data, record=False)
@@ -447,11 +449,11 @@ def test_summary_by_hand():
     assert (told["present_15_mm_and_more"]["value"], told["present_15_mm_and_more"]["n"]) == (1.0, 3)
     assert told["side_right"] == share([True, False, True, True])
     assert told["texture_right"]["n"] == 1
-    assert told["size_mae_mm"] == 2.5
-    assert told["size_r"] == pytest.approx(np.corrcoef([10, 20, 30, 40], [12, 18, 33, 37])[0, 1], abs=1e-3)
+    assert told["size_mae_mm"] == {"value": 2.5, "n": 4}
+    assert told["size_r"]["value"] == pytest.approx(np.corrcoef([10, 20, 30, 40], [12, 18, 33, 37])[0, 1], abs=1e-3)
     nothing = summary([{"present": False, "kind": "node", "asked_mm": None}])
-    assert nothing["size_mae_mm"] is None
-    assert nothing["size_r"] is None
+    assert nothing["size_mae_mm"] == {"value": None, "n": 0}
+    assert nothing["size_r"] == {"value": None, "n": 0}
 
 
 def test_only_a_lesion_inside_the_edit_is_the_edit(neck):
@@ -569,12 +571,12 @@ def test_presence_per_ct_and_per_line_by_hand(neck):
     presence.add(presence_case("node", 12.0), denials(0.95, 0.95, 0.95), quiet, neck)  # 0.143, small, overlooked
     presence.add(presence_case("mass", 30.0), denials(0.2, 0.9, 0.9), quiet + 0.5, neck)  # 0.838
     got = presence.metrics()
-    assert got["presence_auroc"] == 0.5
-    assert got["presence_auroc_15_mm_and_more"] == 1.0
+    assert got["presence_auroc"] == {"value": 0.5, "n": 3, "patients": 1}
+    assert got["presence_auroc_15_mm_and_more"]["value"] == 1.0
     assert got["presence_auroc_15_mm_and_more_n"] == 1
-    assert got["detector_presence_auroc"] == 0.75  # one above, one tied
+    assert got["detector_presence_auroc"]["value"] == 0.75  # one above, one tied
     # positives: left node 0.05, mass 0.8; negatives: 3 x 0.1, 2 x 0.05, 2 x 0.1 -> (2 x 0.5 + 7) / 14
-    assert got["presence_auroc_per_line"] == round(8 / 14, 4)
+    assert got["presence_auroc_per_line"]["value"] == round(8 / 14, 4)
     assert got["presence_auroc_per_line_n"] == {"with_lesion": 2, "without": 7}
 
 
