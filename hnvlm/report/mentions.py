@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from hnvlm.report.places import mass_places, node_places, side_of
-from hnvlm.report.sizes import is_former, measured
+from hnvlm.report.sizes import is_former, measured, rival_sizes, size_range
 from hnvlm.report.tokens import Clause
 from hnvlm.report.vocabulary import load, vocabulary
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, Finding
@@ -98,6 +98,12 @@ def _lesions(
         # "No new nodes" and "no necrotic nodes" deny no node in general.
         attributes["other_than_listed"] = True
     size = None if presence == "absent" and not describe_denied else size
+    if presence != "absent":
+        # Read by who asks, kept in no finding: see ``parse`` and ``request_parse``.
+        if rivals := rival_sizes(clause.tokens, clause.start, text, language):
+            attributes["rival_sizes_mm"] = rivals
+        elif describe_denied and (ends := size_range(clause.tokens, clause.start, text, language)):
+            attributes["size_range_mm"] = ends
     places = node_places(clause, attributes) if kind == "node" else mass_places(clause, presence)
     if len(places) > 1 and size is not None and _LARGEST.search(text):
         # Nobody says which of the places the largest node is in.

@@ -131,6 +131,10 @@ class _Reader:
         if self._boilerplate.fullmatch(sentence.text):
             return
         found, left_out = read_sentence(sentence, self.language, self._primary_side())
+        for finding in found:
+            if rivals := finding.attributes.pop("rival_sizes_mm", None):
+                sizes = " and ".join(f"{size:g}" for size in rivals)
+                self.contradictions.append(f"Several sizes of one {finding.kind}, {sizes} mm: '{sentence.text}'")
         if not left_out and self._continues(sentence, found):
             return
         if left_out or not found:

@@ -26,6 +26,9 @@ def request_facts(text: str) -> dict[str, Any] | None:
     if commands and all(command.asks_nothing for command in commands):
         return {"op": "keep"} | facts
     request = parse_request(text)
+    if request.op == "none":
+        # "No nodes": the nodes are taken away, the masses stay.
+        request = next((command.request for command in commands if command.request.op == "remove"), request)
     if request.op == "unknown" or (request.op != "none" and request.finding is None):
         return None
     facts["op"] = request.op
@@ -56,7 +59,35 @@ def acted_upon(commands: Sequence[Command]) -> list[Command]:
 
 def commands_to_draw(text: str) -> list[str]:
     """Return the commands of a request that are acted upon, one string each, as the models read them."""
-    return [one_sentence(command.text) for command in acted_upon(parse_commands(text))]
+    return drawn_lines(acted_upon(parse_commands(text)))
+
+
+def drawn_lines(acted: Sequence[Command]) -> list[str]:
+    """Return the commands that are acted upon, one string each, as the models read them.
+
+    The models read each line on its own: a clear neck is one line, for "no nodes" alone leaves the masses.
+    """
+    lines = [one_sentence(command.text) for command in acted]
+    if len(lines) > 1 and all(command.request.op == "none" for command in acted):
+        whole = (line for line in lines if (request_facts(line) or {}).get("op") == "none")
+        return [next(whole, ", ".join(line.rstrip(".;") for line in lines))]
+    return lines
+
+
+def cannot_be_drawn(command: Command) -> str:
+    """Say why what a command adds cannot be drawn: there is no place for it, or it is left open how large it is."""
+    if why := cannot_be_placed(command):
+        return why
+    return _rival_sizes(command)
+
+
+def _rival_sizes(command: Command) -> str:
+    finding = command.request.finding
+    rivals = finding.attributes.get("rival_sizes_mm", ()) if finding is not None else ()
+    if command.request.op != "add" or not rivals:
+        return ""
+    sizes = ", ".join(f"{size:g}" for size in rivals[:-1])
+    return f"several sizes are given, {sizes} and {rivals[-1]:g} mm; give one"
 
 
 def cannot_be_placed(command: Command) -> str:
@@ -90,6 +121,12 @@ def limits(command: Command) -> list[str]:
         return said
     if place_of(finding) is not None and (why := cannot_be_placed(command)):
         said.append(why)
+    if why := _rival_sizes(command):
+        said.append(why)
+    if ends := finding.attributes.get("size_range_mm"):
+        said.append(f"of {ends[0]:g} to {ends[1]:g} mm the greater is drawn")
+    if other := finding.attributes.get("also_level"):
+        said.append(f"it is drawn in level {finding.level} alone, not in {other}")
     if command.clears:
         said.append("nothing is removed, ask for it in a sentence of its own")
     said += [f"{words} is not drawn" for words in command.beside]

@@ -34,7 +34,7 @@ class Request:
             lesion spoken of, if any ("shrink the left level II node").
         confident: One lesion, one operation, nothing missing, nothing contradictory.
         missing: Facts the edit needs and the text does not give: ``op``, ``lesion``, ``side``, ``level``, ``site``,
-            ``size``, ``one lesion at a time``.
+            ``size``, ``one size``, ``one lesion at a time``.
         others: Further lesions the text speaks of; they are not acted upon.
     """
 
@@ -74,6 +74,8 @@ class _Reading:
     wanted: list[tuple[RequestOp, Finding]]
     clear: bool
     asks_nothing: bool
+    # What the whole neck is said to have none of: "no adenopathy".
+    denied: list[Finding] = field(default_factory=list)
 
 
 @cache
@@ -97,18 +99,24 @@ def parse_request(text: str, language: str | None = None) -> Request:
         or else the first removal, is returned and the others stand in ``others``; ``parse_commands`` gives each.
     """
     readings = _read(text, language)
-    return _decide([item for reading in readings for item in reading.wanted], any(r.clear for r in readings))
+    clear = any(reading.clear or reading.denied for reading in readings)
+    return _decide([item for reading in readings for item in reading.wanted], clear)
 
 
 def parse_commands(text: str, language: str | None = None) -> list[Command]:
-    """Read every command of a request on its own, in order; arguments as for ``parse_request``."""
+    """Read every command of a request on its own, in order; arguments as for ``parse_request``.
+
+    "No mass, no nodes" asks for a clear neck (``none``); "no nodes" alone takes the nodes away and leaves the mass.
+    """
+    readings = _read(text, language)
+    _settle_denied(readings)
     return [
         Command(
             reading.part.sentence.text, _decide(reading.wanted, reading.clear), reading.asks_nothing,
             bool(_cues()["several"].search(reading.part.sentence.text)), _beside(reading.part.sentence.text),
             reading.clear and bool(reading.wanted),
         )
-        for reading in _read(text, language)
+        for reading in readings
     ]  # fmt: skip
 
 
@@ -133,6 +141,21 @@ def _read(text: str, language: str | None) -> list[_Reading]:
     return readings
 
 
+def _settle_denied(readings: list[_Reading]) -> None:
+    """Settle what a general denial asks: "no mass, no nodes" is a clear neck, "no nodes" alone leaves the mass.
+
+    Beside a lesion that is to be added or removed a denial is a remark.
+    """
+    kinds = {finding.kind for reading in readings for finding in reading.denied}
+    whole = any(reading.clear for reading in readings) or {"node", "mass"} <= kinds
+    asked = any(reading.wanted for reading in readings)
+    for reading in readings:
+        if reading.denied and (whole or asked):
+            reading.clear = True
+        elif reading.denied:
+            reading.wanted = [("remove", finding) for finding in reading.denied]
+
+
 def _asked_where(item: tuple[RequestOp, Finding]) -> tuple[str | None, ...]:
     op, finding = item
     return op, finding.kind, finding.level, finding.site, finding.side
@@ -151,19 +174,20 @@ def _read_part(part: Part, language: str) -> _Reading:
     sentence = replace(part.sentence, text=cues["keep"].sub("", part.sentence.text))
     # "Has not resolved" holds a word of removal and asks for none.
     words = _without_ignored(sentence.text, language)
-    resize = bool(cues["resize"].search(words)) and not part.adds or bool(cues["replaces"].search(words))
+    resize = (bool(cues["resize"].search(words)) and not part.adds) or bool(cues["replaces"].search(words))
     clear = bool(cues["clear"].search(words))
     findings, left_out = read_sentence(sentence, language, describe_denied=True)
     wanted: list[tuple[RequestOp, Finding]] = []
+    denied: list[Finding] = []
     for finding in findings:
         op = _op_of(finding, words, part.adds)
         if op in ("add", "remove") and resize:
             op = "unknown"
         if op == "none":
-            clear = True
+            denied.append(finding)
         elif op is not None:
             wanted.append((op, finding))
-    return _Reading(part, wanted, clear, left_out and not wanted)
+    return _Reading(part, wanted, clear, left_out and not wanted, denied)
 
 
 def _without_ignored(text: str, language: str) -> str:
@@ -198,6 +222,8 @@ def _decide(wanted: list[tuple[RequestOp, Finding]], clear: bool) -> Request:
     op, finding = ranked[0]
     if op == "remove" and finding.presence == "absent":
         finding = replace(finding, presence="present")
+    if op == "add" and "rival_sizes_mm" in finding.attributes:
+        finding = replace(finding, size_mm=None)
     conflict = finding.side == CONFLICT
     if conflict:
         finding = replace(finding, side=None)
@@ -224,7 +250,9 @@ def _missing(op: RequestOp, finding: Finding) -> list[str]:
         missing.append("side")
     if not _known(finding):
         missing.append("level" if finding.kind == "node" else "site")
-    if op == "add":
+    if op == "add" and "rival_sizes_mm" in finding.attributes:
+        missing.append("one size")
+    elif op == "add":
         said = finding.size_mm is not None or bool({"size_word", "largest_mm"} & set(finding.attributes))
         if finding.kind == "airway":
             said = bool({"narrowing_pct", "narrowing_word"} & set(finding.attributes))

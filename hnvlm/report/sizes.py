@@ -19,7 +19,7 @@ _UNIT = r"(?:mm|millimet(?:re|er)s?|cm|centimet(?:re|er)s?)"
 _AXIS = r"(?:\s*\(?(?:AP|TR|TV|CC|SI|ML|LR|RL|HF)\)?)?"
 _ONE = rf"{NUMBER}(?:[\s-]*{_UNIT})?{_AXIS}(?:\s*{_UNIT})?"
 _TIMES = r"\s*-?\s*(?:x|×|\*|by|na)\s*"
-_JOINED = rf"(?:{_TIMES}|\s*(?:to|do|-|–|and|i)\s*)"
+_JOINED = rf"(?:{_TIMES}|\s*(?:to|do|-|–|and|i|or|lub|albo)\s*)"
 _AXES = rf"{_ONE}(?:{_TIMES}{_ONE}){{0,2}}"
 _COURSE = rf"(?:from|od|z)\s+{_AXES}\s+(?:to|do)\s+{_AXES}"
 # The unit may stand once at the end ("12 x 9 mm") or after each number.
@@ -32,6 +32,14 @@ NUMERIC = (
 _VALUE = re.compile(rf"({NUMBER})[\s-]*({_UNIT})?", re.IGNORECASE)
 _BEGINS_FROM = re.compile(r"(?:from|od|z)\s", re.IGNORECASE)
 _SEVERAL_AXES = re.compile(r"\bx\b|×|\bby\b")
+_EITHER = re.compile(r"\d\D*\b(?:and|i|or|lub|albo)\b\D*\d")
+_RANGE = re.compile(r"\d\D*(?:\b(?:to|do)\b|[-–])\D*\d")
+# Words for an axis, by which two numbers are the dimensions of one lesion.
+_DIMENSION = re.compile(
+    r"\b(?:AP|TR|TV|CC|SI|ML|LR|axis|axial|transverse|cranio-?caudal|height|width|wide|length|long|depth|deep|thick\w*|osi|oś"
+    r"|wymiar\w*|szeroko\w*|wysoko\w*|długo\w*|głęboko\w*|poprzeczn\w*)\b",
+    re.IGNORECASE,
+)
 _SHORT = re.compile(r"short|SAD|krótk")
 _LONG = re.compile(r"long|greatest|maxim|dług")
 
@@ -54,13 +62,17 @@ def size_of(text: str) -> float:
 
     "from 12 to 18 mm" tells a course over time: the last value counts.
     """
+    return max(_values_of(text))
+
+
+def _values_of(text: str) -> list[float]:
+    """Every number of a size in millimetres; of a course over time those of today."""
     course = re.match(_COURSE, text, re.IGNORECASE)
     pairs = _VALUE.findall(text)
     last_unit = (re.findall(_UNIT, text, re.IGNORECASE) or ["mm"])[-1]
     if course:
         pairs = _VALUE.findall(re.split(r"\s(?:to|do)\s", text, flags=re.IGNORECASE)[-1])
-    values = [_value(number) * _millimetres(unit or last_unit) for number, unit in pairs]
-    return round(max(values), 2)
+    return [round(_value(number) * _millimetres(unit or last_unit), 2) for number, unit in pairs]
 
 
 def _millimetres(unit: str) -> float:
@@ -77,7 +89,9 @@ def _not_today(language: str, where: str) -> re.Pattern[str]:
     """Words before or behind a number or a property by which it is none of the lesion on this scan."""
     patterns = "|".join(load(f"patterns_{language}")["other_measures"][where])
     body = f"(?:{patterns})".replace(" ", r"\s+")
-    behind = where in ("behind", "distance")
+    if where == "several":
+        return re.compile(rf"(?<!\w){body}(?!\w)", re.IGNORECASE)
+    behind = where in ("behind", "distance", "part")
     whole = rf"\W?\s*{body}(?!\w)" if behind else rf"(?<!\w){body}\W{{0,3}}$"
     return re.compile(whole, re.IGNORECASE)
 
@@ -91,9 +105,39 @@ def measured(tokens: Sequence[Token], start: int, text: str, language: str) -> t
         text: The clause.
         language: ``en`` or ``pl``.
     """
-    sizes: list[float] = []
-    perhaps: list[float] = []
-    now: list[float] = []
+    chosen, short = _of_today(tokens, start, text, language)
+    return (max(token.value for token in chosen) if chosen else None), short
+
+
+def rival_sizes(tokens: Sequence[Token], start: int, text: str, language: str) -> tuple[float, ...]:
+    """Sizes between which a clause leaves open how large its lesion is, "12 mm (13 mm)"; empty where it does not.
+
+    Two dimensions, old sizes and the sizes of several lesions are no rivals. Arguments as for ``measured``.
+    """
+    chosen, _ = _of_today(tokens, start, text, language)
+    found: list[float] = []
+    for token in chosen:
+        own = text[token.start - start : token.end - start]
+        found += _values_of(own) if _EITHER.search(own) else [token.value]
+    several = _not_today(language, "several").search(text)
+    return tuple(sorted(set(found))) if len(set(found)) > 1 and not several and not _DIMENSION.search(text) else ()
+
+
+def size_range(tokens: Sequence[Token], start: int, text: str, language: str) -> tuple[float, float] | None:
+    """Ends of "12-15 mm", where a lesion has just this size; None without a range. Arguments as for ``measured``."""
+    chosen, _ = _of_today(tokens, start, text, language)
+    own = text[chosen[0].start - start : chosen[0].end - start] if len(chosen) == 1 else ""
+    if not _RANGE.search(own) or re.match(_COURSE, own, re.IGNORECASE) or _SEVERAL_AXES.search(own):
+        return None
+    values = _values_of(own)
+    return (min(values), max(values)) if min(values) < max(values) else None
+
+
+def _of_today(tokens: Sequence[Token], start: int, text: str, language: str) -> tuple[list[Token], float | None]:
+    """The spans that tell the size of today, and the short axis where it is told."""
+    sizes: list[Token] = []
+    perhaps: list[Token] = []
+    now: list[Token] = []
     short = None
     about_short = any(token.tag == "short_axis" for token in tokens)
     for token in tokens:
@@ -105,14 +149,13 @@ def measured(tokens: Sequence[Token], start: int, text: str, language: str) -> t
         if about_short and _is_short(text, begin, end):
             short = token.value
         elif _not_today(language, "become").search(text[:begin]):
-            now.append(token.value)
+            now.append(token)
         elif _is_doubtful(text, begin, end, language):
-            perhaps.append(token.value)
+            perhaps.append(token)
         else:
-            sizes.append(token.value)
+            sizes.append(token)
     # "The 18 mm node has decreased to 9 mm": what it has become counts.
-    sizes = now or sizes or perhaps
-    return (max(sizes) if sizes else None), short
+    return (now or sizes or perhaps), short
 
 
 def _is_short(text: str, begin: int, end: int) -> bool:
@@ -127,13 +170,15 @@ def _is_short(text: str, begin: int, end: int) -> bool:
 
 
 def _is_doubtful(text: str, begin: int, end: int, language: str) -> bool:
-    """Whether a number is the size only where no other is: an old size, or how far away something lies.
+    """Whether a number is the size only where no other is: an old size, that of a part, or how far something lies.
 
     "The node was 18 mm" is how some write of today, "node 12 mm deep to the muscle" is no distance. In "12 mm,
     unchanged (13 mm)" the earlier size stands in brackets, in "unchanged (13 mm)" the size.
     """
     before = text[:begin]
     if any(_not_today(language, where).search(before) for where in ("past_tense", "changed")):
+        return True
+    if _not_today(language, "part").match(text[end:]):
         return True
     far = _not_today(language, "distance").match(text[end:]) is not None
     return far and not _not_today(language, "own").search(before)

@@ -18,7 +18,7 @@ from scipy import ndimage
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.report.request_facts import acted_upon, cannot_be_placed, limits, one_sentence
+from hnvlm.report.request_facts import acted_upon, cannot_be_drawn, drawn_lines, limits
 from hnvlm.report.request_parse import Command, parse_commands, place_of
 from hnvlm.services import export, reporting
 from hnvlm.services.agreement import words
@@ -87,9 +87,9 @@ def to_draw(text: str, known: Collection[str] = ()) -> str:
             )
         raise UsageError(_not_understood(commands))
     for command in acted:
-        if why := cannot_be_placed(command):
+        if why := cannot_be_drawn(command):
             raise UsageError(f'"{_quotable(command.text)}" cannot be drawn: {why}.')
-    return "\n".join(one_sentence(command.text) for command in acted)
+    return "\n".join(drawn_lines(acted))
 
 
 def run(
@@ -177,7 +177,10 @@ def _asked(command: Command, *, alone: bool) -> str:
     line = f"{request.op} {_lesion(command)}" + (f" ({', '.join(details)})" if details else "")
     # A place that is named and cannot be drawn is told of by ``limits``.
     told = ("level", "site") if request.finding is not None and place_of(request.finding) else ()
-    missing = [word for word in request.missing if word not in ("one lesion at a time", *told)]
+    missing = [word for word in request.missing if word not in ("one lesion at a time", "one size", *told)]
+    if request.op == "remove" and request.finding is not None and place_of(request.finding) is None:
+        # Where no place is named, whatever is found of the kind is taken away.
+        return line.replace("remove ", "remove every ", 1)
     if not missing:
         return line
     return line + (f". Not said: {', '.join(missing)}" if alone else f" (not said: {', '.join(missing)})")
