@@ -142,8 +142,8 @@ def check(pack_folder: Path, models: Sequence[str], data: Path, folders: Sequenc
             log(f"{_some(found)} {words}")
     if told["not_known_for"]:
         log(
-            f"whom {', '.join(told['not_known_for'])} saw in training is not (fully) recorded: that none of these "
-            "patients was among them is told by the folder alone"
+            f"it is not (fully) recorded whom {', '.join(told['not_known_for'])} learned from: whether one of these "
+            "patients is among them could not be checked"
         )
     return told
 

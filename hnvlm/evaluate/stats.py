@@ -91,10 +91,11 @@ def share(values: Sequence[bool | float], patients: Sequence[str] | None = None)
     elif x.min() == x.max():
         bounds = wilson(p, several)
     else:
-        bounds = resampled(lambda index: float(x[index].mean()), patients)
-        if bounds is not None:
+        bounds = None
+        if several >= FEWEST_PATIENTS:
             plain = wilson(p, n)
-            bounds = min(bounds[0], plain[0]), max(bounds[1], plain[1])
+            drawn = resampled(lambda index: float(x[index].mean()), patients) or plain
+            bounds = min(drawn[0], plain[0]), max(drawn[1], plain[1])
     if bounds is not None:
         told |= {"low": round(bounds[0], 4), "high": round(bounds[1], 4)}
     return told | ({"patients": several} if several and several != n else {})
