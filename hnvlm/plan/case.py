@@ -90,7 +90,7 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
             facts |= {"tumour.size_cm": mass.size_mm / 10, "report.size_cm": mass.size_mm / 10}
     flat = {**{k: v for k, v in facts.items() if v is not None}, **flat}
     flat["case.primary_site"] = site and site.split("_")[0] if site in LARYNX_SITES else site
-    conflicts += _other_nodes(present, findings, flat) if from_ct else []
+    conflicts += [*_other_nodes(present, findings, flat), *_low_nodes(present, flat)] if from_ct else []
     if flat.get("nodes.n_pos") == 0:
         flat["nodes.max_node_cm"] = 0.0
     else:
@@ -184,6 +184,16 @@ def _other_nodes(present: list[Finding], findings: Sequence[Finding], flat: Mapp
         return []
     lost = "; nodes that only CT shows are in no target here" if stated == 0 else ""
     return [_conflict("fid_nodes_form", f"Nodes differ ({'; '.join(said)}): the form is used{lost}")]
+
+
+def _low_nodes(present: list[Finding], flat: Mapping[str, Any]) -> list[CheckResult]:
+    """Nodes of level IV lie below the cricoid, which makes N3 in the nasopharynx and is for the clinician to answer."""
+    found = [describe_finding(f) for f in present if f.kind == "node" and f.level == "IV"]
+    if flat.get("case.primary_site") != "nasopharynx" or not found or flat.get("nodes.below_cricoid") is True:
+        return []
+    said = "the form denies a node there" if "nodes.below_cricoid" in flat else "the form does not say"
+    text = f"CT draft shows {'; '.join(found)}: level IV begins at the lower border of the cricoid, below which {said}"
+    return [_conflict("fid_below_cricoid", f"{text}; N3 if it is involved")]
 
 
 def _after_surgery(present: list[Finding]) -> list[CheckResult]:

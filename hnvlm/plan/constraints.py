@@ -38,8 +38,9 @@ class Constraint:
         status: ``not_evaluable`` when no dose says what the value is.
         value: Measured value in ``unit``; None when unknown.
         margin: How far inside the limit, in ``unit``; negative when exceeded.
-        reason: Why a row is not evaluable, in words; "" otherwise.
+        reason: Why a row is not evaluable, or what else is to be known of its status; "" otherwise.
         edited: Who changed this row and what it was before, "" for a row of the tables.
+        one_of_pair: The limit is asked of one of the two organs.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Constraint:
     margin: float | None = None
     reason: str = ""
     edited: str = ""
+    one_of_pair: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -127,6 +129,7 @@ def _row(entry: Mapping[str, Any], structure: str) -> Constraint:
         limit=float(entry["limit"]), unit=entry["unit"], endpoint=entry.get("endpoint", ""), risk=entry.get("risk", ""),
         level=entry.get("level", "objective"), priority=entry.get("priority", 2), applies=entry.get("applies", ""),
         sources=(OWN_TEMPLATE,) if entry.get("edited") else documents(entry), edited=entry.get("edited", ""),
+        one_of_pair=entry.get("one_of_pair", False),
     )  # fmt: skip
 
 
@@ -172,7 +175,16 @@ def evaluate(rows: Iterable[Constraint], dose_metrics: DoseMetrics | None, reaso
         bare = {"status": "not_evaluable", "value": None, "margin": None, "reason": reason or "no dose yet"}
         return tuple(replace(row, **bare) for row in rows)
     known = {name: _canonical_values(name, metrics) for name, metrics in dose_metrics.items()}
-    return tuple(_judge(row, known.get(row.structure)) for row in rows)
+    judged = [_judge(row, known.get(row.structure)) for row in rows]
+    return tuple(_spared_opposite(row, judged) for row in judged)
+
+
+def _spared_opposite(row: Constraint, rows: Iterable[Constraint]) -> Constraint:
+    """Say of an exceeded limit that is asked of one organ of a pair that the other one meets it."""
+    if not row.one_of_pair or row.status != "not_met":
+        return row
+    met = [r.structure for r in rows if r.id == row.id and r.structure != row.structure and r.status == "met"]
+    return replace(row, reason=f"{met[0]} meets it, and at least one is asked for") if met else row
 
 
 def needed_metrics(rows: Iterable[Constraint]) -> dict[str, tuple[str, ...]]:

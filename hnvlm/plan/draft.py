@@ -90,7 +90,10 @@ def draft_plan(
     judged = prescription.schemes or dose_metrics or structures
     rows = basis.judge(rows, dose_metrics, misfit) if judged else ()
     dose_metrics = None if misfit or not dose_metrics else {k: v for k, v in dose_metrics.items() if k not in strange}
-    induction = modality.drafted is not None and action(kb, modality.drafted).get("induction", False)
+    induction = (
+        lookup(context, "patient.prior_platinum_induction") is True
+        or (modality.drafted is not None and action(kb, modality.drafted).get("induction", False))
+    )  # fmt: skip
     targets = draft_targets(kb, context, prescription, induction=induction)
     facts = {
         **context,
@@ -273,6 +276,8 @@ def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any]) -> str | Non
         kind = action(kb, with_rt[0])["rt"]
         local = [t for t in with_rt if "systemic" not in action(kb, t)["modalities"] and action(kb, t)["rt"] == kind]
         return local[0] if local else {"definitive": "rt_alone", "postoperative": "postop_rt"}.get(kind, with_rt[0])
+    if action(kb, with_rt[0]).get("induction") and lookup(context, "patient.prior_platinum_induction") is True:
+        return "crt_cisplatin"  # what is left of the treatment
     return with_rt[0]
 
 

@@ -12,6 +12,7 @@ from hnvlm.plan.kb import Document, KnowledgeBase, documents
 
 _STRENGTH_ORDER = {"standard": 0, "option": 1, "selected": 2}
 _CHECKPOINT = ("pembrolizumab", "nivolumab", "durvalumab")
+_TO_CHOOSE = "one of these goes with the radiotherapy"
 _CISPLATIN_AGENTS = frozenset({"cis_q3w", "cis_q3w_x2", "cis_weekly40"})
 
 
@@ -298,15 +299,16 @@ def systemic_options(
         status, reason = ("not_eligible", against) if against else (status, reason)
         row = systemic_option(kb, agent_id, status, reason)
         if row is not None:
-            to_choose = not against and agent_id in agents and drafted_action.get("choose_one", False)
-            found.setdefault(agent_id, replace(row, to_choose=to_choose))
+            found.setdefault(agent_id, replace(row, to_choose=reason == _TO_CHOOSE))
 
     if eligibility.verdict == "relative" and "cis_weekly40" in agents:
         agents.sort(key=lambda a: a in ("cis_q3w", "cis_q3w_x2"))  # relative contraindication: weekly dose first
     for agent in agents:
         cisplatin_drafted = any(a in _CISPLATIN_AGENTS and found[a].status == "drafted" for a in found)
-        second = (agent in _CISPLATIN_AGENTS and cisplatin_drafted) or drafted_action.get("choose_one", False)
-        add(agent, "alternative" if second else "drafted")
+        if drafted_action.get("choose_one", False):
+            add(agent, "alternative", _TO_CHOOSE)
+        else:
+            add(agent, "alternative" if agent in _CISPLATIN_AGENTS and cisplatin_drafted else "drafted")
     if drafted_action.get("rt") == "postoperative" and not agents and eligibility.verdict != "contraindicated":
         order = ("cis_weekly40", "cis_q3w") if eligibility.verdict == "relative" else ("cis_q3w", "cis_weekly40")
         for agent in order if pathology_may_ask(context) else ():

@@ -323,4 +323,8 @@ def unverified_neck_levels(kb: KnowledgeBase, context: Context, prescription: Pr
             f"ipsilateral {', '.join(entry['ipsi']) or 'none'}; contralateral {', '.join(entry['contra']) or 'none'}"
         )
         found.append(f"Elective neck levels, {family.replace('_', ' ')} {neck}: {sides}")
+    if not found and n is not None and family != "nasopharynx":
+        found.append(
+            f"Elective neck levels, {family.replace('_', ' ')} {n}: no entry in the tables, department protocol"
+        )
     return tuple(found)

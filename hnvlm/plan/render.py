@@ -215,6 +215,7 @@ def _constraint_line(row: Constraint) -> Line:
     sources = row.sources
     if row.value is not None:
         text += f", {row.value:.1f}{unit}, margin {row.margin:+.1f}{unit}"
+        text += f"; {row.reason}" if row.reason else ""
     if row.status != "not_evaluable":
         sources = (*sources, DOSE_METRICS)
     return Line(text, sources)

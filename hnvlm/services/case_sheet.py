@@ -185,7 +185,7 @@ class _Sheet:
             f"{': '.join(words)}{state}{open_table if number else ''}"
             for number, words in enumerate(planning.all_stages(staging))
         ] + [
-            f"Intent: {intent['value'] or 'open'}{' (to be confirmed)' if intent['provisional'] else ''}",
+            f"Intent: {planning.intent_words(intent)}",
             "Treatment drafted: " + "; ".join(t for t in (modality["drafted"] or "none", modality["withheld"]) if t),
         ]
         urgent = [self.heading("Urgent"), *(self.line(t) for t in payload["urgent"])] if payload["urgent"] else []

@@ -131,7 +131,9 @@ def _goal(number: int, row: dict[str, Any], dose: str) -> dict[str, Any]:
         system = "http://terminology.hl7.org/CodeSystem/goal-achievement"
         goal["achievementStatus"] = {"coding": [{"system": system, "code": _ACHIEVED[row["status"]]}]}
         value = "" if row["value"] is None else f" {row['value']:.2f} {row['unit']}, margin {row['margin']:+.2f}"
-        goal["note"].append({"text": f"{row['status'].replace('_', ' ')}:{value} ({dose or 'dose of this case'})"})
+        why = f"; {row['reason']}" if row.get("reason") else ""
+        said = f"{row['status'].replace('_', ' ')}:{value} ({dose or 'dose of this case'}){why}"
+        goal["note"].append({"text": said})
     else:
         goal["note"].append({"text": f"not evaluable: {row.get('reason') or 'no dose'}"})
     return goal
@@ -140,9 +142,8 @@ def _goal(number: int, row: dict[str, Any], dose: str) -> dict[str, Any]:
 def _activities(payload: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     if payload["modality"]["drafted"]:
-        intent = payload["intent"]
-        state = " (to be confirmed)" if intent["provisional"] else ""
-        found.append(("Treatment drafted", f"{payload['modality']['drafted']}; intent {intent['value'] or 'not decided'}{state}"))
+        words = f"{payload['modality']['drafted']}; intent {planning.intent_words(payload['intent'])}"
+        found.append(("Treatment drafted", words))
     for scheme in payload["prescription"]["schemes"]:
         for level in scheme["levels"]:
             words = (
@@ -152,7 +153,7 @@ def _activities(payload: dict[str, Any]) -> list[dict[str, Any]]:
             parts = (words, scheme["schedule"], scheme["condition"])
             found.append(("External beam radiotherapy", "; ".join(p for p in parts if p)))
     found += [
-        (f"Systemic treatment: {s['agent']}", "; ".join(p for p in (s["dose"], _standing(s), s["reason"]) if p))
+        (f"Systemic treatment: {s['agent']}", "; ".join(p for p in (s["dose"], s["status"], s["reason"]) if p))
         for s in payload["systemic"]
         if s["status"] in ("drafted", "conditional") or s.get("to_choose")
     ]
@@ -161,10 +162,6 @@ def _activities(payload: dict[str, Any]) -> list[dict[str, Any]]:
                     "description": f"{NOTICE}: {words}"}}
         for what, words in found
     ]  # fmt: skip
-
-
-def _standing(regimen: dict[str, Any]) -> str:
-    return "one of several, to choose from" if regimen.get("to_choose") else str(regimen["status"])
 
 
 def _severity(check: dict[str, Any]) -> str:

@@ -170,6 +170,15 @@ def all_stages(staging: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [stage_words(one) for one in (staging, *staging["alternatives"])]
 
 
+def intent_words(intent: Mapping[str, Any]) -> str:
+    """Return the intent of a plan's payload: ``curative``, ``palliative (to be confirmed)`` or ``not decided``."""
+    return (
+        f"{intent['value']}{' (to be confirmed)' if intent['provisional'] else ''}"
+        if intent["value"]
+        else "not decided"
+    )
+
+
 def text_disagrees(plan: Mapping[str, Any]) -> bool:
     """Whether a clinician's text holds figures that are not those of the structured plan."""
     return any(c["status"] == "fail" for c in plan.get("text_checks", ()))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from plan_cases import FIT, NO_NODES, mass, node
 
-from hnvlm.plan import build_constraints, draft_plan
+from hnvlm.plan import build_constraints, draft_plan, evaluate
 from hnvlm.plan.kb import CLINICAL_FORM, load_kb
 from hnvlm.plan.result import Plan
 
@@ -245,3 +245,55 @@ def test_extractions_come_before_radiotherapy() -> None:
     needed = draft_plan([TONSIL, NO_NODES], {**form, "dental_status": "extractions_needed"})
     assert needed.supportive[0].text == "Extractions are needed: they come before radiotherapy"
     assert "Extractions are needed" not in draft_plan([TONSIL, NO_NODES], form).text
+
+
+@pytest.mark.parametrize("answer, said", [(False, "the form denies"), (None, "the form does not say"), (True, "")])
+def test_a_node_of_level_iv_lies_below_the_cricoid(answer: bool | None, said: str) -> None:
+    """lexicon.yaml lv_iv: lower border of the cricoid to the clavicle; n_nasopharynx: N3 below it."""
+    plan = draft_plan([node("left", "IV", 18)], {**NPC, "below_cricoid": answer, "retropharyngeal_only": False})
+    found = [c.message for c in plan.checks if c.id == "fid_below_cricoid"]
+    assert (len(found) == 1 and said in found[0]) if said else not found
+    assert plan.staging.n.value == ("N3" if answer else "N1")
+    other = draft_plan([TONSIL, node("left", "IV", 18)], {**FIT, "p16": "negative"})
+    assert not [c for c in other.checks if c.id == "fid_below_cricoid"]
+
+
+def test_a_neck_without_an_entry_says_so() -> None:
+    """neck_levels hold the supraglottis N0 alone, and an elective dose is prescribed all the same."""
+    form = {**FIT, "n_subsites": 2, "cord_mobility": "normal"}
+    plan = draft_plan([mass("supraglottis", "left", 31), node("left", "II", 25)], form)
+    assert [v.dose_gy for v in plan.prescription.levels] == [70, 63, 56]
+    wanted = "Elective neck levels, larynx supraglottis N1: no entry in the tables, department protocol"
+    assert wanted in plan.not_verified
+    without = draft_plan([mass("supraglottis", "left", 31), NO_NODES], form)
+    assert [t for t in without.not_verified if "levels" in t] == [
+        "Elective neck levels, larynx supraglottis N0: ipsilateral II, III, IVa; contralateral II, III, IVa"
+    ]
+
+
+def test_induction_that_was_given_is_not_given_again() -> None:
+    """npc_adv: induction, then chemoradiotherapy; npc_postinduction_gtv and ce_prior_induction hold afterwards."""
+    form = {**NPC, "invaded": ["intracranial"], "nodes_n_pos": 0}
+    before = draft_plan([], form)
+    after = draft_plan([], {**form, "prior_platinum_induction": True})
+    assert before.modality.drafted == "gp_npc_then_crt" and agents(before)["gp_npc"] == "drafted"
+    assert after.modality.drafted == "crt_cisplatin" and "gp_npc" not in agents(after)
+    assert agents(after)["cis_weekly40"] == "drafted" and after.eligibility.verdict == "relative"
+    for plan in (before, after):
+        assert [t for t in plan.targets if "pre-induction extent" in t.text]
+
+
+def test_one_spared_parotid_is_what_the_limit_asks_for() -> None:
+    """par_26 and par_qtc_one20 ask for one gland (rule dvh_parotids warns of both); the cord has no other side."""
+    rows = build_constraints(KB, ["Parotid_L", "Parotid_R", "SpinalCord"])
+    spared = {"Parotid_L": {"Dmean": 41.0}, "Parotid_R": {"Dmean": 22.5}, "SpinalCord": {"D0.03cc": 47.0}}
+    found = {r.structure: r for r in evaluate(rows, spared) if r.id in ("par_26", "cord_45")}
+    assert (found["Parotid_L"].status, found["Parotid_R"].status) == ("not_met", "met")
+    assert found["Parotid_L"].reason == "Parotid_R meets it, and at least one is asked for"
+    assert found["Parotid_R"].reason == found["SpinalCord"].reason == ""
+    neither = evaluate(rows, {**spared, "Parotid_R": {"Dmean": 31.0}})
+    assert {r.reason for r in neither if r.id == "par_26"} == {""}
+    plan = draft_plan(
+        [TONSIL, NO_NODES], {**FIT, "p16": "negative"}, structures=dict.fromkeys(spared), dose_metrics=spared
+    )
+    assert "NOT MET, 41.0 Gy, margin -15.0 Gy; Parotid_R meets it, and at least one is asked for" in plan.text

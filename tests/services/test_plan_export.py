@@ -350,4 +350,4 @@ def test_fhir_tells_urgent_withheld_and_the_drugs_to_choose_from(app, planned):
              if a["detail"]["code"]["text"].startswith("Systemic")}  # fmt: skip
     assert set(drugs) == {"Systemic treatment: cetuximab", "Systemic treatment: docetaxel",
                           "Systemic treatment: carboplatin + 5-FU"}  # fmt: skip
-    assert all("one of several, to choose from" in d for d in drugs.values())
+    assert all("alternative; one of these goes with the radiotherapy" in d for d in drugs.values())
