@@ -98,6 +98,8 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
     conflicts += _other_side(present, flat.get("case.side"))
     conflicts += _after_surgery(present) if after_surgery else []
     _convert_lengths(flat)
+    if after_surgery and flat.get("nodes.n_pos") == 0:  # a specimen without an involved node answers these, too
+        flat = {"path.ene": False, "path.levels_iv_v": False} | flat
     if "path.ene" in flat:
         flat["nodes.ene_path"] = flat["path.ene"]
     airway = _airway(kb, present)

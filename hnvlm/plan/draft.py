@@ -213,10 +213,13 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
     if why:
         return Modality(None, "", None, replace(options, applies=(), depends=()), branches, why)
     leads = options.leads(kb)
+    if case.form.get("setting") == "postoperative":  # the palliative schemes treat gross disease, and it is resected
+        leads = [lead for lead in leads if any(action(kb, t)["rt"] != "palliative" for t in lead.actions)]
     if not leads:
-        known = None not in (staging.t.value, staging.n.value, staging.group)
+        recurrent = lookup(context, "case.setting") == "recurrent_metastatic"  # there the stage decides nothing
+        known = recurrent or None not in (staging.t.value, staging.n.value, staging.group)
         incomplete = not known and (options.applies or options.depends)
-        why = "the stage is not complete" if incomplete else _nothing_found(context)
+        why = "the stage is not complete" if incomplete else _nothing_found(context, options)
         return Modality(None, "", None, options, branches, why)
     paths = [(lead, _path(kb, lead, context)) for lead in leads]
     lead, drafted = next(((lead, path) for lead, path in paths if path is not None), (leads[0], None))
@@ -236,8 +239,10 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
     return Modality(drafted, label, lead, options, branches)
 
 
-def _nothing_found(context: dict[str, Any]) -> str:
+def _nothing_found(context: dict[str, Any], options: OptionSet) -> str:
     """Why no option applies to a staged case."""
+    if lookup(context, "case.setting") == "recurrent_metastatic" and options.depends:
+        return "what decides between the drugs of recurrent or metastatic disease is not stated"
     if lookup(context, "case.setting") == "postoperative" and lookup(context, "case.site") not in _NO_ADJUVANT_TABLE:
         return "after surgery no risk factor is stated for which the tables name radiotherapy"
     return "the tables hold no verified treatment for this site and stage"

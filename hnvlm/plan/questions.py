@@ -62,7 +62,9 @@ def open_questions(
     if pembrolizumab and "cps" not in case.form:
         needs.append(_need("cps"))
     if surgery_first:
-        needs += [_need(key) for key in ("resectable", "ene_path", "margin") if key not in case.form]
+        operated = case.form.get("setting") == "postoperative"
+        asked = ("ene_path", "margin") if operated else ("resectable", "ene_path", "margin")
+        needs += [_need(key) for key in asked if lookup(case.context, form_field(key).path) is None]
     needs += _option_questions(options.depends, case)
     if radiotherapy:
         needs += [_need(key) for key in _BEFORE_RT if key not in case.form]

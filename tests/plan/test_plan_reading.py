@@ -183,7 +183,8 @@ def test_what_the_specimen_settled_is_not_asked_for() -> None:
     """po_high applies whatever the factors of po_inter are."""
     settled = {n.id for n in after_surgery(margin="positive").needs}
     assert not settled & {"perineural", "lymphovascular", "levels_iv_v"}
-    assert {"perineural", "lymphovascular", "levels_iv_v"} <= {n.id for n in after_surgery().needs}
+    open_here = {n.id for n in after_surgery(nodes_n_pos=1, nodes_max_mm=20).needs}
+    assert {"perineural", "lymphovascular", "levels_iv_v"} <= open_here
 
 
 @pytest.mark.parametrize("form, question, asked", [
@@ -297,3 +298,38 @@ def test_one_spared_parotid_is_what_the_limit_asks_for() -> None:
         [TONSIL, NO_NODES], {**FIT, "p16": "negative"}, structures=dict.fromkeys(spared), dose_metrics=spared
     )
     assert "NOT MET, 41.0 Gy, margin -15.0 Gy; Parotid_R meets it, and at least one is asked for" in plan.text
+
+
+def test_a_specimen_without_an_involved_node_has_no_extranodal_extension() -> None:
+    """po_high: with ENE excluded and a close margin the dose is postop_60_30, and nothing more is asked."""
+    plan = after_surgery(nodes_n_pos=0, tumour_size_mm=45, ene_path=None, margin="close", resectable=None)
+    assert [s.id for s in plan.prescription.schemes] == ["postop_60_30"]
+    assert plan.modality.lead.id == "po_inter" and "Conditional: cisplatin" not in plan.text
+    assert not {n.id for n in plan.needs} & {"ene_path", "levels_iv_v", "resectable"}
+    with_node = after_surgery(
+        nodes_n_pos=1, nodes_max_mm=20, tumour_size_mm=45, ene_path=None, margin="close", resectable=None
+    )
+    assert {s.id for s in with_node.prescription.schemes} == {"postop_66_33_high_risk", "postop_60_30"}
+    asked = {n.id for n in with_node.needs}
+    assert "ene_path" in asked and "resectable" not in asked, "who was operated on is not to be judged resectable"
+
+
+def test_a_resected_primary_with_a_metastasis_gets_no_palliative_dose_to_gross_disease() -> None:
+    """pall_30_10, pall_20_5 and the QUAD shot treat PTV_gross; the drugs wait for CPS (rm_first)."""
+    plan = after_surgery(distant=True)
+    assert plan.intent.value == "palliative" and not plan.prescription.schemes
+    assert plan.modality.withheld == "what decides between the drugs of recurrent or metastatic disease is not stated"
+    assert "cps" in {n.id for n in plan.needs}
+    assert after_surgery(distant=True, cps=5).modality.drafted == "pembro_rm_mono"
+    unresected = draft_plan([TONSIL, NO_NODES], {**FIT, "p16": "negative", "distant": True})
+    assert unresected.prescription.kind == "palliative"
+
+
+def test_a_recurrence_says_what_it_waits_for() -> None:
+    """rm_first and rm_first_cps0 wait for PD-L1: the tables do hold something, and no stage is missing."""
+    form = {k: v for k, v in FIT.items() if k != "ecog"}
+    for findings in ([TONSIL, NO_NODES], [TONSIL]):
+        plan = draft_plan(findings, {**form, "p16": "negative", "setting": "recurrent_metastatic"})
+        wanted = "what decides between the drugs of recurrent or metastatic disease is not stated"
+        assert plan.modality.withheld == wanted
+        assert {"cps", "platinum_refractory", "intent"} <= {n.id for n in plan.needs}
