@@ -60,8 +60,17 @@ def evaluations(metrics: Mapping[str, Any]) -> Iterator[Evaluation]:
             else:
                 rows.append((plain(key), in_words(value) or "not measured"))
         n = held.get("n_cases")
-        told = held.get("command", "") + (f", {n} cases" if n is not None else "")
+        told = held.get("command", "") + (f", {n} cases" if n is not None else "") + checked(held.get("patients"))
         yield Evaluation(name, told, rows, groups)
+
+
+def checked(patients: Mapping[str, Any] | None) -> str:
+    """What is known of whom the models learned from; nothing for numbers from before that was kept."""
+    if not patients:
+        return ""
+    known, unknown = (", ".join(patients.get(key, ())) for key in ("trained_on_known_for", "not_known_for"))
+    said = f". None of them was trained on, by image: {known}" if known else ""
+    return said + (f". Not recorded whom these were trained on: {unknown}" if unknown else "")
 
 
 def plain(key: str) -> str:

@@ -117,7 +117,9 @@ def test_the_evaluation_reports_each_way_to_predict(data, tmp_path, monkeypatch)
     # Of 4 metrics for organs and targets each; one patient has no PTV_5600.
     assert m["dvh_score"] == {"value": 0.0, "n": 9 + 12, "patients": 2}
     assert m["without_ct"]["dose_score"]["value"] == 1.0
-    assert m["without_ct"]["dvh_score"]["value"] == pytest.approx(1.0, abs=0.01)  # a corner of a parotid lies outside the mask
+    assert m["without_ct"]["dvh_score"]["value"] == pytest.approx(
+        1.0, abs=0.01
+    )  # a corner of a parotid lies outside the mask
     assert m["from_predicted_structures"]["dose_score"]["value"] == pytest.approx(3.0)
     assert m["from_predicted_structures"]["no_target_found"] == 0
     assert m["boosted_trees"]["train_patients"] == 2

@@ -28,6 +28,11 @@ METRICS = {
     [
         (SHARE, "0.95 (95 % 0.75 to 0.99, n 19)"),
         ({"value": None, "n": 0}, "not measured"),
+        (
+            {"value": 0.9474, "n": 57, "low": 0.7, "high": 0.99, "patients": 19},
+            "0.95 (95 % 0.70 to 0.99, n 57 in 19 patients)",
+        ),
+        ({"value": 1.7178, "n": 700, "patients": 33}, "1.72 (n 700 in 33 patients)"),
         ({"value": 0.5, "n": 4}, "0.5 (n 4)"),
         ({"mean": 0.6301, "sd": 0.193, "n": 28}, "0.63 (SD 0.19, n 28)"),
         ({"mean": 0.6301, "sd": 0.193, "median": 0.671, "n": 28}, "0.63 (SD 0.19, median 0.67, n 28)"),
@@ -61,6 +66,18 @@ def test_numbers_alone_and_none_at_all():
     assert only.rows == [("Dice", "0.8")]
     assert only.told == ""
     assert list(evaluations({})) == []
+
+
+def test_whom_the_models_learned_from_is_told_where_it_was_kept():
+    held = {"command": "c", "n_cases": 4, "metrics": {}}
+    patients = {"n": 4, "trained_on_known_for": ["dose"], "not_known_for": ["segmenter", "clip"]}
+    (new,) = evaluations({"dose": held | {"patients": patients}})
+    assert new.told == (
+        "c, 4 cases. None of them was trained on, by image: dose. "
+        "Not recorded whom these were trained on: segmenter, clip"
+    )
+    (old,) = evaluations({"dose": held})
+    assert old.told == "c, 4 cases"
 
 
 def test_headings():
