@@ -17,7 +17,24 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, MARK, SYNTHETIC_TEXT, content_uid, ct_headers, fill_study, new_dataset
 
 PREDICTED_TEXT = f"{AI_DRAFT}: dose PREDICTED by a model, not calculated from beams; not for treatment"
-_COMMENT = {True: f"{AI_DRAFT}: PREDICTED, not calculated", False: "imported dose on the CT's grid, research use only"}
+CLINIC_TEXT = "Dose of the clinic, resampled to the grid of the CT; research use only"
+SCALED_TEXT = (
+    "WHAT-IF: dose of the clinic, resampled to the grid of the CT and SCALED to another prescription; not planned, "
+    "not for treatment; research use only"
+)
+# (predicted, what-if) -> DoseComment, at most 64 characters; SeriesDescription is as short.
+_COMMENT = {
+    (True, False): f"{AI_DRAFT}: PREDICTED, not calculated",
+    (True, True): f"{AI_DRAFT}: what-if, PREDICTED",
+    (False, False): "imported dose on the CT's grid, research use only",
+    (False, True): "what-if: imported dose, SCALED, not planned; research use only",
+}
+_SERIES = {
+    (True, False): f"{AI_DRAFT}: PREDICTED DOSE",
+    (True, True): f"{AI_DRAFT}: what-if, PREDICTED",
+    (False, False): "Imported dose, research use only",
+    (False, True): "WHAT-IF: imported dose, SCALED, research use only",
+}
 _LEVELS = 65535  # of 16 bit: 75 Gy in steps of about 0.001 Gy
 
 
@@ -44,6 +61,7 @@ def write_rtdose(
     path: Path | str,
     *,
     predicted: bool = True,
+    what_if: bool = False,
     note: str = "",
     version: str = "1",
     synthetic: bool = False,
@@ -60,6 +78,8 @@ def write_rtdose(
         path: File to write.
         predicted: A model made it: series description, comment and label say so. Otherwise it is the clinic's dose,
             brought to the CT's grid.
+        what_if: It was changed: predicted from changed inputs, or the clinic's dose scaled to another prescription. A
+            scaled dose that called itself imported would be taken for the one that was planned.
         note: What else a reader must know, e.g. that the dose was scaled.
         version: Version of the model.
         synthetic, meta: As they were given to ``write_dicom_series``.
@@ -82,7 +102,7 @@ def write_rtdose(
     uid = content_uid(header.SeriesInstanceUID, "rtdose", part.content_hash(), predicted, note)
     ds = new_dataset(RTDoseStorage, uid)
     fill_study(ds, ct, {**(meta or {}), "frame_uid": header.FrameOfReferenceUID}, "RTDOSE", content_uid(uid, "series"))
-    _describe(ds, predicted, note, version)
+    _describe(ds, predicted, what_if, note, version)
     if synthetic:
         ds.SeriesDescription = f"{MARK} CT: {ds.SeriesDescription}"[:64]
         ds.ImageComments = f"{SYNTHETIC_TEXT}. {ds.ImageComments}"[:10240]
@@ -97,11 +117,11 @@ def write_rtdose(
     return path
 
 
-def _describe(ds: Dataset, predicted: bool, note: str, version: str) -> None:
+def _describe(ds: Dataset, predicted: bool, what_if: bool, note: str, version: str) -> None:
     """Say what the dose is in every place a planning system may show."""
-    text = PREDICTED_TEXT if predicted else "Dose of the clinic, resampled to the grid of the CT; research use only"
-    ds.SeriesDescription = (f"{AI_DRAFT}: PREDICTED DOSE" if predicted else "Imported dose, research use only")[:64]
-    ds.DoseComment = _COMMENT[predicted]  # at most 64 characters; the whole goes into the image comment
+    text = PREDICTED_TEXT if predicted else SCALED_TEXT if what_if else CLINIC_TEXT
+    ds.SeriesDescription = _SERIES[predicted, what_if]
+    ds.DoseComment = _COMMENT[predicted, what_if]  # the whole goes into the image comment
     ds.ImageComments = ". ".join(t for t in (text, note) if t)[:10240]
     ds.SoftwareVersions = version
     ds.ApprovalStatus = "UNAPPROVED"

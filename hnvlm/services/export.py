@@ -17,7 +17,10 @@ FORMATS = ("nifti", "seg", "rtstruct")
 SYNTHETIC_NOTICE = "SYNTHETIC - AI generated, research use only, not a patient's image"
 SERIES_DESCRIPTION = "counterfactual CT, AI generated"
 # Soft-tissue window of neck CT; the difference is shown from -200 (blue) to +200 HU (red).
-_WINDOW_CENTRE_HU, _WINDOW_WIDTH_HU, _DIFFERENCE_HU = 50.0, 350.0, 200.0
+_WINDOW_CENTRE_HU, _WINDOW_WIDTH_HU = 50.0, 350.0
+# A difference below the first is not coloured, from the second on in full; the viewer (render.js) draws it the same.
+_DIFFERENCE_FLOOR_HU, _DIFFERENCE_HU = 10, 200
+_UNDER = 0.45  # how bright the CT shines through
 
 _INK = (255, 190, 60)
 
@@ -123,7 +126,9 @@ def write_panel(original: Volume | None, edited: Volume, path: Path) -> Path:
         tiles = {
             "Original": _grey(original.array[index]),
             MARK: _grey(edited.array[index]),
-            f"Difference: red denser, blue less ({_DIFFERENCE_HU:.0f} HU)": _red_blue(difference[index]),
+            f"Difference: orange denser, blue less ({_DIFFERENCE_HU} HU)": _orange_blue(
+                difference[index], original.array[index]
+            ),
         }
     height = round(edited.shape[1] * edited.spacing_mm[1])
     width = round(edited.shape[2] * edited.spacing_mm[2])
@@ -151,8 +156,15 @@ def _grey(hu: np.ndarray) -> np.ndarray:
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _red_blue(difference_hu: np.ndarray) -> np.ndarray:
-    """Difference (y, x): more dense red, less dense blue, no change black."""
-    scaled = np.clip(difference_hu / _DIFFERENCE_HU, -1, 1) * 255
-    zero = np.zeros_like(scaled)
-    return np.stack([np.maximum(scaled, zero), zero, np.maximum(-scaled, zero)], axis=2).astype(np.uint8)
+def _orange_blue(difference_hu: np.ndarray, original_hu: np.ndarray) -> np.ndarray:
+    """Difference (y, x) over the dimmed CT (y, x): denser orange, less dense blue; RGB uint8 (y, x, 3).
+
+    The viewer's colours, which a red-green colour-blind reader tells apart.
+    """
+    size = np.abs(difference_hu).astype(np.float32)
+    t = np.clip((size - _DIFFERENCE_FLOOR_HU) / (_DIFFERENCE_HU - _DIFFERENCE_FLOOR_HU), 0, 1)[..., None]
+    ink = np.where(difference_hu[..., None] > 0,
+                   np.concatenate([255 + 0 * t, 120 + 100 * t, 20 + 110 * t], axis=2),
+                   np.concatenate([40 + 110 * t, 130 + 90 * t, 255 + 0 * t], axis=2))  # fmt: skip
+    alpha = np.where(size[..., None] < _DIFFERENCE_FLOOR_HU, 0, 0.35 + 0.65 * t)
+    return (ink * alpha + _grey(original_hu) * _UNDER * (1 - alpha)).astype(np.uint8)

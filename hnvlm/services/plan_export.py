@@ -28,7 +28,7 @@ README = f"""{NOTICE}. Not a medical device. Nothing here is for treatment.
 ct/                   the CT that the DICOM objects refer to, without the patient's identity
 structures.rtstruct.dcm, structures.seg.dcm
                       structures; each says whether a model or the clinic drew it
-dose.rtdose.dcm       the dose; its description says PREDICTED where a model made it
+dose.rtdose.dcm       the dose; its description says PREDICTED where a model made it, WHAT-IF where it was changed
 dose.nii.gz           the same dose in Gy on the CT's grid; dose-PREDICTED.nii.gz where a model made it
 constraints.json      every constraint with value, margin and source
 plan.txt, plan.json, careplan.fhir.json, case-sheet.pdf
@@ -94,13 +94,13 @@ def write_all(
 def _write_dose(
     app: App, item: ResultRecord, volume: Any, out: Path, meta: Mapping[str, Any], rtstruct: Path, synthetic: bool
 ) -> dict[str, Path]:
-    gy, predicted = dose.load(app, item), dose.is_predicted(item)
-    header = header_note(predicted=predicted, what_if=item.slot == dose.WHAT_IF, synthetic=synthetic)
+    gy, predicted, what_if = dose.load(app, item), dose.is_predicted(item), item.slot == dose.WHAT_IF
+    header = header_note(predicted=predicted, what_if=what_if, synthetic=synthetic)
     note = "; ".join([dose.label(item), *item.payload.get("notes", [])])
     uid = str(pydicom.dcmread(rtstruct, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
     files = {
         "rtdose": write_rtdose(
-            gy, volume, out / "dose.rtdose.dcm", predicted=predicted, note=note, meta=meta,
+            gy, volume, out / "dose.rtdose.dcm", predicted=predicted, what_if=what_if, note=note, meta=meta,
             version=str(item.provenance.get("version") or "1"), synthetic=synthetic, structure_set_uid=uid,
         ),
         "dose_nifti": write_nifti(gy, out / ("dose-PREDICTED.nii.gz" if predicted else "dose.nii.gz"), header),

@@ -80,6 +80,21 @@ def test_a_prediction_says_so_in_its_tags(tmp_path):
     assert "PREDICTED" not in clinic.DoseComment + clinic.ImageComments and clinic.SOPInstanceUID != ds.SOPInstanceUID
 
 
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_a_scaled_dose_of_the_clinic_is_not_called_the_one_that_was_imported(tmp_path, synthetic):
+    ds = pydicom.dcmread(
+        write_rtdose(a_dose(), CT, tmp_path / "rd.dcm", predicted=False, what_if=True, synthetic=synthetic)
+    )
+    for words in (ds.SeriesDescription, ds.DoseComment, ds.ImageComments):
+        assert "what-if" in words.lower() and "SCALED" in words and "PREDICTED" not in words
+        assert words.endswith("research use only")
+    assert len(ds.SeriesDescription) <= 64 and len(ds.DoseComment) <= 64
+    assert ds.SeriesDescription.startswith("SYNTHETIC CT: ") == synthetic
+    guess = pydicom.dcmread(write_rtdose(a_dose(), CT, tmp_path / "g.dcm", what_if=True, synthetic=synthetic))
+    assert guess.SeriesDescription.endswith("what-if, PREDICTED") and "what-if, PREDICTED" in guess.DoseComment
+    assert len(guess.SeriesDescription) <= 64 and len(guess.DoseComment) <= 64
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [(lambda a: -a, "not negative"), (lambda a: a * np.nan, "finite"), (lambda a: a * 0, "no dose to write")],

@@ -204,8 +204,10 @@ def test_a_dose_of_the_clinic_is_not_called_a_prediction(app, phantom, tmp_path,
     item = upload(app, case_id, np.full(phantom.shape, 40.0))
     if what_if is not None:
         item = dose.scale(app, item.id, dose.WhatIf(prescription_gy=what_if))
-    file = plan_export.write_all(app, case_id, item, tmp_path)["dose_nifti"]
-    assert sitk.ReadImage(file).GetMetaData("descrip") == words
+    files = plan_export.write_all(app, case_id, item, tmp_path)
+    assert sitk.ReadImage(files["dose_nifti"]).GetMetaData("descrip") == words
+    tags = pydicom.dcmread(files["rtdose"], stop_before_pixels=True)
+    assert ("SCALED" in tags.SeriesDescription) == ("SCALED" in tags.DoseComment) == (what_if is not None)
 
 
 def test_another_template_or_an_edited_one_is_another_file(app, planned, phantom):
