@@ -168,9 +168,10 @@ def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> d
     """What the reports say of lesions.
 
     Side, place, texture and size are judged on the lesion named that is most like the true one, among the CTs in which
-    any is named; ``side_right_of_all`` and ``place_right_of_all`` count the CTs in which none is as wrong, and
-    ``another_lesion_named_too`` says how often there was a choice. ``finding_f1`` is over the CTs with a lesion,
-    ``finding_f1_of_all_cts`` counts what is named in CTs without one as well.
+    any is named; ``..._of_all`` counts the CTs in which none is as wrong. Where several are named (one on each side,
+    say) that choice flatters: ``another_lesion_named_too`` says how often, ``..._where_one_is_named`` leaves no choice.
+    A patient's own disease may be named as well, so more than one lesion is not always wrong. ``finding_f1`` is over
+    the CTs with a lesion, ``finding_f1_of_all_cts`` counts what is named in CTs without one as well.
 
     Args:
         rows: As ``_judge``, with ``patient``. clean: ``patient``, ``named`` and ``compare`` of each patient's own CT.
@@ -180,14 +181,17 @@ def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> d
         return share([bool(r.get(key, False)) for r in chosen], [r["patient"] for r in chosen])
 
     named = [r for r in rows if r["found"]]
+    single = [r for r in named if not r["another"]]
     sized = [r for r in named if r["size_error_mm"] is not None]
     return {
         "sensitivity": told("found", rows),
         "no_lesion_named_without_one": share([not r["named"] for r in clean], [r["patient"] for r in clean]),
         "side_right": told("side", named),
         "side_right_of_all": told("side", rows),
+        "side_right_where_one_is_named": told("side", single),
         "place_right": told("place", named),
         "place_right_of_all": told("place", rows),
+        "place_right_where_one_is_named": told("place", single),
         "texture_right": told("texture", named),
         "another_lesion_named_too": told("another", named),
         "size_mae_mm": mean_of([r["size_error_mm"] for r in sized], [r["patient"] for r in sized], places=2),

@@ -240,6 +240,7 @@ def test_what_a_report_names_beside_the_right_lesion_shows():
     assert told["side_right"] == share([True, True])
     assert told["side_right_of_all"] == told["place_right_of_all"] == share([True, True, False])
     assert told["another_lesion_named_too"] == share([False, True])
+    assert told["side_right_where_one_is_named"] == told["place_right_where_one_is_named"] == share([True])
     assert told["finding_f1"]["value"] == round(4 / (4 + 1 + 1), 4)  # 2 hits, 1 too many, 1 missed
     assert told["finding_f1_of_all_cts"]["value"] == round(4 / (4 + 2 + 1), 4)
     assert told["size_mae_mm"] == {"value": 3.0, "n": 2}
