@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import lzma
 import os
+import re
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -23,6 +26,12 @@ RATIO_MATTERS_ABOVE_BYTES = 1024**3
 _CHUNK = 1024 * 1024
 _IGNORED_NAMES = {"thumbs.db", "desktop.ini"}
 _ENCRYPTED_FLAG = 0x1
+# What the zip module and its decompressors raise on damaged archives.
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, IndexError, OverflowError,
+    NotImplementedError,
+)  # fmt: skip
+_DRIVE = re.compile("[A-Za-z]:")
 
 
 def private_dir(workdir: Path | None = None) -> Path:
@@ -77,7 +86,7 @@ def unpack_zip(path: Path, workdir: Path | None = None, *, max_bytes: int = MAX_
             except BaseException:
                 shutil.rmtree(target, ignore_errors=True)
                 raise
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except _DAMAGED as error:
         raise UnreadableFileError(f"{path.name}: the zip archive is damaged ({error}). Zip it again.") from error
     return target
 
@@ -95,7 +104,7 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], max_bytes: int) -
     for member in members:
         name = member.filename.replace("\\", "/")
         pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or (pure.parts and ":" in pure.parts[0]):
+        if pure.is_absolute() or ".." in pure.parts or (pure.parts and _DRIVE.match(pure.parts[0])):
             raise UnreadableFileError(
                 f"{path.name}: member '{member.filename}' points outside the archive; nothing was unpacked."
             )
@@ -127,7 +136,8 @@ def _extract(path: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo
     free = shutil.disk_usage(target).free
     written = 0
     for number, member in enumerate(members):
-        out = target / PurePosixPath(member.filename.replace("\\", "/"))
+        # A colon is common in a study's name; on Windows it would name a stream of another file.
+        out = target / PurePosixPath(member.filename.replace("\\", "/").replace(":", "_"))
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             if out.exists():  # the same name twice: keep both, the reader sorts out duplicates
@@ -139,4 +149,7 @@ def _extract(path: Path, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo
                         raise UnreadableFileError(_too_large(path, written, min(limit, free)))
                     sink.write(chunk)
         except (NotImplementedError, RuntimeError, OSError) as error:
-            raise UnreadableFileError(f"{path.name}: member '{member.filename}' cannot be unpacked: {error}") from error
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise UnreadableFileError(
+                f"{path.name}: member '{member.filename[-100:]}' cannot be unpacked: {why}"
+            ) from error

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import logging
 import struct
+import warnings
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.multival import MultiValue
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from hnvlm.errors import UnreadableFileError
 
-log = logging.getLogger(__name__)
+# What pydicom says about odd files holds paths and values of theirs, which name patients; a log may be read by anybody.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 # pydicom converts values lazily and codecs raise anything: on a damaged file all of these mean the same.
 DAMAGED = (
-    InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError,
-    NotImplementedError, OverflowError, MemoryError, RecursionError, struct.error, zlib.error,
+    InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError,
+    IndexError, RuntimeError, NotImplementedError, OverflowError, MemoryError, RecursionError, struct.error, zlib.error,
 )  # fmt: skip
 HU_MIN = -1024
 HU_MAX = np.iinfo(np.int16).max
@@ -31,10 +36,11 @@ HU_MAX = np.iinfo(np.int16).max
 PADDING_BELOW_HU, PADDING_ABOVE_HU = -900, 4095
 
 _TAGS = [
-    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
     "FrameOfReferenceUID", "Modality", "SeriesDescription", "ImageType", "Rows", "Columns", "SamplesPerPixel",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "InstanceNumber", "AcquisitionNumber",
-    "TemporalPositionIdentifier", "TemporalPositionIndex", "ContentTime", "AcquisitionTime", "RescaleSlope",
+    "TemporalPositionIdentifier", "TemporalPositionIndex", "TriggerTime", "ContentTime", "AcquisitionTime",
+    "ConvolutionKernel", "ManufacturerModelName", "SeriesNumber", "RescaleSlope",
     "RescaleIntercept", "RescaleType", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "NumberOfFrames", "GantryDetectorTilt",
     "KVP", "SliceThickness", "WindowCenter", "WindowWidth", "ContrastBolusAgent", "BurnedInAnnotation",
@@ -42,13 +48,21 @@ _TAGS = [
     "PerFrameFunctionalGroupsSequence", "ReferencedFrameOfReferenceSequence",
 ]  # fmt: skip
 
+# What a frame of an enhanced CT says in a functional group: (sequence, tag, the tag of a single slice).
+_FRAME_TAGS = (
+    ("CTImageFrameTypeSequence", "FrameType", "ImageType"),
+    ("FrameContentSequence", "TemporalPositionIndex", "TemporalPositionIndex"),
+    ("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
+    ("CTReconstructionSequence", "ConvolutionKernel", "ConvolutionKernel"),
+)
+
 
 @dataclass(frozen=True)
 class SliceHeader:
     """What the header of one slice (or one frame of a multi-frame file) says.
 
     Positions are LPS millimetres in DICOM's own order (x, y, z). ``dataset`` holds only the tags read
-    for intake and never pixel data.
+    for intake and never pixel data; ``own`` what a frame says of itself, which goes before the dataset's.
     """
 
     path: Path
@@ -60,10 +74,15 @@ class SliceHeader:
     pixel_spacing: tuple[float, float] | None
     slope: float | None
     intercept: float | None
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    def value(self, name: str) -> Any:
+        """A tag as it is, None when missing."""
+        return self.own[name] if name in self.own else self.dataset.get(name)
 
     def text(self, name: str) -> str:
         """A tag as stripped text, "" when missing."""
-        value = self.dataset.get(name)
+        value = self.value(name)
         return "" if value is None else str(value).strip()
 
     @property
@@ -74,13 +93,13 @@ class SliceHeader:
     @property
     def size(self) -> tuple[int, int]:
         """(rows, columns); (0, 0) when the file has no image."""
-        return int(self.dataset.get("Rows") or 0), int(self.dataset.get("Columns") or 0)
+        return whole(self.dataset.get("Rows")) or 0, whole(self.dataset.get("Columns")) or 0
 
     @property
     def image_type(self) -> tuple[str, ...]:
         """Values of Image Type, upper case."""
-        value = self.dataset.get("ImageType") or ()
-        return tuple(str(v).upper() for v in ([value] if isinstance(value, str) else value))
+        value = self.value("ImageType") or ()
+        return tuple(str(v).upper() for v in (value if isinstance(value, (list, tuple, MultiValue)) else [value]))
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -111,19 +130,29 @@ def read_headers(path: Path) -> list[SliceHeader]:
     """
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+        _convert(dataset)
         meta = dataset.file_meta
         if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return []
         if not dataset.get("SOPClassUID") and not dataset.get("Rows"):
             raise UnreadableFileError(f"{path.name}: this is not a DICOM object (no SOP class, no image).")
         syntax = UID(str(meta.get("TransferSyntaxUID") or _guess_syntax(dataset)))
-        if "SharedFunctionalGroupsSequence" in dataset and dataset.get("Modality") == "CT":
-            return _frame_headers(path, dataset, syntax)
+        if "SharedFunctionalGroupsSequence" in dataset and str(dataset.get("Modality")).upper() == "CT":
+            return _frame_headers(path, dataset, syntax) or [_slice_header(path, dataset, syntax)]
         return [_slice_header(path, dataset, syntax)]
     except UnreadableFileError:
         raise
     except DAMAGED as error:
         raise UnreadableFileError(f"{path.name}: damaged DICOM header ({error}).") from error
+
+
+def _convert(dataset: Dataset) -> None:
+    """Convert every element now, and leave out what cannot be: met later it would end the listing of a whole upload."""
+    for tag in list(dataset.keys()):
+        try:
+            dataset[tag]  # pydicom converts on access
+        except DAMAGED:
+            del dataset[tag]
 
 
 def modality(path: Path) -> str:
@@ -158,6 +187,12 @@ def number(value: Any) -> float | None:
     return None if got is None else got[0]
 
 
+def whole(value: Any) -> int | None:
+    """A whole number, or None."""
+    got = number(value)
+    return int(got) if got is not None and got.is_integer() else None
+
+
 def _slice_header(path: Path, dataset: Dataset, syntax: UID) -> SliceHeader:
     return SliceHeader(
         path=path,
@@ -176,7 +211,13 @@ def _frame_headers(path: Path, dataset: Dataset, syntax: UID) -> list[SliceHeade
     """One header a frame of an enhanced CT; a value is the frame's own, else the shared one."""
     shared = dataset.SharedFunctionalGroupsSequence[0] if dataset.SharedFunctionalGroupsSequence else Dataset()
     out = []
-    for index, own in enumerate(dataset.get("PerFrameFunctionalGroupsSequence") or []):
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    stated = whole(dataset.get("NumberOfFrames"))
+    if frames and stated is not None and stated != len(frames):
+        raise UnreadableFileError(
+            f"{path.name}: {stated} frames are stated but {len(frames)} are described; export the file again."
+        )
+    for index, own in enumerate(frames):
 
         def group(sequence: str, tag: str, own: Dataset = own) -> Any:
             for place in (own, shared):
@@ -196,6 +237,7 @@ def _frame_headers(path: Path, dataset: Dataset, syntax: UID) -> list[SliceHeade
                 pixel_spacing=floats(group("PixelMeasuresSequence", "PixelSpacing"), 2),  # type: ignore[arg-type]
                 slope=number(group("PixelValueTransformationSequence", "RescaleSlope")),
                 intercept=number(group("PixelValueTransformationSequence", "RescaleIntercept")),
+                own={name: value for sequence, tag, name in _FRAME_TAGS if (value := group(sequence, tag)) is not None},
             )
         )
     return out
@@ -230,7 +272,10 @@ class PixelReader:
         try:
             dataset = self._open(header)
             raw = self._decode(dataset, header)
-        except DAMAGED as error:
+        except BaseException as error:
+            # Codecs written in Rust end with an exception of their own kind, which is not even an Exception.
+            if not isinstance(error, DAMAGED) and type(error).__name__ != "PanicException":
+                raise
             raise UnreadableFileError(
                 f"{header.label}: pixel data cannot be decoded ({header.transfer_syntax.name}): {error}. "
                 "The file is damaged or incomplete; export it again."
@@ -250,21 +295,34 @@ class PixelReader:
     @staticmethod
     def _decode(dataset: Dataset, header: SliceHeader) -> np.ndarray:
         decoder = get_decoder(header.transfer_syntax)
+        if not header.transfer_syntax.is_compressed:
+            _require_fit(dataset, header)
         # Neither the preamble nor the file meta group is guaranteed; the decoder itself needs neither.
         array, _ = decoder.as_array(dataset, index=header.frame or 0, raw=True)
         return array
+
+
+def _require_fit(dataset: Dataset, header: SliceHeader) -> None:
+    """Refuse more pixels than the header's size takes: cut off after so many, the image would be sheared or cropped."""
+    frames = max(1, whole(dataset.get("NumberOfFrames")) or 1)
+    row = header.size[1] * (whole(dataset.get("BitsAllocated")) or 16) // 8
+    spare = len(dataset.get("PixelData") or b"") - frames * header.size[0] * row
+    if spare >= row:
+        raise ValueError(f"{spare} bytes more than an image of {header.size[0]} x {header.size[1]} takes")
 
 
 def to_hu(raw: np.ndarray, header: SliceHeader) -> np.ndarray:
     """Apply the rescale (missing: 1 and 0) and the padding value to stored pixels."""
     slope = 1.0 if header.slope is None else header.slope
     intercept = 0.0 if header.intercept is None else header.intercept
-    if slope == 1.0 and intercept.is_integer():
-        hu = raw.astype(np.int32)
+    whole_numbers = np.issubdtype(raw.dtype, np.integer)
+    if whole_numbers and slope == 1.0 and intercept.is_integer():
+        hu = raw.astype(np.int32 if raw.itemsize < 4 else np.int64)
         hu += int(intercept)
     else:
-        hu = np.rint(raw * np.float64(slope) + intercept).astype(np.int64)
-    low_high = padding_range(header, raw.dtype)
+        exact = np.nan_to_num(raw * np.float64(slope) + intercept, nan=HU_MIN)
+        hu = np.rint(np.clip(exact, HU_MIN, HU_MAX)).astype(np.int32)
+    low_high = padding_range(header, raw.dtype) if whole_numbers else None
     if low_high is not None and not padding_problem(header):
         hu[(raw >= low_high[0]) & (raw <= low_high[1])] = HU_MIN
     return np.clip(hu, HU_MIN, HU_MAX).astype(np.int16)
@@ -286,9 +344,10 @@ def padding_range(header: SliceHeader, dtype: np.dtype) -> tuple[int, int] | Non
 
 def padding_problem(header: SliceHeader) -> str | None:
     """Why the padding value must be ignored (it lies inside the range of tissue), or None."""
-    signed = int(header.dataset.get("PixelRepresentation") or 0) == 1
-    bits = int(header.dataset.get("BitsAllocated") or 16)
-    dtype = np.dtype(f"{'i' if signed else 'u'}{max(1, bits // 8)}")
+    signed = whole(header.dataset.get("PixelRepresentation")) == 1
+    bits = whole(header.dataset.get("BitsAllocated"))
+    bits = bits if bits in (8, 16, 32) else 16
+    dtype = np.dtype(f"{'i' if signed else 'u'}{bits // 8}")
     low_high = padding_range(header, dtype)
     if low_high is None:
         return None

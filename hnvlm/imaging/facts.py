@@ -42,15 +42,15 @@ def collect(headers: Sequence[SliceHeader], plan: StackPlan | None, volume: Volu
     agent = ds.get("ContrastBolusAgent")
     body_part = re.sub(r"[^A-Z]", "", first.text("BodyPartExamined").upper())
     position = first.text("PatientPosition").upper()
-    centre, width = _first_number(ds.get("WindowCenter")), _first_number(ds.get("WindowWidth"))
+    centre, width = first_number(ds.get("WindowCenter")), first_number(ds.get("WindowWidth"))
     if centre is None or width is None or width < 1:  # PS3.3 C.11.2.1.2.1: no picture comes of a narrower one
         centre = width = None
     return {
         "source": "dicom",
         "window_centre": centre,
         "window_width": width,
-        "kvp": _first_number(ds.get("KVP")),
-        "slice_thickness_mm": _first_number(ds.get("SliceThickness")),
+        "kvp": first_number(ds.get("KVP")),
+        "slice_thickness_mm": first_number(ds.get("SliceThickness")),
         "contrast": None if agent is None or not str(agent).strip() else True,
         "patient_position": position if position in _POSITIONS else "",
         "body_part": body_part if body_part in _BODY_PARTS else "",
@@ -87,7 +87,8 @@ def collect_nifti(volume: Volume) -> dict[str, Any]:
     }
 
 
-def _first_number(value: Any) -> float | None:
+def first_number(value: Any) -> float | None:
+    """The first finite number of a tag that may have several, or None."""
     if value is None or isinstance(value, str):
         return dicom.number(value)
     try:
@@ -130,9 +131,7 @@ def header_warnings(slices: Sequence[SliceHeader]) -> list[str]:
 def hu_warnings(volume: Volume) -> list[str]:
     """Whether the values look like HU: air near -1000, soft tissue near 0."""
     sample = volume.array[:: max(1, volume.shape[0] // 64), ::2, ::2]
-    low, high = int(sample.min()), int(sample.max())
-    if low == high:
-        return [f"every voxel has the same value ({low})"]
+    low = int(sample.min())
     if low > NO_AIR_ABOVE_HU:
         return [
             f"no air in the image (lowest value {low}, expected about {AIR_HU}): the rescale is probably missing or "

@@ -124,6 +124,8 @@ def scan(path: Path | str, workdir: Path | None = None) -> list[SeriesInfo]:
             elif file.name.upper() != "DICOMDIR" and dicom.looks_like_dicom(file):
                 for header in dicom.read_headers(file):
                     groups[series.group_key(header)].append(header)
+            elif file.suffix.lower() in (".dcm", ".ima") and not archive.is_zip(file):
+                damaged.append(f"{file.name}: not a DICOM file ({file.stat().st_size} bytes)")
         except UnreadableFileError as error:
             damaged.append(error.message)
     for headers in groups.values():
@@ -208,6 +210,12 @@ def read(info: SeriesInfo, progress: Progress = _no_progress) -> ReadResult:
     else:
         volume, extra = _read_dicom(info, progress)
         meta = facts.collect(info.headers, info.plan, volume)
+    value = int(volume.array.flat[0])
+    if (volume.array == value).all():
+        raise InputRefusedError(
+            f"{info.files[0].name}: every voxel of the volume is {value} HU. The rescale or the pixel data are lost; "
+            "export the CT again."
+        )
     warnings += extra + facts.hu_warnings(volume)
     progress(1.0, "read")
     return ReadResult(volume, warnings, meta)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,20 @@ import SimpleITK as sitk
 
 from hnvlm.errors import GeometryError, UnreadableFileError
 from hnvlm.imaging.dicom import HU_MAX, HU_MIN
-from hnvlm.imaging.orient import GridMap, orientation_word
+from hnvlm.imaging.orient import VOXEL_MM, GridMap, orientation_word
 from hnvlm.imaging.volume import Volume
 
 # NIfTI-1 data type codes -> numpy.
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 SUFFIXES = (".nii", ".nii.gz")
-# No CT, mask or dose of a patient has voxels beyond this; a wrong unit in the header gives a factor of 1000.
-VOXEL_MM = (0.02, 50.0)
 # The two orientations of a header are written with few digits: below this they are the same.
 _SAME_PLACE_MM = 1.0
+# Voxel sizes stated twice may differ by this share, for the same reason.
+_SAME_SIZE = 0.01
+# Codes of an sform that goes to an atlas or a template, where the patient's own sizes no longer hold.
+_TEMPLATE_CODES = (3, 4, 5)
+# Warnings of ITK's readers name the whole path, and with it often the patient; what matters of them is judged here.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 
 def is_nifti(path: Path) -> bool:
@@ -59,7 +64,7 @@ def read_header(path: Path) -> NiftiHeader:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise UnreadableFileError(f"{path.name}: not a readable NIfTI file ({_short(error)}).") from error
+        raise UnreadableFileError(f"{path.name}: not a readable NIfTI file ({_short(error, path)}).") from error
     reasons, warnings = [], []
     size = list(reader.GetSize())
     if reader.GetNumberOfComponents() != 1:
@@ -114,9 +119,13 @@ def _doubtful(path: Path, size: list[int], spacing: np.ndarray, warnings: list[s
         return f"{path.name} has voxels of {voxel} mm; the unit of length in its header (xyzt_units) is probably wrong"
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as f:
-            both = _two_affines(f.read(348))
+            header = f.read(348)
+        both = _two_affines(header)
+        wrong = _wrong_numbers(header)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UnreadableFileError(f"{path.name}: damaged NIfTI header ({error}).") from error
+    if wrong:
+        return f"{path.name} {wrong}"
     if both is None:
         return None
     qform, sform = both
@@ -133,6 +142,25 @@ def _doubtful(path: Path, size: list[int], spacing: np.ndarray, warnings: list[s
             f"{path.name} states two positions up to {apart:.1f} mm apart (qform and sform), and another program may "
             "take the other one; check structures and dose against the images"
         )
+    return None
+
+
+def _wrong_numbers(header: bytes) -> str | None:
+    """What makes size or scale of the voxels unbelievable, where other programs would each read something else."""
+    order = "<" if header[:4] == (348).to_bytes(4, "little") else ">"
+    sizes = np.frombuffer(header[80:92], order + "f4").astype(float)
+    slope, inter = (float(v) for v in np.frombuffer(header[112:120], order + "f4"))
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        return f"states voxels of {' x '.join(f'{v:g}' for v in sizes)} mm (pixdim); convert the CT from DICOM again"
+    if np.isinf(slope) or slope < 0 or (np.isfinite(slope) and slope != 0 and not np.isfinite(inter)):
+        return f"states a scale (scl_slope {slope:g}, scl_inter {inter:g}) of which no HU can come"
+    qform, sform = (int(v) for v in np.frombuffer(header[252:256], order + "i2"))
+    if sform <= 0 or (qform > 0 and sform in _TEMPLATE_CODES):
+        return None
+    lengths = np.linalg.norm(np.frombuffer(header[280:328], order + "f4").reshape(3, 4)[:, :3].astype(float), axis=0)
+    if not np.allclose(lengths, sizes, rtol=_SAME_SIZE):
+        a, b = (" x ".join(f"{v:.4g}" for v in values) for values in (sizes, lengths))
+        return f"states two voxel sizes, {a} mm (pixdim) and {b} mm (sform); convert the CT from DICOM again"
     return None
 
 
@@ -165,9 +193,9 @@ def _uid(path: Path) -> str:
     return "2.25." + str(int.from_bytes(digest.digest()[:16], "big"))
 
 
-def _short(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown error"
+def _short(error: Exception, path: Path) -> str:
+    lines = [line.strip() for line in str(error).replace(str(path), path.name).splitlines() if line.strip()]
+    return re.sub(r"^ITK ERROR: (\w+\(\w+\): )?", "", lines[-1]) if lines else "unknown error"
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -196,8 +224,15 @@ def read_array(path: Path) -> np.ndarray:
         if not np.isfinite(inter):
             inter = 0.0
         count = int(np.prod(shape.astype(np.int64)))
-        array = np.frombuffer(data, np.dtype(order + _TYPES[code]), count, int(offset))
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        kind = np.dtype(order + _TYPES[code])
+        start = 352 if offset == 0 else int(offset)  # 0: where the voxels of a file in one piece begin
+        if start < 348:
+            raise ValueError(f"its voxels would begin inside its header, at byte {start}")
+        array = np.frombuffer(data, kind, count, start)
+        spare = (len(data) - start) // kind.itemsize - count
+        if spare >= shape[0]:
+            raise ValueError(f"it holds {spare} more voxels than its header says")
+    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         raise UnreadableFileError(f"{path.name}: damaged or incomplete NIfTI file ({error}).") from error
     array = array.reshape([int(v) for v in shape[::-1]])
     array = array.astype(array.dtype.newbyteorder("="))
@@ -223,5 +258,5 @@ def to_int16_hu(array: np.ndarray) -> np.ndarray:
     """Round to whole HU and clip to int16; not-a-number becomes air."""
     if array.dtype == np.int16:
         return np.maximum(array, HU_MIN)
-    clean = np.nan_to_num(array.astype(np.float32, copy=False), nan=HU_MIN, posinf=HU_MAX, neginf=HU_MIN)
+    clean = np.nan_to_num(array.astype(np.float32, copy=False), nan=HU_MIN, posinf=HU_MIN, neginf=HU_MIN)
     return np.clip(np.rint(clean), HU_MIN, HU_MAX).astype(np.int16)

@@ -12,6 +12,8 @@ from hnvlm.errors import GeometryError
 # A grid this close to the body axes is off by less than half a millimetre at the border of a 500 mm field.
 ALIGNED_DEG = 0.1
 MAX_VOXELS = 600_000_000
+# No CT, mask or dose of a patient has voxels beyond this; a wrong unit in the header gives a factor of 1000.
+VOXEL_MM = (0.02, 50.0)
 _AXIS_NAMES = ("sagittal", "coronal", "axial")
 
 
@@ -56,6 +58,8 @@ class GridMap:
         lengths = np.linalg.norm(steps, axis=0)
         if not np.isfinite(steps).all() or lengths.min() <= 0 or abs(np.linalg.det(steps / lengths)) < 0.1:
             raise GeometryError("the grid's axes do not span three dimensions; its orientation is damaged")
+        if not np.isfinite(origin).all():
+            raise GeometryError("the position of the grid is not stated in numbers")
         units = steps / lengths
         axes = _assign(np.abs(units))
         cosines = [abs(units[d, axes[d]]) for d in range(3)]

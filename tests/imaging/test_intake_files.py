@@ -61,6 +61,15 @@ def test_zip_member_outside_is_refused_by_name(tmp_path, name):
     assert not list(tmp_path.rglob("evil*"))
 
 
+def test_a_colon_in_a_folder_of_a_zip_is_no_drive(tmp_path):
+    files = write_ct(tmp_path / "ct")
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in files:
+            archive.write(file, f"Neck 10:35/{file.name}")
+    np.testing.assert_array_equal(intake.read_path(path, tmp_path / "work").volume.array, head())
+
+
 def test_zip_link_is_refused(tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as z:

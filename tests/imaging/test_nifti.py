@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -202,3 +203,67 @@ def test_a_plain_file_called_gz_is_refused_by_name(tmp_path):
     plain.rename(tmp_path / "a.nii.gz")
     with pytest.raises(UnreadableFileError, match=r"a\.nii\.gz"):
         intake.scan(tmp_path / "a.nii.gz")
+
+
+def patched(tmp_path, at, kind, *values):
+    path = write_nifti(Volume(head(), SPACING, ORIGIN), tmp_path / "a.nii")
+    data = bytearray(path.read_bytes())
+    struct.pack_into(f"<{kind}", data, at, *values)
+    path.write_bytes(bytes(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("at", "kind", "values", "words"),
+    [
+        (80, "f", [np.nan], "voxels of nan x 0.7 x 2.5 mm"),  # ITK puts 1 mm in its place
+        (84, "f", [0.0], "voxels of 1.1 x 0 x 2.5 mm"),
+        (76, "4f", [1.0, 2.2, 1.4, 5.0], "two voxel sizes, 2.2 x 1.4 x 5 mm (pixdim) and 1.1 x 0.7 x 2.5 mm (sform)"),
+        (112, "f", [-1.0], "scl_slope -1"),
+        (112, "f", [np.inf], "scl_slope inf"),
+        (112, "2f", [1.0, np.nan], "scl_inter nan"),
+        (292, "f", [np.nan], "not stated in numbers"),
+    ],
+)
+def test_a_header_of_impossible_numbers_is_refused(tmp_path, at, kind, values, words):
+    info = intake.scan(patched(tmp_path, at, kind, *values))[0]
+    assert not info.accepted and words in "; ".join(info.reasons)
+
+
+def test_an_sform_to_a_template_has_sizes_of_its_own(tmp_path):
+    """With a qform, the sform may go to an atlas (code 4), where the patient's sizes do not hold."""
+    path = write_nifti(Volume(head(), SPACING, ORIGIN), tmp_path / "a.nii")
+    data = bytearray(path.read_bytes())
+    matrix = np.frombuffer(bytes(data[280:328]), "<f4") * 1.3
+    data[254:256], data[280:328] = (4).to_bytes(2, "little"), matrix.astype("<f4").tobytes()
+    path.write_bytes(bytes(data))
+    assert intake.scan(path)[0].spacing_mm == pytest.approx(SPACING)
+
+
+@pytest.mark.parametrize(
+    ("at", "kind", "value", "words"),
+    [
+        (42, "h", 13, "70 more voxels than its header says"),  # read as it is, every row would begin a voxel too early
+        (108, "f", 200.0, "begin inside its header"),
+        (108, "f", np.inf, "incomplete"),
+    ],
+)
+def test_voxels_that_lie_elsewhere_are_not_guessed(tmp_path, at, kind, value, words):
+    path = patched(tmp_path, at, kind, value)
+    with pytest.raises(UnreadableFileError, match=words):
+        intake.read(intake.scan(path)[0])
+
+
+def test_voxels_begin_behind_the_header_where_no_place_is_stated(tmp_path):
+    """Offset 0 in a file in one piece: the header was read as the first voxels."""
+    path = patched(tmp_path, 108, "f", 0.0)
+    np.testing.assert_array_equal(intake.read(intake.scan(path)[0]).volume.array, head())
+
+
+def test_a_refusal_names_the_file_and_not_the_folders(tmp_path):
+    path = tmp_path / "KOWALSKI" / "a.nii"
+    path.parent.mkdir()
+    path.write_bytes(bytes(400))
+    with pytest.raises(UnreadableFileError, match=r"a\.nii: not a readable NIfTI") as caught:
+        intake.scan(path)
+    assert "KOWALSKI" not in caught.value.message
