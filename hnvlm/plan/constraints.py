@@ -41,6 +41,7 @@ class Constraint:
         reason: Why a row is not evaluable, or what else is to be known of its status; "" otherwise.
         edited: Who changed this row and what it was before, "" for a row of the tables.
         one_of_pair: The limit is asked of one of the two organs.
+        with_drugs: The limit is one of radiotherapy with (True) or without drugs (False); None: of either.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Constraint:
     reason: str = ""
     edited: str = ""
     one_of_pair: bool = False
+    with_drugs: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -129,7 +131,7 @@ def _row(entry: Mapping[str, Any], structure: str) -> Constraint:
         limit=float(entry["limit"]), unit=entry["unit"], endpoint=entry.get("endpoint", ""), risk=entry.get("risk", ""),
         level=entry.get("level", "objective"), priority=entry.get("priority", 2), applies=entry.get("applies", ""),
         sources=(OWN_TEMPLATE,) if entry.get("edited") else documents(entry), edited=entry.get("edited", ""),
-        one_of_pair=entry.get("one_of_pair", False),
+        one_of_pair=entry.get("one_of_pair", False), with_drugs=entry.get("with_drugs"),
     )  # fmt: skip
 
 
@@ -154,6 +156,11 @@ def canonical_metric(name: str) -> str:
             return f"V{match[1]}pct"
         return f"V{match[1]}Gy" + ("_cc" if match[2] == "cc" else "")
     return name
+
+
+def for_treatment(rows: Iterable[Constraint], with_drugs: bool | None) -> tuple[Constraint, ...]:
+    """Leave out the limits of another treatment; none while it is open (None) whether drugs go with radiotherapy."""
+    return tuple(row for row in rows if None in (row.with_drugs, with_drugs) or row.with_drugs == with_drugs)
 
 
 def evaluate(rows: Iterable[Constraint], dose_metrics: DoseMetrics | None, reason: str = "") -> tuple[Constraint, ...]:

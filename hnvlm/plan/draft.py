@@ -8,7 +8,7 @@ from typing import Any
 
 from hnvlm.plan.case import PREGNANCY, Case, Line, build_case
 from hnvlm.plan.conditions import lookup
-from hnvlm.plan.constraints import DoseMetrics, build_constraints
+from hnvlm.plan.constraints import DoseMetrics, build_constraints, for_treatment
 from hnvlm.plan.dose_basis import DoseBasis, off_prescription, target_checks
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
 from hnvlm.plan.facts import plan_facts
@@ -20,6 +20,7 @@ from hnvlm.plan.options import (
     OptionSet,
     SystemicOption,
     action,
+    drugs_with_radiotherapy,
     find_options,
     open_to,
     pathology_may_ask,
@@ -83,6 +84,7 @@ def draft_plan(
     strange = off_prescription([*(names or ()), *(dose_metrics or ())], (v.dose_gy for v in prescription.levels))
     fitting = None if names is None else [name for name in names if name not in strange]
     rows = build_constraints(kb, fitting, site=staging.site, template=template, own_rows=own_rows)
+    rows = for_treatment(rows, drugs_with_radiotherapy(kb, modality.drafted))
     misfit = basis.misfit(
         (scheme.levels[0].dose_gy for scheme in prescription.schemes),
         irradiated=lookup(context, "patient.prior_neck_rt") is True,
@@ -114,7 +116,10 @@ def draft_plan(
             ),
         ),
         checks=_in_order([*case.conflicts, *target_checks(() if misfit else strange), *run_rules(kb, facts)]),
-        not_verified=_not_verified(kb, context, modality, prescription, cisplatin=eligibility is not None),
+        not_verified=_not_verified(
+            kb, context, modality, prescription,
+            cisplatin=eligibility is not None and eligibility.verdict != "contraindicated",
+        ),
         disease_seen=case.disease_seen or case.primary_site is not None, nodes_from_ct=case.nodes_from_ct,
     )  # fmt: skip
     text, sources = render(plan)

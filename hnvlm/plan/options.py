@@ -271,6 +271,14 @@ def uses_cisplatin(kb: KnowledgeBase, token: str) -> bool:
     )
 
 
+def drugs_with_radiotherapy(kb: KnowledgeBase, token: str | None) -> bool | None:
+    """Whether drugs go with the drafted radiotherapy; None where that is open or nothing is irradiated."""
+    entry = action(kb, token) if token else {"rt": "none"}
+    if entry["rt"] == "none" or (entry["rt"] == "postoperative" and "surgery" in entry["modalities"]):
+        return None  # what goes with it after an operation is for the specimen to say
+    return "systemic" in entry["modalities"]
+
+
 def pathology_may_ask(context: Context) -> bool:
     """Whether cisplatin after surgery still hangs on the specimen: not with both risks excluded, not when refused."""
     excluded = lookup(context, "path.ene") is False and lookup(context, "path.margin") in ("negative", "close")

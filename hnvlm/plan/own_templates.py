@@ -88,7 +88,9 @@ def _checked(kb: KnowledgeBase, number: int, row: Mapping[str, Any], who: str) -
     table = (organ_of(kb, original), canonical_metric(original["metric"]), original["op"], float(original["limit"]),
              original["unit"])  # fmt: skip
     if (organ, metric, op, limit, unit) == table:
-        kept = {k: original[k] for k in ("source", "risk", "level", "applies") if k in original}
+        kept = {
+            k: original[k] for k in ("source", "risk", "level", "applies", "one_of_pair", "with_drugs") if k in original
+        }
         return checked | kept | {"id": original["id"], "edited": ""}
     _require_usable(number, organ, metric, op, limit, unit)
     before = f"{original['metric']} {original['op']} {original['limit']:g} {original['unit']}"

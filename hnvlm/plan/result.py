@@ -85,7 +85,7 @@ class Modality:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
         return {
-            "drafted": self.label or None, "withheld": self.withheld,
+            "drafted": self.label or None, "token": self.drafted, "withheld": self.withheld,
             "lead": self.lead.to_json() if self.lead else None,
             "options": [o.to_json() for o in self.options.applies],
             "depends": [o.to_json() for o in self.options.depends],

@@ -20,9 +20,10 @@ from hnvlm.plan import (
     structure_choices,
     validate_form,
 )
-from hnvlm.plan.constraints import Constraint
+from hnvlm.plan.constraints import Constraint, for_treatment
 from hnvlm.plan.dose_basis import DoseBasis, off_prescription
 from hnvlm.plan.kb import load_kb
+from hnvlm.plan.options import drugs_with_radiotherapy
 from hnvlm.plan.words import sentence
 from hnvlm.services import constraint_templates, dose, histograms
 from hnvlm.services.analysis import NOTICE, analyse_case, load_findings, part
@@ -308,7 +309,10 @@ def rows_on(plan: Mapping[str, Any], item: ResultRecord, judged: histograms.Judg
     strange = off_prescription(
         (row.structure for row in judged.rows), (level["dose_gy"] for level in plan["prescription"]["levels"])
     )
-    rows = [row for row in judged.rows if row.structure not in strange]
+    rows = for_treatment(
+        (row for row in judged.rows if row.structure not in strange),
+        drugs_with_radiotherapy(load_kb(), plan["modality"].get("token")),
+    )
     return (basis.judge(rows, None, misfit), misfit) if misfit else (rows, "")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from plan_cases import FIT, NO_NODES, mass, node
 
-from hnvlm.plan import build_constraints, draft_plan, evaluate
+from hnvlm.plan import build_constraints, check_rows, draft_plan, evaluate, template_rows
 from hnvlm.plan.kb import CLINICAL_FORM, load_kb
 from hnvlm.plan.result import Plan
 
@@ -333,3 +333,31 @@ def test_a_recurrence_says_what_it_waits_for() -> None:
         wanted = "what decides between the drugs of recurrent or metastatic disease is not stated"
         assert plan.modality.withheld == wanted
         assert {"cps", "platinum_refractory", "intent"} <= {n.id for n in plan.needs}
+
+
+@pytest.mark.parametrize("form, kept", [
+    ({}, {"lx_qtc_66", "lx_qtc_50", "lx_qtc_v50"}),
+    ({"chemo_possible": False}, {"lx_qtc_44", "lx_qtc_v50"}),
+    ({"site": "oral_cavity"}, {"lx_qtc_66", "lx_qtc_50", "lx_qtc_44", "lx_qtc_v50"}),  # the specimen decides
+])  # fmt: skip
+def test_limits_of_the_larynx_are_those_of_the_treatment(form: dict[str, Any], kept: set[str]) -> None:
+    """lx_qtc_66 and lx_qtc_50 hold with chemotherapy, lx_qtc_44 without."""
+    base = {**FIT, "site": "oropharynx", "p16": "negative", "tumour_size_mm": 45, "nodes_n_pos": 0, "doi_mm": 5}
+    plan = draft_plan([], {**base, **form}, structures={"Larynx": None}, template="quantec")
+    assert {r.id for r in plan.constraints} == kept
+
+
+def test_a_clinic_s_own_template_keeps_what_its_rows_are_asked_of() -> None:
+    """Unchanged rows of par_26 and lx_qtc_50 in an own template."""
+    shown = [row for row in template_rows(KB, "default") if row["id"] in ("par_26", "lx_qtc_50")]
+    own = check_rows(KB, shown, who="Dr A")
+    rows = {r.id: r for r in build_constraints(KB, ["Parotid_L", "Larynx"], own_rows=own)}
+    assert rows["par_26"].one_of_pair and rows["lx_qtc_50"].with_drugs is True
+
+
+def test_tests_for_cisplatin_are_named_where_it_may_be_given() -> None:
+    """Supportive entry audiogram: before cisplatin."""
+    findings = [TONSIL, node("left", "II", 35)]
+    text = "Supportive care: baseline audiogram and creatinine clearance before cisplatin"
+    assert text in draft_plan(findings, {**FIT, "p16": "negative"}).not_verified
+    assert text not in draft_plan(findings, {**FIT, "p16": "negative", "crcl_ml_min": 45}).not_verified

@@ -353,3 +353,19 @@ def test_fhir_tells_urgent_withheld_and_the_drugs_to_choose_from(app, planned):
     assert set(drugs) == {"Systemic treatment: cetuximab", "Systemic treatment: docetaxel",
                           "Systemic treatment: carboplatin + 5-FU"}  # fmt: skip
     assert all("alternative; one of these goes with the radiotherapy" in d for d in drugs.values())
+
+
+def test_paper_judges_the_larynx_by_the_limits_of_the_drafted_treatment(app, planned, phantom):
+    """lx_qtc_50 holds with chemotherapy, lx_qtc_44 without: rows of a dose follow the plan they are printed beside."""
+    masks = blocks(phantom.shape, {**SPANS, "Larynx": ((1, 3), (9, 11), (10, 14))})
+    app.store.save_result(planned, "structures", {"source": "upload"}, arrays={"masks": masks})
+    constraint_templates.choose(app, planned, "quantec")
+    item = upload(app, planned, np.full(phantom.shape, 47.0))
+    form = SQUAMOUS | {"site": "oropharynx", "p16": "negative", "tumour_size_mm": 45}
+    for chemo, limits in ((True, {50.0, 66.0}), (False, {44.0})):
+        plan = planning.draft_case_plan(app, planned, form=form | {"chemo_possible": chemo})
+        rows, misfit = planning.rows_on(plan.payload, item, histograms.judge(app, item))
+        assert not misfit
+        in_plan = [(r["structure"], r["unit"], r["limit"]) for r in plan.payload["constraints"]]
+        for shown in ([(r.structure, r.unit, r.limit) for r in rows], in_plan):
+            assert {limit for structure, unit, limit in shown if (structure, unit) == ("Larynx", "Gy")} == limits
