@@ -416,6 +416,11 @@ def _not_verified(
         "definitive": ["high-dose margin around involved nodes"] if lookup(context, "case.n") != "N0" else [],
         "postoperative": ["elective dose after surgery"],
     }.get(prescription.kind)  # fmt: skip
+    single = [s for s in prescription.schemes if len(s.levels) == 1 and not s.id.startswith("glottic")]
+    if prescription.kind == "definitive" and single:
+        found.append(
+            "Lower dose level (CTV-P2, elective neck) of this scheme: no entry in the tables, department protocol"
+        )
     if open_here is not None and prescription.schemes:
         found.append(f"{', '.join(['PTV margin', *open_here])}: department protocol")
     if prescription.schemes:

@@ -181,8 +181,9 @@ def _allowed_beside_name(figure: Figure, line: str, plan: Plan) -> list[float] |
         return _limits_beside_structure(line, plan)
     if figure.kind == "mg_m2":
         drugs = [s for s in plan.systemic if s.status != "avoid" and s.agent.split()[0].lower() in line.lower()]
-        written = {float(f.value) for s in drugs for f in figures(s.dose) if f.kind == "mg_m2"}
-        return sorted(written | {dose for s in drugs for dose in s.doses_mg_m2}) if drugs else None
+        given = [s for s in drugs if s.status != "not_eligible"]  # a dose that is not suitable is none of the plan's
+        written = {float(f.value) for s in given for f in figures(s.dose) if f.kind == "mg_m2"}
+        return sorted(written | {dose for s in given for dose in s.doses_mg_m2}) if drugs else None
     return None
 
 

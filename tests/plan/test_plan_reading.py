@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from plan_cases import FIT, NO_NODES, mass, node
 
-from hnvlm.plan import build_constraints, check_rows, draft_plan, evaluate, template_rows
+from hnvlm.plan import build_constraints, check_plan_text, check_rows, draft_plan, evaluate, template_rows
 from hnvlm.plan.kb import CLINICAL_FORM, load_kb
 from hnvlm.plan.result import Plan
 
@@ -361,3 +361,27 @@ def test_tests_for_cisplatin_are_named_where_it_may_be_given() -> None:
     text = "Supportive care: baseline audiogram and creatinine clearance before cisplatin"
     assert text in draft_plan(findings, {**FIT, "p16": "negative"}).not_verified
     assert text not in draft_plan(findings, {**FIT, "p16": "negative", "crcl_ml_min": 45}).not_verified
+
+
+@pytest.mark.parametrize("form, said", [
+    ({"cord_mobility": "fixed", "chemo_possible": False}, True),  # def_dahanca_66_33_6fpw has one level
+    ({"cord_mobility": "fixed"}, False),  # 70 / 63 / 56 Gy
+    ({"cord_mobility": "normal", "cords_involved": "one"}, False),  # T1: no elective volume (nl_gl_t1t2)
+])  # fmt: skip
+def test_a_scheme_without_an_elective_dose_says_so(form: dict[str, Any], said: bool) -> None:
+    """ctvp_two_doses ties the volumes of the primary to two prescriptions; the accelerated scheme names one."""
+    plan = draft_plan([NO_NODES], {**FIT, "site": "larynx_glottis", **form})
+    wanted = "Lower dose level (CTV-P2, elective neck) of this scheme: no entry in the tables, department protocol"
+    assert (wanted in plan.not_verified) == said and plan.prescription.schemes
+
+
+def test_an_edit_that_gives_an_unsuitable_dose_is_marked() -> None:
+    """ce_crcl60_unsuitable: 100 mg/m2 stands in the draft as what is not suitable, not as a dose to give."""
+    findings = [mass("pyriform sinus", "left", 45), node("left", "II", 25)]
+    plan = draft_plan(findings, {**FIT, "cord_mobility": "fixed", "crcl_ml_min": 55})
+    assert agents(plan)["cis_q3w"] == "not_eligible" and agents(plan)["cis_weekly40"] == "drafted"
+    edited = plan.text + "\nCisplatin 100 mg/m2 every three weeks with radiotherapy.\nCisplatin 40 mg/m2 weekly.\n"
+    failed = [c for c in check_plan_text(edited, plan) if c.status == "fail"]
+    assert [c.details["written"] for c in failed] == ["100 mg/m2"]
+    assert "40" in failed[0].details["expected"] and "100" not in failed[0].details["expected"]
+    assert not [c for c in check_plan_text(plan.text, plan) if c.status == "fail"]
