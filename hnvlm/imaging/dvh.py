@@ -200,7 +200,7 @@ def dose_volume(dose: Volume, structure: Volume | np.ndarray, *, max_step_mm: fl
     array = volume.array
     if array.dtype != bool and array.size and (float(array.min()) < 0 or float(array.max()) > 1):
         raise ValueError("shares of voxels lie between 0 and 1")
-    box = mask_box(array > 0)
+    box = mask_box(array if array.dtype == bool else array > 0)
     if box is None:
         return None
     part = array[box[0] : box[3], box[1] : box[4], box[2] : box[5]]
@@ -210,13 +210,17 @@ def dose_volume(dose: Volume, structure: Volume | np.ndarray, *, max_step_mm: fl
         part = np.repeat(part, count, axis=axis)
     inside = part > 0
     values = doses[inside]
+    del doses  # a whole body has millions of samples; what follows works in place
     each_cc = volume.voxel_ml / float(np.prod(counts))
     beyond = np.isnan(values)
     weights = part[inside].astype(np.float64) * each_cc if array.dtype != bool else None
     outside_cc = float(beyond.sum() * each_cc if weights is None else weights[beyond].sum())
-    values = np.where(beyond, np.float32(0), values)
+    values[beyond] = 0
     if weights is None:
-        return Dvh(np.sort(values)[::-1], each_cc * np.arange(1, len(values) + 1), outside_cc)
+        values.sort()
+        above_cc = np.arange(1, len(values) + 1, dtype=np.float64)
+        above_cc *= each_cc
+        return Dvh(values[::-1], above_cc, outside_cc)
     order = np.argsort(values)[::-1]
     return Dvh(values[order], np.cumsum(weights[order]), outside_cc)
 

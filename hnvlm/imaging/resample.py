@@ -85,15 +85,21 @@ def _smoothed(volume: Volume, spacing: np.ndarray) -> Volume:
 
 def _resample(volume: Volume, target: Volume, order: Order, fill: float | None) -> np.ndarray:
     array = volume.array
-    if order and array.dtype != np.float64:
-        array = array.astype(np.float32, copy=False)
-    outside = []
+    indices, outside = [], []
     for axis in range(3):
         centres = target.origin_mm[axis] + target.spacing_mm[axis] * np.arange(target.shape[axis])
         index = (centres - volume.origin_mm[axis]) / volume.spacing_mm[axis]
-        count = array.shape[axis]
+        count = volume.shape[axis]
         outside.append((index < -0.5 - 1e-6) | (index > count - 0.5 + 1e-6))
-        array = _along(array, np.clip(index, 0, count - 1), axis, order)
+        index = np.clip(index, 0, count - 1)
+        first, last = int(np.floor(index.min())), min(int(np.floor(index.max())) + 1, count - 1)
+        # Only what the target looks at: one organ needs a corner of a large dose. Taking a whole number off is exact.
+        array = array[(slice(None),) * axis + (slice(first, last + 1),)]
+        indices.append(index - first)
+    if order and array.dtype != np.float64:
+        array = array.astype(np.float32, copy=False)
+    for axis in range(3):
+        array = _along(array, indices[axis], axis, order)
     if fill is not None:
         for axis, gone in enumerate(outside):
             if gone.any():
@@ -207,10 +213,13 @@ def mask_box(mask: np.ndarray, margin: int | tuple[int, int, int] = 0) -> Box | 
     """Smallest box around the true voxels, widened by ``margin`` voxels and kept inside; None for an empty mask."""
     margins = (margin,) * 3 if isinstance(margin, int) else margin
     low, high = [], []
+    part = mask
     for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        hit = np.flatnonzero(part.any(axis=tuple(a for a in range(3) if a != axis)))
         if hit.size == 0:
             return None
         low.append(max(0, int(hit[0]) - margins[axis]))
         high.append(min(mask.shape[axis], int(hit[-1]) + 1 + margins[axis]))
+        # The next axis is looked for within what was found: most structures take up few of the slices.
+        part = part[(slice(None),) * axis + (slice(hit[0], hit[-1] + 1),)]
     return (*low, *high)  # type: ignore[return-value]

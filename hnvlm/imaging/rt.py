@@ -14,8 +14,10 @@ from hnvlm.errors import GeometryError, UnreadableFileError
 from hnvlm.imaging import archive, dicom, nifti
 from hnvlm.imaging.contours import mask_from_contours
 from hnvlm.imaging.dose import read_dose
+from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.orient import GridMap
 from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, frame_of, like_ct, load, roi_frames
+from hnvlm.imaging.resample import Box, Window
 from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
 from hnvlm.imaging.volume import Volume
@@ -23,19 +25,21 @@ from hnvlm.imaging.volume import Volume
 __all__ = ["Structures", "read_dose", "read_mask_file", "read_structures"]
 
 CLOSED = ("CLOSED_PLANAR", "CLOSED_PLANAR_XOR", "CLOSEDPLANAR_XOR")
+# Voxel centres that are no further apart than this share of a voxel are the same.
+_SAME_VOXEL = 0.01
 
 
 class Structures(NamedTuple):
     """Structures on a CT's grid.
 
     Attributes:
-        masks: TG-263 name -> bool (z, y, x) on the CT's grid; empty structures are left out.
+        masks: TG-263 name -> bool (z, y, x) on the CT's grid, packed; empty structures are left out.
         unmapped: Names that are not surely one of the known structures; a second structure of such a name has a
             number ("GTVp (2)").
         warnings: What was odd, in words for the user.
     """
 
-    masks: dict[str, np.ndarray]
+    masks: PackedMasks
     unmapped: list[str]
     warnings: list[str]
 
@@ -62,11 +66,10 @@ def read_structures(
     """
     given, others = _structure_files(source)
     files, warnings = of_one_set(given, [*others, *beside])
-    found: list[tuple[str, np.ndarray]] = []
+    found: list[tuple[str, PackedMask]] = []  # a full grid each would be gigabytes for a large planning CT
     for file in files:
         if nifti.is_nifti(file):
-            mask = read_mask_file(file, volume, warnings)
-            found.append((_stem(file), mask))
+            found.append((_stem(file), PackedMask.of(read_mask_file(file, volume, warnings))))
             continue
         dataset = load(file)
         frame = source_frame_uid or volume.frame_of_reference_uid
@@ -120,32 +123,32 @@ def _structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], l
     return out, others
 
 
-def _named(found: list[tuple[str, np.ndarray]], warnings: list[str], keep_unmapped: bool) -> Structures:
-    masks: dict[str, np.ndarray] = {}
+def _named(found: list[tuple[str, PackedMask]], warnings: list[str], keep_unmapped: bool) -> Structures:
+    masks: dict[str, PackedMask] = {}
     unmapped: list[str] = []
     origin: dict[str, str] = {}
     inside = False
     # A name that already is TG-263 goes first, so that a synonym never displaces it.
     for name, mask in sorted(found, key=lambda item: to_tg263(item[0]) != item[0]):
-        full = bool(mask.any())
+        full = mask.box is not None
         inside |= full
         mapped = to_tg263(name)
         if not full:
             warnings.append(f"{name} is empty on this CT")
         elif mapped is None:
-            own = _free(name, unmapped)
+            own = _free(name, {*unmapped, *masks})
             if own != name:
                 warnings.append(f"another structure is called {name}, too; here it is called {own}")
             unmapped.append(own)
             if keep_unmapped:
                 masks[own] = mask
-        elif mapped in masks:
+        elif mapped in origin:
             warnings.append(f"{name} and {origin[mapped]} both mean {mapped}; {origin[mapped]} was taken")
         else:
             masks[mapped], origin[mapped] = mask, name
     if found and not inside:
         raise GeometryError("None of the structures lies inside this CT; they belong to another image.")
-    return Structures(masks, unmapped, warnings)
+    return Structures(PackedMasks(masks), unmapped, warnings)
 
 
 def _free(name: str, taken: Collection[str]) -> str:
@@ -173,7 +176,7 @@ def _foreign(file: Path, dataset: Dataset, frame: str, warnings: list[str]) -> s
 
 def _rtstruct_masks(
     file: Path, dataset: Dataset, volume: Volume, frame: str, warnings: list[str]
-) -> list[tuple[str, np.ndarray]]:  # fmt: skip
+) -> list[tuple[str, PackedMask]]:  # fmt: skip
     out = []
     try:
         foreign = _foreign(file, dataset, frame, warnings)
@@ -198,7 +201,7 @@ def _rtstruct_masks(
                 continue
             mask, notes = mask_from_contours(contours, volume)
             warnings += [f"{label}: {note}" for note in notes]
-            out.append((label, mask))
+            out.append((label, PackedMask.of(mask)))
     except DAMAGED as error:
         raise UnreadableFileError(f"{file.name}: damaged structure set ({error}).") from error
     if not out:
@@ -218,7 +221,7 @@ def _points(contour: Dataset) -> np.ndarray:
     return points
 
 
-def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[str, np.ndarray]]:
+def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[str, PackedMask]]:
     import highdicom  # takes a second to import; only SEG needs it
 
     try:
@@ -236,14 +239,32 @@ def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[st
             grid = GridMap.build(part.array.shape[:3], affine[:3, :3], affine[:3, 3])
             values = np.asarray(part.array)
             array = (values[..., 0] >= 0.5 if fractional else values > 0).astype(np.uint8)
-            out.append((name or f"segment {number}", _onto(grid, array, volume)))
+            out.append((name or f"segment {number}", PackedMask.of(_onto(grid, array, volume))))
     except DAMAGED as error:
         raise UnreadableFileError(f"{file.name}: damaged or irregular segmentation ({error}).") from error
     return out
 
 
 def _onto(grid: GridMap, array: np.ndarray, volume: Volume) -> np.ndarray:
+    box = _voxel_on_voxel(grid, volume)
+    if box is not None:  # the usual case: drawn on this very CT; the nearest voxel is the same one
+        return Window(box, volume.shape).undo(grid.apply(array, fill=0, order=0)[0] > 0)
     return grid.sample(array, volume.shape, volume.spacing_mm, volume.origin_mm, fill=0, order=0) > 0
+
+
+def _voxel_on_voxel(grid: GridMap, volume: Volume) -> Box | None:
+    """Where a grid lies in a volume, in its voxels, if every voxel centre of it is one of the volume's; else None."""
+    if not grid.aligned:
+        return None
+    spacing, size = np.array(volume.spacing_mm), np.array(grid.shape)
+    start = (np.array(grid.origin_mm) - volume.origin_mm) / spacing
+    first = np.rint(start)
+    stretched_mm = np.abs(np.array(grid.spacing_mm) - spacing) * (size - 1)
+    turned_mm = np.radians(grid.angle_deg) * np.linalg.norm(size * spacing)
+    if np.any(np.abs(start - first) * spacing + stretched_mm + turned_mm > _SAME_VOXEL * spacing):
+        return None
+    low = first.astype(int)
+    return (*low.tolist(), *(low + size).tolist())
 
 
 def read_mask_file(file: Path, volume: Volume, warnings: list[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hnvlm.imaging.masks import part_of
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, MARK, content_uid, ct_headers, mask_digest
 
@@ -45,19 +46,26 @@ def write_seg(
     """
     import highdicom as hd
 
-    drawn = {name: mask for name, mask in masks.items() if mask.any()}
+    drawn = [name for name in masks if part_of(masks, name) is not None]
     if not drawn:
         raise ValueError("there is no structure to write")
-    for name, mask in drawn.items():
+    # Segment by segment in memory: what lies outside a segment's box is never touched and takes no memory.
+    stack = np.zeros((len(drawn), *volume.shape), np.uint8)
+    # Another content under the same UID would be taken for the same object, and an archive keeps the first.
+    content = []
+    for segment, name in zip(stack, drawn, strict=True):
+        mask = np.asarray(masks[name], bool)
         if mask.shape != volume.shape:
             raise ValueError(f"mask {name} {mask.shape} is not on the grid {volume.shape}")
+        content.append(f"{name}{mask_digest(mask)}")
+        part = part_of(masks, name)
+        assert part is not None
+        segment[part.place] = part.inside
     sources = ct_headers(volume, "", synthetic, meta)
-    # Another content under the same UID would be taken for the same object, and an archive keeps the first.
-    content = (f"{name}{mask_digest(mask)}" for name, mask in drawn.items())
     uid = content_uid(sources[0].SeriesInstanceUID, "seg", version, *content)
     seg = hd.seg.Segmentation(
         source_images=sources,
-        pixel_array=np.stack(list(drawn.values()), axis=-1).astype(np.uint8),
+        pixel_array=np.moveaxis(stack, 0, -1),
         segmentation_type="BINARY",
         segment_descriptions=[_description(n, name, version) for n, name in enumerate(drawn, 1)],
         series_instance_uid=content_uid(uid, "series"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hnvlm.errors import ScopeError
+from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.services.context import App
@@ -110,18 +111,18 @@ def load_segmentation(app: App, case_id: str) -> Segmentation | None:
     )
 
 
-def load_masks(app: App, case_id: str, only: list[str] | None = None) -> dict[str, np.ndarray]:
-    """Return the structures to draw, {} when there are none.
+def load_masks(app: App, case_id: str, only: list[str] | None = None) -> PackedMasks:
+    """Return the structures to draw, packed; none when there are none.
 
     The models' structures, and those uploaded with the CT (their names prefixed ``uploaded: ``).
     """
-    masks: dict[str, np.ndarray] = {}
+    masks: dict[str, PackedMask] = {}
     for kind, prefix in (("segmentation", ""), ("structures", "uploaded: ")):
         result = app.store.latest_result(case_id, kind)
         if result is not None:
             wanted = None if only is None else [n.removeprefix(prefix) for n in only if n.startswith(prefix)]
-            masks |= {prefix + name: mask for name, mask in app.store.load_masks(result, only=wanted).items()}
-    return masks
+            masks |= {prefix + n: mask for n, mask in app.store.load_masks(result, only=wanted).packed.items()}
+    return PackedMasks(masks)
 
 
 def load_findings(app: App, case_id: str) -> list[Finding] | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hnvlm.imaging.dvh import Dvh, dose_volume, is_metric
+from hnvlm.imaging.masks import Part, part_of, shapes_of
 from hnvlm.imaging.resample import crop, mask_box
 from hnvlm.imaging.volume import Volume
 from hnvlm.plan import Constraint, alpha_beta, build_constraints, eqd2_of_total, evaluate, needed_metrics
@@ -80,15 +81,31 @@ def compute(volume: Volume, masks: Mapping[str, Any]) -> dict[str, Dvh]:
         volume: Gy, not-a-number where the dose grid does not reach.
         masks: Name -> bool (z, y, x) on the same grid.
     """
-    masks = dict(masks)
-    if {"Parotid_L", "Parotid_R"} <= set(masks) and "Parotids" not in masks:
-        masks["Parotids"] = masks["Parotid_L"] | masks["Parotid_R"]
+    for name, shape in shapes_of(masks).items():
+        if shape != volume.shape:
+            raise ValueError(f"structure {name} {shape} is not on the grid {volume.shape}")
+    names = list(masks)
+    if {"Parotid_L", "Parotid_R"} <= set(names) and "Parotids" not in masks:
+        names.append("Parotids")
     # Cut to the grid of the dose, so that a voxel at its edge is not interpolated with what is not known.
     known = np.isfinite(volume.array)
     box = None if known.all() else mask_box(known)
     inner = volume if box is None else crop(volume, box)[0]
-    made = {name: dose_volume(inner, volume.with_array(masks[name])) for name in dose.in_order(masks)}
-    return {name: dvh.compact() for name, dvh in made.items() if dvh is not None}
+    made: dict[str, Dvh] = {}
+    for name in dose.in_order(names):
+        part = part_of(masks, name) if name in masks else _both(masks, "Parotid_L", "Parotid_R")
+        if part is None:
+            continue
+        origin = tuple(volume.index_to_mm(np.array(part.box[:3])))
+        dvh = dose_volume(inner, Volume(part.inside, volume.spacing_mm, origin, volume.frame_of_reference_uid))
+        if dvh is not None:
+            made[name] = dvh.compact()  # at once: a whole body has millions of samples
+    return made
+
+
+def _both(masks: Mapping[str, Any], one: str, other: str) -> Part | None:
+    """Return two structures together."""
+    return part_of({"": np.asarray(masks[one], bool) | np.asarray(masks[other], bool)}, "")
 
 
 def outside(dvh: Dvh) -> str:

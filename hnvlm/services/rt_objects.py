@@ -13,6 +13,7 @@ from hnvlm.errors import GeometryError, UnreadableFileError
 from hnvlm.imaging import intake, rt
 from hnvlm.imaging.dose import of_one_plan
 from hnvlm.imaging.dvh import OUTSIDE_SHARE
+from hnvlm.imaging.masks import PackedMasks, parts
 from hnvlm.imaging.overlay import frames_in
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.context import App
@@ -21,7 +22,7 @@ from hnvlm.services.identity import map_uid
 
 def read_structures(
     source: Path | Sequence[Path], volume: Volume, source_frame_uid: str = "", *, beside: Sequence[Path] = ()
-) -> tuple[dict[str, np.ndarray], list[str]]:
+) -> tuple[PackedMasks, list[str]]:
     """Read structures onto the grid of a CT; of several structure sets one is taken.
 
     Args:
@@ -30,7 +31,7 @@ def read_structures(
         beside: RTDOSE and RTPLAN that came with a list of files; they say which structure set was planned on.
 
     Returns:
-        Name -> bool mask (z, y, x), TG-263 names where the name is surely one of them, and warnings.
+        Name -> bool mask (z, y, x), packed, TG-263 names where the name is surely one of them, and warnings.
 
     Raises:
         FrameOfReferenceError: The structures belong to another frame of reference.
@@ -41,7 +42,7 @@ def read_structures(
     warnings = list(found.warnings)
     if found.unmapped:
         warnings.append(f"structures kept under their own names: {', '.join(found.unmapped)}")
-    return dict(found.masks), warnings
+    return found.masks, warnings
 
 
 def read_dose(files: Sequence[Path], volume: Volume, source_frame_uid: str = "") -> tuple[Volume, list[str]]:
@@ -85,7 +86,11 @@ def coverage_notes(dose: Volume, masks: Mapping[str, np.ndarray]) -> list[str]:
     beyond = np.isnan(dose.array)
     if not beyond.any():
         return []
-    shares = {n: float(np.count_nonzero(m & beyond)) / np.count_nonzero(m) for n, m in masks.items() if m.any()}
+    shares = {
+        name: float(np.count_nonzero(part.inside & beyond[part.place])) / np.count_nonzero(part.inside)
+        for name, part in parts(masks)
+        if part is not None
+    }
     named = [f"{name} ({100 * share:.0f} % outside)" for name, share in shares.items() if share > OUTSIDE_SHARE]
     if not named:
         return []

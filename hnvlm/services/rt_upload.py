@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from hnvlm.errors import InputRefusedError
 from hnvlm.imaging import archive, dicom, nifti
+from hnvlm.imaging.masks import PackedMasks
 from hnvlm.services import dose as dose_service
 from hnvlm.services import intake, rt_objects
 from hnvlm.services.context import App
@@ -74,7 +73,7 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
         notes += said
         masks, said = _with_earlier(app, case_id, masks, whole=any(map(_is_structure_set, structures)))
         notes += said
-        rows = [{"name": n, "volume_ml": round(float(m.sum()) * volume.voxel_ml, 3)} for n, m in masks.items()]
+        rows = [{"name": n, "volume_ml": round(m.voxels * volume.voxel_ml, 3)} for n, m in masks.packed.items()]
         payloads.append(("structures", {"structures": rows, "source": "upload"}, {"masks": masks}))
     if doses:
         dose, said = rt_objects.read_dose(doses, volume, frame)
@@ -93,9 +92,7 @@ def _is_structure_set(file: Path) -> bool:
     return not nifti.is_nifti(file) and dicom.modality(file) == "RTSTRUCT"
 
 
-def _with_earlier(
-    app: App, case_id: str, masks: dict[str, np.ndarray], *, whole: bool
-) -> tuple[dict[str, np.ndarray], list[str]]:
+def _with_earlier(app: App, case_id: str, masks: PackedMasks, *, whole: bool) -> tuple[PackedMasks, list[str]]:
     """Bring new structures together with those uploaded before, and say what becomes of the earlier ones.
 
     Args:
@@ -103,7 +100,7 @@ def _with_earlier(
         whole: They are a structure set, which stands for itself.
     """
     before = app.store.latest_result(case_id, "structures")
-    earlier = app.store.load_masks(before) if before is not None else {}
+    earlier = app.store.load_masks(before) if before is not None else PackedMasks()
     same = [name for name in earlier if name in masks]
     others = [name for name in earlier if name not in masks]
     if whole:
@@ -111,7 +108,7 @@ def _with_earlier(
     notes = [f"replaced by the new ones: {', '.join(same)}"] if same else []
     if others:
         notes.append(f"added to the structures uploaded before, which stay: {', '.join(others)}")
-    return {name: earlier[name] for name in others} | masks, notes
+    return earlier.only(others) | masks, notes
 
 
 def _sorted(files: list[Path]) -> tuple[list[Path], list[Path], list[Path], int]:

@@ -12,7 +12,6 @@ import json
 import os
 import tempfile
 import time
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from hnvlm.errors import NotFoundError
+from hnvlm.imaging.masks import PackedMask, PackedMasks
 
 _MASKS_MAGIC = b"HNVLMMASK1\n"
 _CHUNK = 1 << 22
@@ -65,41 +65,28 @@ class ArrayStore:
 
     def put_masks(self, masks: Mapping[str, np.ndarray]) -> str:
         """Store bool masks (z, y, x) of one grid, packed to bits inside their bounding boxes and compressed."""
+        packed = PackedMasks(masks)
         entries, blobs = [], []
-        shapes = {tuple(m.shape) for m in masks.values()}
-        if len(shapes) > 1:
-            raise ValueError(f"masks of one set have one grid, got shapes {sorted(shapes)}")
-        for name in sorted(masks):
-            mask = np.asarray(masks[name]).astype(bool, copy=False)
-            box = bounding_box(mask)
-            blob = b""
-            if box is not None:
-                z0, y0, x0, z1, y1, x1 = box
-                blob = zlib.compress(np.packbits(mask[z0:z1, y0:y1, x0:x1]).tobytes(), 6)
-            entries.append({"name": name, "box": box, "bytes": len(blob)})
-            blobs.append(blob)
-        head = json.dumps({"shape": list(shapes.pop()) if shapes else [0, 0, 0], "masks": entries}).encode()
+        for name, mask in sorted(packed.packed.items()):
+            entries.append({"name": name, "box": mask.box, "bytes": len(mask.data)})
+            blobs.append(mask.data)
+        head = json.dumps({"shape": list(packed.shape or (0, 0, 0)), "masks": entries}).encode()
         return self._write([_MASKS_MAGIC, len(head).to_bytes(8, "little"), head, *blobs], "masks")
 
-    def get_masks(self, name: str, only: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """Return name -> bool mask (z, y, x); ``only`` limits which are unpacked."""
+    def get_masks(self, name: str, only: Iterable[str] | None = None) -> PackedMasks:
+        """Return name -> bool mask (z, y, x), unpacked one by one when asked for; ``only`` limits which are read."""
         wanted = None if only is None else set(only)
-        out: dict[str, np.ndarray] = {}
+        out: dict[str, PackedMask] = {}
         with open(self.path(name), "rb") as f:
             head, start = _read_masks_head(f)
+            shape = tuple(head["shape"])
             for entry in head["masks"]:
-                blob_start, start = start, start + entry["bytes"]
-                if wanted is not None and entry["name"] not in wanted:
-                    continue
-                mask = np.zeros(head["shape"], bool)
-                if entry["box"] is not None:
-                    z0, y0, x0, z1, y1, x1 = entry["box"]
-                    f.seek(blob_start)
-                    bits = np.frombuffer(zlib.decompress(f.read(entry["bytes"])), np.uint8)
-                    shape = (z1 - z0, y1 - y0, x1 - x0)
-                    mask[z0:z1, y0:y1, x0:x1] = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape)
-                out[entry["name"]] = mask
-        return out
+                if wanted is None or entry["name"] in wanted:
+                    f.seek(start)
+                    box = None if entry["box"] is None else tuple(entry["box"])
+                    out[entry["name"]] = PackedMask(shape, box, f.read(entry["bytes"]))
+                start += entry["bytes"]
+        return PackedMasks(out)
 
     def mask_names(self, name: str) -> list[str]:
         """Names of the masks in a file, without unpacking any."""
@@ -169,17 +156,6 @@ class ArrayStore:
             raise
         _fsync_dir(target.parent)
         return name
-
-
-def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int, int, int] | None:
-    """Return (z0, y0, x0, z1, y1, x1), end exclusive, of the true voxels of a (z, y, x) mask, or None if empty."""
-    ranges = []
-    for axis in range(3):
-        hits = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if hits.size == 0:
-            return None
-        ranges.append((int(hits[0]), int(hits[-1]) + 1))
-    return tuple(r[0] for r in ranges) + tuple(r[1] for r in ranges)  # type: ignore[return-value]
 
 
 def _read_masks_head(f: BinaryIO) -> tuple[dict, int]:

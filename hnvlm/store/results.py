@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy import Engine, func, insert, select
 
 from hnvlm.errors import HnvlmError, NotFoundError, UsageError
+from hnvlm.imaging.masks import PackedMasks
 from hnvlm.store.arrays import ArrayStore
 from hnvlm.store.database import CASES, EVENTS, RESULTS, SIGNOFFS, reading, utc_now, writing
 from hnvlm.store.jsonable import dumps
@@ -129,10 +130,8 @@ class ResultMethods:
         """Return an array saved with a result."""
         return self.arrays.get(_array_name(result, name), mmap=mmap)
 
-    def load_masks(
-        self, result: ResultRecord, name: str = "masks", only: list[str] | None = None
-    ) -> dict[str, np.ndarray]:
-        """Return structure -> bool mask (z, y, x) saved with a result; ``only`` limits which are unpacked."""
+    def load_masks(self, result: ResultRecord, name: str = "masks", only: list[str] | None = None) -> PackedMasks:
+        """Return structure -> bool mask (z, y, x) saved with a result, packed; ``only`` limits which are read."""
         return self.arrays.get_masks(_array_name(result, name), only)
 
     # ---- signatures and audit ----------------------------------------------------------------

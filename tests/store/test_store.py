@@ -19,9 +19,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from hnvlm.errors import HnvlmError, NotFoundError, UsageError
+from hnvlm.imaging.resample import mask_box
 from hnvlm.imaging.volume import Volume
 from hnvlm.store import CaseStore, JobStore, dumps, jsonable
-from hnvlm.store.arrays import ArrayStore, bounding_box
+from hnvlm.store.arrays import ArrayStore
 from hnvlm.types import Finding, Provenance
 
 
@@ -278,8 +279,8 @@ def test_masks_of_different_grids_and_objects_are_refused(tmp_path):
 def test_bounding_box_by_hand():
     mask = np.zeros((5, 6, 7), bool)
     mask[1, 2, 3] = mask[3, 2, 6] = True
-    assert bounding_box(mask) == (1, 2, 3, 4, 3, 7)
-    assert bounding_box(mask & False) is None
+    assert mask_box(mask) == (1, 2, 3, 4, 3, 7)
+    assert mask_box(mask & False) is None
 
 
 def test_verify_finds_missing_damaged_and_orphan_files(store):

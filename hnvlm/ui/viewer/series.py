@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hnvlm.errors import FrameOfReferenceError, UsageError
-from hnvlm.imaging.resample import mask_box
+from hnvlm.imaging.masks import PackedMasks, Part, parts, shapes_of
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.palette import structure_colours
 from hnvlm.ui.blobs import Blob, BlobStore
@@ -56,7 +56,7 @@ class Overlay:
     """Structures on the CT's own grid.
 
     Attributes:
-        masks: Name -> bool array (z, y, x); they may overlap.
+        masks: Name -> bool array (z, y, x); they may overlap. Packed ones take little memory.
         colours: Name -> "#rrggbb"; names without one get the fixed colour of their structure.
         content_id: Content hash if already known.
     """
@@ -115,7 +115,7 @@ class _IdentityCache:
     def __init__(self) -> None:
         self._entries: dict[tuple[int, ...], tuple[list[weakref.ref], Any]] = {}
 
-    def get(self, arrays: list[np.ndarray], extra: tuple, make: Callable[[], Any]) -> Any:
+    def get(self, arrays: list[Any], extra: tuple, make: Callable[[], Any]) -> Any:
         key = (*map(id, arrays), hash(extra))
         entry = self._entries.get(key)
         if entry is not None and all(ref() is a for ref, a in zip(entry[0], arrays, strict=True)):
@@ -147,14 +147,21 @@ def pack_masks(masks: Mapping[str, np.ndarray]) -> np.ndarray:
     """
     if not 0 < len(masks) <= MAX_STRUCTURES:
         raise UsageError(f"one array takes 1 to {MAX_STRUCTURES} structures, got {len(masks)}")
-    shapes = {np.shape(m) for m in masks.values()}
+    shapes = set(shapes_of(masks).values())
     if len(shapes) != 1:
         raise UsageError(f"structures have different shapes: {sorted(shapes)}")
     dtype = np.uint8 if len(masks) <= 8 else np.uint16 if len(masks) <= 16 else np.uint32
     packed = np.zeros(shapes.pop(), dtype)
-    for bit, mask in enumerate(masks.values()):
-        packed[np.asarray(mask, bool)] |= dtype(1 << bit)
+    for bit, (_, part) in enumerate(parts(masks)):
+        if part is not None:
+            here = packed[part.place]
+            np.bitwise_or(here, dtype(1 << bit), out=here, where=part.inside)
     return packed
+
+
+def _kept_by(masks: Mapping[str, np.ndarray]) -> list[Any]:
+    """Return what a result about structures is remembered by: packed ones never change, others by their arrays."""
+    return [masks] if isinstance(masks, PackedMasks) else list(masks.values())
 
 
 def volume_blob(store: BlobStore, volume: Volume, content_id: str = "") -> Blob:
@@ -188,30 +195,39 @@ def body_box(volume: Volume) -> list[int]:
 
 def mask_blobs(store: BlobStore, overlay: Overlay) -> list[Blob]:
     """Store structures as bits for the browser, once per content; 32 a blob, in their order."""
-    items = list(overlay.masks.items())
+    names = list(overlay.masks)
     return [
         _layer_blob(
-            store, dict(items[first : first + MAX_STRUCTURES]), overlay.content_id and f"{overlay.content_id}:{first}"
+            store,
+            overlay.masks,
+            names[first : first + MAX_STRUCTURES],
+            overlay.content_id and f"{overlay.content_id}:{first}",
         )
-        for first in range(0, len(items), MAX_STRUCTURES)
+        for first in range(0, len(names), MAX_STRUCTURES)
     ]
 
 
-def _layer_blob(store: BlobStore, masks: dict[str, np.ndarray], content_id: str) -> Blob:
-    arrays, names = list(masks.values()), tuple(masks)
+def _layer_blob(store: BlobStore, masks: Mapping[str, np.ndarray], names: list[str], content_id: str) -> Blob:
     packed: list[np.ndarray] = []
 
-    def digest() -> str:
-        packed.append(pack_masks(masks))
-        return hashlib.sha256(repr((names, packed[0].shape)).encode() + packed[0].tobytes()).hexdigest()
+    def pack() -> np.ndarray:
+        layer = masks.only(names) if isinstance(masks, PackedMasks) else {name: masks[name] for name in names}
+        packed.append(pack_masks(layer))
+        return packed[0]
 
-    blob_id = "bits:" + (content_id or _IDS.get(arrays, names, digest))
+    def digest() -> str:
+        bits = pack()
+        h = hashlib.sha256(repr((tuple(names), bits.shape)).encode())
+        h.update(bits.reshape(-1).data)
+        return h.hexdigest()
+
+    kept_by = _kept_by(masks) if isinstance(masks, PackedMasks) else [masks[name] for name in names]
+    blob_id = "bits:" + (content_id or _IDS.get(kept_by, tuple(names), digest))
     known = store.get(blob_id)
     if known is not None:
         return known
-    if not packed:
-        packed.append(pack_masks(masks))
-    return store.put(blob_id, packed[0].shape, str(packed[0].dtype), lambda: packed[0])
+    bits = packed[0] if packed else pack()
+    return store.put(blob_id, bits.shape, str(bits.dtype), lambda: bits)
 
 
 def dose_blob(store: BlobStore, dose: Dose) -> Blob:
@@ -220,18 +236,20 @@ def dose_blob(store: BlobStore, dose: Dose) -> Blob:
     blob_id = _IDS.get([volume.array], (volume.spacing_mm, volume.origin_mm, "gy"), volume.content_hash)
 
     def encode() -> np.ndarray:
-        gy = np.nan_to_num(volume.array.astype(np.float32))
-        return np.clip(np.rint(gy / DOSE_STEP_GY), 0, 65535).astype(np.uint16)
+        out = np.empty(volume.shape, np.uint16)
+        for k, plane in enumerate(volume.array):  # as a whole it would be copied five times, 200 MB each
+            gy = np.nan_to_num(plane.astype(np.float32))
+            out[k] = np.clip(np.rint(gy / DOSE_STEP_GY), 0, 65535)
+        return out
 
     return store.put(f"gy:{blob_id}", volume.shape, "uint16", encode)
 
 
-def _voxel_inside(mask: np.ndarray) -> list[int] | None:
-    """Voxel of the mask nearest to its centre of mass on the slice nearest to it; None for an empty mask."""
-    box = mask_box(mask)
-    if box is None:
+def _voxel_inside(found: Part | None) -> list[int] | None:
+    """Voxel of a structure nearest to its centre of mass on the slice nearest to it; None for an empty one."""
+    if found is None:
         return None
-    part = mask[box[0] : box[3], box[1] : box[4], box[2] : box[5]]
+    box, part = found
     # Counts along the axes: a list of the voxels of a whole body takes gigabytes.
     counts = [part.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
     z, y, x = (float(np.average(np.arange(len(c)), weights=c)) for c in counts)
@@ -252,18 +270,17 @@ def structure_list(overlay: Overlay, voxel_ml: float) -> list[dict[str, Any]]:
 
     def summarise() -> list[dict[str, Any]]:
         out = []
-        for name, mask in overlay.masks.items():
-            mask = np.asarray(mask, bool)
+        for name, part in parts(overlay.masks):
             out.append({
                 "name": name,
                 "colour": overlay.colours.get(name) or colours[name],
-                "ml": round(int(np.count_nonzero(mask)) * voxel_ml, 1),
-                "jump": _voxel_inside(mask),
+                "ml": round(int(0 if part is None else np.count_nonzero(part.inside)) * voxel_ml, 1),
+                "jump": _voxel_inside(part),
             })  # fmt: skip
         return out
 
     extra = (tuple(overlay.masks), tuple(sorted(overlay.colours.items())), voxel_ml)
-    return _SUMMARIES.get(list(overlay.masks.values()), extra, summarise)
+    return _SUMMARIES.get(_kept_by(overlay.masks), extra, summarise)
 
 
 def check_grids(series: list[Series], overlay: Overlay | None, dose: Dose | None) -> Volume:
@@ -286,9 +303,9 @@ def check_grids(series: list[Series], overlay: Overlay | None, dose: Dose | None
         elif not base.same_grid(item.volume):
             raise FrameOfReferenceError(f"series {item.name} is not on the grid of {series[0].name}")
     if overlay is not None:
-        for name, mask in overlay.masks.items():
-            if np.shape(mask) != base.shape:
-                raise FrameOfReferenceError(f"structure {name} has shape {np.shape(mask)}, the CT {base.shape}")
+        for name, shape in shapes_of(overlay.masks).items():
+            if shape != base.shape:
+                raise FrameOfReferenceError(f"structure {name} has shape {shape}, the CT {base.shape}")
     if dose is not None and not base.same_grid(dose.volume):
         raise FrameOfReferenceError("the dose is not on the grid of the CT; resample it first")
     return base
