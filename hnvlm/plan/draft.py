@@ -23,6 +23,7 @@ from hnvlm.plan.options import (
     drugs_with_radiotherapy,
     find_options,
     open_to,
+    other_choices,
     pathology_may_ask,
     systemic_option,
     systemic_options,
@@ -238,7 +239,7 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
             "cumulative organ doses"
         )
         return Modality(None, "", None, options, branches, why)
-    label = _label(kb, lead, drafted)
+    label = _label(kb, lead, drafted, context)
     if lookup(context, "case.intent") is None:  # a local recurrence
         label += ", where neither surgery nor radiotherapy can cure: the multidisciplinary meeting decides"
     return Modality(drafted, label, lead, options, branches)
@@ -253,11 +254,14 @@ def _nothing_found(context: dict[str, Any], options: OptionSet) -> str:
     return "the tables hold no verified treatment for this site and stage"
 
 
-def _label(kb: KnowledgeBase, lead: Option, drafted: str) -> str:
+def _label(kb: KnowledgeBase, lead: Option, drafted: str, context: dict[str, Any]) -> str:
     """Name the drafted treatment, and what stands before it in the same entry without radiotherapy."""
     entry = action(kb, drafted)
     if entry["rt"] == "palliative":
         return "palliative radiotherapy, one of the schedules below"
+    others = " / ".join(action(kb, t)["label"] for t in other_choices(kb, lead, drafted, context))
+    if others:
+        return f"{entry['label']} (or {others}: either is recommended, the multidisciplinary meeting chooses)"
     first = action(kb, lead.actions[0])
     if drafted in lead.actions and "rt" not in first["modalities"] and "rt" in entry["modalities"]:
         return f"{first['label']}, or {entry['label']}: the multidisciplinary meeting chooses"

@@ -271,6 +271,19 @@ def uses_cisplatin(kb: KnowledgeBase, token: str) -> bool:
     )
 
 
+def other_choices(kb: KnowledgeBase, option: Option, drafted: str | None, context: Context) -> tuple[str, ...]:
+    """What an option recommends as much as the drafted treatment, as far as the form leaves it."""
+    if not kb.entry(option.id).get("choice") or drafted not in option.actions:
+        return ()
+    refused = lookup(context, "plan.concurrent_systemic") == "none"
+    out = lookup(context, "patient.cisplatin_eligible") is False
+    return tuple(
+        token for token in option.actions
+        if token != drafted and not (refused and "systemic" in action(kb, token)["modalities"])
+        and not (out and uses_cisplatin(kb, token))
+    )  # fmt: skip
+
+
 def drugs_with_radiotherapy(kb: KnowledgeBase, token: str | None) -> bool | None:
     """Whether drugs go with the drafted radiotherapy; None where that is open or nothing is irradiated."""
     entry = action(kb, token) if token else {"rt": "none"}
@@ -323,7 +336,8 @@ def systemic_options(
             add(agent, "conditional", "after surgery, only if extranodal extension or a positive margin is found")
     for option in options.applies:
         for token in option.actions:
-            if action(kb, token)["kind"] in ("addon", "systemic"):
+            either = token in other_choices(kb, option, drafted, context)
+            if either or action(kb, token)["kind"] in ("addon", "systemic"):
                 for agent in action(kb, token).get("agents", ()):
                     add(agent, "alternative", f"goes with: {action(kb, token)['label']}")
     return tuple(found.values())

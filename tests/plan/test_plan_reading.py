@@ -385,3 +385,21 @@ def test_an_edit_that_gives_an_unsuitable_dose_is_marked() -> None:
     assert [c.details["written"] for c in failed] == ["100 mg/m2"]
     assert "40" in failed[0].details["expected"] and "100" not in failed[0].details["expected"]
     assert not [c for c in check_plan_text(plan.text, plan) if c.status == "fail"]
+
+
+def test_where_either_is_recommended_both_are_drafted_with_their_doses() -> None:
+    """opx_pos_either: T2 with one node up to 3 cm, radiotherapy alone or with concurrent systemic therapy."""
+    plan = draft_plan([TONSIL, node("left", "II", 25)], {**FIT, "p16": "positive"})
+    assert plan.modality.lead.id == "opx_pos_either"
+    wanted = "radiotherapy alone (or radiotherapy with concurrent cisplatin: either is recommended"
+    assert plan.modality.label.startswith(wanted)
+    assert {k: v for k, v in agents(plan).items() if v != "avoid"} == {
+        "cis_q3w": "alternative",
+        "cis_weekly40": "alternative",
+    }
+    assert "if radiotherapy is chosen" not in plan.text
+    for closed in ({"crcl_ml_min": 45}, {"chemo_possible": False}):
+        out = draft_plan([TONSIL, node("left", "II", 25)], {**FIT, "p16": "positive", **closed})
+        assert out.modality.label == "radiotherapy alone" and "cis_q3w" not in agents(out)
+    alone = draft_plan([mass("palatine tonsil", "left", 18), node("left", "II", 25)], {**FIT, "p16": "positive"})
+    assert alone.modality.label == "radiotherapy alone" and "cis_q3w" not in agents(alone)
