@@ -79,8 +79,9 @@ def worklist_table(app) -> None:
     if pages:
         number = st.number_input(f"Page (1 to {pages + 1})", 1, pages + 1, 1, key="page", width=160) - 1
     heads = ("Case", "Images", "Head and neck", "Results", "Added (UTC)", "", "")
-    for column, head in zip(st.columns(WIDTHS, gap=GAP, vertical_alignment="center"), heads, strict=True):
-        column.caption(head)
+    with st.container(key="worklist-heads"):
+        for column, head in zip(st.columns(WIDTHS, gap=GAP, vertical_alignment="center"), heads, strict=True):
+            column.caption(head)
     for row in worklist.rows(app, search=search, start=number * PAGE_ROWS, limit=PAGE_ROWS):
         show_row(app, row)
     if not demo.existing_demo(app):
@@ -98,8 +99,9 @@ def show_row(app, row: worklist.Row) -> None:
     case = row.case
     cells = st.columns(WIDTHS, gap=GAP, vertical_alignment="center")
     cells[0].markdown(f"**{case.id}**")
-    with cells[0]:
-        html.note(case.description)
+    if casebar.described(case):  # else it is the size, which stands in the next column
+        with cells[0]:
+            html.note(case.description)
     z, y, x = case.shape
     dz, dy, dx = case.spacing_mm
     cells[1].text(f"{x} × {y} × {z}\n{dx:.2f} × {dy:.2f} × {dz:.2f} mm")

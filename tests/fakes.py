@@ -130,7 +130,7 @@ class FakeModels:
         return Counterfactual(
             Volume(array, volume.spacing_mm, volume.origin_mm, volume.frame_of_reference_uid), mask, (low, high),
             {"op": "insert", "kind": "node", "side": "left", "level": "II", "size_mm": 22.0},
-            {"max_abs_hu_outside": 0.0}, {"found": True, "side_right": True}, 12.5,
+            {"max_abs_change_outside_hu": 0}, {"found": True, "side_right": True}, 12.5,
             self._provenance("fake-diffusion", seed), 2.0,
         )  # fmt: skip
 

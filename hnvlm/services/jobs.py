@@ -243,7 +243,7 @@ class JobManager:
         job.stop.set()
         with job.lock:
             if job.state in ("queued", "running"):
-                job.message = "stopping"
+                job.message = "stopping when this step is done"
         if job.thread is not None and not job.thread.is_alive() and not job.finished.is_set():
             self._finish(job, "interrupted", DIED, "", {})
 

@@ -10,7 +10,7 @@ from hnvlm.store import AUTOSAVE, CaseRecord
 
 # Kind of result -> word in the worklist, in the order in which the work goes.
 _SHOWN = {
-    "segmentation": "structures", "report": "report", "dose": "dose", "plan": "plan",
+    "segmentation": "structures", "structures": "structures", "report": "report", "dose": "dose", "plan": "plan",
     "counterfactual": "counterfactual",
 }  # fmt: skip
 
@@ -44,7 +44,8 @@ def results_of(app: App, case_id: str) -> tuple[str, ...]:
     for result in app.store.history(case_id):
         if AUTOSAVE not in result.slot:
             newest[result.kind] = result.signed
-    return tuple(word + (", signed" if newest[kind] else "") for kind, word in _SHOWN.items() if kind in newest)
+    words = (word + (", signed" if newest[kind] else "") for kind, word in _SHOWN.items() if kind in newest)
+    return tuple(dict.fromkeys(words))  # structures of the models and of the clinic are one word
 
 
 def deleted(app: App) -> Sequence[CaseRecord]:

@@ -46,6 +46,12 @@ def geometry(case: CaseRecord) -> str:
     return f"{x} × {y} × {z} voxels of {dx:.2f} × {dy:.2f} × {dz:.2f} mm"
 
 
+def described(case: CaseRecord) -> bool:
+    """Whether somebody gave the case a description; the default one only repeats the size."""
+    z, y, x = case.shape
+    return bool(case.description) and not case.description.startswith(f"CT {x}×{y}×{z}, ")
+
+
 def when(created: str) -> str:
     """Return a stored time as date and minute, UTC."""
     return created[:16].replace("T", " ")
@@ -68,7 +74,7 @@ def _switch() -> None:
 
 def _facts(case: CaseRecord) -> None:
     badges.case(case)
-    if "×" not in case.description:  # the default description holds the size already
+    if described(case):  # the default description holds the size already
         st.caption(geometry(case))
     warnings = case.meta.get("warnings", [])
     if warnings:

@@ -110,12 +110,17 @@ def _to_widget(question: Any, answer: Any) -> Any:
     return int(answer) if question.type == "integer" else float(answer)
 
 
+def _given(question: Any, value: Any) -> Any:
+    """Return an answer as it is stored: a code is written in capitals, whichever way it was typed."""
+    return value.strip().upper() if question.type == "text" and question.pattern and value else value
+
+
 def _store(app: App, case_id: str, question: Any) -> None:
     """Store one answer; a wrong one is named beside its field and the others are not lost."""
     key = _key(case_id, question.id)
     state.form_answered(case_id)
     try:
-        planning.answer(app, case_id, question.id, st.session_state.get(key), who=state.who())
+        planning.answer(app, case_id, question.id, _given(question, st.session_state.get(key)), who=state.who())
     except UsageError as error:
         st.session_state[f"{key}-error"] = error.message
     else:

@@ -19,6 +19,11 @@ def files_key(case_id: str) -> str:
     return f"rt-{case_id}-{st.session_state.setdefault(f'_rt_round_{case_id}', 0)}"
 
 
+def what_if_key(case_id: str) -> str:
+    """Key of the what-if menu: another one after each question, so that it closes and the answer is seen."""
+    return f"what-if-{case_id}-{st.session_state.get(f'_what_if_round_{case_id}', 0)}"
+
+
 def add_files(app: App, case_id: str) -> None:
     """Take in structures and dose that were made on this CT."""
     st.caption("Structures (RTSTRUCT, SEG, <Structure>.nii.gz) and dose (RTDOSE, dose.nii.gz) made on this CT. An "
@@ -107,3 +112,6 @@ def _ask(app: App, case_id: str, base_id: int, key: str, top: float | None) -> N
         jobs.started(dose.start_predict(app, case_id, what_if=what_if, who=state.who()))
     else:
         dose.scale(app, base_id, what_if, who=state.who())
+    # Not reached by a question that is refused: what was entered stays open.
+    asked = f"_what_if_round_{case_id}"
+    st.session_state[asked] = st.session_state.get(asked, 0) + 1

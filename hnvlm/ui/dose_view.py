@@ -91,7 +91,10 @@ def _controls(
                 else "From the contours and the CT; contours the structures first where there are none."
             ),
         )
-        with st.popover("What if", disabled=not items, help=None if items else "There is no dose to change yet."):
+        with st.popover(
+            "What if", disabled=not items, help=None if items else "There is no dose to change yet.",
+            key=dose_actions.what_if_key(case.id),
+        ):  # fmt: skip
             if items:
                 with guard():
                     dose_actions.what_if(app, case, selected(app, case.id) or items[0], blocked, busy)

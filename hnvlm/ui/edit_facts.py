@@ -12,7 +12,10 @@ from hnvlm.ui import html
 _ASKED = (("op", "Operation"), ("kind", "Lesion"), ("site", "Site"), ("place", "Place"), ("side", "Side"),
           ("level", "Level"), ("size_mm", "Size, mm"), ("texture", "Texture"))  # fmt: skip
 _WORDS = {
-    "max_abs_hu_outside": "Largest change outside the edit",
+    "changed_ml": "Changed volume",
+    "changed_voxels": "Changed voxels",
+    "max_abs_change_outside_hu": "Largest change outside the edit",
+    "mean_abs_change_inside_hu": "Mean change inside the edit",
     "found": "Lesion found in the result",
     "side_right": "Side as asked",
     "level_right": "Level as asked",
@@ -32,7 +35,8 @@ def show(payload: Mapping[str, Any]) -> None:
         if notice := told(payload["asked"], payload["text_match"]):
             st.caption(f":orange[{notice}]")
     st.markdown("**Measured in the result**")
-    html.facts([(name_of(key), words(value)) for key, value in payload["text_match"].items()] or [("Nothing", "–")])
+    html.facts([(name_of(key), measured(key, value)) for key, value in payload["text_match"].items()] or
+               [("Nothing", "–")])  # fmt: skip
     st.markdown("**Kept from the original**")
     html.facts([(name_of(key), _hu(key, value)) for key, value in payload["identity"].items()])
     st.markdown("**Edited region**")
@@ -44,7 +48,7 @@ def asked_of(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was asked in words; of several commands each with its own operation."""
     commands = asked.get("requests") or [asked]
     if len(commands) == 1:
-        return [(label, words(asked[key])) for key, label in _ASKED if asked.get(key)]
+        return [(label, _named(key, asked)) for key, label in _ASKED if asked.get(key)]
     return [
         (f"Command {number}", ", ".join(_pair(key, command[key]) for key, _ in _ASKED if command.get(key)))
         for number, command in enumerate(commands, 1)
@@ -80,6 +84,27 @@ def added_unseen(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str:
     return f"Not seen in the result where it was asked for: {names}. Try another seed or a larger one." if names else ""
 
 
+def measured(key: str, value: Any) -> str:
+    """Return a fact of the result in words; lesions as a reader names them, with the probability that one is there."""
+    if key not in ("lesions_before", "lesions_after") or not value:
+        return words(value)
+    return "; ".join(_lesion(lesion) for lesion in value)
+
+
+def _lesion(lesion: Mapping[str, Any]) -> str:
+    what = " ".join(words(lesion[key]) for key in ("side", "kind") if lesion.get(key))
+    size = f"{words(lesion['size_mm'])} mm" if lesion.get("size_mm") is not None else ""
+    sure = f"probability {100 * lesion['score']:.0f} %" if lesion.get("score") is not None else ""
+    return ", ".join(part for part in (what, _named("place", lesion), size, sure) if part)
+
+
+def _named(key: str, lesion: Mapping[str, Any]) -> str:
+    """Return one of the facts of a lesion; the place of a node is a level."""
+    if key == "place" and lesion.get("place") and lesion.get("kind") == "node":
+        return f"level {words(lesion['place'])}"
+    return words(lesion[key]) if lesion.get(key) else ""
+
+
 def name_of(key: str) -> str:
     """Return a key of the facts in words."""
     text = _WORDS.get(key) or key.removesuffix("_hu").removesuffix("_mm").replace("_", " ")
@@ -109,6 +134,8 @@ def _pair(key: str, value: Any) -> str:
 
 def _hu(key: str, value: Any) -> str:
     text = words(value)
+    if key.endswith("_ml") and isinstance(value, int | float):
+        return f"{text} ml"
     return f"{text} HU" if "hu" in key.split("_") and isinstance(value, int | float) else text
 
 

@@ -58,16 +58,27 @@ def target(finding: Finding) -> list[int] | int | None:
     return [int(z), (y0 + y1) // 2, (x0 + x1) // 2]
 
 
+def extent(finding: Finding) -> str:
+    """Say how far something reaches that has no place of its own: the field of view, the target region."""
+    upper, lower = finding.attributes.get("superior"), finding.attributes.get("inferior")
+    volume = finding.attributes.get("volume_ml")
+    parts = [f"{upper} to {lower}" if upper and lower else "", f"{volume:.0f} ml" if volume is not None else ""]
+    return ", ".join(part for part in parts if part)
+
+
 def buttons(found: Sequence[Finding], viewer: str) -> None:
-    """List what was found; each present finding is a button that sends ``viewer`` to it."""
-    seen = [(n, f) for n, f in enumerate(found) if f.presence != "absent"]
-    for n, finding in seen:
-        place = target(finding)
-        st.button(
-            label(finding), key=f"finding-{n}", icon=":material/my_location:", on_click=_jump, args=(viewer, place),
-            help=detail(finding) if place is not None else f"{detail(finding)}. No slice is known for it.",
-            disabled=place is None, width="stretch",
-        )  # fmt: skip
+    """List what was found; a present finding is a button that sends ``viewer`` to it, without a place it is a line."""
+    seen = [(n, f, target(f)) for n, f in enumerate(found) if f.presence != "absent"]
+    for n, finding, place in seen:
+        if place is not None:
+            st.button(
+                label(finding), key=f"finding-{n}", icon=":material/my_location:", on_click=_jump,
+                args=(viewer, place), help=detail(finding), width="stretch",
+            )  # fmt: skip
+    for _, finding, place in seen:
+        if place is None:
+            reach = extent(finding)
+            st.caption(f"{label(finding)}{f': {reach}' if reach else ''} ({_SOURCES[finding.source]})")
     denied = [label(f).lower() for f in found if f.presence == "absent"]
     if denied:
         st.caption(f"Not seen: {', '.join(denied)}.")

@@ -20,11 +20,11 @@ def popover(app: App, case: CaseRecord, plan: ResultRecord | None) -> None:
             st.caption("There is no plan yet, so there is no document of it: press Draft plan first.")
         if item is None:
             st.caption("There is no dose yet, so there is no histogram and no RTDOSE.")
-        _texts(app, plan, item)
+        _texts(app, case, plan, item)
         _dicom(app, case, item)
 
 
-def _texts(app: App, plan: ResultRecord | None, item: ResultRecord | None) -> None:
+def _texts(app: App, case: CaseRecord, plan: ResultRecord | None, item: ResultRecord | None) -> None:
     none = "There is no plan yet: press Draft plan first." if plan is None else None
     name = f"{plan.case_id}-plan-v{plan.version}-AI-DRAFT" if plan else "plan"
     made = (
@@ -42,10 +42,18 @@ def _texts(app: App, plan: ResultRecord | None, item: ResultRecord | None) -> No
         st.download_button(label, make if plan else "", f"{name}.{suffix}", kind, key=f"plan-as-{suffix.split('.')[0]}",
                            on_click="ignore", disabled=plan is None, help=none, width="stretch")  # fmt: skip
     st.download_button(
-        "Histogram (CSV)", (lambda: histograms.csv_text(app, item)) if item else "", f"{name}-dvh.csv", "text/csv",
+        "Histogram (CSV)", (lambda: histograms.csv_text(app, item)) if item else "",
+        f"{case.id}-{_of_dose(item)}-dvh-AI-DRAFT.csv", "text/csv",
         key="dvh-as-csv", on_click="ignore", disabled=item is None, width="stretch",
         help=None if item else "There is no dose yet.",
     )  # fmt: skip
+
+
+def _of_dose(item: ResultRecord | None) -> str:
+    """Say in a file's name whose histogram it is: one of another dose must not take its place."""
+    if item is None:
+        return "dose"
+    return f"{item.slot or 'uploaded'}-dose-v{item.version}"
 
 
 def _dicom(app: App, case: CaseRecord, item: ResultRecord | None) -> None:

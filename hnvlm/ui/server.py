@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from hnvlm.ui.access import ACCESS, BLOB_ROUTE, COOKIE, POSITION_ROUTE, Access
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+WORKLIST_ROUTE = "/cases"
 MAX_POSITION_BYTES = 16_384
 MAX_SLAB_BYTES = 64 * 1024**2
 PRIVATE = {
@@ -127,7 +128,13 @@ def _not_found() -> Response:
 
 
 def make_routes(access: Access) -> list[Route]:
-    """Return the routes ``GET /ct/blob/{token}[?z0=&z1=]`` and ``POST /ct/pos/{token}``."""
+    """Return the routes ``GET /ct/blob/{token}[?z0=&z1=]``, ``POST /ct/pos/{token}`` and ``GET /cases``."""
+
+    async def worklist(request: Request) -> Response:
+        # The first page has no address of its own but "/"; whoever types its name met "Page not found". The answer is
+        # relative, so that it holds behind a proxy that serves the app below another path.
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"./{query}", 307, PRIVATE)
 
     async def blob(request: Request) -> Response:
         found = access.blob_for(request.path_params["token"], request.cookies.get(COOKIE))
@@ -169,6 +176,7 @@ def make_routes(access: Access) -> list[Route]:
     return [
         Route(BLOB_ROUTE + "/{token}", blob, methods=["GET"]),
         Route(POSITION_ROUTE + "/{token}", position, methods=["POST"]),
+        Route(WORKLIST_ROUTE, worklist, methods=["GET"]),
     ]
 
 

@@ -178,6 +178,13 @@ def call(app, path: str, *, method: str = "GET", query: str = "", headers: dict 
     return start["status"], names, b"".join(m.get("body", b"") for m in sent if m["type"] == "http.response.body")
 
 
+def test_the_address_of_the_worklist_leads_there(access) -> None:
+    app = Starlette(routes=make_routes(access))
+    status, headers, _ = call(app, "/cases", query="case=HN-0001")
+    assert (status, headers["location"]) == (307, "./?case=HN-0001")
+    assert call(app, "/cases")[1]["location"] == "./"
+
+
 def test_routes_guard_and_serve(access) -> None:
     app = Starlette(routes=make_routes(access))
     values = array()

@@ -136,7 +136,8 @@ def draft_plan(app: App, at: AppTest, case_id: str) -> None:
     at.text_input(key=f"form-{case_id}-icd10").set_value("nonsense").run()
     assert "ICD-10 code" in at.error[0].value, "a wrong answer is named beside its field"
     assert planning.load_form(app, case_id) == {"site": "oropharynx", "p16": "negative"}
-    at.text_input(key=f"form-{case_id}-icd10").set_value("C09.9").run()
+    at.text_input(key=f"form-{case_id}-icd10").set_value(" c09.9 ").run()
+    assert planning.load_form(app, case_id)["icd10"] == at.text_input(key=f"form-{case_id}-icd10").value == "C09.9"
     assert not at.error
     at.multiselect(key=f"form-{case_id}-invaded").set_value(["none"]).run()
     at.text_input(key=f"form-{case_id}-icd10").set_value("C10.9").run()

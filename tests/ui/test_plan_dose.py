@@ -68,6 +68,12 @@ def finish(app: App, at: AppTest, case_id: str) -> AppTest:
     return shown(at.run())
 
 
+def what_if_menu(at: AppTest) -> str:
+    """Key of the what-if menu in the page that is shown."""
+    (found,) = [b.proto.popover.id or b.proto.id for b in at.get("popover") if b.proto.popover.label == "What if"]
+    return found
+
+
 def test_without_a_dose_the_page_says_how_to_get_one(services) -> None:
     app = services(fakes())
     at = open_dose(add_case(app))
@@ -172,7 +178,9 @@ def test_prediction_what_if_template_plan_and_exports(services) -> None:
 
     key = f"whatif-{case_id}-{predicted.id}"
     at.multiselect(key=f"{key}-drop").select("PTV_5600").run()
+    menu = what_if_menu(at)
     at.button(key=f"{key}-go").click().run()
+    assert what_if_menu(at) != menu, "a new menu is closed: the old one lay over the answer"
     finish(app, at, case_id)
     assert "Solid: What-if 1: without PTV_5600. Dashed: Predicted dose (AI draft)." in texts(at)
 
@@ -194,6 +202,8 @@ def test_prediction_what_if_template_plan_and_exports(services) -> None:
     item = dose.doses(app, case_id)[0]
     at.button(key="plan-export-zip").click().run()
     finish(app, at, case_id)
+    names = [b.proto.label for b in at.get("download_button")]
+    assert "Histogram (CSV)" in names
     exported = [plan_export.archive_path(app, case_id, d) for d in dose.doses(app, case_id)]
     assert any(p.is_file() for p in exported), (item.id, exported)
 

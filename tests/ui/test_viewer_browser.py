@@ -423,6 +423,36 @@ def test_a_length_at_the_border_can_be_read(single: Screen) -> None:
     single.js("(delete v.top.getContext('2d').fillText, v.setView('mpr'))")
 
 
+def test_measurements_outlive_a_reload_and_are_gone_once_deleted(browser, server: Server) -> None:
+    screen = Screen(browser, server, "single")
+    screen.js("(v.setView('axial'), v.moveTo([20, 20, 16]))")
+    screen.settle()
+    screen.key("l")
+    screen.drag(0, 90, 40)
+    screen.key("e")
+    screen.drag(0, 200, 160)
+    drawn = screen.state("measures")
+    assert [m["kind"] for m in drawn] == ["length", "roi"]
+
+    def reload() -> None:
+        screen.page.reload()
+        screen.root.wait_for()
+        screen.page.wait_for_function(VIEWER_READY)
+        screen.settle()
+
+    reload()
+    assert screen.state("measures") == drawn
+    screen.js("(v.setView('axial'), v.moveTo([20, 20, 16]))")
+    screen.settle()
+    screen.key("Delete")
+    reload()
+    assert screen.state("measures") == drawn[:1]
+    screen.page.evaluate("() => { for (const k of Object.keys(sessionStorage)) sessionStorage.setItem(k, '{'); }")
+    reload()
+    assert screen.state("measures") == [], "what cannot be read is no reason to show nothing"
+    screen.context.close()
+
+
 def test_delete_takes_no_measurement_that_is_not_on_the_screen(single: Screen) -> None:
     single.js("(v.setView('axial'), v.state.measures.length = 0, v.moveTo([20, 20, 16]))")
     single.settle()

@@ -21,7 +21,7 @@ export const ACTIONS = {
   // Never one on another slice, where nobody would see it go.
   erase: (v, s) => {
     const last = s.measures.findLast((item) => v.panes.some((pane) => showsMeasure(v, pane, item)));
-    if (last) s.measures.splice(s.measures.indexOf(last), 1);
+    if (last) v.removeMeasure(last);
   },
   flicker: (v, s) => {
     if (!hasPair(v)) return;

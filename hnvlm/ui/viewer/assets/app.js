@@ -9,7 +9,7 @@ import { layoutPanes } from "./panes.js";
 import { Panel } from "./panel.js";
 import { greyTable, rgb } from "./render.js";
 import { CSS } from "./style.js";
-import { MEMORY, close, open } from "./volumes.js";
+import { MEMORY, close, keepMeasures, keptMeasures, open } from "./volumes.js";
 
 const REPORT_AFTER_MS = 300;
 const NARROW_PX = 520; // below this the side list would leave too little picture
@@ -90,7 +90,7 @@ export class Viewer {
       pos: start, centre: [...this.bodyCentre], zoom: 1, window: [...this.data.window], invert: false,
       plane: "axial", mpr: false, layoutAsked: "", maximised: null, active: 0, tool: "window", structures: "outline",
       hidden: new Set(), dose: true, boxes: true, crosshair: null, list: null, compare: "panes", flicker: 0, swipe: 0.5,
-      measures: [], obeyed: "",
+      measures: keptMeasures(this.memory), obeyed: "",
     };
   }
 
@@ -230,6 +230,16 @@ export class Viewer {
     const [c, w] = this.state.window;
     const found = this.presets.find((p) => p.centre === c && p.width === w && p.key !== "0") || this.presets.find((p) => p.centre === c && p.width === w);
     return found ? found.key : "custom";
+  }
+
+  addMeasure(item) {
+    this.state.measures.push(item);
+    keepMeasures(this.memory, this.state.measures);
+  }
+
+  removeMeasure(item) {
+    this.state.measures.splice(this.state.measures.indexOf(item), 1);
+    keepMeasures(this.memory, this.state.measures);
   }
 
   toggleStructure(name) {

@@ -244,7 +244,7 @@ export class Input {
 
   finishMeasure(moved) {
     const v = this.viewer;
-    if (moved && Number.isFinite(v.draft.value)) v.state.measures.push(v.draft);
+    if (moved && Number.isFinite(v.draft.value)) v.addMeasure(v.draft);
     v.draft = null;
   }
 }

@@ -5,6 +5,27 @@ const REGISTRY = (globalThis[Symbol.for("hnvlm.volumes")] ??= new Map());
 // Where each viewer stood, per viewer key and volume: survives reruns and page switches.
 export const MEMORY = (globalThis[Symbol.for("hnvlm.memory")] ??= new Map());
 
+// Measurements live as long as the tab: in its session storage, which a reload leaves and closing the tab empties.
+const measuresKey = (memory) => `hnvlm.measures|${memory}`;
+
+export function keptMeasures(memory) {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(measuresKey(memory)) ?? "[]");
+    return Array.isArray(kept) ? kept : [];
+  } catch {
+    return []; // storage switched off, or written by somebody else
+  }
+}
+
+export function keepMeasures(memory, measures) {
+  try {
+    if (measures.length) sessionStorage.setItem(measuresKey(memory), JSON.stringify(measures));
+    else sessionStorage.removeItem(measuresKey(memory));
+  } catch (problem) {
+    console.warn("hnvlm viewer: measurements do not outlive a reload:", problem);
+  }
+}
+
 const ARRAYS = { int16: Int16Array, uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array };
 
 export class VolumeData {

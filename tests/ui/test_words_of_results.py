@@ -1,0 +1,88 @@
+"""What was found, what was drawn, and which results there are, in words a clinician reads."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from fake_app import SHAPE, add_case, fakes  # noqa: E402
+from streamlit.testing.v1 import AppTest  # noqa: E402
+from ui.page_text import texts  # noqa: E402
+
+from hnvlm.services import worklist  # noqa: E402
+from hnvlm.types import Finding  # noqa: E402
+from hnvlm.ui import casebar, edit_facts  # noqa: E402
+
+
+def findings_page() -> None:
+    from hnvlm.types import Finding
+    from hnvlm.ui import findings
+
+    reach = {"superior": "skull base", "inferior": "larynx"}
+    findings.buttons(
+        [
+            Finding("node", side="left", level="II", size_mm=22.0, slice_index=7),
+            Finding("coverage", attributes=reach),
+            Finding("target", side="bilateral", attributes={**reach, "volume_ml": 339.6}),
+            Finding("artefact", presence="absent"),
+        ],
+        "review",
+    )
+
+
+def test_what_has_no_slice_is_a_line_with_what_was_measured_not_a_dead_button() -> None:
+    at = AppTest.from_function(findings_page).run()
+    assert not at.exception
+    assert [(b.label, b.disabled) for b in at.button] == [("Node left level II, 22 mm", False)]
+    assert [c.value for c in at.caption] == [
+        "Field of view: skull base to larynx (measured)",
+        "Likely target region bilateral: skull base to larynx, 340 ml (measured)",
+        "Not seen: dental artefact.",
+    ]
+
+
+def test_facts_of_a_counterfactual_are_words() -> None:
+    assert edit_facts.name_of("max_abs_change_outside_hu") == "Largest change outside the edit"
+    assert edit_facts.name_of("changed_ml") == "Changed volume"
+    node = {"kind": "node", "place": "II", "score": 0.921, "side": "left", "size_mm": 21}
+    mass = {"kind": "mass", "place": "palatine tonsil", "score": 0.807, "side": "right", "size_mm": None}
+    assert edit_facts.measured("lesions_after", [node, mass]) == (
+        "left node, level II, 21 mm, probability 92 %; right mass, palatine tonsil, probability 81 %"
+    )
+    assert edit_facts.measured("lesions_before", []) == "none" and edit_facts.measured("edits", 2) == "2"
+    assert ("Place", "level II") in edit_facts.asked_of({"op": "add", "kind": "node", "place": "II"})
+    assert ("Place", "larynx") in edit_facts.asked_of({"op": "add", "kind": "mass", "place": "larynx"})
+
+
+@pytest.mark.parametrize("kinds", [("structures",), ("segmentation",), ("segmentation", "structures")])
+def test_the_worklist_tells_of_structures_whoever_drew_them(services, kinds) -> None:
+    app = services(fakes())
+    case_id = add_case(app, "neck phantom")
+    for kind in kinds:
+        app.store.save_result(case_id, kind, {}, arrays={"masks": {"Larynx": np.ones(SHAPE, bool)}})
+    assert worklist.results_of(app, case_id) == ("structures",)
+
+
+def test_the_worklist_says_the_size_once(services) -> None:
+    app = services(fakes())
+    z, y, x = SHAPE
+    own = app.store.get_case(add_case(app, "left neck, 3 × 2 cm"))
+    plain = app.store.get_case(add_case(app, f"CT {x}×{y}×{z}, 1.00×1.00×2.50 mm"))
+    assert casebar.described(own) and not casebar.described(plain)
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=240).run()
+    assert not at.exception
+    page = texts(at)
+    assert "left neck, 3 × 2 cm" in page and plain.description not in page
+    assert f"{x} × {y} × {z}" in page
+
+
+def test_a_finding_without_extent_has_none() -> None:
+    from hnvlm.ui import findings
+
+    assert findings.extent(Finding("mass", side="left")) == ""
