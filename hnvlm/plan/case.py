@@ -237,13 +237,16 @@ def site_keys(site: str | None, form: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _levels(present: list[Finding]) -> dict[str, Any]:
-    """Return the involved levels of either side as drafted from CT."""
+    """Return the involved levels of either side as drafted or corrected, and the nodes that have no side or level."""
     out: dict[str, Any] = {}
     for side in ("left", "right"):
         nodes = [f for f in present if f.kind == "node" and f.side in (side, "bilateral") and f.level]
         if nodes:
             out[f"nodes.positive_levels_{side}"] = sorted({LEVEL_NAMES.get(f.level, f.level) for f in nodes})
-    return out
+            out[f"nodes.levels_drafted_{side}"] = any(f.source != "clinician" for f in nodes)
+    lateral = ("left", "right", "bilateral")
+    elsewhere = [f for f in present if f.kind == "node" and not (f.level and f.side in lateral)]
+    return out | ({"nodes.elsewhere": [describe_finding(f) for f in elsewhere]} if elsewhere else {})
 
 
 def _node_facts(present: list[Finding], findings: Sequence[Finding], flat: Mapping[str, Any]) -> dict[str, Any]:

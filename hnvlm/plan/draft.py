@@ -418,7 +418,10 @@ def _not_verified(
     found += unverified_neck_levels(kb, context, prescription)
     open_here = {
         "definitive": ["high-dose margin around involved nodes"] if lookup(context, "case.n") != "N0" else [],
-        "postoperative": ["elective dose after surgery"],
+        "postoperative": [
+            "elective dose after surgery",
+            *("dose to the rest of the bed" for s in prescription.schemes if s.id == "postop_66_33_high_risk"),
+        ],
     }.get(prescription.kind)  # fmt: skip
     single = [s for s in prescription.schemes if len(s.levels) == 1 and not s.id.startswith("glottic")]
     if prescription.kind == "definitive" and single:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hnvlm.plan.case import LARYNX_SITES, Line
 from hnvlm.plan.conditions import Context, lookup
-from hnvlm.plan.kb import APP_LOGIC, CT_FINDINGS, Document, KnowledgeBase, documents
+from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, CT_FINDINGS, Document, KnowledgeBase, documents
 
 # Convention for tumour effect; stated beside every figure that uses it because the table marks it unverified.
 TUMOUR_ALPHA_BETA_GY = 10.0
@@ -20,6 +20,13 @@ _PURPOSE = {
     1: ("gross disease",), 2: ("gross disease", "elective volume"),
     3: ("gross disease", "intermediate-risk volume", "elective volume"),
 }  # fmt: skip
+
+
+# Targets of the schemes after surgery, by their names in the table.
+_PURPOSE_OF_TARGET = {
+    "CTV_primary_bed": "bed of the primary",
+    "PTV_ENE_or_margin": "where extranodal extension or the positive margin was",
+}
 
 
 def bed_gy(fractions: float, per_fraction_gy: float, alpha_beta_gy: float) -> float:
@@ -119,7 +126,9 @@ def build_scheme(kb: KnowledgeBase, scheme_id: str, condition: str = "") -> Sche
     for rank, target in enumerate(entry["targets"]):
         dose, n = float(target["total_gy"]), int(target["fractions"])
         each = dose / n
-        purpose = purposes[rank] if sib and purposes else "gross disease" if entry["intent"] == "definitive" else ""
+        purpose = purposes[rank] if sib and purposes else _PURPOSE_OF_TARGET.get(target["name"], "")
+        if not purpose and entry["intent"] in ("definitive", "palliative"):
+            purpose = "gross disease"
         name = f"PTV_{round(dose * 100):04d}"
         levels.append(
             Level(
@@ -289,8 +298,13 @@ def draft_targets(
     for side in ("left", "right"):
         levels = lookup(context, f"nodes.positive_levels_{side}")
         if levels and prescription.kind == "definitive":
-            text = f"Involved {side} neck, level {', '.join(levels)} (drafted from CT): belongs to the high-dose target"
-            lines.append(Line(text, (CT_FINDINGS, APP_LOGIC)))
+            drafted = lookup(context, f"nodes.levels_drafted_{side}")
+            text = f"Involved {side} neck, level {', '.join(levels)}{' (drafted from CT)' if drafted else ''}"
+            origin = CT_FINDINGS if drafted else CLINICAL_FORM
+            lines.append(Line(f"{text}: belongs to the high-dose target", (origin, APP_LOGIC)))
+    if prescription.kind == "definitive" and lookup(context, "nodes.elsewhere"):
+        text = f"Involved beside these: {'; '.join(lookup(context, 'nodes.elsewhere'))}"
+        lines.append(Line(f"{text}: belongs to the high-dose target", (CT_FINDINGS, APP_LOGIC)))
     if nasopharynx and prescription.kind == "definitive":
         entry = kb.entry("nl_npc")
         lines.append(Line(f"Elective neck: {entry['rule']}", documents(entry)))

@@ -403,3 +403,28 @@ def test_where_either_is_recommended_both_are_drafted_with_their_doses() -> None
         assert out.modality.label == "radiotherapy alone" and "cis_q3w" not in agents(out)
     alone = draft_plan([mass("palatine tonsil", "left", 18), node("left", "II", 25)], {**FIT, "p16": "positive"})
     assert alone.modality.label == "radiotherapy alone" and "cis_q3w" not in agents(alone)
+
+
+def test_every_involved_node_is_in_a_target_and_says_who_found_it() -> None:
+    """staging.yaml counts a midline node and one without a side as involved (midline_nodes): so it is to be treated."""
+    corrected = node("left", "III", 22, source="clinician")
+    findings = [TONSIL, node("right", "II", 25), corrected, node("midline", "III", 18), node("left", None, 14)]
+    texts = [t.text for t in draft_plan(findings, {**FIT, "p16": "negative"}).targets]
+    assert "Involved left neck, level III: belongs to the high-dose target" in texts
+    assert "Involved right neck, level II (drafted from CT): belongs to the high-dose target" in texts
+    (rest,) = [t for t in texts if t.startswith("Involved beside these")]
+    assert "midline level III, 18 mm" in rest and "left, 14 mm" in rest and "22 mm" not in rest
+    assert "Involved beside these" not in draft_plan([TONSIL, corrected], {**FIT, "p16": "negative"}).text
+
+
+@pytest.mark.parametrize("plan, purposes", [
+    (after_surgery(margin="positive"), ["where extranodal extension or the positive margin was"]),
+    (after_surgery(perineural=True), ["bed of the primary"]),
+    (draft_plan([TONSIL, NO_NODES], {**FIT, "p16": "negative", "intent": "palliative"}), ["gross disease"] * 3),
+])  # fmt: skip
+def test_every_dose_level_says_what_it_is_for(plan: Plan, purposes: list[str]) -> None:
+    """Targets of the schemes: PTV_ENE_or_margin, CTV_primary_bed, PTV_gross."""
+    assert [v.purpose for v in plan.prescription.levels] == purposes
+    assert all(purpose in plan.text for purpose in purposes)
+    rest = [t for t in plan.not_verified if "dose to the rest of the bed" in t]
+    assert bool(rest) == (plan.prescription.levels[0].dose_gy == 66)
