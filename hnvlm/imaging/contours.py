@@ -9,6 +9,7 @@ from skimage.measure import find_contours
 
 from hnvlm.imaging.geometry import MAX_GAP_MM, REGULAR_FRACTION
 from hnvlm.imaging.orient import GridMap
+from hnvlm.imaging.resample import mask_box
 from hnvlm.imaging.volume import Volume
 
 FLAT_MM = 0.05
@@ -186,10 +187,15 @@ def contours_from_mask(mask: np.ndarray, volume: Volume) -> Iterator[tuple[int, 
     """
     if mask.shape != volume.shape:
         raise ValueError(f"mask {mask.shape} is not on the grid {volume.shape}")
-    for k in np.flatnonzero(mask.any(axis=(1, 2))):
-        padded = np.pad(mask[k], 1).astype(np.float32)
+    box = mask_box(mask)
+    if box is None:
+        return
+    part = mask[:, box[1] : box[4], box[2] : box[5]]  # looking through whole slices takes most of the time of an export
+    corner = np.array(box[1:3]) - 1.0
+    for k in range(box[0], box[3]):
+        padded = np.pad(part[k], 1).astype(np.float32)
         for contour in find_contours(padded, 0.5):
-            pixels = _corners_only(contour[:-1] - 1.0)
+            pixels = _corners_only(contour[:-1]) + corner
             index = np.column_stack([np.full(len(pixels), k), pixels])
             yield int(k), volume.index_to_mm(index)[:, ::-1]
 

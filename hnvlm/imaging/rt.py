@@ -128,8 +128,9 @@ def _named(found: list[tuple[str, PackedMask]], warnings: list[str], keep_unmapp
     unmapped: list[str] = []
     origin: dict[str, str] = {}
     inside = False
-    # A name that already is TG-263 goes first, so that a synonym never displaces it.
-    for name, mask in sorted(found, key=lambda item: to_tg263(item[0]) != item[0]):
+    # A name that already is TG-263 goes first, so that a synonym never displaces it; names of the clinic's own go last,
+    # for one may read like what another's is translated to.
+    for name, mask in sorted(found, key=lambda item: (to_tg263(item[0]) != item[0], to_tg263(item[0]) is None)):
         full = mask.box is not None
         inside |= full
         mapped = to_tg263(name)
@@ -142,7 +143,7 @@ def _named(found: list[tuple[str, PackedMask]], warnings: list[str], keep_unmapp
             unmapped.append(own)
             if keep_unmapped:
                 masks[own] = mask
-        elif mapped in origin:
+        elif mapped in masks:
             warnings.append(f"{name} and {origin[mapped]} both mean {mapped}; {origin[mapped]} was taken")
         else:
             masks[mapped], origin[mapped] = mask, name

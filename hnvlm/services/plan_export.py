@@ -13,6 +13,7 @@ from typing import Any
 import pydicom
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.imaging.masks import PackedMasks
 from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import header_note, write_rtdose
 from hnvlm.imaging.write_seg import write_seg
@@ -74,12 +75,13 @@ def write_all(
     meta = {"patient_id": case_id, **{k: case.meta[k] for k in ("patient_position", "body_part") if case.meta.get(k)}}
     out.mkdir(parents=True, exist_ok=True)
     clinic = {n for n, who in found.source.items() if who == "clinic"}
+    masks = PackedMasks(found.masks)
     files = {"ct": out / "ct", "readme": out / "README.txt"}
     write_dicom_series(volume, files["ct"], "CT for structures and dose", case.demo, meta)
     files["rtstruct"] = write_rtstruct(
-        found.masks, volume, out / "structures.rtstruct.dcm", synthetic=case.demo, meta=meta, clinic=clinic
+        masks, volume, out / "structures.rtstruct.dcm", synthetic=case.demo, meta=meta, clinic=clinic
     )
-    automatic = {n: m for n, m in found.masks.items() if n not in clinic}
+    automatic = masks.only(n for n in masks if n not in clinic)
     if automatic:  # a SEG of ours says that an algorithm drew it, so the clinic's structures stay out of it
         files["seg"] = write_seg(automatic, volume, out / "structures.seg.dcm", synthetic=case.demo, meta=meta)
     if item is not None:

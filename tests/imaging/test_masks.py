@@ -6,7 +6,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from skimage.measure import find_contours
 
+from hnvlm.imaging.contours import contours_from_mask, mask_from_contours
 from hnvlm.imaging.dvh import dose_volume
 from hnvlm.imaging.masks import PackedMask, PackedMasks, part_of, parts, shapes_of
 from hnvlm.imaging.resample import mask_box, resample_like
@@ -99,6 +101,27 @@ def test_a_large_set_takes_the_memory_of_its_boxes():
     tracemalloc.stop()
     assert size < 200_000, "20 whole arrays would be 51 MB"
     assert kept["S19"].sum() == 9 * 30 * 40
+
+
+@pytest.mark.parametrize("name", list(plain()))
+def test_contours_are_the_very_numbers_of_whole_slices(name):
+    mask = plain()[name]
+    expected = []
+    for k in range(SHAPE[0]):
+        for contour in find_contours(np.pad(mask[k], 1).astype(np.float32), 0.5):
+            points = contour[:-1] - 1.0
+            turns = [
+                p for before, p, after in zip(np.roll(points, 1, 0), points, np.roll(points, -1, 0), strict=True)
+                if abs((p - before)[0] * (after - p)[1] - (p - before)[1] * (after - p)[0]) > 1e-9
+            ]  # fmt: skip
+            expected.append((k, [(-33.0 + 1.3 * x, 14.5 + 0.9 * y, -20.0 + 3.0 * k) for y, x in turns]))
+    found = list(contours_from_mask(mask, GRID))
+    assert [k for k, _ in found] == [k for k, _ in expected]
+    for (_, points), (_, wanted) in zip(found, expected, strict=True):
+        np.testing.assert_allclose(points, wanted, rtol=0, atol=1e-12)
+    back, warnings = mask_from_contours([points for _, points in found], GRID)
+    np.testing.assert_array_equal(back, mask)
+    assert warnings == []
 
 
 def plain_box(mask):

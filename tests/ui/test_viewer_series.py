@@ -7,6 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from hnvlm.errors import FrameOfReferenceError, UsageError
+from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.ui.blobs import BlobStore
 from hnvlm.ui.viewer import Dose, Overlay, Series
@@ -85,6 +86,50 @@ def test_more_structures_than_bits_take_another_array(store) -> None:
         assert (first.dtype, second.dtype) == ("uint32", "uint8") and first.id != second.id
     bits = np.frombuffer(second.slab(0, SHAPE[0]), np.uint8).reshape(SHAPE)
     np.testing.assert_array_equal(bits >> 7 & 1, masks["39"])
+
+
+def _forty() -> dict[str, np.ndarray]:
+    """On the first and the last slice and on every border, overlapping, one empty."""
+    masks = {str(n): np.zeros(SHAPE, bool) for n in range(40)}
+    for n, mask in enumerate(masks.values()):
+        mask[n % 5 :, : n % 4 + 1, n % 3 :] = True
+    masks["7"][:] = False
+    return masks
+
+
+@pytest.mark.parametrize("content_id", ["", "known"])
+def test_packed_structures_show_the_same_picture(content_id: str) -> None:
+    masks = _forty()
+    shown = []
+    for given in (masks, PackedMasks(masks)):
+        store = BlobStore()
+        overlay = Overlay(given, {"3": "#010203"}, content_id=content_id)
+        check_grids([Series(volume(), "CT")], overlay, None)
+        blobs = mask_blobs(store, overlay)
+        listed = structure_list(overlay, 0.0075)
+        shown.append(([b.id for b in blobs], [b.slab(0, SHAPE[0]) for b in blobs], listed))
+        store.clear()
+    assert shown[0] == shown[1] and len(shown[0][0]) == 2
+    bits = np.frombuffer(shown[1][1][0], "<u4").reshape(SHAPE)
+    for n in range(32):
+        np.testing.assert_array_equal((bits >> n & 1).astype(bool), masks[str(n)])
+
+
+def test_packed_structures_are_unpacked_once_for_a_page_that_runs_again(store, monkeypatch) -> None:
+    overlay, count = Overlay(PackedMasks(_forty())), []
+    part = PackedMask.part
+    monkeypatch.setattr(PackedMask, "part", lambda self: (count.append(1), part(self))[1])
+    monkeypatch.setattr(PackedMask, "unpack", lambda self: pytest.fail("nothing needs the whole grid of a structure"))
+    for _ in range(3):
+        check_grids([Series(volume(), "CT")], overlay, None)
+        mask_blobs(store, overlay)
+        structure_list(overlay, 0.0075)
+        assert len(count) == 80  # 40 for the bits, 40 for the list
+
+
+def test_packed_structures_of_another_grid_are_refused() -> None:
+    with pytest.raises(FrameOfReferenceError, match="Cord"):
+        check_grids([Series(volume(), "CT")], Overlay(PackedMasks({"Cord": np.zeros((5, 3, 4), bool)})), None)
 
 
 def test_dose_travels_in_hundredths_of_a_gray(store) -> None:
