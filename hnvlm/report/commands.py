@@ -75,8 +75,18 @@ def split_commands(text: str, language: str) -> list[Part]:
 def _goes_on(words: str, language: str) -> bool:
     """Whether a sentence says more of the lesion of the one before, or what to do with it, and names none itself."""
     if not _pattern("goes_on").match(words):
-        return False
+        return _bare_facts(words, language)
     return not any(token.tag in (*_LESION_TAGS, "level", "site", "side") for token in tag_sentence(words, language))
+
+
+def _bare_facts(words: str, language: str) -> bool:
+    """Whether a line holds a size or a texture and nothing else: "22 mm" below "necrotic node in left level II"."""
+    tokens = tag_sentence(words, language)
+    rest = words
+    for token in tokens:
+        rest = rest[: token.start] + " " * (token.end - token.start) + rest[token.end :]
+    told = {token.tag for token in tokens}
+    return bool(told) and told <= {"size", "texture", "size_words", "separator"} and not re.search(r"\w", rest)
 
 
 def _split(sentence: str, language: str) -> list[str]:

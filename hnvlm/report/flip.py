@@ -21,7 +21,10 @@ _ENGLISH = (
 )
 # Endings of the adjectives; "prawidłowy", "prawdopodobnie" and "prawie" keep their letters.
 _ENDING = r"(?=(?:y|a|ej|ego|emu|ą|ym|ymi|ych|e|o|ostronn\w*)\b)"
-_POLISH = ((rf"\blew{_ENDING}", "lew", rf"\bpraw{_ENDING}", "praw"),)
+_POLISH = (
+    (rf"\blew(?:{_ENDING}|(?=\.))", "lew", rf"\bpraw(?:{_ENDING}|(?=\.))", "praw"),
+    (r"(?-i:\bL\b)", "L", r"(?-i:\bP\b)", "P"),
+)
 
 
 @cache

@@ -21,7 +21,7 @@ from hnvlm.types import Finding, Source
 _POLISH = re.compile(
     r"[ąćęłńśźż]|\b(?:guz|po stronie|strona|grupie|opis|wnioski|badanie|bez|nie|obustronnie|szyi|lewej|prawej"
     r"|wez(?:el|l[aey]|low)|chlonn\w+|usun|dodaj|narysuj|grup[aey]|poziom\w*|migdal\w+|jezyka|rak[ai]?|guza"
-    r"|lew(?:y|ego|a|ym)|praw(?:y|ego|a|ym)|po|zmian[ay]?|nasady|krtani|slinian\w+|przyuszn\w+|usunac|dodac|powieksz"
+    r"|gr|lew(?:y|ego|a|ym)|praw(?:y|ego|a|ym)|po|zmian[ay]?|nasady|krtani|slinian\w+|przyuszn\w+|usunac|dodac|powieksz"
     r"|zmniejsz|wstaw|brak|obu|stron)\b",
     re.IGNORECASE,
 )

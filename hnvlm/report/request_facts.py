@@ -75,10 +75,14 @@ def drawn_lines(acted: Sequence[Command]) -> list[str]:
 
 
 def cannot_be_drawn(command: Command) -> str:
-    """Say why what a command adds cannot be drawn: there is no place for it, or it is left open how large it is."""
-    if why := cannot_be_placed(command):
-        return why
-    return _rival_sizes(command)
+    """Say why what a command asks cannot be drawn: no place for what it adds, two sides or sizes of one lesion."""
+    return cannot_be_placed(command) or _both_sides(command) or _rival_sizes(command)
+
+
+def _both_sides(command: Command) -> str:
+    if "one side" not in command.request.missing:
+        return ""
+    return "left and right are both named; name one, or ask for each in a sentence of its own"
 
 
 def _rival_sizes(command: Command) -> str:
@@ -114,7 +118,7 @@ def limits(command: Command) -> list[str]:
     finding, op = command.request.finding, command.request.op
     if finding is None or op not in ("add", "remove"):
         return []
-    said = []
+    said = [why] if (why := _both_sides(command)) else []
     if finding.side == "bilateral":
         said.append("only one side is changed, ask for left and right in a sentence each")
     if op == "remove":

@@ -13,6 +13,7 @@ from typing import Literal
 from hnvlm.report.commands import Part, split_commands
 from hnvlm.report.parse import detect_language, read_sentence
 from hnvlm.report.places import CONFLICT
+from hnvlm.report.spelling import Misspelt, misspelt
 from hnvlm.report.tagging import tag_sentence
 from hnvlm.report.vocabulary import check_language, load
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, Finding
@@ -34,7 +35,7 @@ class Request:
             lesion spoken of, if any ("shrink the left level II node").
         confident: One lesion, one operation, nothing missing, nothing contradictory.
         missing: Facts the edit needs and the text does not give: ``op``, ``lesion``, ``side``, ``level``, ``site``,
-            ``size``, ``one size``, ``one lesion at a time``.
+            ``size``, ``one side`` and ``one size`` (of several that were said), ``one lesion at a time``.
         others: Further lesions the text speaks of; they are not acted upon.
     """
 
@@ -56,6 +57,7 @@ class Command:
         several: It speaks of more than one lesion of a kind ("three nodes").
         clears: Besides a lesion it says that there is none elsewhere ("a tonsil mass, no nodes").
         beside: What else it names that cannot be drawn ("bone erosion"), in its own words.
+        misspelt: Words that probably tell what else the command does not say: its operation, side, place, ...
     """
 
     text: str
@@ -64,6 +66,7 @@ class Command:
     several: bool = False
     beside: tuple[str, ...] = ()
     clears: bool = False
+    misspelt: tuple[Misspelt, ...] = ()
 
 
 @dataclass
@@ -108,16 +111,45 @@ def parse_commands(text: str, language: str | None = None) -> list[Command]:
 
     "No mass, no nodes" asks for a clear neck (``none``); "no nodes" alone takes the nodes away and leaves the mass.
     """
+    language = check_language(language) if language else detect_language(text)
     readings = _read(text, language)
     _settle_denied(readings)
-    return [
-        Command(
-            reading.part.sentence.text, _decide(reading.wanted, reading.clear), reading.asks_nothing,
-            bool(_cues()["several"].search(reading.part.sentence.text)), _beside(reading.part.sentence.text),
-            reading.clear and bool(reading.wanted),
-        )
-        for reading in readings
-    ]  # fmt: skip
+    return [_command(reading, language) for reading in readings]
+
+
+def _command(reading: _Reading, language: str) -> Command:
+    text, request = reading.part.sentence.text, _decide(reading.wanted, reading.clear)
+    slips: tuple[Misspelt, ...] = ()
+    if not reading.asks_nothing and request.op != "none":
+        open_facts = _not_told(request)
+        slips = tuple(slip for slip in misspelt(text, language) if slip.about in open_facts)
+    return Command(
+        text, request, reading.asks_nothing, bool(_cues()["several"].search(text)), _beside(text),
+        reading.clear and bool(reading.wanted), slips,
+    )  # fmt: skip
+
+
+def _not_told(request: Request) -> set[str]:
+    """What a misspelt word may tell that is not read, as in ``data/spelling.yaml``; sides and places only of a removal.
+
+    An addition is what a command asks when no other operation is read in it, so each may be what was meant.
+    """
+    finding = request.finding
+    if finding is None:
+        return {"remove", "change", "add", "side", "level", "site", "lesion", "texture", "size", "narrowing"}
+    told = finding.attributes
+    lesion = finding.kind in ("node", "mass")
+    facts = {
+        "side": lesion and finding.side is None,
+        "level": finding.kind == "node" and finding.level is None,
+        "site": finding.kind != "node" and finding.site is None,
+    }
+    if request.op != "remove":
+        facts |= dict.fromkeys(("remove", "change", "forbids", "negation"), True)
+        facts["texture"] = lesion and "texture" not in told
+        facts["size"] = lesion and finding.size_mm is None and not {"size_word", "largest_mm"} & set(told)
+        facts["narrowing"] = finding.kind == "airway" and not {"narrowing_pct", "narrowing_word"} & set(told)
+    return {name for name, is_open in facts.items() if is_open}
 
 
 def _beside(text: str) -> tuple[str, ...]:
@@ -228,6 +260,8 @@ def _decide(wanted: list[tuple[RequestOp, Finding]], clear: bool) -> Request:
     if conflict:
         finding = replace(finding, side=None)
     missing = ["op"] * (op == "unknown") + _missing(op, finding)
+    if conflict:
+        missing = ["one side" if word == "side" else word for word in missing]
     rest = [item for item in ranked[1:] if _known(item[1])]
     if rest:
         missing.append("one lesion at a time")

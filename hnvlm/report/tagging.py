@@ -31,7 +31,11 @@ _SEPARATORS = {
     "en": ("and", "or", "nor", "with", "plus", "as well as", "but", "however", "whereas", "while", "although"),
     "pl": ("i", "oraz", "lub", "ani", "ale", "natomiast"),
 }
-_PUNCTUATION = re.compile(r"[,;]")
+# A bracket that says of another place that it is normal stands on its own: "node in level II (level III clear)".
+_PUNCTUATION = re.compile(
+    r"[,;]|\((?=[^()]*\b(?:clear|normal|negative|neg|unremarkable|uninvolved|woln[aey]|prawidłow[aey]|bez zmian)\b)",
+    re.IGNORECASE,
+)
 
 
 def _roman_numerals(language: str) -> str:
@@ -189,7 +193,7 @@ def tag_sentence(sentence: str, language: str) -> list[Token]:
     taken = [(token.start, token.end) for token in tokens]
     for match in _PUNCTUATION.finditer(sentence):
         if not any(start <= match.start() < end for start, end in taken):
-            tokens.append(Token("separator", match.group(), match.start(), match.end()))
+            tokens.append(Token("separator", match.group().replace("(", ","), match.start(), match.end()))
     return settle(sentence, sorted(tokens, key=lambda token: token.start), language)
 
 

@@ -28,6 +28,7 @@ NARROWING_WORD_RANGES_PCT = {"mild": (1, 50), "moderate": (51, 70), "severe": (7
 # Tables of what is read. Polish is often typed without its marks ("wezel", "usun"): they read either letter.
 _READ_TABLES = ("patterns_pl", "requests_read", "neighbours")
 _PLAIN_LETTERS = dict(zip("ąćęłńóśźż", "acelnoszz", strict=True))
+_UNMARKED = str.maketrans(_PLAIN_LETTERS)
 _MARKED = re.compile(rf"\[[^\]]*\]|[{''.join(_PLAIN_LETTERS)}]")
 
 T = TypeVar("T")
@@ -46,6 +47,11 @@ def load(name: str) -> dict[str, Any]:
     text = (resources.files("hnvlm.report") / "data" / f"{name}.yaml").read_text(encoding="utf-8")
     table = yaml.safe_load(text)
     return _with_plain_letters(table) if name in _READ_TABLES else table
+
+
+def without_marks(word: str) -> str:
+    """Return a word in small letters, Polish ones without their marks."""
+    return word.lower().translate(_UNMARKED)
 
 
 def _with_plain_letters(table: Any) -> Any:

@@ -80,6 +80,8 @@ def to_draw(text: str, known: Collection[str] = ()) -> str:
     text = require_text(text)
     commands = _commands(text, known)
     acted = acted_upon(commands)
+    if doubtful := _doubtful(acted or commands):
+        raise UsageError(doubtful)
     if not acted:
         if commands and all(command.asks_nothing for command in commands):
             raise UsageError(
@@ -130,6 +132,8 @@ def understood(text: str, known: Collection[str] = ()) -> str:
         return _too_long(text.strip())
     commands = _commands(text, known)
     acted = [c for c in acted_upon(commands) if c.request.op != "none"]
+    if doubtful := _doubtful(acted or commands):
+        return doubtful
     if acted:
         lines = [f"Understood: {'; '.join(_asked(command, alone=len(acted) == 1) for command in acted)}."]
     elif acted_upon(commands):
@@ -147,11 +151,21 @@ def understood(text: str, known: Collection[str] = ()) -> str:
     unread = [c for c in commands if acted and not c.asks_nothing and not any(c is other for other in acted + idle)]
     if len(unread) <= QUOTED:
         idle, unread = [c for c in commands if any(c is other for other in idle + unread)], []
-    lines += [f'Nothing is done for "{_quotable(command.text)}".' for command in idle]
+    lines += [f'Nothing is done for "{_quotable(command.text)}".{_likely(command)}' for command in idle]
     lines += [f"Nothing is done for {len(unread)} further sentences."] * bool(unread)
     if any(command.text in known for command in commands):
         lines.append("What the report says already is not drawn again; to take a lesion away, ask for it in words.")
     return " ".join(lines)
+
+
+def _doubtful(commands: list[Command]) -> str:
+    """Ask what is meant by words that are probably misspelt; empty when there is none. No reading is taken for it."""
+    slips = [slip for command in commands if not command.asks_nothing for slip in command.misspelt]
+    if not slips:
+        return ""
+    typed = ", ".join(f"'{_quotable(slip.word)}'" for slip in slips)
+    likely = ", ".join(f"'{slip.likely}'" for slip in slips)
+    return f"Not understood: {typed}. Did you mean {likely}? Nothing is drawn until it is put right or left out."
 
 
 def _not_understood(commands: list[Command]) -> str:
@@ -161,6 +175,11 @@ def _not_understood(commands: list[Command]) -> str:
 def _quotable(text: str) -> str:
     """The words of a command without signs that a caption would read as markup."""
     return re.sub(r"[^\w\s.,;'()/%+-]|_", "", text).strip().rstrip(".")
+
+
+def _likely(command: Command) -> str:
+    likely = ", ".join(f"'{slip.likely}'" for slip in command.misspelt)
+    return f" Did you mean {likely}?" if likely else ""
 
 
 def _lesion(command: Command) -> str:
@@ -177,7 +196,8 @@ def _asked(command: Command, *, alone: bool) -> str:
     line = f"{request.op} {_lesion(command)}" + (f" ({', '.join(details)})" if details else "")
     # A place that is named and cannot be drawn is told of by ``limits``.
     told = ("level", "site") if request.finding is not None and place_of(request.finding) else ()
-    missing = [word for word in request.missing if word not in ("one lesion at a time", "one size", *told)]
+    told += ("one lesion at a time", "one side", "one size")
+    missing = [word for word in request.missing if word not in told]
     if request.op == "remove" and request.finding is not None and place_of(request.finding) is None:
         # Where no place is named, whatever is found of the kind is taken away.
         return line.replace("remove ", "remove every ", 1)

@@ -9,6 +9,7 @@ import pytest
 
 from hnvlm.errors import UsageError
 from hnvlm.report import render
+from hnvlm.report.request_facts import request_facts
 from hnvlm.report.request_parse import parse_commands
 from hnvlm.services import counterfactual, reporting
 from hnvlm.types import Finding
@@ -263,3 +264,75 @@ def test_words_for_a_clear_neck(text):
 @pytest.mark.parametrize("text", ["Partial response", "No complete response", "Incomplete response", "Progression"])
 def test_words_for_disease_that_stays(text):
     assert counterfactual.understood(text) == counterfactual.NOT_UNDERSTOOD
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # The first of these added a node, the second was drawn on a side taken by lot.
+        ("remvoe the left level II node", "Not understood: 'remvoe'. Did you mean 'remove'?"),
+        ("lef level II node 15 mm", "Not understood: 'lef'. Did you mean 'left'?"),
+        ("left tosnil mas 3 cm", "Not understood: 'tosnil', 'mas'. Did you mean 'tonsil', 'mass'?"),
+        ("guz migdłaka prawego 30 mm", "Not understood: 'migdłaka'. Did you mean 'migdałka'?"),
+    ],
+)
+def test_a_misspelt_word_is_asked_about_and_not_guessed(text, said):
+    assert counterfactual.understood(text) == f"{said} Nothing is drawn until it is put right or left out."
+    with pytest.raises(UsageError) as refused:
+        counterfactual.to_draw(text)
+    assert str(refused.value) == counterfactual.understood(text)
+
+
+def test_a_slip_in_a_sentence_that_is_not_acted_upon_is_told_with_it():
+    text = "Add a 15 mm node in left level II. remvoe the tosnil mas"
+    assert counterfactual.understood(text) == (
+        'Understood: add 15 mm node in the left level II. Nothing is done for "remvoe the tosnil mas". '
+        "Did you mean 'remove', 'tonsil', 'mass'?"
+    )
+
+
+def test_a_slip_in_the_report_is_no_matter_of_the_request():
+    text = "Left levl node 15 mm."
+    assert counterfactual.understood(text, {text}).startswith("Understood: no change is asked for.")
+    assert counterfactual.to_draw(f"{text}\nRemove the left level II node.", {text}) == "Remove the left level II node."
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("left level II node 12 mm (13 mm)", "several sizes are given, 12 and 13 mm; give one"),
+        ("węzeł w grupie II po lewej 12 lub 15 mm", "several sizes are given, 12 and 15 mm; give one"),
+        ("mass in the right > left tonsil 3 cm", "left and right are both named; name one, or ask for each in a"),
+        ("remove the right tonsil mass on the left", "left and right are both named; name one, or ask for each in a"),
+    ],
+)
+def test_what_is_left_open_is_not_decided_for_the_clinician(text, why):
+    with pytest.raises(UsageError, match="cannot be drawn") as refused:
+        counterfactual.to_draw(text)
+    assert why in str(refused.value)
+    assert why in counterfactual.understood(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("left level II node 12-15 mm",
+         "Understood: add 15 mm node in the left level II. Not as asked: of 12 to 15 mm the greater is drawn."),
+        ("left level II-III node 22 mm",
+         "Understood: add 22 mm node in the left level II. Not as asked: it is drawn in level II alone, not in III."),
+        ("remove the nodes on the left", "Understood: remove every node on the left."),
+        ("No adenopathy.", "Understood: remove every node."),
+        ("No nodes. Airway patent.", "Understood: remove every node; remove every airway narrowing."),
+    ],
+)  # fmt: skip
+def test_what_is_chosen_is_said(text, said):
+    assert counterfactual.understood(text) == said
+
+
+def test_a_clear_neck_in_several_sentences_is_one_line_for_the_models():
+    """Read on its own, "No adenopathy" would leave the masses."""
+    for text in ("No mass. No adenopathy.", "Normal neck. No adenopathy.", "Brak guza. Brak węzłów."):
+        line = counterfactual.to_draw(text)
+        assert "\n" not in line
+        assert request_facts(line)["op"] == "none"
+    assert request_facts("No adenopathy.")["op"] == "remove"
