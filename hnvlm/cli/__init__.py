@@ -6,13 +6,16 @@ Progress and logs go to stderr. Exit codes: 0 done, 2 wrong usage, 3 input refus
 
 from __future__ import annotations
 
-from typing import Annotated
+from hnvlm.cli.stopping import ends_at_once
 
-import typer
+with ends_at_once():
+    from typing import Annotated
 
-from hnvlm import __version__
-from hnvlm.cli import archive, drawing, learning, reading
-from hnvlm.cli.runtime import JsonGroup
+    import typer
+
+    from hnvlm import __version__
+    from hnvlm.cli import archive, drawing, learning, reading
+    from hnvlm.cli.runtime import JsonGroup
 
 app = typer.Typer(
     name="hnvlm", cls=JsonGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -48,8 +51,9 @@ app.command("counterfactual")(drawing.counterfactual_)
 app.command("generate")(drawing.generate)
 app.command("import-openkbp")(learning.import_openkbp)
 app.command("supervision")(learning.supervision)
-app.command("train", context_settings=learning.EXTRA)(learning.train)
+app.command("train", cls=learning.NameAnywhere, context_settings=learning.EXTRA)(learning.train)
 app.command("average")(learning.average)
-app.command("evaluate", context_settings=learning.EXTRA)(learning.evaluate)
+app.command("evaluate", cls=learning.NameAnywhere, context_settings=learning.EXTRA)(learning.evaluate)
 app.command("batch")(archive.batch)
 app.command("bench")(archive.bench)
+app.add_typer(archive.store, name="store")

@@ -1,18 +1,20 @@
-"""Commands for many cases or for the program itself: serve, batch, bench."""
+"""Commands for many cases or for the program itself: serve, batch, bench, store check."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hnvlm.cli import inputs
 from hnvlm.cli.reading import Json, Out
-from hnvlm.cli.runtime import session
+from hnvlm.cli.runtime import Session, session
 from hnvlm.errors import HnvlmError, UsageError
 from hnvlm.services import batch as batches
 from hnvlm.services import bench as benches
+
+store = typer.Typer(no_args_is_help=True, help="The case store on disk (HNVLM_DATA_DIR).")
 
 
 def serve(
@@ -66,3 +68,45 @@ def bench(
             for m in rows
         ]
         out.emit({"measurements": rows}, lambda: out.table(["measurement", "value", "compared with", "ratio"], table))
+
+
+@store.command("check")
+def check(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Also remove files that belong to no case (older than an hour).")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Compare every stored file with what was saved. Safe while the app runs; exit code 3 when something is damaged."""
+    with session(json_) as out:
+        app = inputs.open_app()
+        try:
+            report = app.store.verify(out.progress)
+            if not report.ok:  # what belongs to no case cannot be told while rows or files are lost
+                raise HnvlmError(_damage(report.lost(), app.store.path), code="store_damaged")
+            removed = app.store.remove_orphans() if repair else []
+        finally:
+            app.close()
+        payload = {
+            "folder": str(app.store.path), "ok": True, "checked_arrays": report.checked_arrays,
+            "orphans": report.orphans, "removed": removed,
+        }  # fmt: skip
+        out.emit(payload, lambda: _print_check(out, payload, repair))
+
+
+def _damage(lost: list[str], folder: Path) -> str:
+    """What is lost, and what to do."""
+    listed = "; ".join(lost[:20]) + (f"; and {len(lost) - 20} more" if len(lost) > 20 else "")
+    return f"{folder}: {listed}. Restore what is named from a backup of this folder; nothing of it was changed."
+
+
+def _print_check(out: Session, payload: dict[str, Any], repair: bool) -> None:
+    out.line(f"{payload['folder']}: {payload['checked_arrays']} file(s) and the database are as they were saved.")
+    removed = len(payload["removed"])
+    left = len(payload["orphans"]) - removed
+    if removed:
+        out.line(f"{removed} file(s) that belong to no case were removed.")
+    if left > 0 and repair:
+        out.line(f"{left} file(s) belong to no case yet; they are younger than an hour, and may be about to.")
+    elif left > 0:
+        out.line(f"{left} file(s) belong to no case. They do no harm; --repair removes those older than an hour.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
+import typer.core
 
 from hnvlm.cli.inputs import require_folder
 from hnvlm.cli.reading import Json, Out
@@ -22,6 +24,20 @@ EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 GIVEN = ("name", "data", "resume")
 MAY_BE_ZERO = ("workers", "minutes", "hold_out", "evaluate_every")
 Data = Annotated[Path, typer.Option("--data", help="Folder of patients in the case-folder layout.")]
+
+
+class NameAnywhere(typer.core.TyperCommand):
+    """A command whose NAME may also stand behind options of the trainer, which the parser does not know."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Move the name to the front: behind ``--key`` a word is taken as that option's value, and else as the name."""
+        known = TRAINABLE if self.name == "train" else EVALUATIONS
+        places = [i for i, word in enumerate(args) if word in known]
+        loose = [i for i in places if i == 0 or not re.fullmatch(r"--(?!resume$|json$)[^=]+", args[i - 1])]
+        # Of a flag that stands alone ("--from-pack dose") only the trainer knows that no value follows.
+        for at in (loose or (places if len(places) == 1 else []))[:1]:
+            args = [args[at], *args[:at], *args[at + 1 :]]
+        return super().parse_args(ctx, args)
 
 
 def import_openkbp(
@@ -181,6 +197,8 @@ def _needed(what: str) -> Iterator[None]:
 
 
 def _require_name(name: str, known: tuple[str, ...], verb: str) -> None:
+    if name.startswith("-"):
+        raise UsageError(f"Name what to {verb}: one of {', '.join(known)}.")
     if name not in known:
         raise UsageError(f"There is nothing named '{name}' to {verb}; choose one of {', '.join(known)}.")
 

@@ -16,10 +16,11 @@ from typing import Any, NoReturn, TextIO
 import typer
 import typer.core
 
+from hnvlm.cli.stopping import EXIT_STOPPED
 from hnvlm.errors import CancelledError, HnvlmError, UsageError
 from hnvlm.services import dumps
 
-EXIT_UNEXPECTED, EXIT_USAGE, EXIT_REFUSED, EXIT_STOPPED = 1, 2, 3, 130
+EXIT_UNEXPECTED, EXIT_USAGE, EXIT_REFUSED = 1, 2, 3
 # A full disk, or a place where nothing may be written: no fault of the program.
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 # Typer carries its own copy of click from some release on; this finds the right class in either.
@@ -29,10 +30,13 @@ _CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "Clic
 class JsonGroup(typer.core.TyperGroup):
     """Command group that reports wrong usage as JSON too when ``--json`` was asked for."""
 
+    _as_json = False
+
     def main(self, args: Any = None, *positional: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run a command line; the arguments are those of click."""
         argv = list(args) if args is not None else sys.argv[1:]
-        if not standalone_mode or "--json" not in argv:
+        self._as_json = "--json" in argv
+        if not standalone_mode or not self._as_json:
             return super().main(args, *positional, standalone_mode=standalone_mode, **extra)
         try:
             code = super().main(args, *positional, standalone_mode=False, **extra)
@@ -41,6 +45,13 @@ class JsonGroup(typer.core.TyperGroup):
             print_json(sys.stdout, error_json("usage", error.format_message()))  # type: ignore[attr-defined]
             sys.exit(EXIT_USAGE)
         sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for; Ctrl-C before its session begins is told like one in it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail(Session(self._as_json, sys.stdout), "cancelled", "Stopped.", EXIT_STOPPED)
 
 
 class Session:

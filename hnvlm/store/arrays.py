@@ -12,13 +12,14 @@ import json
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from hnvlm.errors import NotFoundError
+from hnvlm.errors import HnvlmError, NotFoundError
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 
 _MASKS_MAGIC = b"HNVLMMASK1\n"
@@ -124,10 +125,24 @@ class ArrayStore:
         removed = []
         limit = time.time() - min_age_seconds
         for path in [*(self._place(n) for n in names), *self.root.glob("??/.tmp-*")]:
-            if path.is_file() and path.stat().st_mtime <= limit:
-                path.unlink(missing_ok=True)
+            try:
+                if path.stat().st_mtime > limit:
+                    continue
+                # Put aside first: whoever stores the same content at this moment must not be told that it is there.
+                aside = path.with_name(f".tmp-{uuid.uuid4().hex}")
+                os.replace(path, aside)
+                if aside.stat().st_mtime > limit:  # claimed between the two looks
+                    os.replace(aside, path)
+                    continue
+                aside.unlink()
                 removed.append(path.name)
+            except FileNotFoundError:  # whoever else cleans up was faster
+                continue
         return removed
+
+    def unfinished(self) -> list[str]:
+        """Files that are being written, or were when their process was killed."""
+        return sorted(p.name for p in self.root.glob("??/.tmp-*"))
 
     def _place(self, name: str) -> Path:
         return self.root / name[:2] / name
@@ -139,9 +154,24 @@ class ArrayStore:
             h.update(part)
         name = f"{h.hexdigest()}.{suffix}"
         target = self._place(name)
-        if target.is_file() and target.stat().st_size == sum(len(p) for p in parts):
-            target.touch()  # an old orphan that is named again must not look old enough to be removed
-            return name
+        try:
+            if target.stat().st_size == sum(len(p) for p in parts):
+                os.utime(target)  # an old orphan that is named again must not look old enough to be removed
+                return name
+        except FileNotFoundError:  # not there, or swept just now
+            pass
+        try:
+            self._write_new(target, parts)
+        except OSError as error:
+            raise HnvlmError(
+                f"Nothing was saved: {self.root} cannot be written ({error.strerror or error}). Make room on its disk, "
+                "check that this user may write there, and try again.",
+                code="storage",
+            ) from error
+        return name
+
+    @staticmethod
+    def _write_new(target: Path, parts: list) -> None:
         target.parent.mkdir(exist_ok=True)
         fd, temp = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
         try:
@@ -155,7 +185,6 @@ class ArrayStore:
             Path(temp).unlink(missing_ok=True)
             raise
         _fsync_dir(target.parent)
-        return name
 
 
 def _read_masks_head(f: BinaryIO) -> tuple[dict, int]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, func, insert, or_, select, update
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from hnvlm.errors import HnvlmError, UsageError
+from hnvlm.errors import HnvlmError, NotFoundError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.store.arrays import ArrayStore
 from hnvlm.store.database import CASES, RESULTS, open_engine, reading, utc_now, writing
@@ -20,6 +20,7 @@ from hnvlm.store.migrations import migrate
 from hnvlm.store.records import CaseRecord, VerifyReport
 from hnvlm.store.results import ResultMethods
 from hnvlm.store.rows import case_of, load_case, write_event
+from hnvlm.types import Progress, no_progress
 
 _SORTS = {"created": CASES.c.number, "id": CASES.c.number, "description": func.lower(CASES.c.description)}
 
@@ -192,27 +193,70 @@ class CaseStore(ResultMethods):
 
     # ---- integrity ---------------------------------------------------------------------------
 
-    def verify(self) -> VerifyReport:
-        """Hash every array file again and every CT with its geometry; compare with what was saved."""
+    def verify(self, progress: Progress = no_progress) -> VerifyReport:
+        """Hash every array file again and every CT with its geometry; compare with what was saved.
+
+        Only reads; others may work on the store meanwhile.
+
+        Raises:
+            HnvlmError: Code ``store``: the database is too damaged to be read.
+        """
+        # Files first: one that is saved meanwhile is then named and not present, and looked for once more.
         present = self.arrays.names()
-        with reading(self.engine) as conn:
-            cases = [case_of(row) for row in conn.execute(select(CASES)).mappings()]
-            names = {case.array_sha for case in cases}
-            for text in conn.execute(select(RESULTS.c.arrays)).scalars():
-                names.update(json.loads(text).values())
-        missing = sorted(names - present)
-        damaged = sorted(name for name in names & present if not self.arrays.intact(name))
-        bad = set(missing) | set(damaged)
-        wrong = []
-        for case in cases:
-            if case.array_sha not in bad and self.load_volume(case.id).content_hash() != case.content_hash:
-                wrong.append(case.id)
-        orphans = tuple(sorted(present - names))
-        return VerifyReport(len(names & present), tuple(missing), tuple(damaged), tuple(wrong), orphans)
+        try:
+            with reading(self.engine) as conn:
+                said = [str(row[0]) for row in conn.exec_driver_sql("PRAGMA integrity_check(20)")]
+                loose = conn.exec_driver_sql("PRAGMA foreign_key_check")
+                said += [f"row {row[1]} of {row[0]} names nothing" for row in loose]
+                cases = [case_of(row) for row in conn.execute(select(CASES)).mappings()]
+                uses = _uses(conn, cases)
+        except DatabaseError as error:
+            raise HnvlmError(_cannot_open(self.path / "hnvlm.sqlite", error), code="store") from error
+        missing, damaged = [], []
+        for number, name in enumerate(sorted(uses)):
+            progress(number / len(uses), f"array {number + 1} of {len(uses)}")
+            try:
+                if not self.arrays.intact(name):
+                    damaged.append(name)
+            except NotFoundError:
+                missing.append(name)
+            except OSError:  # of a disk that can no longer read it
+                damaged.append(name)
+        bad = {*missing, *damaged}
+        wrong = [case.id for case in cases if case.array_sha not in bad and not self._as_saved(case)]
+        return VerifyReport(
+            len(uses) - len(missing), tuple(missing), tuple(damaged), tuple(wrong),
+            (*sorted(present - set(uses)), *self.arrays.unfinished()), {name: uses[name] for name in bad},
+            tuple(line for line in said if line != "ok"),
+        )  # fmt: skip
+
+    def _as_saved(self, case: CaseRecord) -> bool:
+        try:
+            return self.load_volume(case.id).content_hash() == case.content_hash
+        except ValueError:  # its geometry is none
+            return False
 
     def remove_orphans(self, *, min_age_seconds: float = 3600.0) -> list[str]:
-        """Delete array files that no row names (left by a process killed between file and row)."""
-        return self.arrays.remove(self.verify().orphans, min_age_seconds=min_age_seconds)
+        """Delete array files that no row names (left by a process killed between file and row).
+
+        Safe while others work on the store: a file is named by a row within ``min_age_seconds`` of being written.
+        """
+        present = self.arrays.names()
+        with reading(self.engine) as conn:
+            uses = _uses(conn, [case_of(row) for row in conn.execute(select(CASES)).mappings()])
+        return self.arrays.remove(present - set(uses), min_age_seconds=min_age_seconds)
+
+
+def _uses(conn: Connection, cases: list[CaseRecord]) -> dict[str, list[str]]:
+    """Every array file that rows name -> what it belongs to, in words."""
+    uses: dict[str, list[str]] = {}
+    for case in cases:
+        uses.setdefault(case.array_sha, []).append(f"{case.id}: CT")
+    columns = (RESULTS.c.case_id, RESULTS.c.kind, RESULTS.c.version, RESULTS.c.arrays)
+    for case_id, kind, version, text in conn.execute(select(*columns).order_by(RESULTS.c.id)):
+        for name in json.loads(text).values():
+            uses.setdefault(name, []).append(f"{case_id}: {kind}, version {version}")
+    return uses
 
 
 def _cannot_open(file: Path, error: DatabaseError) -> str:

@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from hnvlm.errors import HnvlmError
 
 # How long a write waits for another process that writes.
 BUSY_MS = 30_000
@@ -83,9 +86,20 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A write transaction: committed at the end, rolled back on any exception."""
-    with engine.connect().execution_options(write=True) as conn, conn.begin():
-        yield conn
+    """A write transaction: committed at the end, rolled back on any exception.
+
+    Raises:
+        HnvlmError: Code ``storage``: the disk is full, the file may not be written, or another program holds it.
+    """
+    try:
+        with engine.connect().execution_options(write=True) as conn, conn.begin():
+            yield conn
+    except OperationalError as error:
+        raise HnvlmError(
+            f"Nothing was saved: {engine.url.database} cannot be written ({error.orig}). Make room on its disk, check "
+            "that this user may write there and that no other program holds it, and try again.",
+            code="storage",
+        ) from error
 
 
 @contextmanager

@@ -134,15 +134,32 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Outcome of ``CaseStore.verify``: empty lists mean that everything is as it was saved."""
+    """Outcome of ``CaseStore.verify``: empty lists mean that everything is as it was saved.
+
+    Attributes:
+        missing, damaged: Array files that rows name; they are gone, or their bytes are others.
+        wrong_content: Ids of cases whose CT no longer fits its geometry.
+        orphans: Array files that no row names, and half-written ones.
+        used_by: Missing or damaged file -> what it belongs to, in words ("HN-0003: CT").
+        database: What SQLite finds wrong with its own file.
+    """
 
     checked_arrays: int
     missing: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
     wrong_content: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
+    used_by: dict[str, list[str]] = field(default_factory=dict)
+    database: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether every array that a row names is there and unchanged (orphans are harmless)."""
-        return not (self.missing or self.damaged or self.wrong_content)
+        return not (self.missing or self.damaged or self.wrong_content or self.database)
+
+    def lost(self) -> list[str]:
+        """What is not as it was saved, in words, by case."""
+        lines = [f"{use} ({name} is missing)" for name in self.missing for use in self.used_by[name]]
+        lines += [f"{use} ({name} is damaged)" for name in self.damaged for use in self.used_by[name]]
+        lines += [f"{case}: the CT no longer fits its geometry" for case in self.wrong_content]
+        return lines + [f"database: {line}" for line in self.database]

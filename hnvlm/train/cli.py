@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from hnvlm.errors import UsageError
 from hnvlm.evaluate.common import forget_metrics
 from hnvlm.models.checkpoint import weights_sha256
 
+# What a run is made of; the others say how long and on what it runs.
+KEPT_SETTINGS = ("batch", "learning_rate", "hold_out", "pool_size", "per_patient", "from_pack")
 TRAINERS = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
 
 
@@ -37,15 +41,40 @@ def train(
 
     Returns:
         ``checkpoint`` and ``metrics``. What was measured of weights that are replaced is taken out of the model folder.
+
+    Raises:
+        UsageError: No such trainer, or a run is resumed with another of the ``KEPT_SETTINGS`` than it began with.
     """
     run = trainer(name)
     folder = (out or settings().models_dir) / name
     kept = {k: v for k, v in options.items() if v is not None}
+    _require_same_settings(run, Path(work) / f"{name}-settings.json", resume, kept)
     before = _weights(folder)
     made = run(Path(data), folder, Path(work), resume=resume, **kept)
     if before is not None and _weights(folder) != before:
         forget_metrics(folder)
     return made
+
+
+def _require_same_settings(run: Callable[..., Any], note: Path, resume: bool, options: dict[str, Any]) -> None:
+    """Refuse to resume a run as another one, of which the model folder would then tell; ``note`` lies beside it."""
+    takes = inspect.signature(run).parameters
+    now = {key: options.get(key, takes[key].default) for key in KEPT_SETTINGS if key in takes}
+    if resume and note.exists():
+        try:
+            before = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UsageError(f"{note} is damaged. Remove it to resume the run with the settings you give.") from error
+        changed = [key for key in now if key in before and before[key] != now[key]]
+        if changed:
+            was, asked = (", ".join(f"--{k.replace('_', '-')} {v[k]}" for k in changed) for v in (before, now))
+            raise UsageError(
+                f"This run began with {was} and cannot go on with {asked}. Give the same again, or begin anew without "
+                "--resume."
+            )
+        return
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(now), encoding="utf-8")
 
 
 def _weights(folder: Path) -> str | None:
