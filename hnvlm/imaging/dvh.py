@@ -102,21 +102,6 @@ class Dvh:
         d2, d50, d98 = (self.dose_at_percent(p) for p in (2, 50, 98))
         return (d2 - d98) / d50 if d50 else None  # type: ignore[operator]
 
-    def equivalent_uniform_gy(self, a: float) -> float:
-        """Return Niemierko's generalised equivalent uniform dose: (mean of d^a)^(1/a).
-
-        Args:
-            a: 1 is the mean; large values lean to the maximum (serial organs), negative ones to the minimum
-                (targets). Must not be 0.
-        """
-        if a == 0:
-            raise ValueError("a must not be 0")
-        dose = self.dose_gy.astype(np.float64)
-        if a < 0 and dose[-1] <= 0:
-            return 0.0
-        top = dose[0] or 1.0  # scaled, so that high powers do not overflow
-        return float(top * (np.dot((dose / top) ** a, self.parts_cc) / self.volume_cc) ** (1 / a))
-
     def scaled(self, factor: float) -> Dvh:
         """Return the DVH of the same dose times a factor above 0."""
         if not factor > 0:
@@ -247,27 +232,6 @@ def _sampled(dose: Volume, grid: Volume, box: tuple[int, ...], counts: list[int]
     return resample_like(source, target, order=1, fill=np.nan).array
 
 
-def overlap_share(structure: Volume, like: Volume) -> np.ndarray:
-    """Return which share of each voxel of ``like`` lies inside the voxels of a structure, 0 to 1, exactly.
-
-    Args:
-        structure: bool or shares (z, y, x) on its own grid.
-        like: Gives the grid; e.g. the coarser grid of a dose.
-    """
-    out = structure.array.astype(np.float32)
-    for axis in range(3):
-        edges, wanted = _edges(structure, axis), _edges(like, axis)
-        low = np.maximum(wanted[:-1, None], edges[None, :-1])
-        high = np.minimum(wanted[1:, None], edges[None, 1:])
-        share = (np.maximum(high - low, 0) / like.spacing_mm[axis]).astype(np.float32)
-        out = np.moveaxis(np.tensordot(share, out, axes=(1, axis)), 0, axis)
-    return np.clip(out, 0, 1)
-
-
-def _edges(volume: Volume, axis: int) -> np.ndarray:
-    return volume.origin_mm[axis] + volume.spacing_mm[axis] * (np.arange(volume.shape[axis] + 1) - 0.5)
-
-
 def challenge_metrics(dose_gy: np.ndarray, mask: np.ndarray, voxel_mm3: float, *, target: bool) -> dict[str, float]:
     """Return the metrics of the OpenKBP challenge, by its own definition (voxels, no partial volumes).
 
@@ -283,13 +247,3 @@ def challenge_metrics(dose_gy: np.ndarray, mask: np.ndarray, voxel_mm3: float, *
     count = max(1, round(100 / voxel_mm3))
     hottest = float(np.percentile(values, max(0.0, 100 - count / values.size * 100)))
     return {"D_0.1_cc": hottest, "mean": float(values.mean())}
-
-
-def conformity_index(dose: Volume, target: np.ndarray, level_gy: float) -> float | None:
-    """Return Paddick's conformity index at a dose level: covered target squared / (target * isodose volume).
-
-    1 is an isodose that is the target exactly; None where target or isodose is empty.
-    """
-    hot, mask = dose.array >= level_gy, np.asarray(target, bool)
-    both, size, isodose = (float(np.count_nonzero(m)) for m in (hot & mask, mask, hot))
-    return both**2 / (size * isodose) if size and isodose else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -190,13 +190,6 @@ def save_findings(app: App, case_id: str, findings: list[Finding], *, who: str =
     """Store findings as a new version (also a clinician's corrections)."""
     payload = {"findings": [f.to_json() for f in findings], "notice": NOTICE}
     return app.store.save_result(case_id, "findings", payload, who=who)
-
-
-def correct_finding(app: App, case_id: str, index: int, finding: Finding, *, who: str) -> ResultRecord:
-    """Replace one finding by a clinician's; its source becomes ``clinician``."""
-    findings = load_findings(app, case_id) or []
-    findings[index] = replace(finding, source="clinician")
-    return save_findings(app, case_id, findings, who=who)
 
 
 def start_analysis(app: App, case_id: str, *, who: str = "", again: bool = False) -> str:

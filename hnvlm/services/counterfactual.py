@@ -310,17 +310,6 @@ def load_volume(app: App, result_id: int) -> Volume:
     return original.with_array(array)
 
 
-def load_difference(app: App, result_id: int) -> Volume:
-    """Return synthetic minus original HU on the case's grid, int16; 0 outside the edit."""
-    result = app.store.get_result(result_id)
-    case = app.store.get_case(result.case_id)
-    array = np.zeros(case.shape, np.int16)
-    if result.payload["box"] is not None:
-        z0, y0, x0, z1, y1, x1 = result.payload["box"]
-        array[z0:z1, y0:y1, x0:x1] = app.store.load_array(result, "difference")
-    return Volume(array, case.spacing_mm, case.origin_mm, case.frame_uid)
-
-
 def load_edit_mask(app: App, result_id: int) -> np.ndarray:
     """Return the region the edit was allowed to change, bool (z, y, x)."""
     return app.store.load_masks(app.store.get_result(result_id), "edit_mask")["edit"]

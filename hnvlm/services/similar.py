@@ -80,13 +80,6 @@ def nearest(app: App, vector: np.ndarray, k: int = 5, *, exclude: str | None = N
     return [SimilarCase(case_id, round(score, 4), impression(app, case_id)) for score, case_id in found[: max(0, k)]]
 
 
-def similar_cases(
-    app: App, case_id: str, k: int = 5, *, who: str = "", progress: Progress = no_progress
-) -> list[SimilarCase]:
-    """Return the cases nearest to a stored one."""
-    return nearest(app, index_case(app, case_id, who=who, progress=progress), k, exclude=case_id)
-
-
 def start(app: App, case_id: str, *, who: str = "") -> str:
     """Index this case and all others of the store in the background; return the job id."""
 

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from hnvlm.imaging.dvh import (
     Dvh,
     challenge_metrics,
-    conformity_index,
     dose_volume,
     is_metric,
-    overlap_share,
 )
 from hnvlm.imaging.volume import Volume
 
@@ -64,10 +62,6 @@ def test_counted_by_hand_without_division() -> None:
     assert found.metric("V6Gy_cc") == pytest.approx(0.03)
     doses, volumes = found.curve(2.5)
     assert doses.tolist() == [0, 2.5, 5, 7.5, 10] and volumes.tolist() == pytest.approx([100, 80, 60, 30, 10])
-    assert found.equivalent_uniform_gy(1) == pytest.approx(5.5)
-    assert found.equivalent_uniform_gy(2) == pytest.approx(np.sqrt(38.5))
-    assert found.equivalent_uniform_gy(200) == pytest.approx(10, rel=0.02)
-    assert found.equivalent_uniform_gy(-200) == pytest.approx(1, rel=0.02)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -125,15 +119,6 @@ def test_shares_of_voxels() -> None:
         dose_volume(grid(array), share * 2)
 
 
-def test_share_of_a_coarse_voxel_is_exact() -> None:
-    fine = Volume(np.ones((4, 2, 3), bool), (1.0, 1.5, 1.0), (0.0, 0.0, 0.0))  # z -0.5..3.5, y -0.75..2.25, x -0.5..2.5
-    like = Volume(np.zeros((2, 2, 2), np.float32), (3.0, 2.0, 4.0), (0.0, 0.0, 0.0))
-    share = overlap_share(fine, like)
-    z, y, x = (2.0 / 3, 2.0 / 3), (1.75 / 2, 1.25 / 2), (2.5 / 4, 0.5 / 4)
-    np.testing.assert_allclose(share, np.einsum("i,j,k", z, y, x), atol=1e-6)
-    assert share.sum() * 24 == pytest.approx(4 * 2 * 3 * 1.5)
-
-
 def test_flips_change_nothing() -> None:
     rng = np.random.default_rng(3)
     array, mask = rng.uniform(0, 70, SHAPE).astype(np.float32), rng.random(SHAPE) < 0.3
@@ -189,13 +174,6 @@ def test_challenge_definition_by_hand() -> None:
     one[3, 4, 5] = True
     assert challenge_metrics(dose, one, 30.0, target=False) == {"D_0.1_cc": 34.5, "mean": 34.5}
     assert challenge_metrics(dose, ~everything, 10.0, target=False) == {}
-
-
-def test_conformity_by_hand() -> None:
-    array, mask = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)
-    mask[1, 1, 0:8], array[1, 1, 4:10] = True, 66.5  # target 8, isodose 6, both 4
-    assert conformity_index(grid(array), mask, 66.5) == pytest.approx(16 / 48)
-    assert conformity_index(grid(array), mask, 80) is None
 
 
 def test_nothing_to_count() -> None:
