@@ -205,6 +205,9 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
         )
     if staging.site is None:
         return Modality(None, "", None, OptionSet(), withheld="the primary site is not known")
+    if lookup(context, "tumour.primary_found") is False and (staging.n.value, staging.m.value) == ("N0", "M0"):
+        why = "no primary was found and no node is involved: nothing is known to treat"
+        return Modality(None, "", None, OptionSet(), withheld=why)
     histology = case.form.get("histology")
     if histology not in (None, "none_yet", *_SQUAMOUS):
         why = f"histology is {words(histology)}: the tables cover squamous cell and nasopharyngeal carcinoma only"

@@ -41,12 +41,16 @@ def render(plan: Plan) -> tuple[str, tuple[Document, ...]]:
     book = SourceBook()
     out = [HEADER]
     for heading, lines in _sections(plan):
-        rendered = [f"- {sentence(line.text.rstrip('.'))}. {book.tags(line.sources)}" for line in lines]
+        rendered = [f"- {_ended(sentence(line.text))} {book.tags(line.sources)}" for line in lines]
         if rendered:
             out += ["", heading, *rendered]
     out += ["", SOURCES_HEADING]
     out += [f"[S{i}] {_reference(d)}" for i, d in enumerate(book.documents, start=1)]
     return "\n".join(out) + "\n", tuple(book.documents)
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("?") else f"{text.rstrip('.')}."
 
 
 def _reference(document: Document) -> str:

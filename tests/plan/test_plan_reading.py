@@ -428,3 +428,18 @@ def test_every_dose_level_says_what_it_is_for(plan: Plan, purposes: list[str]) -
     assert all(purpose in plan.text for purpose in purposes)
     rest = [t for t in plan.not_verified if "dose to the rest of the bed" in t]
     assert bool(rest) == (plan.prescription.levels[0].dose_gy == 66)
+
+
+@pytest.mark.parametrize("more", [{"p16": "positive"}, {"ebv": "positive"}, {"intent": "palliative"}, {}])
+def test_nothing_is_treated_where_neither_a_primary_nor_a_node_is_known(more: dict[str, Any]) -> None:
+    """No stage group holds T0 N0 M0 as a disease to treat; with a metastasis there is one."""
+    form = {**FIT, "site": "unknown_primary", "nodes_n_pos": 0, **more}
+    plan = draft_plan([NO_NODES], form)
+    assert plan.modality.drafted is None and not plan.prescription.schemes and not plan.systemic
+    assert "no primary was found and no node is involved" in plan.text
+    assert "no node is involved" not in draft_plan([], {**form, "distant": True}).text
+
+
+def test_a_question_among_the_checks_ends_as_one() -> None:
+    plan = draft_plan([TONSIL, NO_NODES], {**FIT, "p16": "negative", "margin": "negative"})
+    assert "was the patient operated on? [S" in plan.text and "?." not in plan.text
