@@ -211,15 +211,29 @@ def _read_part(part: Part, language: str) -> _Reading:
     findings, left_out = read_sentence(sentence, language, describe_denied=True)
     wanted: list[tuple[RequestOp, Finding]] = []
     denied: list[Finding] = []
+    unknown_verb = _has_unknown_verb(words, language)
     for finding in findings:
         op = _op_of(finding, words, part.adds)
-        if op in ("add", "remove") and resize:
+        if (op in ("add", "remove") and resize) or (op == "add" and unknown_verb):
             op = "unknown"
         if op == "none":
             denied.append(finding)
         elif op is not None:
             wanted.append((op, finding))
     return _Reading(part, wanted, clear, left_out and not wanted, denied)
+
+
+_HEAD = re.compile(
+    r"\W*(?:(?:please|pls|plz|kindly|now|then|and|also)\s+)*([a-z]+)\s+(?:the|this|that|these)\s", re.IGNORECASE
+)
+
+
+def _has_unknown_verb(words: str, language: str) -> bool:
+    """Whether a command begins with a word that no rule reads and "the": what it asks of the lesion is not known."""
+    head = _HEAD.match(words)
+    if language != "en" or head is None or _cues()["neutral_heads"].fullmatch(head.group(1)):
+        return False
+    return not any(t.start < head.end(1) and head.start(1) < t.end for t in tag_sentence(words, language))
 
 
 def _without_ignored(text: str, language: str) -> str:

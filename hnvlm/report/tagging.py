@@ -7,7 +7,7 @@ necrosis" is a texture before "without" is a negation, and longer phrases come b
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from hnvlm.report.neighbours import settle
@@ -177,6 +177,12 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
 
 def tag_sentence(sentence: str, language: str) -> list[Token]:
     """Return the tagged spans of a sentence, in order, without overlaps."""
+    return list(_tagged(sentence, language))
+
+
+# A request is read anew at every pause of typing, and each of its sentences by several rules.
+@lru_cache(maxsize=1024)
+def _tagged(sentence: str, language: str) -> tuple[Token, ...]:
     sentence = sentence.replace("’", "'")
     pattern, meanings = _compiled(language)
     tokens: list[Token] = []
@@ -194,7 +200,7 @@ def tag_sentence(sentence: str, language: str) -> list[Token]:
     for match in _PUNCTUATION.finditer(sentence):
         if not any(start <= match.start() < end for start, end in taken):
             tokens.append(Token("separator", match.group().replace("(", ","), match.start(), match.end()))
-    return settle(sentence, sorted(tokens, key=lambda token: token.start), language)
+    return tuple(settle(sentence, sorted(tokens, key=lambda token: token.start), language))
 
 
 def levels_of(text: str, language: str) -> tuple[list[str], str]:

@@ -160,7 +160,8 @@ def understood(text: str, known: Collection[str] = ()) -> str:
 
 def _doubtful(commands: list[Command]) -> str:
     """Ask what is meant by words that are probably misspelt; empty when there is none. No reading is taken for it."""
-    slips = [slip for command in commands if not command.asks_nothing for slip in command.misspelt]
+    told = {s.word.lower(): s for command in commands if not command.asks_nothing for s in command.misspelt}
+    slips = list(told.values())
     if not slips:
         return ""
     typed = ", ".join(f"'{_quotable(slip.word)}'" for slip in slips)

@@ -88,6 +88,7 @@ READ = [
     ("węzeł grupy II po lewej zmniejszył się do 15 mm", [NODE]),
     ("usuń węzły w grupie II po lewej i III po prawej", ["remove node left II -"]),
     ("ukryj węzeł w grupie II po lewej", ["remove node left II -"]),
+    ("wyrzuć węzeł z grupy II po lewej", ["remove node left II -"]),
     ("brak powiększonych węzłów chłonnych", ["remove node - - -"]),
     ("drogi oddechowe drożne", ["remove airway - - -"]),
     ("Brak guza. Brak węzłów.", ["none", "none"]),

@@ -272,6 +272,7 @@ def test_words_for_disease_that_stays(text):
         # The first of these added a node, the second was drawn on a side taken by lot.
         ("remvoe the left level II node", "Not understood: 'remvoe'. Did you mean 'remove'?"),
         ("lef level II node 15 mm", "Not understood: 'lef'. Did you mean 'left'?"),
+        ("Left tosnil mass 3 cm. Right tosnil mass 2 cm.", "Not understood: 'tosnil'. Did you mean 'tonsil'?"),
         ("left tosnil mas 3 cm", "Not understood: 'tosnil', 'mas'. Did you mean 'tonsil', 'mass'?"),
         ("guz migdłaka prawego 30 mm", "Not understood: 'migdłaka'. Did you mean 'migdałka'?"),
     ],
