@@ -137,6 +137,29 @@ def test_words_are_kept_in_a_pause_of_typing(page) -> None:
     app.close()
 
 
+def test_words_of_an_input_method_are_sent_whole_and_one_step_back_is_one_page_back(page) -> None:
+    """Accents, dictation and Chinese are composed: no key of their own says that a word is complete."""
+    go(page, "Counterfactual")
+    box = page.get_by_label("What the CT should show")
+    box.click()
+    keys = page.context.new_cdp_session(page)
+    word = {"text": WISH[:8], "selectionStart": 8, "selectionEnd": 8}
+    keys.send("Input.imeSetComposition", word)
+    settle(page)
+    assert page.get_by_text("Type a sentence").count(), "half a word is not sent"
+    keys.send("Input.insertText", {"text": WISH})
+    page.get_by_text("Understood: add 22 mm node").first.wait_for()
+    assert box.input_value() == WISH
+    page.go_back()
+    page.get_by_text("Clinical form", exact=True).first.wait_for()
+    settle(page)
+    assert page.url.endswith(f"/plan?case={page.case_id}")
+    page.go_forward()
+    page.get_by_text("Understood: add 22 mm node").first.wait_for()
+    settle(page)
+    assert page.url.endswith(f"/counterfactual?case={page.case_id}") and box.input_value() == WISH
+
+
 def test_what_is_typed_while_the_server_is_busy_is_kept(page) -> None:
     """The words and the way to the next page then wait side by side for the run that goes on."""
     settle(page)

@@ -14,6 +14,7 @@ const heard = {
 };
 let installed = false;
 let typing = null; // the box with text that was not sent yet
+let composing = false; // an input method (accents, dictation, Chinese) is in the middle of a word
 let timer = 0;
 let going = null; // the link that waits
 let followed = null; // the link that is followed now
@@ -34,19 +35,25 @@ function send() {
 function later() {
   clearTimeout(timer);
   // A run that is going on is not cut short: on a slow machine a page would never come to its end.
-  timer = setTimeout(() => (running() ? later() : send()), PAUSE_MS);
+  timer = setTimeout(() => (running() || composing ? later() : send()), PAUSE_MS);
 }
 
 function entered(event) {
   if (!event.target.closest?.('[data-testid="stMain"]')) return;
   heard.touched = performance.now();
   if (event.type === "focusout") {
+    composing = false;
     // Streamlit sends by itself what is in a box that is left.
     if (event.target === typing) {
       clearTimeout(timer);
       typing = null;
     }
-  } else if (event.type === "input" && event.target.tagName === "TEXTAREA" && !event.isComposing) {
+  } else if (event.type === "compositionstart") {
+    composing = true;
+  } else if (event.type === "input" || event.type === "compositionend") {
+    // No input follows the end of a composition: what was composed would wait for the next key.
+    composing = event.type === "input" && Boolean(event.isComposing);
+    if (event.target.tagName !== "TEXTAREA") return;
     typing = event.target;
     later();
   }
@@ -82,6 +89,17 @@ function wait(begun) {
   }, POLL_MS);
 }
 
+// A link leads to a page without a case, and the page then writes its case into the address: two steps for Back, of
+// which the first seemed to do nothing. Only a case in place of none is no step of its own.
+function oneEntryAPage() {
+  const push = history.pushState;
+  history.pushState = function (state, unused, url) {
+    const to = url === undefined || url === null ? null : new URL(url, location.href);
+    const completes = to && to.pathname === location.pathname && !location.search && to.search;
+    return (completes ? history.replaceState : push).call(history, state, unused, url);
+  };
+}
+
 function listen() {
   const turn = () => {
     heard.turned = performance.now();
@@ -93,9 +111,11 @@ function listen() {
     heard.sent = performance.now();
     return plain.apply(this, message);
   };
-  for (const type of ["input", "change", "click", "focusout"]) document.addEventListener(type, entered, true);
+  for (const type of ["input", "change", "click", "focusout", "compositionstart", "compositionend"])
+    document.addEventListener(type, entered, true);
   document.addEventListener("click", leave, true);
-  document.addEventListener("visibilitychange", () => document.hidden && typing && send());
+  document.addEventListener("visibilitychange", () => document.hidden && typing && !composing && send());
+  oneEntryAPage();
 }
 
 export default function () {
