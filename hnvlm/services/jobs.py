@@ -119,7 +119,7 @@ class _Job:
             elapsed, eta = 0.0, None
             if self.started is not None:
                 elapsed = (self.ended or time.monotonic()) - self.started
-                if self.state == "running" and self.fraction >= 0.03:
+                if self.state == "running" and self.fraction >= 0.03 and not self.stop.is_set():
                     eta = elapsed * (1.0 - self.fraction) / self.fraction
             return JobStatus(
                 self.id, self.kind, self.case_id, self.state, self.fraction, self.message, elapsed, eta, self.text,

@@ -97,6 +97,24 @@ def test_stop_ends_a_running_job_at_its_next_step(jobs):
         jobs.stop("nothing")
 
 
+def test_a_job_that_is_to_stop_says_what_it_waits_for_and_promises_no_time(jobs):
+    reached, release = threading.Event(), threading.Event()
+
+    def work(job):
+        job.progress(0.4, "contouring")
+        reached.set()
+        release.wait(20)
+        job.check()
+
+    job_id = jobs.submit("x", work)
+    assert reached.wait(20) and jobs.status(job_id).eta_seconds is not None
+    jobs.stop(job_id)
+    status = jobs.status(job_id)
+    assert (status.message, status.eta_seconds) == ("stopping when this step is done", None)
+    release.set()
+    assert jobs.wait(job_id, 20).state == "cancelled"
+
+
 def test_models_serve_one_job_at_a_time_in_order_of_arrival(jobs):
     order, inside = [], []
     release = threading.Event()
