@@ -86,7 +86,7 @@ def read_header(path: Path) -> NiftiHeader:
         problem = _doubtful(path, size[:3], spacing, warnings)
         if problem:
             grid = None
-            reasons.append(problem)
+            reasons.insert(0, problem)
         if min(size[:3]) < 3:
             reasons.append(f"{path.name} has size {' x '.join(map(str, size[:3]))}; a volume needs at least 3 slices")
         warnings += _orientation_warnings(reader, path)

@@ -14,6 +14,8 @@ ALIGNED_DEG = 0.1
 MAX_VOXELS = 600_000_000
 # No CT, mask or dose of a patient has voxels beyond this; a wrong unit in the header gives a factor of 1000.
 VOXEL_MM = (0.02, 50.0)
+# No couch carries a patient further; the models would work for hours on the air of a larger field.
+MAX_EXTENT_MM = 3000.0
 _AXIS_NAMES = ("sagittal", "coronal", "axial")
 
 
@@ -74,6 +76,11 @@ class GridMap:
             low = centre - lengths[list(axes)] * (shape - 1) / 2
         else:
             shape = np.floor((high - low) / spacing + 1e-3).astype(int) + 1
+        if (np.array(shape) * spacing).max() > MAX_EXTENT_MM:
+            size = " x ".join(f"{v:.0f}" for v in np.array(shape) * spacing)
+            raise GeometryError(
+                f"a field of {size} mm is larger than any patient; its spacing or positions are damaged"
+            )
         if float(np.prod(shape.astype(float))) > MAX_VOXELS:
             raise GeometryError(f"a volume of {' x '.join(map(str, shape[::-1]))} voxels is larger than can be read")
         return GridMap(

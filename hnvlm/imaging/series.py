@@ -30,6 +30,7 @@ _PHASE_TAGS = (
     "TemporalPositionIdentifier", "TemporalPositionIndex", "AcquisitionNumber", "SeriesNumber", "TriggerTime",
     "AcquisitionTime", "ContentTime",
 )  # fmt: skip
+_OF_THE_DAY = ("AcquisitionTime", "ContentTime")
 KERNEL = "ConvolutionKernel"
 # Gantries tilt by up to 30 degrees; slices that are shifted more have wrong positions.
 MAX_TILT_DEG = 40.0
@@ -273,7 +274,10 @@ def _phases(slices: Sequence[SliceHeader]) -> list[tuple[str, list[SliceHeader]]
         for header in members:
             groups[header.text(tag)].append(header)
         if 2 <= len(groups) <= 20 and all(_no_repeats(g) for g in groups.values()):
-            return [(f"{tag} {value or 'missing'}", groups[value]) for value in sorted(groups)]
+            values = sorted(groups, key=lambda v: (dicom.number(v) is None, dicom.number(v) or 0.0, v))
+            # The time of day of a scan is not kept with a case, and neither in words of it.
+            shown = [str(n) for n, _ in enumerate(values, 1)] if tag in _OF_THE_DAY else values
+            return [(f"{tag} {s or 'missing'}", groups[v]) for s, v in zip(shown, values, strict=True)]
     return None
 
 

@@ -199,13 +199,14 @@ def test_a_volume_of_one_value_is_no_ct(tmp_path):
     ("given", "words"),
     [
         ({"modify": setting(PixelSpacing=["0.0007", "0.0011"])}, "voxels of 0.0011 x 0.0007 x 2.5 mm"),
-        ({"modify": setting(PixelSpacing=["700", "1100"])}, "voxels of 1100 x 700 x 2.5 mm"),
-        ({"step": (0, 0, 1e4)}, "1e[+]04 mm"),
+        ({"modify": setting(PixelSpacing=["700", "1100"])}, "a field of 15400 x 7000 x 18 mm"),
+        ({"modify": setting(PixelSpacing=["0.7", "240"])}, "a field of 3360 x 7 x 18 mm is larger than any patient"),
+        ({"step": (0, 0, 1e4)}, "a field of 15 x 7 x 70000 mm"),
         ({"origin": (1e30, 0, 0)}, "positions are damaged"),
         ({"step": (0, 7, 2.5)}, "no gantry tilts that far"),
         ({"modify": setting(ImageOrientationPatient=[0] * 6)}, "do not span three dimensions"),
     ],
-    ids=["micrometres", "metres", "10 m apart", "far away", "sheared", "no direction"],
+    ids=["micrometres", "metres", "wide", "10 m apart", "far away", "sheared", "no direction"],
 )
 def test_a_grid_no_patient_has_is_refused_and_the_others_are_listed(tmp_path, given, words):
     write_ct(tmp_path / "odd", **given)
@@ -261,6 +262,24 @@ def test_phases_that_only_the_trigger_time_tells_apart(tmp_path):
         write_ct(tmp_path / str(phase), head() + phase, series=uid, modify=setting(TriggerTime=phase * 100))
     found = intake.scan(tmp_path)
     assert [int(intake.read(i).volume.array[0, 0, 0]) for i in found] == [-1000, -999, -998]
+
+
+def test_phases_are_told_apart_by_their_time_of_day_without_naming_it(tmp_path):
+    """The note is stored with the case, which keeps no date and no time of the patient's."""
+    uid = generate_uid()
+    for phase, when in enumerate(("093015.5", "101502.25")):
+        write_ct(tmp_path / str(phase), head() + phase, series=uid, modify=setting(AcquisitionTime=when))
+    found = intake.scan(tmp_path)
+    assert [int(intake.read(i).volume.array[0, 0, 0]) for i in found] == [-1000, -999]
+    said = " ".join(w for i in found for w in i.warnings)
+    assert "AcquisitionTime 1, AcquisitionTime 2" in said and "0930" not in said and "1015" not in said
+
+
+def test_phases_are_counted_by_number_and_not_by_letter(tmp_path):
+    uid = generate_uid()
+    for number in (2, 10):
+        write_ct(tmp_path / str(number), head() + number, series=uid, modify=setting(AcquisitionNumber=number))
+    assert [int(intake.read(i).volume.array[0, 0, 0]) for i in intake.scan(tmp_path)] == [-998, -990]
 
 
 def test_a_screen_shot_among_the_slices_is_left_out(tmp_path):
