@@ -89,6 +89,11 @@ def series_list(app: App, upload: Upload) -> None:
         st.markdown(f"**{_count(len(upload.accepted), 'series')} can be opened**")
         st.button("Discard this upload", type="tertiary", key="upload-discard", on_click=handled(_discard),
                   args=(app, upload))  # fmt: skip
+    if len(upload.accepted) > 1:
+        st.caption(
+            "Open one of them. The upload is then removed, for its files may name the patient; for another series, "
+            "upload again."
+        )
     if upload.accepted:
         st.text_input("Description for the worklist (optional, no patient name)", key=_WORDS,
                       max_chars=120)  # fmt: skip

@@ -100,6 +100,19 @@ def test_a_stopped_reading_shows_its_upload_again(services, tmp_path, monkeypatc
     assert len(app.store.list_cases()) == 1 and list(app.uploads_dir.iterdir()) == []
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_several_series_it_is_said_that_the_upload_goes_with_the_first_that_is_opened(services, tmp_path, count):
+    app = services(fakes())
+    files = []
+    for n in range(count):
+        hu = np.full((8, 20, 24), 40 + n, np.int16)
+        made = write_dicom_series(Volume(hu, (3.0, 1.25, 1.5), (0.0, 0.0, 0.0)), tmp_path / str(n), "neck", False)
+        files += [(f"{n}-{f.name}", io.BytesIO(f.read_bytes())) for f in made]
+    page = texts(look_at(intake.receive(app, files)))
+    assert f"{count} series can be opened" in page
+    assert ("for another series, upload again" in page) == (count > 1)
+
+
 def test_opening_the_page_sweeps_forgotten_uploads(services, tmp_path) -> None:
     app = services(fakes())
     add_case(app)
