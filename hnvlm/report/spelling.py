@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from hnvlm.report.tagging import tag_sentence
 from hnvlm.report.vocabulary import load, without_marks
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_SHORTEST_ABBREVIATION_LEFT_OUT = 4
+_LONGEST_ABBREVIATION = 4
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def misspelt(text: str, language: str) -> list[Misspelt]:
     found: dict[str, Misspelt] = {}
     for match in _WORD.finditer(text):
         word = without_marks(match.group())
-        abbreviation = match.group().isupper() and len(word) <= _SHORTEST_ABBREVIATION_LEFT_OUT and not text.isupper()
+        abbreviation = match.group().isupper() and len(word) <= _LONGEST_ABBREVIATION and not text.isupper()
         if word in words or word in ordinary or word in found or abbreviation:
             continue
         if any(start < match.end() and match.start() < end for start, end in read):
@@ -63,7 +63,7 @@ def misspelt(text: str, language: str) -> list[Misspelt]:
     return list(found.values())
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _nearest(word: str, language: str) -> str | None:
     words, _, table = _lexicon(language)
     if any(_is_form(word, other, table) for other in words):

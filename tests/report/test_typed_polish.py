@@ -62,6 +62,7 @@ READ = [
     ("pakiet węzłowy w grupie II po lewej 40 mm", ["add node left II 40"]),
     ("powiększony węzeł w grupie II po lewej 15 mm", [NODE]),
     ("obustronnie węzły w grupie II, 12 mm", ["add node bilateral II 12"]),
+    ("węzły gr. II L/P 12 mm", ["add node bilateral II 12"]),
     ("prawa i lewa grupa II węzły 12 mm", ["add node bilateral II 12"]),
     ("guz nasady języka po prawej przechodzący na stronę lewą 35 mm", ["add mass right base of tongue 35"]),
     # The other side, named to say that it is not meant.
