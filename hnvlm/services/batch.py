@@ -16,6 +16,7 @@ from hnvlm.imaging.intake import SeriesInfo
 from hnvlm.models.base import Models
 from hnvlm.services.analysis import analyse, part
 from hnvlm.services.export import make_folder
+from hnvlm.services.intake import Upload, open_path, without_names
 from hnvlm.services.planning import make_plan
 from hnvlm.services.reporting import draft, require_language
 from hnvlm.store import dumps
@@ -44,7 +45,8 @@ def run_batch(
     make_folder(out)
     cases: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="hnvlm-") as workdir:
-        series = reader.scan(archive, Path(workdir))
+        upload = open_path(archive, Path(workdir))
+        series = upload.series
         models: Models | None = None
         for number, info in enumerate(series):
             step = part(progress, number / len(series), (number + 1) / len(series))
@@ -57,7 +59,7 @@ def run_batch(
                 entry |= {"state": "stored before", "files": _files(target)}
             else:
                 models = models or load_models()
-                entry |= _one(models, info, target, language, seed, step)
+                entry |= _one(models, upload, info, target, language, seed, step)
             cases.append(entry)
     progress(1.0, "archive done")
     refused = sum(c["state"] == "refused" for c in cases)
@@ -65,7 +67,7 @@ def run_batch(
 
 
 def _one(
-    models: Models, info: SeriesInfo, target: Path, language: str, seed: int, progress: Progress
+    models: Models, upload: Upload, info: SeriesInfo, target: Path, language: str, seed: int, progress: Progress
 ) -> dict[str, Any]:
     temp = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
     try:
@@ -75,7 +77,9 @@ def _one(
             models, read.volume, found, language=language, seed=seed, progress=part(progress, 0.6, 0.95)
         )
         plan = make_plan(found.findings, {}, structures=list(found.segmentation.masks))
-        report = checked.payload() | {"model": written.provenance.model, "warnings": read.warnings}
+        # What is written may be handed on; names of files and folders often are the patient's.
+        warnings = [without_names(w, upload) for w in read.warnings]
+        report = checked.payload() | {"model": written.provenance.model, "warnings": warnings}
         (temp / "report.txt").write_text(f"{checked.text}\n\n({report['notice']})\n", encoding="utf-8")
         (temp / "report.json").write_text(dumps(report), encoding="utf-8")
         (temp / "plan.txt").write_text(plan["text"] + "\n", encoding="utf-8")
