@@ -10,6 +10,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.patients import RECORD, Trained, read_trained, write_trained
 from hnvlm.models.checkpoint import read_config
 
 
@@ -51,6 +52,10 @@ def average(first: Path, second: Path, out: Path, share: float) -> dict[str, Any
     part.mkdir(parents=True)
     save_file(mean, str(part / "model.safetensors"))
     (part / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    seen = [read_trained(folder / RECORD) for folder in (first, second)]
+    if any(seen):
+        # The mean saw whom either saw.
+        write_trained(part / RECORD, Trained(frozenset(), True).joined(seen[0]).joined(seen[1]))
     part.rename(out)
     return {"out": str(out), "share": share, "tensors": len(mean)}
 

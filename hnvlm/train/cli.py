@@ -12,7 +12,9 @@ from typing import Any
 from hnvlm.config import settings
 from hnvlm.errors import UsageError
 from hnvlm.evaluate.common import forget_metrics
+from hnvlm.evaluate.patients import RECORD, write_trained
 from hnvlm.models.checkpoint import weights_sha256
+from hnvlm.train.data import patients_of_run
 
 # What a run is made of; the others say how long and on what it runs.
 KEPT_SETTINGS = ("batch", "learning_rate", "hold_out", "pool_size", "per_patient", "from_pack")
@@ -50,7 +52,12 @@ def train(
     kept = {k: v for k, v in options.items() if v is not None}
     _require_same_settings(run, Path(work) / f"{name}-settings.json", resume, kept)
     before = _weights(folder)
+    note, from_pack = Path(work) / f"{name}-patients.json", bool(kept.get("from_pack"))
+    seen = patients_of_run(Path(data), note, folder, resume=resume, from_pack=from_pack)
     made = run(Path(data), folder, Path(work), resume=resume, **kept)
+    if seen is not None:
+        # So that nobody measures the model on them.
+        write_trained(folder / RECORD, seen)
     if before is not None and _weights(folder) != before:
         forget_metrics(folder)
     return made

@@ -16,6 +16,7 @@ from hnvlm.errors import InputRefusedError, ModelPackError
 from hnvlm.evaluate import cli
 from hnvlm.evaluate.common import MEASURED, refresh_card
 from hnvlm.evaluate.patients import RECORD, Trained, check, content_of, read_trained, write_trained
+from hnvlm.train import cli as train_cli
 from hnvlm.train.data import patients_of_run
 
 
@@ -227,3 +228,16 @@ def test_a_run_that_is_resumed_keeps_whom_it_saw_before(cases, data, pack, tmp_p
     (note.parent / "dose.pt").write_bytes(b"")  # a checkpoint from before notes were taken
     assert not patients_of_run(data, note, pack / "dose", resume=True).complete
     assert np.all([len(c) == 32 for c in resumed.content])
+
+
+def test_a_trained_model_is_not_measured_on_whom_it_learned_from(cases, data, pack, tmp_path, monkeypatch):
+    def run(data, out, work, *, resume):
+        (out / "model.safetensors").write_bytes(b"new")
+        return {"checkpoint": str(out), "metrics": {}}
+
+    monkeypatch.setattr(train_cli, "trainer", lambda name: run)
+    train_cli.train("segmenter", data, out=pack, work=tmp_path / "runs")
+    assert read_trained(pack / "segmenter" / RECORD).content == {content_of(cases / n) for n in ("pt_201", "pt_7")}
+    shutil.copytree(cases / "pt_201", tmp_path / "elsewhere" / "pt_1")
+    with pytest.raises(InputRefusedError, match="the segmenter was trained on pt_1"):
+        check(pack, ("segmenter",), tmp_path / "elsewhere", folders(tmp_path / "elsewhere"))
