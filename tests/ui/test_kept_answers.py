@@ -160,6 +160,18 @@ def test_words_of_an_input_method_are_sent_whole_and_one_step_back_is_one_page_b
     assert page.url.endswith(f"/counterfactual?case={page.case_id}") and box.input_value() == WISH
 
 
+def test_a_click_that_waits_is_not_lost_when_the_links_are_drawn_anew(page) -> None:
+    settle(page)
+    page.get_by_role("textbox", name="ICD-10 code").first.fill("C09.9")
+    page.evaluate("""() => {
+      const link = [...document.querySelectorAll('[data-testid="stHeader"] a')].find(a => a.textContent === 'Review');
+      link.click();
+      link.replaceWith(link.cloneNode(true));
+    }""")
+    page.wait_for_url("**/review*", timeout=PATIENCE_MS / 3)
+    assert page.get_by_role("link", name="Review", exact=True).count() == 1
+
+
 def test_what_is_typed_while_the_server_is_busy_is_kept(page) -> None:
     """The words and the way to the next page then wait side by side for the run that goes on."""
     settle(page)

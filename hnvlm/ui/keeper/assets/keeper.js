@@ -19,6 +19,7 @@ let timer = 0;
 let going = null; // the link that waits
 let followed = null; // the link that is followed now
 
+const LINKS = '[data-testid="stHeader"] a[href]';
 const app = () => document.querySelector('[data-testid="stApp"]');
 const running = () => /^(running|rerunRequested)$/.test(app()?.dataset.testScriptState ?? "");
 const pending = () => running() || heard.sent > heard.turned;
@@ -60,7 +61,7 @@ function entered(event) {
 }
 
 function leave(event) {
-  const link = event.target.closest?.('[data-testid="stHeader"] a[href]');
+  const link = event.target.closest?.(LINKS);
   if (!link || link === followed) return;
   if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   const now = performance.now();
@@ -82,9 +83,11 @@ function wait(begun) {
     if (now - busy < QUIET_MS && now - begun < LONGEST_MS) return;
     clearInterval(look);
     document.documentElement.style.cursor = "";
-    followed = going;
+    // A run may have drawn the links anew meanwhile: the click is for whichever leads to the same page.
+    const same = () => [...document.querySelectorAll(LINKS)].find((link) => link.href === going.href);
+    followed = going.isConnected ? going : same();
     going = null;
-    if (followed.isConnected) followed.click();
+    followed?.click();
     followed = null;
   }, POLL_MS);
 }
