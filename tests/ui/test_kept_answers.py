@@ -169,7 +169,7 @@ def test_a_click_that_waits_is_not_lost_when_the_links_are_drawn_anew(page) -> N
       link.replaceWith(link.cloneNode(true));
     }""")
     page.wait_for_url("**/review*", timeout=PATIENCE_MS / 3)
-    assert page.get_by_role("link", name="Review", exact=True).count() == 1
+    assert page.url.split("?")[0].endswith("/review")
 
 
 def test_what_is_typed_while_the_server_is_busy_is_kept(page) -> None:
