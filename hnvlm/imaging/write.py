@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 
 from hnvlm.imaging.contours import contours_from_mask
+from hnvlm.imaging.masks import part_of
 from hnvlm.imaging.volume import Volume
 
 MARK = "SYNTHETIC"
@@ -231,8 +232,8 @@ def write_rtstruct(
     """
     headers = ct_headers(volume, "", synthetic, meta)
     instances = [str(h.SOPInstanceUID) for h in headers]
-    drawn = {name: mask for name, mask in masks.items() if mask.any()}
-    uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", *(f"{n}{mask_digest(m)}" for n, m in drawn.items()))
+    drawn = [name for name in masks if part_of(masks, name) is not None]
+    uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", *(f"{n}{mask_digest(masks[n])}" for n in drawn))
     ds = new_dataset(RTStructureSetStorage, uid)
     # Explicit, an element of more than 64 kB (the contour of a rugged outline) loses its type, and with it readers.
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
@@ -247,8 +248,8 @@ def write_rtstruct(
     ds.ApprovalStatus = "UNAPPROVED"
     ds.ReferencedFrameOfReferenceSequence = [_frame_reference(headers[0], instances)]
     ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
-    for number, (name, mask) in enumerate(drawn.items(), 1):
-        roi, contour, observation = _roi(number, name, mask, volume, instances)
+    for number, name in enumerate(drawn, 1):
+        roi, contour, observation = _roi(number, name, masks[name], volume, instances)
         if name in clinic:
             roi.ROIGenerationAlgorithm, roi.ROIGenerationDescription = "", "drawn by the clinic, as imported"
         ds.StructureSetROISequence.append(roi)

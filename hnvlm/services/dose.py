@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
+from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.plan.dose_basis import SAME_GY
@@ -42,7 +43,7 @@ class DoseStructures:
         version: Changes when the structures change.
     """
 
-    masks: dict[str, np.ndarray]
+    masks: PackedMasks
     source: dict[str, str]
     version: tuple[int, ...]
 
@@ -130,7 +131,7 @@ def structures(app: App, case_id: str) -> DoseStructures:
 
     Targets are taken from one hand only: with a clinic's target, predicted targets are left out.
     """
-    masks: dict[str, np.ndarray] = {}
+    masks: dict[str, PackedMask] = {}
     source: dict[str, str] = {}
     version = []
     for kind, who in (("structures", "clinic"), ("segmentation", "AI")):
@@ -139,10 +140,10 @@ def structures(app: App, case_id: str) -> DoseStructures:
             continue
         version.append(result.id)
         own_targets = any(is_target(name) for name in masks)
-        for name, mask in app.store.load_masks(result).items():
-            if name not in masks and not (own_targets and is_target(name)) and mask.any():
+        for name, mask in app.store.load_masks(result).packed.items():
+            if name not in masks and not (own_targets and is_target(name)) and mask.box is not None:
                 masks[name], source[name] = mask, who
-    return DoseStructures({name: masks[name] for name in in_order(masks)}, source, tuple(version))
+    return DoseStructures(PackedMasks({name: masks[name] for name in in_order(masks)}), source, tuple(version))
 
 
 def structures_version(app: App, case_id: str) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ from typing import Any
 import pydicom
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.imaging.masks import PackedMasks
 from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import header_note, write_rtdose
 from hnvlm.imaging.write_seg import write_seg
@@ -75,7 +74,7 @@ def write_all(
     meta = {"patient_id": case_id, **{k: case.meta[k] for k in ("patient_position", "body_part") if case.meta.get(k)}}
     out.mkdir(parents=True, exist_ok=True)
     clinic = {n for n, who in found.source.items() if who == "clinic"}
-    masks = PackedMasks(found.masks)
+    masks = found.masks
     files = {"ct": out / "ct", "readme": out / "README.txt"}
     write_dicom_series(volume, files["ct"], "CT for structures and dose", case.demo, meta)
     files["rtstruct"] = write_rtstruct(
@@ -84,9 +83,9 @@ def write_all(
     automatic = masks.only(n for n in masks if n not in clinic)
     if automatic:  # a SEG of ours says that an algorithm drew it, so the clinic's structures stay out of it
         files["seg"] = write_seg(automatic, volume, out / "structures.seg.dcm", synthetic=case.demo, meta=meta)
-    if item is not None:
-        files |= _write_dose(app, item, volume, out, meta, files["rtstruct"], case.demo)
     plan = app.store.latest_result(case_id, "plan")
+    if item is not None:
+        files |= _write_dose(app, item, plan, volume, out, meta, files["rtstruct"], case.demo)
     if plan is not None:
         files |= _write_plan(app, plan, item, out, palette)
     files["readme"].write_text(README, encoding="utf-8")
@@ -94,8 +93,9 @@ def write_all(
 
 
 def _write_dose(
-    app: App, item: ResultRecord, volume: Any, out: Path, meta: Mapping[str, Any], rtstruct: Path, synthetic: bool
-) -> dict[str, Path]:
+    app: App, item: ResultRecord, plan: ResultRecord | None, volume: Any, out: Path, meta: Mapping[str, Any],
+    rtstruct: Path, synthetic: bool,
+) -> dict[str, Path]:  # fmt: skip
     gy, predicted, what_if = dose.load(app, item), dose.is_predicted(item), item.slot == dose.WHAT_IF
     header = header_note(predicted=predicted, what_if=what_if, synthetic=synthetic)
     note = "; ".join([dose.label(item), *item.payload.get("notes", [])])
@@ -109,11 +109,13 @@ def _write_dose(
         "constraints": out / "constraints.json",
     }  # fmt: skip
     judged = histograms.judge(app, item)
+    # As the plan beside it has them: a dose of another prescription, or a neck irradiated before, is not judged.
+    rows, misfit = (judged.rows, "") if plan is None else planning.rows_on(plan.payload, item, judged)
     content = {
         "notice": NOTICE, "dose": dose.label(item), "notes": item.payload.get("notes", []),
         "prescription_gy": judged.prescription_gy, "fractions": dose.fractions(app, item),
         "structures": histograms.table(judged, dose.fractions(app, item)), "drawn_by": judged.source,
-        "constraints": [r.to_json() for r in judged.rows], "provenance": item.provenance,
+        "constraints": [r.to_json() for r in rows], "not_judged_because": misfit, "provenance": item.provenance,
     }  # fmt: skip
     files["constraints"].write_text(dumps(content), encoding="utf-8")
     return files

@@ -159,6 +159,20 @@ def test_limits_of_a_first_course_judge_no_irradiated_neck_on_paper_either(app, 
     assert "first course" in why and {r.status for r in rows} == {"not_evaluable"}
 
 
+def test_the_file_of_constraints_judges_an_irradiated_neck_no_more_than_the_plan(app, planned, tmp_path):
+    item = dose.predict(app, planned)
+
+    def written(form):
+        planning.draft_case_plan(app, planned, form=form)
+        content = json.loads(plan_export.write_all(app, planned, item, tmp_path / "out")["constraints"].read_text())
+        return {row["status"] for row in content["constraints"]}, content["not_judged_because"]
+
+    statuses, why = written({"site": "oropharynx", "prior_neck_rt": True})
+    assert statuses == {"not_evaluable"} and "first course" in why
+    statuses, why = written({"site": "oropharynx", "prior_neck_rt": False})
+    assert statuses & {"met", "not_met"} and not why
+
+
 def test_everything_in_one_zip(app, planned, phantom):
     drawn = {n: span for n, span in SPANS.items() if n != "Parotid_L"}  # that one is the model's
     app.store.save_result(planned, "structures", {}, arrays={"masks": blocks(phantom.shape, drawn)})
