@@ -10,6 +10,10 @@ LESIONS = ("node", "mass", "airway")
 SIZE_TOLERANCE_MM, SIZE_TOLERANCE_SHARE = 3.0, 0.2
 # A grade of narrowing is about 20 percent points wide; a difference of more than most of one is worth a look.
 NARROWING_TOLERANCE_PCT = 15.0
+# A target region's volume is told in steps of 20 mL; a difference of more than this share is worth a look.
+VOLUME_TOLERANCE_SHARE, VOLUME_TOLERANCE_ML = 0.25, 20.0
+# What is measured of the whole scan, once a report, and its name for the reader.
+REGIONS = {"target": "Target region", "coverage": "Field of view"}
 # Likeness of two lesions of the same kind, side and place.
 EXACT = 3
 
@@ -23,8 +27,9 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
 
     Returns:
         ``fail`` for a wrong side or a denied lesion, ``warn`` for another place, a different size, texture or
-        narrowing, a side or place that is not stated, a lesion that is not mentioned or not measured; one ``pass``
-        when nothing disagrees; ``not_evaluated`` when nothing was measured yet.
+        narrowing, a side or place that is not stated, a lesion that is not mentioned or not measured, other ends,
+        volume or side of the target region or field of view; one ``pass`` when nothing disagrees;
+        ``not_evaluated`` when nothing was measured yet.
     """
     if not measured:
         return [CheckResult("report.measured", "not_evaluated", "Nothing was measured on this CT yet.")]
@@ -41,7 +46,37 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
                 details={"said": claim.to_json()},
             )
         )  # fmt: skip
+    for kind, name in REGIONS.items():
+        results += _region(name, _first(kind, measured), _first(kind, said))
     return results or [CheckResult("report.agreement", "pass", _agreed(len(truth)))]
+
+
+def _first(kind: str, findings: list[Finding]) -> Finding | None:
+    return next((f for f in findings if f.kind == kind and f.presence != "absent"), None)
+
+
+def _region(name: str, measured: Finding | None, claim: Finding | None) -> list[CheckResult]:
+    """Hold ends, side and volume of a region against the measured ones, where both are told."""
+    if claim is None:
+        return []
+    if measured is None:
+        text = f"{name}: the text describes one, none was measured on this CT."
+        return [CheckResult("report.unsupported", "warn", text, details={"said": claim.to_json()})]
+    found = [
+        (f"{end} end", told, there)
+        for word, end in (("superior", "upper"), ("inferior", "lower"))
+        if (told := claim.attributes.get(word)) != (there := measured.attributes.get(word)) and told and there
+    ]
+    if None not in (claim.side, measured.side) and claim.side != measured.side:
+        found.append(("side", str(claim.side), str(measured.side)))
+    told, there = (f.attributes.get("volume_ml") for f in (claim, measured))
+    if told and there and abs(told - there) > max(VOLUME_TOLERANCE_ML, VOLUME_TOLERANCE_SHARE * there):
+        found.append(("volume", f"{told:.0f} mL", f"{there:.0f} mL"))
+    details = {"measured": measured.to_json(), "said": claim.to_json()}
+    return [
+        CheckResult("report.region", "warn", f"{name}, {what}: the text says {a}, measured {b}.", details=details)
+        for what, a, b in found
+    ]
 
 
 def _agreed(count: int) -> str:

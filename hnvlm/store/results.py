@@ -69,7 +69,7 @@ class ResultMethods:
             if based_on is not None and (latest["id"] if latest else FIRST) != based_on:
                 raise HnvlmError(
                     f"{latest['who'] if latest else 'Somebody'} saved another version of this {kind} while you were "
-                    "editing. Reload it, and add your changes to the newest version.",
+                    "editing. Read the newest version and add your changes to it.",
                     code="conflict",
                 )
             version = latest["version"] + 1 if latest else 1

@@ -122,6 +122,7 @@ def _store(app: App, case_id: str, question: Any) -> None:
     try:
         planning.answer(app, case_id, question.id, _given(question, st.session_state.get(key)), who=state.who())
     except UsageError as error:
-        st.session_state[f"{key}-error"] = error.message
+        # The name of the field in files says nothing beside the field itself.
+        st.session_state[f"{key}-error"] = error.message.replace(f" ({question.id})", "")
     else:
         st.session_state.pop(f"{key}-error", None)

@@ -59,7 +59,7 @@ def dose_of(app: App, case: CaseRecord, result: ResultRecord) -> Dose:
     names = dose_service.structure_names(app, case.id)
     state = "AI draft, predicted" if dose_service.is_predicted(result) else "uploaded"
     if result.slot == dose_service.WHAT_IF:
-        state = f"what-if, {state}"
+        state = f"what-if, {'scaled' if state == 'uploaded' else state}"
     volume = _dose(app, str(app.store.path), result.id)
     return Dose(volume, dose_service.top_prescription(app, result, names), state)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hnvlm.report import parse
+from hnvlm.report import parse, render
 from hnvlm.services.agreement import check_agreement, words
 from hnvlm.types import Finding
 
@@ -52,6 +52,36 @@ def test_a_text_against_one_measured_lesion(text, measured, expected):
 def test_each_side_is_held_against_its_own_lesion():
     text = "Nodes in level II on the right and level III on the left."
     assert _found(text, replace(NODE, side="right"), replace(NODE, level="III")) == [("agreement", "pass")]
+
+
+TARGET = Finding("target", side="left", attributes={"superior": "mandible", "inferior": "larynx", "volume_ml": 340.0})
+SCAN = Finding("coverage", attributes={"superior": "skull base", "inferior": "upper mediastinum"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"volume_ml": 400.0}, []),
+        ({"volume_ml": 660.0}, ["Target region, volume: the text says 660 mL, measured 340 mL."]),
+        ({"volume_ml": 240.0}, ["Target region, volume: the text says 240 mL, measured 340 mL."]),
+        ({"inferior": "upper mediastinum"},
+         ["Target region, lower end: the text says upper mediastinum, measured larynx."]),
+        ({"side": "right"}, ["Target region, side: the text says right, measured left."]),
+    ],
+)  # fmt: skip
+def test_the_target_region_is_held_against_the_measured_one(changes, expected):
+    attributes = TARGET.attributes | {k: v for k, v in changes.items() if k != "side"}
+    said = replace(TARGET, side=changes.get("side", "left"), attributes=attributes)
+    assert [c.message for c in check_agreement([said], [TARGET]) if c.status == "warn"] == expected
+
+
+def test_the_field_of_view_is_held_against_the_measured_one():
+    text = render([replace(SCAN, attributes={"superior": "vertex", "inferior": "upper mediastinum"})])
+    found = check_agreement(parse(text), [SCAN])
+    assert [c.message for c in found] == ["Field of view, upper end: the text says vertex, measured skull base."]
+    assert [c.status for c in check_agreement(parse(render([SCAN])), [SCAN])] == ["pass"]
+    assert [c.id for c in check_agreement([TARGET], [SCAN])] == ["report.unsupported"]
 
 
 def test_what_is_not_stated_is_named():

@@ -79,10 +79,12 @@ def test_an_answer_typed_on_leaving_takes_no_other_with_it(page) -> None:
 
 
 def test_an_answered_number_can_be_emptied_and_the_dose_view_loses_none(page) -> None:
+    from playwright.sync_api import expect  # as elsewhere, only where a browser is there
+
     settle(page)
     page.get_by_text("Patient", exact=True).first.click()
     box = page.get_by_role("spinbutton", name="Creatinine clearance")
-    assert box.input_value() == "55"
+    expect(box).to_have_value("55", timeout=PATIENCE_MS)
     box.fill("")
     box.press("Enter")
     settle(page)

@@ -18,7 +18,7 @@ from ui.page_text import texts  # noqa: E402
 from hnvlm.services import constraint_templates, dose, plan_export, planning  # noqa: E402
 from hnvlm.services.context import App  # noqa: E402
 from hnvlm.types import Provenance  # noqa: E402
-from hnvlm.ui import dvh_plot  # noqa: E402
+from hnvlm.ui import dvh_plot, picture  # noqa: E402
 from hnvlm.ui.viewer.series import Overlay, structure_list  # noqa: E402
 
 REPO = HERE.parent.parent
@@ -102,6 +102,8 @@ def test_without_a_dose_model_the_reason_stands_beside_the_button_and_an_uploade
     at.button(key=f"{key}-go").click().run()
     shown(at)
     assert dose.label(dose.doses(app, case_id)[1]) == "What-if 1: 66 Gy, scaled"
+    stored = dose.doses(app, case_id)[1]
+    assert picture.dose_of(app, app.store.get_case(case_id), stored).state == "what-if, scaled"
     assert "Solid: What-if 1: 66 Gy, scaled. Dashed: Uploaded dose." in texts(at), "at once, beside the original"
     assert ">37.7<" in texts(at) and ">40.0<" in texts(at), "value and compared value"
 
