@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from hnvlm.imaging.masks import PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.services import CaseRecord, ResultRecord, analysis, counterfactual
 from hnvlm.services import dose as dose_service
@@ -78,8 +77,7 @@ def plan_structures(app: App, case: CaseRecord) -> Overlay | None:
 
 @st.cache_resource(max_entries=_KEEP, show_spinner=False)
 def _plan_overlay(_app: App, store: str, case_id: str, version: tuple[int, ...]) -> Overlay:
-    # As arrays, the structures of three cases would stay in memory with gigabytes each.
-    return Overlay(PackedMasks(dose_service.structures(_app, case_id).masks), content_id=f"{store}:plan:{version}")
+    return Overlay(dose_service.structures(_app, case_id).masks, content_id=f"{store}:plan:{version}")
 
 
 def synthetic(app: App, case: CaseRecord, result: ResultRecord) -> Series:
