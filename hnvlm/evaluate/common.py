@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hnvlm.errors import InputRefusedError, UnreadableFileError
-from hnvlm.evaluate.stats import auroc as auroc
 from hnvlm.imaging.nifti import read_volume, to_int16_hu
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.pack import ModelPack

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.evaluate.common import auroc
+from hnvlm.evaluate.stats import auroc
 from hnvlm.models.ct_encoder import CROP, GRID_MM
 from hnvlm.models.detect import EVIDENCE, evidence
 from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, lesion_probability, network_inputs

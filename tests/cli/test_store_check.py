@@ -65,4 +65,4 @@ def test_damage_is_told_by_case_and_nothing_is_removed_then(run, store, phantom)
 
 
 def test_wrong_usage_of_the_group_is_json_too(run, store_dir):
-    run("store", "chekc", "--json").refused("usage", status=2)
+    assert "chekc" in run("store", "chekc", "--json").refused("usage", status=2)

@@ -9,6 +9,9 @@ import numpy as np
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from hnvlm.imaging import intake
+from hnvlm.imaging.intake import SeriesInfo
+
 SHAPE = (7, 10, 14)
 SPACING = (2.5, 0.7, 1.1)
 ORIGIN = (-30.0, 12.0, -55.0)
@@ -93,3 +96,16 @@ def write_ct(
         ds.save_as(file, enforce_file_format=True)
         files.append(file)
     return files
+
+
+def only(path: Path) -> SeriesInfo:
+    """Return the one series that is found there."""
+    (info,) = intake.scan(path)
+    return info
+
+
+def refused(path: Path) -> str:
+    """Return why the one series found there cannot be opened."""
+    info = only(path)
+    assert not info.accepted
+    return "; ".join(info.reasons)

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import phantoms
 import pytest
-from phantoms import ORIGIN, SHAPE, SPACING, head, write_ct
+from phantoms import ORIGIN, SHAPE, SPACING, head, only, refused, write_ct
 from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -21,18 +21,6 @@ from hnvlm.errors import HnvlmError, UnreadableFileError
 from hnvlm.imaging import intake
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_nifti
-
-
-def only(path):
-    (info,) = intake.scan(path)
-    return info
-
-
-def refused(path) -> str:
-    info = only(path)
-    assert not info.accepted
-    return "; ".join(info.reasons)
-
 
 # ---- enhanced CT -------------------------------------------------------------------------------
 

@@ -5,17 +5,11 @@ from __future__ import annotations
 import numpy as np
 import phantoms
 import pytest
-from phantoms import ORIGIN, SHAPE, SPACING, head, write_ct
+from phantoms import ORIGIN, SHAPE, SPACING, head, only, write_ct
 from pydicom.uid import generate_uid
 
 from hnvlm.errors import GeometryError, InputRefusedError
 from hnvlm.imaging import intake
-
-
-def only(path):
-    found = intake.scan(path)
-    assert len(found) == 1
-    return found[0]
 
 
 def test_regular_series_is_read_voxel_by_voxel(tmp_path):

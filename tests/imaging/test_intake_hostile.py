@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pydicom
 import pytest
-from phantoms import ORIGIN, SHAPE, head, write_ct
+from phantoms import ORIGIN, SHAPE, head, only, refused, write_ct
 from pydicom import config as pydicom_config
 from pydicom.dataelem import DataElement
 from pydicom.uid import (
@@ -24,17 +24,6 @@ from hnvlm.imaging import dicom, intake
 @pytest.fixture(autouse=True)
 def odd_values_may_be_written(monkeypatch):
     monkeypatch.setattr(pydicom_config.settings, "_writing_validation_mode", pydicom_config.IGNORE)
-
-
-def only(path):
-    (info,) = intake.scan(path)
-    return info
-
-
-def refused(path) -> str:
-    info = only(path)
-    assert not info.accepted
-    return "; ".join(info.reasons)
 
 
 def element(keyword, vr, value):
