@@ -24,6 +24,8 @@ PATCH = 32
 GRID_MM = 3.0
 SIGMA_DATA = 0.5
 OPS = ("add", "remove", "none")
+# What a lesion to add is made of, as a number; 0 where nothing is said of it (a narrowed airway, a removal).
+TEXTURE_SIGN = {"necrotic": 1.0, "solid": -1.0}
 WINDOW_HU = 250.0
 SCALE_HU = 100.0
 AIR_HU = -1000.0
@@ -80,7 +82,10 @@ class FilmBlock(nn.Module):
 
 
 class LesionDenoiser(nn.Module):
-    """EDM denoiser D(x; sigma | source, mask, text, op).
+    """EDM denoiser D(x; sigma | source, mask, texture, text, op).
+
+    The texture is also a plane of the input: from the text alone, which only shifts and scales channels, the network
+    did not learn it (a solid node of 30 mm got a dark core, a necrotic one of 20 mm none).
 
     Args:
         text_width: Width of the text embedding.
@@ -95,7 +100,7 @@ class LesionDenoiser(nn.Module):
         self.op = nn.Embedding(len(OPS), condition)
         self.sigma = nn.Sequential(nn.Linear(64, condition), nn.SiLU(), nn.Linear(condition, condition))
         self.merge = nn.Sequential(nn.SiLU(), nn.Linear(condition, condition), nn.SiLU())
-        stem = 4 * 8
+        stem = 5 * 8
         self.down = nn.ModuleList(
             FilmBlock(stem if k == 0 else widths[k - 1], w, condition, stride=1 if k == 0 else 2)
             for k, w in enumerate(widths)
@@ -104,8 +109,12 @@ class LesionDenoiser(nn.Module):
             FilmBlock(widths[k + 1] + widths[k], widths[k], condition) for k in range(len(widths) - 2, -1, -1)
         )
         self.head = nn.Conv3d(widths[0], 8, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        # How much of the source a voxel takes back: a lesion replaces what was there, fat and muscle alike, and a
+        # residual that has to spell out their pattern leaves it shining through.
+        self.erase = nn.Conv3d(widths[0], 8, 1)
+        for layer in (self.head, self.erase):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def condition(self, sigma: Tensor, text: Tensor, op: Tensor) -> Tensor:
         """Condition vector (B, C) of noise level (B,), text embedding (B, W) and op index (B,)."""
@@ -113,18 +122,23 @@ class LesionDenoiser(nn.Module):
         angle = (sigma.log() / 4)[:, None] * frequency
         return self.merge(self.sigma(torch.cat([angle.sin(), angle.cos()], 1)) + self.text(text) + self.op(op))
 
-    def forward(self, x: Tensor, sigma: Tensor, source: Tensor, mask: Tensor, text: Tensor, op: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, sigma: Tensor, source: Tensor, mask: Tensor, texture: Tensor, text: Tensor, op: Tensor
+    ) -> Tensor:
         """Denoised residual (B, 1, 32, 32, 32).
 
         Args:
             x: Noisy residual (B, 1, ...). sigma: (B,). source: HU (B, ...). mask: lesion share 0..1 (B, ...).
-            text: (B, W). op: index into OPS (B,).
+            texture: (B,) as in TEXTURE_SIGN. text: (B, W). op: index into OPS (B,).
         """
         s = sigma.view(-1, 1, 1, 1, 1)
         c_in = 1 / (s**2 + SIGMA_DATA**2).sqrt()
         c_skip = SIGMA_DATA**2 / (s**2 + SIGMA_DATA**2)
         c_out = s * SIGMA_DATA / (s**2 + SIGMA_DATA**2).sqrt()
-        planes = torch.stack([windowed(source) / 1.5, (source.clamp(-1024, 1500) + 100) / 700.0, 2 * mask - 1], dim=1)
+        made_of = mask * texture.view(-1, 1, 1, 1)
+        planes = torch.stack(
+            [windowed(source) / 1.5, (source.clamp(-1024, 1500) + 100) / 700.0, 2 * mask - 1, made_of], dim=1
+        )
         h = fold(torch.cat([x * c_in, planes], dim=1)).contiguous(memory_format=torch.channels_last_3d)
         condition = self.condition(sigma, text, op)
         features = []
@@ -133,13 +147,15 @@ class LesionDenoiser(nn.Module):
             features.append(h)
         for block, skip in zip(self.up, reversed(features[:-1]), strict=True):
             h = block(torch.cat([F.interpolate(h, scale_factor=2.0, mode="nearest"), skip], 1), condition)
-        return c_skip * x + c_out * unfold(self.head(h)).float()
+        drawn = unfold(self.head(h)).float() - unfold(self.erase(h)).float() * windowed(source)[:, None] / SIGMA_DATA
+        return c_skip * x + c_out * drawn
 
 
 def sample_residual(
     model: LesionDenoiser,
     source: Tensor,
     mask: Tensor,
+    texture: Tensor,
     text: Tensor,
     op: Tensor,
     *,
@@ -148,7 +164,7 @@ def sample_residual(
     steps: int = 12,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Draw residuals (B, 32, 32, 32) for source HU, mask and support patches (B, 32, 32, 32).
+    """Draw residuals (B, 32, 32, 32) for source HU, mask and support patches (B, 32, 32, 32) and textures (B,).
 
     Noise and residual live where ``support`` is above zero; outside, the edit is zero by construction.
     Uses the EDM DPM-Solver++ scheduler of diffusers; the same seed gives the same result.
@@ -163,7 +179,7 @@ def sample_residual(
     with torch.inference_mode(), mixed_precision():
         for k, t in enumerate(scheduler.timesteps):
             sigma = scheduler.sigmas[k].float().clamp(min=1e-4)
-            denoised = model(x, sigma.expand(len(x)), source, mask, text, op)
+            denoised = model(x, sigma.expand(len(x)), source, mask, texture, text, op)
             # The scheduler preconditions a raw network output; it is undone here because D is already preconditioned.
             raw = unprecondition(denoised, x, sigma)
             x = scheduler.step(raw, t, x, generator=generator).prev_sample.float() * inside

@@ -13,7 +13,7 @@ from scipy import ndimage
 from hnvlm.imaging.resample import resample_like
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import cut
-from hnvlm.models.diffusion import OPS, PATCH, LesionDenoiser, edited_hu, sample_residual, support_of
+from hnvlm.models.diffusion import OPS, PATCH, TEXTURE_SIGN, LesionDenoiser, edited_hu, sample_residual, support_of
 from hnvlm.models.layout import Layout
 
 # Changes that stay below this after smoothing are the network's hum, not an edit.
@@ -57,6 +57,7 @@ def draw(
         model,
         torch.from_numpy(source)[None],
         torch.from_numpy(mask)[None],
+        torch.tensor([TEXTURE_SIGN.get(layout.texture or "", 0.0)]),
         text,
         torch.tensor([OPS.index(layout.op)]),
         support=torch.from_numpy(support)[None],

@@ -38,6 +38,7 @@ class Layout:
         mask: float32 (z, y, x) lesion share on the working grid patch that starts at ``start``.
         size_mm: Extent that decides how far the edit reaches.
         reference: For ``add``, the inserter's own version of the same layout (the baseline).
+        texture: For a node or mass to add, ``solid`` or ``necrotic``.
     """
 
     op: str
@@ -46,6 +47,7 @@ class Layout:
     start: np.ndarray
     size_mm: float
     reference: Lesion | None
+    texture: str | None = None
 
 
 def sentences_of(text: str) -> list[str]:
@@ -106,7 +108,9 @@ def lay_out_addition(asked: dict[str, Any], neck: Neck, rng: np.random.Generator
     extent = (
         spec.size_mm or float(np.ptp(np.argwhere(lesion.mask > 0.2), axis=0).max() + 1) * neck.working.spacing_mm[0]
     )
-    return Layout("add", spec.kind, lesion.mask, np.array(lesion.start), extent, lesion)
+    # The inserter makes a node too small for a core a solid one.
+    texture = None if spec.kind == "airway" else lesion.spec.texture
+    return Layout("add", spec.kind, lesion.mask, np.array(lesion.start), extent, lesion, texture)
 
 
 def lay_out_removals(asked: dict[str, Any], detections: list[Detection], neck: Neck) -> list[Layout]:

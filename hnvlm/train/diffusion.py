@@ -15,7 +15,16 @@ from hnvlm.imaging.lesions import Lesion
 from hnvlm.models.checkpoint import load_weights, save_model
 from hnvlm.models.ct_encoder import cut
 from hnvlm.models.detect import greatest_dimension
-from hnvlm.models.diffusion import GRID_MM, OPS, PATCH, SIGMA_DATA, LesionDenoiser, support_of, windowed
+from hnvlm.models.diffusion import (
+    GRID_MM,
+    OPS,
+    PATCH,
+    SIGMA_DATA,
+    TEXTURE_SIGN,
+    LesionDenoiser,
+    support_of,
+    windowed,
+)
 from hnvlm.models.facts import lesion_finding
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.text_tower import TextReader, token_features
@@ -47,6 +56,11 @@ def request_text(op: str, lesion: Lesion, rng: random.Random) -> str:
     return sample_request(op, finding, rng, "train")
 
 
+def texture_of(op: str, lesion: Lesion) -> float:
+    """What the denoiser is told of a lesion's texture (``TEXTURE_SIGN``)."""
+    return TEXTURE_SIGN[lesion.spec.texture] if op == "add" and lesion.spec.kind != "airway" else 0.0
+
+
 def found_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A lesion's mask as a detector would give it: hard-edged, somewhat too small or large, wavering, a little off.
 
@@ -64,7 +78,7 @@ def found_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random) -> dict[str, Any] | None:
-    """One training pair on a patch: source HU, residual, mask, loss weight, op and sentence; None if no lesion fits."""
+    """One training pair on a patch: source, residual, mask, weight, texture, op and sentence; None: no lesion."""
     if not bank.lesions:
         return None
     op = str(rng.choice(list(OP_SHARE), p=list(OP_SHARE.values())))
@@ -108,6 +122,7 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
         "residual": residual * (support > 0),
         "mask": shown,
         "weight": support,
+        "texture": texture_of(op, lesion),
         "op": OPS.index(op),
         "text": request_text(op, lesion, words),
     }
@@ -116,7 +131,7 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
 def batch_of(
     banks: list[BankPatient], reader: TextReader, batch: int, rng: np.random.Generator, words: random.Random
 ) -> dict[str, Tensor]:
-    """A batch of pairs: source, residual, mask and weight (B, 32, 32, 32), op (B,) and text embedding (B, W)."""
+    """A batch of pairs: source, residual, mask, weight (B, 32, 32, 32), texture, op (B,), text embedding (B, W)."""
     pairs: list[dict[str, Any]] = []
     while len(pairs) < batch:
         pair = make_pair(banks[int(rng.integers(len(banks)))], rng, words)
@@ -128,7 +143,8 @@ def batch_of(
     features, token_mask = token_features([p["text"] for p in pairs])
     with torch.no_grad():
         text = reader(features, token_mask)
-    return {**stack, "op": torch.tensor([p["op"] for p in pairs]), "text": text}
+    texture = torch.tensor([p["texture"] for p in pairs])
+    return {**stack, "texture": texture, "op": torch.tensor([p["op"] for p in pairs]), "text": text}
 
 
 def denoising_loss(model: LesionDenoiser, stack: dict[str, Tensor], noise: torch.Generator) -> tuple[Tensor, Numbers]:
@@ -141,7 +157,8 @@ def denoising_loss(model: LesionDenoiser, stack: dict[str, Tensor], noise: torch
     grain = torch.randn(clean.shape, generator=noise, device=device)
     noisy = (clean + grain * sigma.view(-1, 1, 1, 1, 1)) * inside
     with mixed_precision(device):
-        denoised = model(noisy, sigma, stack["source"], stack["mask"], stack["text"], stack["op"])
+        known = (stack[name] for name in ("source", "mask", "texture", "text", "op"))
+        denoised = model(noisy, sigma, *known)
     weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
     error = (denoised - clean) ** 2 * stack["weight"][:, None]
     per_sample = error.sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))

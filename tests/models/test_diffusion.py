@@ -80,6 +80,7 @@ def inputs():
     return {
         "source": 40 + 30 * torch.randn(2, PATCH, PATCH, PATCH, generator=g),
         "mask": (torch.rand(2, PATCH, PATCH, PATCH, generator=g) > 0.9).float(),
+        "texture": torch.tensor([1.0, -1.0]),
         "text": torch.randn(2, 12, generator=g),
         "op": torch.tensor([0, 1]),
     }
@@ -101,7 +102,7 @@ def test_a_nearly_clean_sample_is_copied(denoiser, inputs):
 
 
 def test_every_condition_reaches_the_output(denoiser, inputs):
-    """A trained denoiser's modulation is not zero: then source, mask, text and op each change what is drawn."""
+    """A trained denoiser's modulation is not zero: then source, mask, texture, text and op each change the drawing."""
     torch.manual_seed(6)
     with torch.no_grad():
         for block in [*denoiser.down, *denoiser.up]:
@@ -113,6 +114,7 @@ def test_every_condition_reaches_the_output(denoiser, inputs):
         for name, other in (
             ("source", inputs["source"] + 80),
             ("mask", 1 - inputs["mask"]),
+            ("texture", torch.zeros(2)),
             ("text", -inputs["text"]),
             ("op", torch.tensor([2, 2])),
         ):
@@ -144,6 +146,7 @@ def sample(model, *, seed: int = 0, batch: int = 1, steps: int = 12, **given) ->
         model,
         empty,
         empty,
+        torch.zeros(batch),
         torch.zeros(batch, 4),
         torch.zeros(batch, dtype=torch.long),
         support=torch.ones(batch, 16, 16, 16),
@@ -157,7 +160,7 @@ def sample(model, *, seed: int = 0, batch: int = 1, steps: int = 12, **given) ->
 def test_samples_have_the_spread_of_the_data(spread):
     """For data N(0, s^2) the perfect denoiser is s^2 / (s^2 + sigma^2) x: samples must have that spread again."""
 
-    def perfect(x, sigma, source, mask, text, op):
+    def perfect(x, sigma, source, mask, texture, text, op):
         assert x.dtype == torch.float32
         return x * (spread**2 / (spread**2 + sigma.view(-1, 1, 1, 1, 1) ** 2))
 

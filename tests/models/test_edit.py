@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -167,8 +169,8 @@ class Answer:
         self.residual = torch.from_numpy(residual.astype(np.float32))[None, None]
         self.seen: dict[str, torch.Tensor] = {}
 
-    def __call__(self, x, sigma, source, mask, text, op):
-        self.seen = {"source": source, "mask": mask, "op": op}
+    def __call__(self, x, sigma, source, mask, texture, text, op):
+        self.seen = {"source": source, "mask": mask, "texture": texture, "op": op}
         return self.residual.expand_as(x)
 
 
@@ -182,6 +184,10 @@ def test_a_drawing_stays_in_its_support_and_in_the_patient():
     # Middle of the mask: (31.5, 22, 24.5) -> (32, 22, 24), less half a patch.
     assert out.start.tolist() == [16, 6, 8]
     assert model.seen["op"].tolist() == [0]
+    assert model.seen["texture"].tolist() == [0.0]
+    for texture, sign in (("necrotic", 1.0), ("solid", -1.0)):
+        draw(model, working, replace(layout, texture=texture), torch.zeros(1, 4), seed=0, steps=2)
+        assert model.seen["texture"].tolist() == [sign]
     assert float(model.seen["mask"].sum()) == mask.sum()
     at = tuple(np.array([31, 22, 24]) - out.start)
     assert out.delta[at] == pytest.approx(60.0, abs=4.0)

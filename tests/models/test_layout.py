@@ -122,12 +122,22 @@ def test_an_addition_is_laid_out_in_this_neck(neck):
     again = lay_out_addition(request, neck, np.random.default_rng(3))
     np.testing.assert_array_equal(layout.mask, again.mask)
     assert layout.start.tolist() == again.start.tolist()
+    assert layout.texture == "solid"
+
+
+@pytest.mark.parametrize(("size", "made"), [(24.0, "necrotic"), (12.0, "solid")])
+def test_a_layout_says_what_is_really_made(neck, size, made):
+    """A node too small for a core is a solid one, whatever was asked."""
+    request = asked(kind="node", place="II", side="right", size_mm=size, texture="necrotic")
+    layout = lay_out_addition(request, neck, np.random.default_rng(3))
+    assert layout.texture == layout.reference.spec.texture == made
 
 
 def test_an_airway_layout_measures_its_own_reach(neck):
     layout = lay_out_addition(asked(kind="airway", place="larynx", side="left"), neck, np.random.default_rng(0))
     hit = np.argwhere(layout.mask > 0.2)
     assert layout.size_mm == (np.ptp(hit, axis=0).max() + 1) * 3.0
+    assert layout.texture is None
 
 
 def test_no_room_is_refused_with_a_way_out(neck):
