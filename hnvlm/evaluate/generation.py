@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from hnvlm.errors import UsageError
+from hnvlm.evaluate.additions import look_for, row_of, summary
 from hnvlm.evaluate.common import log
-from hnvlm.evaluate.counterfactual import finding_of, look_for, row_of, stated_request, summary
+from hnvlm.evaluate.counterfactual import finding_of, stated_request
 from hnvlm.imaging.atlas import sample_neck
 from hnvlm.imaging.lesions import random_spec
 from hnvlm.models.judge import Judge

@@ -12,18 +12,9 @@ from train.cases import write_case
 
 from hnvlm.errors import InputRefusedError, ScopeError, UsageError
 from hnvlm.evaluate import cases, counterfactual, generation, retrieval, segmentation
+from hnvlm.evaluate.additions import asked_of, of_all_asked
 from hnvlm.evaluate.cases import Tally, lesion_cases
-from hnvlm.evaluate.counterfactual import (
-    ROWS,
-    asked_of,
-    judge_additions,
-    judge_removal,
-    metrics_of,
-    of_all_asked,
-    reach_mm,
-    reached,
-    rows_of,
-)
+from hnvlm.evaluate.counterfactual import ROWS, judge_additions, judge_removal, metrics_of, reach_mm, reached, rows_of
 from hnvlm.evaluate.report import Facts, clinics_target_side, lesion_metrics, majority_baseline
 from hnvlm.evaluate.stats import share
 from hnvlm.imaging.volume import Volume

@@ -19,20 +19,10 @@ from train.cases import write_case
 from hnvlm import config
 from hnvlm.errors import InputRefusedError, ModelPackError, UnreadableFileError, UsageError
 from hnvlm.evaluate import cli, common, counterfactual, report, segmentation
+from hnvlm.evaluate.additions import LEVEL_TOLERANCE_MM, look_for, place_right, row_of, summary
 from hnvlm.evaluate.cases import Case, lesion_cases, rng_of
 from hnvlm.evaluate.common import MEASURED, evaluation_folders, read_case, write_metrics
-from hnvlm.evaluate.counterfactual import (
-    LEVEL_TOLERANCE_MM,
-    finding_of,
-    judged_left,
-    lesion_zone,
-    look_for,
-    outside_change,
-    place_right,
-    row_of,
-    stated_request,
-    summary,
-)
+from hnvlm.evaluate.counterfactual import finding_of, judged_left, lesion_zone, outside_change, stated_request
 from hnvlm.evaluate.report import denial_probabilities, majority_report
 from hnvlm.evaluate.retrieval import chance, recall
 from hnvlm.evaluate.segmentation import Scored, dice, usual
@@ -422,11 +412,25 @@ def test_what_the_judge_says_becomes_a_row(neck):
     row = row_of(detection((15.0, -20.0, 40.0), "II"), asked(texture="necrotic"), neck)
     assert row == {
         "present": True, "side": True, "place": True, "size_mm": 12.0, "texture": True, "asked_mm": 20.0,
-        "kind": "node", "at": "II",
+        "kind": "node", "at": "II", "necrotic": True, "core_hu": detection((0, 0, 0), "II").mean_core_hu,
     }  # fmt: skip
     assert row_of(detection((15.0, -20.0, 40.0), "II"), asked(texture="solid"), neck)["texture"] is False
     assert row_of(detection((15.0, -20.0, 40.0), "II", side="right"), asked(), neck)["side"] is False
     assert row_of(detection((15.0, -20.0, 40.0), "II"), asked(), neck)["texture"] is None
+
+
+def test_the_core_of_what_was_asked_dark_is_darker():
+    """Cores of 10 and 50 HU asked necrotic, of 40 and 60 asked solid: three of four pairs are in order."""
+    core = [(20.0, True, 10.0), (30.0, True, 50.0), (15.0, False, 40.0), (40.0, False, 60.0), (14.0, True, 90.0)]
+    rows = [
+        {"present": True, "side": True, "place": True, "texture": True, "size_mm": mm, "asked_mm": mm, "kind": "node"}
+        | {"necrotic": necrotic, "core_hu": hu}
+        for mm, necrotic, hu in core
+    ]
+    told = summary(rows)  # a node of 14 mm is made solid and left out
+    assert told["core_hu_asked_necrotic"] == {"value": 30.0, "n": 2}
+    assert told["core_hu_asked_solid"] == {"value": 50.0, "n": 2}
+    assert (told["core_hu_auroc"]["value"], told["core_hu_auroc"]["n"]) == (0.75, 4)
 
 
 def test_summary_by_hand():

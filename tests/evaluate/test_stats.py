@@ -7,7 +7,7 @@ import pytest
 from scipy import stats as reference
 from sklearn import metrics as sk
 
-from hnvlm.evaluate.counterfactual import summary
+from hnvlm.evaluate.additions import summary
 from hnvlm.evaluate.report import _f1
 from hnvlm.evaluate.retrieval import ranks, recall
 from hnvlm.evaluate.segmentation import Scored, dice, mean_core
