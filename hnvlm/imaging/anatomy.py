@@ -206,6 +206,10 @@ class Anatomy:
         return best, side
 
 
+# Neighbours within an axial slice.
+IN_SLICE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))
+
+
 def body_mask(hu: np.ndarray) -> np.ndarray:
     """Largest connected part above -400 HU with its holes filled in every axial slice (air inside counts)."""
     soft = hu > -400
@@ -215,7 +219,14 @@ def body_mask(hu: np.ndarray) -> np.ndarray:
         return np.zeros(hu.shape, bool)
     biggest = labels == (1 + int(np.argmax(np.bincount(labels.ravel())[1:])))
     biggest = ndimage.binary_dilation(biggest) & (soft | biggest)
-    return np.stack([ndimage.binary_fill_holes(ndimage.binary_closing(s, iterations=2) | s) for s in biggest])
+    closed = ndimage.binary_closing(biggest, IN_SLICE, iterations=2) | biggest
+    # Air that does not reach its slice's border is inside.
+    labels, n = ndimage.label(~closed, IN_SLICE)
+    outside = np.zeros(n + 1, bool)
+    for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+        outside[edge] = True
+    outside[0] = False
+    return ~outside[labels]
 
 
 def build_anatomy(ct: Volume, masks: dict[str, np.ndarray]) -> Anatomy | None:

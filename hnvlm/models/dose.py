@@ -27,7 +27,7 @@ from hnvlm.models.dose_inputs import (
     prescription_map,
     treated_targets,
 )
-from hnvlm.models.precision import device_of, mixed_precision
+from hnvlm.models.precision import computes_half, device_of, mixed_precision
 from hnvlm.models.unet import FOLD, VIEW_SHIFT, ConvBlock, ct_channels, unfold
 from hnvlm.types import OAR_NAMES, DosePrediction, Progress, Provenance, no_progress
 
@@ -126,6 +126,29 @@ def flip_input(x: Tensor) -> Tensor:
     return x[:, order].flip(-1)
 
 
+def both_views(x: Tensor, shift: int) -> Tensor:
+    """A patient moved ``shift`` voxels towards the first, and its mirror image: (2, IN_CHANNELS, Z, Y, X).
+
+    Args:
+        x: (1, IN_CHANNELS, Z, Y, X) with at least ``shift`` voxels of padding in front along every axis.
+
+    Returns:
+        In the memory order and the precision in which the network computes, so that nothing is copied again.
+    """
+    kind = torch.bfloat16 if computes_half(x.device) else x.dtype
+    x = x.to(kind, memory_format=torch.channels_last_3d)
+    views = torch.empty((2, *x.shape[1:]), dtype=kind, device=x.device, memory_format=torch.channels_last_3d)
+    views[0].copy_(x[0])
+    if shift:
+        views[0, :, :-shift, :-shift, :-shift] = x[0, :, shift:, shift:, shift:]
+        # What the patient leaves behind at the far end is padding, as what lay in front.
+        views[0, :, -shift:] = x[0, :, :shift]
+        views[0, :, :, -shift:] = x[0, :, :, :shift]
+        views[0, :, :, :, -shift:] = x[0, :, :, :, :shift]
+    views[1] = flip_input(x)[0]
+    return views
+
+
 def predict(
     network: nn.Module, inputs: DoseInputs, hu: np.ndarray | None, *, flip: bool, deliverable: float, iterations: int
 ) -> np.ndarray:
@@ -145,12 +168,15 @@ def predict(
     device = device_of(network)
     x, place = network_input(torch.from_numpy(inputs.channels).to(device), hu, network.multiple, (shift,) * 3)  # type: ignore[arg-type]
     # Both views in one batch: PyTorch takes a slower convolution for small batches of one.
-    views = torch.cat([x.roll((-shift,) * 3, (2, 3, 4)), flip_input(x)]) if flip else x
+    views = both_views(x, shift) if flip else x.contiguous(memory_format=torch.channels_last_3d)
     with torch.inference_mode(), mixed_precision(device):
-        share = network(views.contiguous(memory_format=torch.channels_last_3d)).float()
+        share = network(views).float()
     if flip:
-        share = (share[:1].roll((shift,) * 3, (1, 2, 3)) + share[1:].flip(-1)) / 2
-    gray = share[0][place].cpu().numpy() * HIGHEST_GY
+        back = tuple(slice(s.start - shift, s.stop - shift) for s in place)
+        mean = (share[0][back] + share[1].flip(-1)[place]) / 2
+    else:
+        mean = share[0][place]
+    gray = mean.cpu().numpy() * HIGHEST_GY
     body = inputs.body.array
     out = np.zeros(body.shape, np.float32)
     out[body] = np.clip(gray[body], 0.0, MOST * HIGHEST_GY)
@@ -269,6 +295,8 @@ def block_mean(volume: Volume) -> Volume:
 
 def mask_to(mask: np.ndarray, volume: Volume, working: Volume) -> np.ndarray:
     """Mask on the CT's grid -> bool on the working grid: a voxel belongs to it when half of it does."""
+    if working.same_grid(volume):
+        return np.array(mask, bool)
     box = mask_box(np.asarray(mask, bool), margin=8)
     if box is None:
         return np.zeros(working.shape, bool)

@@ -167,9 +167,15 @@ def _channels(
 
 def signed_distance(mask: np.ndarray, grid: Volume, reach_mm: float) -> np.ndarray:
     """Distance to the border of a mask in units of ``reach_mm``, positive inside, clipped to -1..1 (z, y, x)."""
-    if not mask.any():
-        return np.full(mask.shape, -1.0, np.float32)
-    image = sitk.GetImageFromArray(mask.astype(np.uint8))
-    image.SetSpacing(grid.spacing_mm[::-1])
+    spacing = np.array(grid.spacing_mm)
+    # Farther away than its reach every voxel is -1, so only the mask's surroundings are looked at.
+    box = mask_box(mask, margin=tuple(int(np.ceil(reach_mm / s)) + 1 for s in spacing))  # type: ignore[arg-type]
+    out = np.full(mask.shape, -1.0, np.float32)
+    if box is None:
+        return out
+    near = tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))
+    image = sitk.GetImageFromArray(mask[near].astype(np.uint8))
+    image.SetSpacing(spacing[::-1].tolist())
     distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
-    return np.clip(sitk.GetArrayFromImage(distance) / np.float32(reach_mm), -1.0, 1.0)
+    out[near] = np.clip(sitk.GetArrayFromImage(distance) / np.float32(reach_mm), -1.0, 1.0)
+    return out

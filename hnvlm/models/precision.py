@@ -20,8 +20,12 @@ def fast_bfloat16() -> bool:
 
 def mixed_precision(device: torch.device | str = "cpu") -> torch.autocast:
     """Context in which networks run: bfloat16 on GPUs and on processors that have it, else float32."""
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or fast_bfloat16())
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=computes_half(device))
+
+
+def computes_half(device: torch.device | str = "cpu") -> bool:
+    """Whether ``mixed_precision`` computes in bfloat16 on a device."""
+    return torch.device(device).type != "cpu" or fast_bfloat16()
 
 
 def device_of(network: nn.Module) -> torch.device:

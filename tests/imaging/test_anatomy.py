@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from imaging.neck_phantom import AIRWAY_V, CENTRE_MM, COARSE, SPACINGS, anatomy, at, frame, phantom
+from scipy import ndimage
 
 from hnvlm.imaging.anatomy import (
     AIRWAY_RANGE,
@@ -97,6 +98,21 @@ def test_body_holds_the_airway_and_not_the_couch():
     assert body[inside].all()
     assert not body[:, -2:].any()
     assert not body_mask(np.full((4, 5, 6), -1000, np.int16)).any()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_holes_are_filled_slice_by_slice(seed):
+    """Against filling every axial slice by itself; a hole that is open above or below counts as inside all the same."""
+    rng = np.random.default_rng(seed)
+    blobs = ndimage.gaussian_filter(rng.standard_normal((7, 24, 31)), (0.4, 2.0, 2.0))
+    hu = np.where(blobs > -0.05 * blobs.std(), 40, -1000)
+    hu[:, 4:20, 5:26] = np.where(blobs[:, 4:20, 5:26] > blobs.std(), -1000, 40)
+    soft = hu > -400
+    labels, _ = ndimage.label(ndimage.binary_opening(soft))
+    biggest = ndimage.binary_dilation(labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])) & soft
+    want = [ndimage.binary_fill_holes(ndimage.binary_closing(s, iterations=2) | s) for s in biggest]
+    assert 0 < biggest.sum() < np.sum(want)
+    np.testing.assert_array_equal(body_mask(hu), want)
 
 
 def test_airway_is_the_pharynx_alone(neck):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from imaging.dose_phantom import ORIGIN, SHAPE, SPACING, dose_phantom
 from scipy import ndimage
@@ -134,6 +135,28 @@ def test_distance_is_signed_and_clipped():
     assert got[13] > 0
     assert got[39] == -1.0
     assert (signed_distance(mask * 0 > 1, Volume(mask, (3.0, 3.0, 2.0)), 20.0) == -1).all()
+
+
+def test_distance_near_a_small_structure_is_that_of_the_whole_grid():
+    """Only its surroundings are computed: against SciPy's exact distance on every voxel, three different spacings."""
+    spacing, reach = (3.0, 1.5, 2.5), 20.0
+    mask = np.zeros((30, 50, 40), bool)
+    mask[4:9, 30:37, 1:6] = True
+    mask[6, 33, 3] = False
+    outside = ndimage.distance_transform_edt(~mask, spacing)
+    got = signed_distance(mask, Volume(mask, spacing), reach)
+    far = outside > reach + max(spacing)
+    assert far.any()
+    assert (got[far] == -1).all()
+    # SciPy measures to the next voxel of the other kind, the map to the border between them.
+    near = outside < reach - max(spacing)
+    assert np.abs(got * reach + outside)[near & ~mask].max() <= max(spacing)
+    assert got[mask].min() >= 0
+    assert got[~mask].max() <= 0
+    whole = sitk.GetImageFromArray(mask.astype(np.uint8))
+    whole.SetSpacing(spacing[::-1])
+    distance = sitk.SignedMaurerDistanceMap(whole, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
+    np.testing.assert_allclose(got, np.clip(sitk.GetArrayFromImage(distance) / reach, -1, 1), atol=1e-5)
 
 
 def test_a_mirrored_patient_has_mirrored_inputs():
