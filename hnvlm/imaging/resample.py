@@ -37,8 +37,7 @@ def resample_to(volume: Volume, spacing_mm: Triple, order: Order = 1, *, antiali
     spacing = extent / shape
     origin = np.array(volume.origin_mm) + (spacing - volume.spacing_mm) / 2
     target = Volume(np.empty(shape, bool), tuple(spacing), tuple(origin), volume.frame_of_reference_uid)
-    source = _smoothed(volume, spacing) if antialias and order else volume
-    array = _resample(source, target, order, fill=None)
+    array = _resample(volume, target, order, fill=None, antialias=antialias)
     return Volume(
         _as_type(array, volume.array.dtype), target.spacing_mm, target.origin_mm, target.frame_of_reference_uid
     )
@@ -67,39 +66,38 @@ def resample_like(
     if volume.shape == like.shape and volume.same_grid(like):
         array = volume.array
     else:
-        source = _smoothed(volume, np.array(like.spacing_mm)) if antialias and order else volume
-        array = _as_type(_resample(source, like, order, fill), volume.array.dtype)
+        array = _as_type(_resample(volume, like, order, fill, antialias=antialias), volume.array.dtype)
     frame = like.frame_of_reference_uid or volume.frame_of_reference_uid
     return Volume(array, like.spacing_mm, like.origin_mm, frame)
 
 
-def _smoothed(volume: Volume, spacing: np.ndarray) -> Volume:
-    array = volume.array.astype(np.float32)
-    for axis in range(3):
-        ratio = spacing[axis] / volume.spacing_mm[axis]
-        if ratio > 1.01:
-            # A Gaussian of this width matches the box of one coarse voxel in variance.
-            array = ndimage.gaussian_filter1d(array, np.sqrt((ratio**2 - 1) / 12), axis=axis, mode="nearest")
-    return volume.with_array(array)
-
-
-def _resample(volume: Volume, target: Volume, order: Order, fill: float | None) -> np.ndarray:
+def _resample(volume: Volume, target: Volume, order: Order, fill: float | None, *, antialias: bool) -> np.ndarray:
     array = volume.array
-    indices, outside = [], []
+    indices, outside, coarser = [], [], []
     for axis in range(3):
         centres = target.origin_mm[axis] + target.spacing_mm[axis] * np.arange(target.shape[axis])
         index = (centres - volume.origin_mm[axis]) / volume.spacing_mm[axis]
         count = volume.shape[axis]
         outside.append((index < -0.5 - 1e-6) | (index > count - 0.5 + 1e-6))
         index = np.clip(index, 0, count - 1)
+        ratio = target.spacing_mm[axis] / volume.spacing_mm[axis]
+        if antialias and order and ratio > 1.01:
+            coarser.append((len(index) / count, axis, ratio))
+            indices.append(index)
+            continue
         first, last = int(np.floor(index.min())), min(int(np.floor(index.max())) + 1, count - 1)
         # Only what the target looks at: one organ needs a corner of a large dose. Taking a whole number off is exact.
         array = array[(slice(None),) * axis + (slice(first, last + 1),)]
         indices.append(index - first)
     if order and array.dtype != np.float64:
         array = array.astype(np.float32, copy=False)
+    # What becomes smallest first: the other axes have less to do.
+    for _, axis, ratio in sorted(coarser):
+        array = _smoothed_along(array, indices[axis], axis, ratio)
+    done = {axis for _, axis, _ in coarser}
     for axis in range(3):
-        array = _along(array, indices[axis], axis, order)
+        if axis not in done:
+            array = _along(array, indices[axis], axis, order)
     if fill is not None:
         for axis, gone in enumerate(outside):
             if gone.any():
@@ -127,6 +125,23 @@ def _along(array: np.ndarray, index: np.ndarray, axis: int, order: Order) -> np.
     step *= weight
     out += step
     return out
+
+
+def _smoothed_along(array: np.ndarray, index: np.ndarray, axis: int, ratio: float) -> np.ndarray:
+    """Sample one axis, which becomes ``ratio`` times as coarse, of what a Gaussian would leave of the array.
+
+    Smoothing and interpolating are linear, so both are one matrix; a product with it takes a fifth of a filter's time.
+    """
+    # A Gaussian of this width matches the box of one coarse voxel in variance.
+    filtered = ndimage.gaussian_filter1d(
+        np.eye(array.shape[axis]), np.sqrt((ratio**2 - 1) / 12), axis=0, mode="nearest"
+    )
+    matrix = _along(filtered[..., None], index, 0, 1)[..., 0].astype(array.dtype)
+    if axis == 2:
+        return array @ matrix.T
+    if axis == 1:
+        return matrix @ array
+    return (matrix @ array.reshape(len(array), -1)).reshape(len(matrix), *array.shape[1:])
 
 
 def _as_type(array: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -7,6 +7,8 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.interpolate import RegularGridInterpolator
 
 from hnvlm.errors import FrameOfReferenceError
 from hnvlm.imaging.resample import crop, mask_box, pad, resample_like, resample_to
@@ -120,3 +122,23 @@ def test_mask_box():
     mask[2, 3:5, 9] = True
     assert mask_box(mask) == (2, 3, 9, 3, 5, 10)
     assert mask_box(mask, (1, 2, 3)) == (1, 1, 6, 4, 7, 10)
+
+
+@pytest.mark.parametrize("spacing", [(2.5, 0.9, 1.3), (3.0, 1.0, 0.8), (1.1, 2.9, 6.0)])
+def test_smoothing_first_is_a_gaussian_and_then_linear(spacing):
+    """Against SciPy's filter and interpolator; axes that do not become coarser are not smoothed."""
+    array = np.random.default_rng(2).normal(0, 300, (17, 40, 29))
+    volume = Volume(array, spacing, (4.0, -9.0, 2.0))
+    got = resample_to(volume, (3.0, 3.0, 3.0), antialias=True)
+    ratio = np.array(got.spacing_mm) / spacing
+    sigma = np.where(ratio > 1.01, np.sqrt(np.maximum(ratio**2 - 1, 0) / 12), 0)
+    assert (sigma > 0).any()
+    smooth = ndimage.gaussian_filter(array, sigma, mode="nearest")
+    axes = [o + s * np.arange(n) for o, s, n in zip(volume.origin_mm, spacing, array.shape, strict=True)]
+    wanted = [o + s * np.arange(n) for o, s, n in zip(got.origin_mm, got.spacing_mm, got.shape, strict=True)]
+    wanted = [np.clip(w, a[0], a[-1]) for w, a in zip(wanted, axes, strict=True)]
+    want = RegularGridInterpolator(axes, smooth)(np.stack(np.meshgrid(*wanted, indexing="ij"), -1))
+    np.testing.assert_allclose(got.array, want, atol=1e-6)
+    # The same voxels, asked for as a part of a larger grid.
+    part = Volume(np.zeros((3, 4, 2)), got.spacing_mm, tuple(got.index_to_mm(np.array([1, 2, 3]))))
+    np.testing.assert_allclose(resample_like(volume, part, antialias=True).array, want[1:4, 2:6, 3:5], atol=1e-6)
