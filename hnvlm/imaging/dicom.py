@@ -20,7 +20,9 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from hnvlm.errors import UnreadableFileError
+from hnvlm.imaging.codestream import check_stream, keep_safe_decoders
 
+keep_safe_decoders()
 # What pydicom says about odd files holds paths and values of theirs, which name patients; a log may be read by anybody.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom\.")
@@ -295,7 +297,9 @@ class PixelReader:
     @staticmethod
     def _decode(dataset: Dataset, header: SliceHeader) -> np.ndarray:
         decoder = get_decoder(header.transfer_syntax)
-        if not header.transfer_syntax.is_compressed:
+        if header.transfer_syntax.is_compressed:
+            check_stream(dataset, header.transfer_syntax, header.frame or 0, header.size)
+        else:
             _require_fit(dataset, header)
         # Neither the preamble nor the file meta group is guaranteed; the decoder itself needs neither.
         array, _ = decoder.as_array(dataset, index=header.frame or 0, raw=True)
