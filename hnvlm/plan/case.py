@@ -100,6 +100,8 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
     _convert_lengths(flat)
     if after_surgery and flat.get("nodes.n_pos") == 0:  # a specimen without an involved node answers these, too
         flat = {"path.ene": False, "path.levels_iv_v": False} | flat
+    if flat.get("path.perineural_multiple") is True:
+        flat.setdefault("path.perineural", True)
     if "path.ene" in flat:
         flat["nodes.ene_path"] = flat["path.ene"]
     airway = _airway(kb, present)
@@ -227,13 +229,15 @@ def site_keys(site: str | None, form: Mapping[str, Any]) -> tuple[str, ...]:
         table = {"positive": ("oropharynx_p16_pos",), "negative": ("oropharynx_p16_neg",)}
         return table.get(p16, ("oropharynx_p16_neg", "oropharynx_p16_pos"))
     if site == "unknown_primary":
+        if p16 == ebv == "positive":  # either points to a table of its own, and neither outweighs the other
+            return ("oropharynx_p16_pos", "nasopharynx")
         if p16 == "positive":
             return ("oropharynx_p16_pos",)
         if ebv == "positive":
             return ("nasopharynx",)
         open_tables = [("oropharynx_p16_pos", p16), ("nasopharynx", ebv)]
         return ("unknown_primary_neck", *(key for key, answer in open_tables if answer is None))
-    return (site,) if site else ()
+    return (site,) if site and site != "other_site" else ()  # no table holds other sites
 
 
 def _levels(present: list[Finding]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ Status = Literal["met", "not_met", "not_evaluable"]
 DoseMetrics = Mapping[str, Mapping[str, float]]
 # A larger volume of the hottest tissue gets a lower dose: each metric bounds the ones before it from below.
 _NEAR_MAXIMUM = ("Dmax", "D0.03cc", "D0.1cc")
+# A target that carries its dose in cGy in its name: PTV_7000, PTV_5600_L.
+TARGET_DOSE = re.compile(r"PTV_?(\d{4,5})(?!\d)")
 # The organ that carries the tumour is target, not organ at risk.
 _TARGET_ORGANS = {
     "larynx_supraglottis": {"Larynx", "Larynx_SG", "Glottis"}, "larynx_glottis": {"Larynx", "Larynx_SG", "Glottis"},
@@ -103,8 +105,11 @@ def build_constraints(
     spared = _TARGET_ORGANS.get(site or "", set())
     rows = []
     entries = [kb.entry(i) for i in templates()[template]] if own_rows is None else list(own_rows)
+    named = {organ_of(kb, entry) for entry in entries}
     for entry in entries:
         organ = organ_of(kb, entry)
+        if entry["verified"] and "share_pct" in entry:
+            rows += _share_rows(entry, [n for n in names if not any(_is_organ(n, target) for target in named)])
         if not entry["verified"] or entry["limit"] is None or organ in spared:
             continue
         rows += [_row(entry, name) for name in names if _is_organ(name, organ)]
@@ -123,6 +128,16 @@ def organ_of(kb: KnowledgeBase, entry: Mapping[str, Any]) -> str:
 
 def _is_organ(name: str, organ: str) -> bool:
     return name == organ or re.fullmatch(re.escape(organ) + r"_[LR]", name) is not None
+
+
+def _share_rows(entry: Mapping[str, Any], names: Iterable[str]) -> list[Constraint]:
+    """A limit that is a share of a target's own dose, for the targets that no row of the template names."""
+    found = ((name, TARGET_DOSE.match(name)) for name in names)
+    return [
+        _row({**entry, "limit": round(int(match[1]) * float(entry["share_pct"])) / 1e4}, name)
+        for name, match in found
+        if match
+    ]
 
 
 def _row(entry: Mapping[str, Any], structure: str) -> Constraint:

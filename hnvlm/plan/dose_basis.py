@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hnvlm.plan.case import Line
-from hnvlm.plan.constraints import Constraint, DoseMetrics, evaluate
+from hnvlm.plan.constraints import TARGET_DOSE, Constraint, DoseMetrics, evaluate
 from hnvlm.plan.kb import APP_LOGIC, DOSE_METRICS
 from hnvlm.types import CheckResult
 
@@ -17,18 +16,25 @@ SAME_GY = 0.5
 _FIRST_COURSE = (
     "previous radiotherapy is stated, they are those of a first course, and the cumulative dose is not known"
 )
-# A target that carries its dose in cGy in its name: PTV_7000, PTV_5600_L.
-_TARGET_DOSE = re.compile(r"PTV_?(\d{4,5})(?!\d)")
 
 
-def off_prescription(names: Iterable[str], prescribed_gy: Iterable[float]) -> tuple[str, ...]:
-    """Return the targets whose names carry a dose that no level of the prescription has; none without levels."""
+def off_prescription(
+    names: Iterable[str], prescribed_gy: Iterable[float], *, open_below: bool = False
+) -> tuple[str, ...]:
+    """Return the targets whose names carry a dose that no level of the prescription has; none without levels.
+
+    Args:
+        open_below: The tables leave the lower levels to the department. A target below a level that is there is one
+            of those; a set of targets without that level was drawn for another prescription.
+    """
     levels = list(prescribed_gy)
-    found = {name: match for name in names if (match := _TARGET_DOSE.match(name))}
+    doses = {name: int(match[1]) / 100 for name in names if (match := TARGET_DOSE.match(name))}
+    drawn = [gy for gy in levels if any(abs(dose - gy) < SAME_GY for dose in doses.values())]
+    below = max(drawn, default=0.0) if open_below else 0.0
     return tuple(
         name
-        for name, match in found.items()
-        if levels and all(abs(int(match[1]) / 100 - gy) >= SAME_GY for gy in levels)
+        for name, dose in doses.items()
+        if levels and dose >= below and all(abs(dose - gy) >= SAME_GY for gy in levels)
     )
 
 

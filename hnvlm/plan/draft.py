@@ -13,7 +13,7 @@ from hnvlm.plan.dose_basis import DoseBasis, off_prescription, target_checks
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
 from hnvlm.plan.facts import plan_facts
 from hnvlm.plan.form import validate_form
-from hnvlm.plan.intent import intent_of, unsettled
+from hnvlm.plan.intent import POOR_ECOG, intent_of, unsettled
 from hnvlm.plan.kb import CLINICAL_FORM, KnowledgeBase, documents, load_kb
 from hnvlm.plan.options import (
     Option,
@@ -29,13 +29,14 @@ from hnvlm.plan.options import (
     systemic_options,
     uses_cisplatin,
 )
-from hnvlm.plan.prescription import Prescription, draft_prescription, draft_targets, unverified_neck_levels
+from hnvlm.plan.prescription import Prescription, draft_prescription, draft_targets
 from hnvlm.plan.questions import open_questions
 from hnvlm.plan.render import render
 from hnvlm.plan.result import Intent, Modality, Plan
 from hnvlm.plan.safety import run_rules
 from hnvlm.plan.staging import Category, Staging, group_row, possible_groups, stage, unread_structures
-from hnvlm.plan.words import sentence, words
+from hnvlm.plan.support import follow_up, not_verified, supportive
+from hnvlm.plan.words import words
 from hnvlm.types import CheckResult, Finding
 
 # The option table holds no entry after surgery for them.
@@ -82,7 +83,10 @@ def draft_plan(
     systemic = _systemic(kb, modality, cisplatin, context)
     names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
     basis = dose_basis or DoseBasis("")
-    strange = off_prescription([*(names or ()), *(dose_metrics or ())], (v.dose_gy for v in prescription.levels))
+    strange = off_prescription(
+        [*(names or ()), *(dose_metrics or ())], (v.dose_gy for v in prescription.levels),
+        open_below=prescription.lower_levels_open,
+    )  # fmt: skip
     fitting = None if names is None else [name for name in names if name not in strange]
     rows = build_constraints(kb, fitting, site=staging.site, template=template, own_rows=own_rows)
     rows = for_treatment(rows, drugs_with_radiotherapy(kb, modality.drafted))
@@ -107,17 +111,18 @@ def draft_plan(
         prescription=prescription, targets=targets, constraints=rows,
         dose_line=basis.line(misfit) if rows and (dose_basis or misfit) else None,
         eligibility=eligibility, systemic=systemic,
-        supportive=_supportive(kb, context, prescription), follow_up=_follow_up(kb, modality, prescription),
+        supportive=supportive(kb, context, prescription), follow_up=follow_up(kb, modality, prescription),
         needs=open_questions(
             case, staging, modality.options, eligibility,
-            radiotherapy=bool(prescription.schemes) or modality.drafted is None,
+            radiotherapy=_may_irradiate(kb, modality, prescription, context),
+            drugs=any(s.status in ("drafted", "conditional") or s.to_choose for s in systemic),
             surgery_first=prescription.kind == "postoperative", intent_open=intent.value is None,
             pembrolizumab=any(
                 "pembrolizumab" in s.agent and s.status not in ("avoid", "not_eligible") for s in systemic
             ),
         ),
         checks=_in_order([*case.conflicts, *target_checks(() if misfit else strange), *run_rules(kb, facts)]),
-        not_verified=_not_verified(
+        not_verified=not_verified(
             kb, context, modality, prescription,
             cisplatin=eligibility is not None and eligibility.verdict != "contraindicated",
         ),
@@ -197,25 +202,38 @@ def _staged_context(case: Case, staging: Staging, intent: Intent, cisplatin: Eli
     }
 
 
+def _untreated(case: Case, staging: Staging, context: dict[str, Any]) -> str:
+    """Why the tables hold nothing for a case whatever its stage, or ""."""
+    histology = case.form.get("histology")
+    if not case.disease_seen and case.primary_site is None:
+        return "no disease was found on this CT and the form names no primary"
+    if case.primary_site == "other_site":
+        return f"the tables do not cover a primary of {words(case.primary_site)}"
+    if staging.site is None:
+        return "the primary site is not known"
+    if lookup(context, "tumour.primary_found") is False and (staging.n.value, staging.m.value) == ("N0", "M0"):
+        return "no primary was found and no node is involved: nothing is known to treat"
+    if histology not in (None, "none_yet", *_SQUAMOUS):
+        return f"histology is {words(histology)}: the tables cover squamous cell and nasopharyngeal carcinoma only"
+    if lookup(context, "patient.pregnant_or_lactating") is True:
+        return PREGNANCY[:1].lower() + PREGNANCY[1:]
+    if lookup(context, "tumour.in_situ") is True:
+        return "carcinoma in situ only is stated: the tables hold no treatment for it"
+    if lookup(context, "case.subsite") == "dry_vermilion_lip":
+        return "the dry vermilion lip is staged and treated as skin, for which the tables hold nothing"
+    return ""
+
+
 def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str, Any]) -> Modality:
     """Choose the treatment to draft: the most specific, strongest entry; within it the path with radiotherapy."""
-    if not case.disease_seen and case.primary_site is None:
-        return Modality(
-            None, "", None, OptionSet(), withheld="no disease was found on this CT and the form names no primary"
-        )
-    if staging.site is None:
-        return Modality(None, "", None, OptionSet(), withheld="the primary site is not known")
-    if lookup(context, "tumour.primary_found") is False and (staging.n.value, staging.m.value) == ("N0", "M0"):
-        why = "no primary was found and no node is involved: nothing is known to treat"
+    if why := _untreated(case, staging, context):
         return Modality(None, "", None, OptionSet(), withheld=why)
-    histology = case.form.get("histology")
-    if histology not in (None, "none_yet", *_SQUAMOUS):
-        why = f"histology is {words(histology)}: the tables cover squamous cell and nasopharyngeal carcinoma only"
-        return Modality(None, "", None, OptionSet(), withheld=why)
-    if lookup(context, "patient.pregnant_or_lactating") is True:
-        return Modality(None, "", None, OptionSet(), withheld=PREGNANCY[:1].lower() + PREGNANCY[1:])
     options = find_options(kb, context, staging.site)
     branches = _branches(kb, context, staging)
+    if case.form.get("p16") == case.form.get("ebv") == "positive" and len(case.site_keys) > 1:
+        why = "p16 and EBV are both stated as positive and point to different primaries: one of them is to be confirmed"
+        ways = (_branch(kb, context, staging, words(staging.site)), *branches)
+        return Modality(None, "", None, OptionSet(), ways if staging.group else branches, why)
     why = unsettled(context)
     if why and lookup(context, "case.intent") is None:
         return Modality(None, "", None, options, (*branches, *_if_palliative(kb, context, staging.site)), why)
@@ -224,6 +242,8 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
     leads = options.leads(kb)
     if case.form.get("setting") == "postoperative":  # the palliative schemes treat gross disease, and it is resected
         leads = [lead for lead in leads if any(action(kb, t)["rt"] != "palliative" for t in lead.actions)]
+    if (lookup(context, "patient.ecog") or 0) >= POOR_ECOG:  # the drugs of recurrent disease come after relief
+        leads = sorted(leads, key=lambda lead: all(action(kb, t)["rt"] != "palliative" for t in lead.actions))
     if not leads:
         recurrent = lookup(context, "case.setting") == "recurrent_metastatic"  # there the stage decides nothing
         known = recurrent or None not in (staging.t.value, staging.n.value, staging.group)
@@ -248,12 +268,21 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
     return Modality(drafted, label, lead, options, branches)
 
 
+def _may_irradiate(kb: KnowledgeBase, modality: Modality, prescription: Prescription, context: dict[str, Any]) -> bool:
+    """Whether radiotherapy is drafted, with or without a dose, or is still to be decided on, as in a recurrence."""
+    if prescription.schemes or modality.drafted is None or "rt" in action(kb, modality.drafted)["modalities"]:
+        return True
+    return lookup(context, "case.setting") == "recurrent_metastatic"
+
+
 def _nothing_found(context: dict[str, Any], options: OptionSet) -> str:
     """Why no option applies to a staged case."""
     if lookup(context, "case.setting") == "recurrent_metastatic" and options.depends:
         return "what decides between the drugs of recurrent or metastatic disease is not stated"
     if lookup(context, "case.setting") == "postoperative" and lookup(context, "case.site") not in _NO_ADJUVANT_TABLE:
-        return "after surgery no risk factor is stated for which the tables name radiotherapy"
+        close = lookup(context, "path.margin") == "close"
+        also = "; a close margin is not among those they name, the multidisciplinary meeting weighs it" if close else ""
+        return "after surgery no risk factor is stated for which the tables name radiotherapy" + also
     return "the tables hold no verified treatment for this site and stage"
 
 
@@ -283,16 +312,19 @@ def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any]) -> str | Non
         # For cisplatin the tables know ways around, below.
         if action(kb, t)["kind"] in ("primary", "systemic") and (open_to(kb, t, context) or uses_cisplatin(kb, t))
     ]
+    if lookup(context, "case.larynx_nonfunctional") is True:  # what does not function is not preserved
+        whole = [t for t in whole if not action(kb, t).get("preserves_larynx")] or whole
     if not whole:
         return None
     with_rt = [t for t in whole if "rt" in action(kb, t)["modalities"]] or whole
-    if uses_cisplatin(kb, with_rt[0]) and lookup(context, "patient.cisplatin_eligible") is False:
+    refused = lookup(context, "plan.concurrent_systemic") == "none"
+    if uses_cisplatin(kb, with_rt[0]) and lookup(context, "patient.cisplatin_eligible") is False and not refused:
         table = "without_cisplatin_nasopharynx" if context["case"]["site"] == "nasopharynx" else "without_cisplatin"
         return kb["actions"][table].get(action(kb, with_rt[0])["rt"])
-    if lookup(context, "plan.concurrent_systemic") == "none":
+    if refused:
         kind = action(kb, with_rt[0])["rt"]
         local = [t for t in with_rt if "systemic" not in action(kb, t)["modalities"] and action(kb, t)["rt"] == kind]
-        return local[0] if local else {"definitive": "rt_alone", "postoperative": "postop_rt"}.get(kind, with_rt[0])
+        return local[0] if local else {"definitive": "rt_alone", "postoperative": "postop_rt"}.get(kind)
     if action(kb, with_rt[0]).get("induction") and lookup(context, "patient.prior_platinum_induction") is True:
         return "crt_cisplatin"  # what is left of the treatment
     return with_rt[0]
@@ -376,67 +408,6 @@ def _systemic(
         row = systemic_option(kb, token, "avoid") if token in kb.entries else None
         rows += [row] if row else []
     return tuple(rows)
-
-
-def _supportive_entries(kb: KnowledgeBase, context: dict[str, Any], cisplatin: bool) -> list[dict[str, Any]]:
-    """Supportive care that fits: no extractions without teeth, no tests for cisplatin where it plays no part."""
-    toothless = lookup(context, "patient.dental_status") == "edentulous"
-    out = {"dental": toothless, "audiogram": not cisplatin}
-    return [e for e in kb["regimens"]["supportive"] if not out.get(e["id"])]
-
-
-def _supportive(kb: KnowledgeBase, context: dict[str, Any], prescription: Prescription) -> tuple[Line, ...]:
-    if not prescription.schemes:
-        return ()
-    entries = _supportive_entries(kb, context, cisplatin=True)
-    teeth = []
-    if lookup(context, "patient.dental_status") == "extractions_needed":
-        text = "Extractions are needed: they come before radiotherapy"
-        teeth = [Line(text, (CLINICAL_FORM, *documents(kb.entry("dental"))))]
-    shown = (e for e in entries if e["verified"] and not e.get("follow_up"))
-    return (*teeth, *(Line(sentence(e["rule"]), documents(e)) for e in shown))
-
-
-def _follow_up(kb: KnowledgeBase, modality: Modality, prescription: Prescription) -> tuple[Line, ...]:
-    """Return response assessment after chemoradiotherapy, and late effects to look for after any curative course."""
-    lines = []
-    chemoradiotherapy = modality.drafted is not None and "systemic" in action(kb, modality.drafted)["modalities"]
-    if prescription.kind == "definitive" and chemoradiotherapy:
-        found = [o for o in modality.options.applies if all(action(kb, t)["kind"] == "follow_up" for t in o.actions)]
-        lines += [Line(o.principle or " / ".join(o.labels), o.sources) for o in found]
-    if prescription.kind in ("definitive", "postoperative"):
-        late = [e for e in kb["regimens"]["supportive"] if e["verified"] and e.get("follow_up")]
-        lines += [Line(sentence(e["rule"]), documents(e)) for e in late]
-    return tuple(lines)
-
-
-def _not_verified(
-    kb: KnowledgeBase, context: dict[str, Any], modality: Modality, prescription: Prescription, *, cisplatin: bool
-) -> tuple[str, ...]:
-    """Name unverified entries that a clinician may want to look up, without their numbers."""
-    found = []
-    for option in modality.options.unverified:
-        against = "advice against " if "options_avoid" in kb.entry(option.id) else ""
-        found.append(f"{sentence(against + ' / '.join(option.labels))} (option table, {option.id})")
-    found += unverified_neck_levels(kb, context, prescription)
-    open_here = {
-        "definitive": ["high-dose margin around involved nodes"] if lookup(context, "case.n") != "N0" else [],
-        "postoperative": [
-            "elective dose after surgery",
-            *("dose to the rest of the bed" for s in prescription.schemes if s.id == "postop_66_33_high_risk"),
-        ],
-    }.get(prescription.kind)  # fmt: skip
-    single = [s for s in prescription.schemes if len(s.levels) == 1 and not s.id.startswith("glottic")]
-    if prescription.kind == "definitive" and single:
-        found.append(
-            "Lower dose level (CTV-P2, elective neck) of this scheme: no entry in the tables, department protocol"
-        )
-    if open_here is not None and prescription.schemes:
-        found.append(f"{', '.join(['PTV margin', *open_here])}: department protocol")
-    if prescription.schemes:
-        unverified = [e for e in _supportive_entries(kb, context, cisplatin) if not e["verified"]]
-        found += [f"Supportive care: {e['label']}" for e in unverified]
-    return tuple(found)
 
 
 def _in_order(checks: list[CheckResult]) -> tuple[CheckResult, ...]:

@@ -9,10 +9,12 @@ from typing import Any
 from hnvlm.plan.conditions import Context, holds, judge, lookup
 from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import Document, KnowledgeBase, documents
+from hnvlm.plan.words import STATUS_MEANING
 
 _STRENGTH_ORDER = {"standard": 0, "option": 1, "selected": 2}
 _CHECKPOINT = ("pembrolizumab", "nivolumab", "durvalumab")
 _TO_CHOOSE = "one of these goes with the radiotherapy"
+_INSTEAD = "instead of the other cisplatin schedule, never with it"
 _CISPLATIN_AGENTS = frozenset({"cis_q3w", "cis_q3w_x2", "cis_weekly40"})
 
 
@@ -90,10 +92,15 @@ class SystemicOption:
     doses_mg_m2: tuple[float, ...] = ()
     to_choose: bool = False
 
+    @property
+    def meaning(self) -> str:
+        """What the status means, for a reader who meets the word beside the regimen."""
+        return STATUS_MEANING["to_choose" if self.to_choose else self.status]
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
         out = {k: v for k, v in vars(self).items() if k not in ("sources", "doses_mg_m2")}
-        return out | {"sources": [d.title for d in self.sources]}
+        return out | {"status_meaning": self.meaning, "sources": [d.title for d in self.sources]}
 
 
 def action(kb: KnowledgeBase, token: str) -> dict[str, Any]:
@@ -121,6 +128,8 @@ def ruled_out(kb: KnowledgeBase, agent_id: str, context: Context) -> str:
         and lookup(context, "patient.autoimmune_active_or_transplant") is True
     ):
         return "active autoimmune disease or a transplant is stated"
+    if lookup(context, "plan.concurrent_systemic") == "none":
+        return "systemic treatment is not possible or not wanted"
     return ""
 
 
@@ -211,6 +220,8 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         depends = tuple(sorted(verdict.missing)) if verdict is not None and verdict.truth is None else ()
         if depends and "ask_when" in entry and not holds(entry["ask_when"], context):
             continue
+        if depends and set(kinds) == {"systemic"} and lookup(context, "plan.concurrent_systemic") == "none":
+            continue  # nothing to ask for where no drug is wanted
         option = Option(
             entry["id"], tokens, tuple(_in_words(kb, t, context) for t in tokens),
             entry.get("principle", "") if entry["verified"] else "", entry.get("strength", ""), documents(entry),
@@ -329,7 +340,11 @@ def systemic_options(
         if drafted_action.get("choose_one", False):
             add(agent, "alternative", _TO_CHOOSE)
         else:
-            add(agent, "alternative" if agent in _CISPLATIN_AGENTS and cisplatin_drafted else "drafted")
+            optional = "optional: may be offered" if drafted_action.get("optional") else ""
+            if agent in _CISPLATIN_AGENTS and cisplatin_drafted:
+                add(agent, "alternative", _INSTEAD)
+            else:
+                add(agent, "drafted", optional if agent in _CISPLATIN_AGENTS else "")
     if drafted_action.get("rt") == "postoperative" and not agents and eligibility.verdict != "contraindicated":
         order = ("cis_weekly40", "cis_q3w") if eligibility.verdict == "relative" else ("cis_q3w", "cis_weekly40")
         for agent in order if pathology_may_ask(context) else ():

@@ -101,6 +101,12 @@ class Prescription:
     withheld: str = ""
 
     @property
+    def lower_levels_open(self) -> bool:
+        """Whether the tables leave lower dose levels to the department: after surgery, and beside a single level."""
+        single = any(len(s.levels) == 1 and not s.id.startswith("glottic") for s in self.schemes)
+        return bool(self.schemes) and (self.kind == "postoperative" or (self.kind == "definitive" and single))
+
+    @property
     def levels(self) -> tuple[Level, ...]:
         """Dose levels of the drafted schemes."""
         return tuple(level for scheme in self.schemes for level in scheme.levels)
@@ -110,7 +116,7 @@ class Prescription:
         return {
             "kind": self.kind, "levels": [level.to_json() for level in self.levels],
             "schemes": [s.to_json() for s in self.schemes], "alternatives": [s.to_json() for s in self.alternatives],
-            "withheld": self.withheld,
+            "withheld": self.withheld, "lower_levels_open": self.lower_levels_open,
         }  # fmt: skip
 
 
@@ -238,6 +244,12 @@ def _definitive(
         alone = "; ".join(part for part in ("accelerated, no systemic treatment", condition) if part)
         rest = [(standard[0], "standard fractionation"), ("def_dahanca_68_34_6fpw", "accelerated")]
         return Prescription("definitive", _schemes(kb, ("def_dahanca_66_33_6fpw", alone)), _schemes(kb, *rest))
+    if (
+        site == "oropharynx_p16_pos"
+        and lookup(context, "plan.concurrent_systemic") == "none"
+        and (t, n) != ("T1", "N0")
+    ):
+        others.append(("def_dahanca_66_33_6fpw", "accelerated, no systemic treatment"))
     if not (concurrent and cisplatin):
         others = [o for o in others if "cisplatin" not in o[1]]
     if concurrent and not cisplatin and site != "nasopharynx":
@@ -336,9 +348,22 @@ def unverified_neck_levels(kb: KnowledgeBase, context: Context, prescription: Pr
         sides = (
             f"ipsilateral {', '.join(entry['ipsi']) or 'none'}; contralateral {', '.join(entry['contra']) or 'none'}"
         )
-        found.append(f"Elective neck levels, {family.replace('_', ' ')} {neck}: {sides}")
+        rest = _neck_conditions(entry, context)
+        found.append(f"Elective neck levels, {family.replace('_', ' ')} {neck}: {sides}{rest}")
     if not found and n is not None and family != "nasopharynx":
         found.append(
             f"Elective neck levels, {family.replace('_', ' ')} {n}: no entry in the tables, department protocol"
         )
     return tuple(found)
+
+
+def _neck_conditions(entry: Mapping[str, Any], context: Context) -> str:
+    """What an entry adds to its levels, and where it leaves the other side out, in words."""
+    parts = [
+        f"{', '.join(levels)} added with {what.replace('_or_', ' or ').replace('_', ' ')}"
+        for what, levels in entry.get("add", {}).items()
+    ]
+    lateral = lookup(context, "tumour.crosses_midline") is not True
+    if entry.get("omit_contra_if") and lateral and lookup(context, "case.subsite") in (None, "tonsil"):
+        parts.append(f"contralateral side may be left out with a {entry['omit_contra_if']}")
+    return "".join(f"; {part}" for part in parts)

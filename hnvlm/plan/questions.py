@@ -26,6 +26,7 @@ def open_questions(
     eligibility: Eligibility | None,
     *,
     radiotherapy: bool,
+    drugs: bool,
     surgery_first: bool,
     intent_open: bool,
     pembrolizumab: bool,
@@ -34,7 +35,8 @@ def open_questions(
 
     Args:
         eligibility: Cisplatin eligibility, None when cisplatin plays no part.
-        radiotherapy: Radiotherapy is drafted or may be.
+        radiotherapy: Radiotherapy is drafted or may be, with or without a dose.
+        drugs: A drug is drafted.
         surgery_first: Pathology after surgery decides the next step.
         intent_open: Cure or palliation is not decided.
         pembrolizumab: Pembrolizumab is among the options.
@@ -66,8 +68,8 @@ def open_questions(
         asked = ("ene_path", "margin") if operated else ("resectable", "ene_path", "margin")
         needs += [_need(key) for key in asked if lookup(case.context, form_field(key).path) is None]
     needs += _option_questions(options.depends, case)
-    if radiotherapy:
-        needs += [_need(key) for key in _BEFORE_RT if key not in case.form]
+    asked_before = _BEFORE_RT if radiotherapy else ("pregnant_or_lactating",) if drugs else ()
+    needs += [_need(key) for key in asked_before if key not in case.form]
     return _unique(needs)
 
 
@@ -86,8 +88,11 @@ def _need(key: str, changes: str = "") -> Need:
 def _table_questions(case: Case) -> list[Need]:
     if case.primary_site == "oropharynx" and "p16" not in case.form:
         return [_need("p16")]
+    if case.primary_site == "unknown_primary" and case.form.get("p16") == case.form.get("ebv") == "positive":
+        changes = "which table applies: p16 and EBV are both stated as positive and point to different ones"
+        return [_need(key, changes) for key in ("p16", "ebv")]
     if case.primary_site == "unknown_primary":
-        # p16-positive nodes go to the oropharynx table whatever EBV says.
+        # p16-positive nodes go to the oropharynx table while EBV is not known.
         asked = ("p16",) if case.form.get("p16") == "positive" else ("p16", "ebv")
         return [_need(key) for key in asked if key not in case.form]
     return []

@@ -12,7 +12,7 @@ from hnvlm.plan.options import Option, SystemicOption
 from hnvlm.plan.prescription import Scheme
 from hnvlm.plan.result import HEADER, Plan
 from hnvlm.plan.staging import Category, Staging
-from hnvlm.plan.words import label, sentence, words
+from hnvlm.plan.words import STATUS_MEANING, STRENGTH_MEANING, label, sentence, words
 from hnvlm.types import CheckResult
 
 NOT_VERIFIED_HEADING = "NOT VERIFIED: CHECK BEFORE USE"
@@ -86,7 +86,11 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[Line]]]:
 def _staging_lines(plan: Plan) -> Iterator[Line]:
     if plan.staging.site is None:
         text = "No disease was found on this CT and no primary site is stated: nothing to stage"
-        yield Line(text if not plan.disease_seen else "Primary site not stated: stage cannot be derived", (APP_LOGIC,))
+        if plan.disease_seen:
+            stated = all(need.id != "site" for need in plan.needs)
+            why = "No table for this primary site" if stated else "Primary site not stated"
+            text = f"{why}: stage cannot be derived"
+        yield Line(text, (APP_LOGIC,))
         return
     yield from _one_stage(plan.staging)
     for other in plan.staging.alternatives:
@@ -159,6 +163,10 @@ def _treatment_lines(plan: Plan) -> Iterator[Line]:
             yield _option_line(option, f"Depends on {asked}")
     for option in modality.options.avoid:
         yield _option_line(option, "Advised against")
+    strengths = {o.strength for o in (*modality.options.applies, *modality.options.depends)}
+    meanings = [f"{name}: {text}" for name, text in STRENGTH_MEANING.items() if name in strengths]
+    if meanings:
+        yield Line(f"Words in brackets: {'; '.join(meanings)}", (APP_LOGIC,))
 
 
 def _option_fact(fact: str) -> str:
@@ -177,6 +185,8 @@ def _prescription_lines(plan: Plan) -> Iterator[Line]:
         yield Line(f"No dose drafted: {prescription.withheld}", (APP_LOGIC,))
     for scheme in prescription.schemes:
         yield from _scheme_lines(scheme)
+    if prescription.alternatives:
+        yield Line("An alternative takes the place of the scheme drafted above; it is not added to it", (APP_LOGIC,))
     for scheme in prescription.alternatives:
         what = f" ({scheme.condition})" if scheme.condition else ""
         yield Line(f"Alternative{what}: {_doses(scheme)}, {scheme.schedule}", scheme.sources)
@@ -232,6 +242,9 @@ def _systemic_lines(plan: Plan) -> Iterator[Line]:
         "drafted": "Drafted", "conditional": "Conditional", "alternative": "Alternative",
         "not_eligible": "Not suitable", "avoid": "Advised against",
     }  # fmt: skip
+    shown = {"to_choose" if row.to_choose else row.status for row in plan.systemic}
+    if "alternative" in shown:
+        yield Line(f"Alternative: {STATUS_MEANING['alternative']}", (APP_LOGIC,))
     order = list(lead)
     for row in sorted(plan.systemic, key=lambda r: order.index(r.status)):
         yield _agent_line(row, "To choose from" if row.to_choose else lead[row.status])

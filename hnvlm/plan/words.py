@@ -23,7 +23,21 @@ _SPECIAL_TOKENS = {
     "unknown_primary_neck": "unknown primary (table for p16- and EBV-negative disease)",
     "larynx_supraglottis": "larynx, supraglottis",
     "larynx_glottis": "larynx, glottis", "larynx_subglottis": "larynx, subglottis",
+    "other_site": "another site (paranasal sinus, skin, ear, thyroid)",
     "major_salivary": "major salivary gland", "squamous_cell_carcinoma": "squamous cell carcinoma",
+}  # fmt: skip
+# What the status of a drug and the strength of an option mean, wherever the words stand alone.
+STATUS_MEANING = {
+    "drafted": "goes with the treatment drafted",
+    "to_choose": "one of several, of which the treatment drafted takes one",
+    "alternative": "belongs to another way to treat, instead of the one drafted and not added to it",
+    "conditional": "given only if what is said beside it is found",
+    "not_eligible": "belongs to a treatment named here, and the form speaks against it",
+    "avoid": "named only because the evidence speaks against it",
+}  # fmt: skip
+STRENGTH_MEANING = {
+    "standard": "backed by a guideline or a phase III trial", "option": "acceptable beside the standard",
+    "selected": "for selected patients only",
 }  # fmt: skip
 _OPERATORS = {
     "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": ":", "ne": "other than", "in": ":", "not_in": "none of",

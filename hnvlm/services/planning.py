@@ -159,7 +159,7 @@ def notes(app: App, plan: ResultRecord, item: ResultRecord | None = None) -> lis
 
 def stage_words(staging: Mapping[str, Any]) -> tuple[str, str]:
     """Return site and stage of a plan's payload as a clinician writes them: ``Hypopharynx``, ``cT2 cN0 cM0, ...``."""
-    site = sentence(staging.get("site_name") or staging["site"] or "primary site not stated")
+    site = sentence(staging.get("site_name") or staging["site"] or "primary site not stated or without a table")
     prefix = "p" if staging["kind"] == "pathological" else "c"
     t, n, m = (staging[k] or f"{k.upper()}?" for k in "tnm")
     group = staging["group"] or " or ".join(staging["possible_groups"]) or "open"
@@ -307,8 +307,9 @@ def rows_on(plan: Mapping[str, Any], item: ResultRecord, judged: histograms.Judg
         irradiated=plan["made_from"]["form"].get("prior_neck_rt") is True,
     )
     strange = off_prescription(
-        (row.structure for row in judged.rows), (level["dose_gy"] for level in plan["prescription"]["levels"])
-    )
+        (row.structure for row in judged.rows), (level["dose_gy"] for level in plan["prescription"]["levels"]),
+        open_below=plan["prescription"].get("lower_levels_open", False),
+    )  # fmt: skip
     rows = for_treatment(
         (row for row in judged.rows if row.structure not in strange),
         drugs_with_radiotherapy(load_kb(), plan["modality"].get("token")),

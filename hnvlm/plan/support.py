@@ -1,0 +1,74 @@
+"""What goes with a drafted treatment: supportive care, follow-up, and what the tables could not confirm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hnvlm.plan.case import Line
+from hnvlm.plan.conditions import lookup
+from hnvlm.plan.kb import CLINICAL_FORM, KnowledgeBase, documents
+from hnvlm.plan.options import action
+from hnvlm.plan.prescription import Prescription, unverified_neck_levels
+from hnvlm.plan.result import Modality
+from hnvlm.plan.words import sentence
+
+
+def _supportive_entries(kb: KnowledgeBase, context: dict[str, Any], cisplatin: bool) -> list[dict[str, Any]]:
+    """Supportive care that fits: no extractions without teeth, no tests for cisplatin where it plays no part."""
+    toothless = lookup(context, "patient.dental_status") == "edentulous"
+    out = {"dental": toothless, "audiogram": not cisplatin}
+    return [e for e in kb["regimens"]["supportive"] if not out.get(e["id"])]
+
+
+def supportive(kb: KnowledgeBase, context: dict[str, Any], prescription: Prescription) -> tuple[Line, ...]:
+    """Return verified supportive care during radiotherapy; none without a dose."""
+    if not prescription.schemes:
+        return ()
+    entries = _supportive_entries(kb, context, cisplatin=True)
+    teeth = []
+    if lookup(context, "patient.dental_status") == "extractions_needed":
+        text = "Extractions are needed: they come before radiotherapy"
+        teeth = [Line(text, (CLINICAL_FORM, *documents(kb.entry("dental"))))]
+    shown = (e for e in entries if e["verified"] and not e.get("follow_up"))
+    return (*teeth, *(Line(sentence(e["rule"]), documents(e)) for e in shown))
+
+
+def follow_up(kb: KnowledgeBase, modality: Modality, prescription: Prescription) -> tuple[Line, ...]:
+    """Return response assessment after chemoradiotherapy, and late effects to look for after any curative course."""
+    lines = []
+    chemoradiotherapy = modality.drafted is not None and "systemic" in action(kb, modality.drafted)["modalities"]
+    if prescription.kind == "definitive" and chemoradiotherapy:
+        found = [o for o in modality.options.applies if all(action(kb, t)["kind"] == "follow_up" for t in o.actions)]
+        lines += [Line(o.principle or " / ".join(o.labels), o.sources) for o in found]
+    if prescription.kind in ("definitive", "postoperative"):
+        late = [e for e in kb["regimens"]["supportive"] if e["verified"] and e.get("follow_up")]
+        lines += [Line(sentence(e["rule"]), documents(e)) for e in late]
+    return tuple(lines)
+
+
+def not_verified(
+    kb: KnowledgeBase, context: dict[str, Any], modality: Modality, prescription: Prescription, *, cisplatin: bool
+) -> tuple[str, ...]:
+    """Name unverified entries that a clinician may want to look up, without their numbers."""
+    found = []
+    for option in modality.options.unverified:
+        against = "advice against " if "options_avoid" in kb.entry(option.id) else ""
+        found.append(f"{sentence(against + ' / '.join(option.labels))} (option table, {option.id})")
+    found += unverified_neck_levels(kb, context, prescription)
+    open_here = {
+        "definitive": ["high-dose margin around involved nodes"] if lookup(context, "case.n") != "N0" else [],
+        "postoperative": [
+            "elective dose after surgery",
+            *("dose to the rest of the bed" for s in prescription.schemes if s.id == "postop_66_33_high_risk"),
+        ],
+    }.get(prescription.kind)  # fmt: skip
+    if prescription.kind == "definitive" and prescription.lower_levels_open:
+        found.append(
+            "Lower dose level (CTV-P2, elective neck) of this scheme: no entry in the tables, department protocol"
+        )
+    if open_here is not None and prescription.schemes:
+        found.append(f"{', '.join(['PTV margin', *open_here])}: department protocol")
+    if prescription.schemes:
+        unverified = [e for e in _supportive_entries(kb, context, cisplatin) if not e["verified"]]
+        found += [f"Supportive care: {e['label']}" for e in unverified]
+    return tuple(found)
