@@ -25,7 +25,7 @@ from hnvlm.services.agreement import words
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
-from hnvlm.store import ResultRecord
+from hnvlm.store import AUTOSAVE, ResultRecord
 from hnvlm.types import Counterfactual, Progress, no_progress
 
 # A whole report may be pasted; more is no request.
@@ -276,6 +276,8 @@ def start(app: App, case_id: str, text: str, *, seed: int = 0, who: str = "") ->
     to_draw(text, known_sentences(app, case_id))
 
     def work(job: JobContext) -> dict[str, Any]:
+        if not app.models_loaded:
+            job.leave_on_stop(lambda: app.models, "loading the models")
         return {"result_id": run_for_case(app, case_id, text, seed=seed, who=who, progress=job.progress).id}
 
     return app.jobs.submit("counterfactual", work, case_id=case_id, who=who)
@@ -296,8 +298,8 @@ def most_changed(difference: np.ndarray, box: tuple[int, ...]) -> list[int]:
 
 
 def list_for_case(app: App, case_id: str) -> list[ResultRecord]:
-    """Return the counterfactuals of a case, newest first."""
-    return app.store.history(case_id, "counterfactual")[::-1]
+    """Return the counterfactuals of a case, newest first; texts that are still being typed are none."""
+    return [r for r in app.store.history(case_id, "counterfactual")[::-1] if AUTOSAVE not in r.slot]
 
 
 def load_volume(app: App, result_id: int) -> Volume:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -22,7 +24,10 @@ from hnvlm.errors import CancelledError, HnvlmError, NotFoundError
 from hnvlm.store import CaseStore, JobRecord, JobStore
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
+# How often work that cannot look for Stop itself is asked whether it is done.
+STOP_WITHIN_S = 0.1
 FINAL_STATES = ("done", "failed", "cancelled", "interrupted")
 UNEXPECTED = (
     "Something went wrong that the program does not know ({kind}). Nothing stored was changed. Try again; if it "
@@ -94,6 +99,51 @@ class JobContext:
         """Raise CancelledError when the user pressed Stop."""
         if self._job.stop.is_set():
             raise CancelledError("Stopped.")
+
+    def leave_on_stop(self, step: Callable[[], Result], message: str) -> Result:
+        """Return what ``step`` returns; Stop ends the job at once, while ``step`` goes on by itself to its end.
+
+        For a step that is worth its end whoever asked for it, and reports no progress: loading the models.
+
+        Raises:
+            CancelledError: The user pressed Stop.
+        """
+        self.progress(0.0, message)
+        coming: Future[Result] = Future()
+
+        def take() -> None:
+            try:
+                coming.set_result(step())
+            except BaseException as exc:  # noqa: BLE001 - raised where the result is waited for
+                coming.set_exception(exc)
+
+        threading.Thread(target=take, name=f"step-{self._job.id}", daemon=True).start()
+        while not coming.done():
+            self.check()
+            wait([coming], STOP_WITHIN_S)
+        return coming.result()
+
+
+def without_words(exc: BaseException) -> str:
+    """Return for the log what was raised and where in the program, without its message.
+
+    Messages quote files and tags of an upload, whose names are often those of patients.
+    """
+    lines = []
+    for one in _chain(exc):
+        why = f" ({one.strerror})" if isinstance(one, OSError) and one.strerror else ""
+        lines += [f"{type(one).__name__}{why}", *(line.rstrip() for line in traceback.format_tb(one.__traceback__))]
+    return "\n".join(lines)
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and what it came from, the newest first."""
+    seen: set[int] = set()
+    now: BaseException | None = exc
+    while now is not None and id(now) not in seen:
+        seen.add(id(now))
+        yield now
+        now = now.__cause__ or now.__context__
 
 
 Work = Callable[[JobContext], Mapping[str, Any] | None]
@@ -283,9 +333,9 @@ class JobManager:
             error, code = exc.message, exc.code
         except MemoryError:
             error, code = OUT_OF_MEMORY, "memory"
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - logged, without the message
             # Also what is no Exception (the panic of a Rust extension): a job without an end keeps its case busy.
-            log.exception("job %s (%s) failed", job.id, job.kind)
+            log.error("job %s (%s) failed\n%s", job.id, job.kind, without_words(exc))
             error, code = UNEXPECTED.format(kind=type(exc).__name__, job=job.id), "unexpected"
         self._finish(job, state, error, code, result)
 
@@ -299,8 +349,8 @@ class JobManager:
     def _finish(self, job: _Job, state: str, error: str, code: str, result: dict[str, Any]) -> None:
         try:
             self._rows.finish(job.id, state, error=error, result=result)
-        except BaseException:
-            log.exception("the end of job %s could not be stored", job.id)
+        except BaseException as exc:  # noqa: BLE001 - logged, without the message
+            log.error("the end of job %s could not be stored\n%s", job.id, without_words(exc))
         with job.lock:
             job.state, job.error, job.error_code, job.result = state, error, code, result
             job.ended = time.monotonic()

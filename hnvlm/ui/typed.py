@@ -1,4 +1,4 @@
-"""Text boxes whose text outlives a look at another page, also when the page was left with the box still open."""
+"""Text boxes whose text outlives a look at another page and a reload, also when they were left with the box open."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ from typing import Any
 
 import streamlit as st
 
+from hnvlm.services import context, typed_text
+from hnvlm.ui import state
+from hnvlm.ui.errors import handled
+
+# What a box is for -> the kind of result that is made of its text.
+_KINDS = {"wish": "counterfactual", "labels": "zeroshot"}
+
 
 def area(label: str, key: str, start: str, **options: Any) -> str:
     """Show a text box and return its text.
 
     Args:
-        key: Of the box; each case has its own.
-        start: Text while nothing was typed in this session.
+        key: What the box is for and the case, as in ``wish-HN-0007``.
+        start: Text while nothing was typed in this browser.
         options: As for ``st.text_area``.
     """
     # What was typed is the box's own start: set through the session alone it can miss the browser, which then shows an
     # empty box. It is kept on each change, for who leaves with the box open comes to no further run of this page.
-    return st.text_area(
-        label, value=st.session_state.get(_kept(key), start), key=key, on_change=_keep, args=(key,), **options
-    )
+    return st.text_area(label, value=_typed(key, start), key=key, on_change=handled(_keep), args=(key,), **options)
 
 
 def fill(key: str, text: str) -> None:
@@ -28,9 +33,23 @@ def fill(key: str, text: str) -> None:
     _keep(key)
 
 
+def _typed(key: str, start: str) -> str:
+    """Return what this session typed last, else what this browser did, from the store."""
+    if _kept(key) not in st.session_state:
+        what, case_id = key.split("-", 1)
+        found = typed_text.kept(context.app(), case_id, _KINDS[what], writer=state.browser())
+        if found is None:
+            return start
+        st.session_state[_kept(key)] = found
+    return st.session_state[_kept(key)]
+
+
 def _kept(key: str) -> str:
     return f"_{key}"
 
 
 def _keep(key: str) -> None:
-    st.session_state[_kept(key)] = st.session_state[key]
+    # In the session first: what is typed is not lost to it when the store cannot be written.
+    text = st.session_state[_kept(key)] = st.session_state[key]
+    what, case_id = key.split("-", 1)
+    typed_text.keep(context.app(), case_id, _KINDS[what], text, who=state.who(), writer=state.browser())

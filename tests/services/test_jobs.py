@@ -273,3 +273,46 @@ def test_jobs_of_a_case_newest_first(store, jobs):
         jobs.wait(job_id, 20)
     assert [s.id for s in jobs.for_case(case.id)] == ids[::-1]
     assert [s.kind for s in jobs.for_case(case.id, "plan")] == ["plan"]
+
+
+def test_the_log_of_a_failure_names_no_file_of_a_patient(jobs, caplog):
+    name = "/uploads/KOWALSKI^JAN_1952/IM1.dcm"
+
+    def work(job):
+        try:
+            Path(name).read_bytes()
+        except OSError as error:
+            raise ValueError(f"{name} cannot be read") from error
+
+    done = jobs.wait(jobs.submit("intake", work, needs_models=False), 20)
+    assert done.error_code == "unexpected"
+    assert "KOWALSKI" not in caplog.text and "KOWALSKI" not in done.error
+    for told in (done.id, "ValueError", "FileNotFoundError (No such file or directory)", "in work"):
+        assert told in caplog.text, told
+
+
+def test_stop_does_not_wait_for_a_step_that_cannot_look_for_it(jobs):
+    loading, release, loaded = threading.Event(), threading.Event(), threading.Event()
+
+    def load():
+        loading.set()
+        assert release.wait(20)
+        loaded.set()
+        return "models"
+
+    def work(job):
+        return {"with": job.leave_on_stop(load, "loading the models")}
+
+    first = jobs.submit("x", work)
+    assert loading.wait(20) and jobs.status(first).message == "loading the models"
+    jobs.stop(first)
+    assert jobs.wait(first, 5).state == "cancelled" and not loaded.is_set()
+    release.set()
+    until(loaded.is_set)  # it went on by itself: the next job has them
+    assert jobs.wait(jobs.submit("x", work), 20).result == {"with": "models"}
+
+    def broken():
+        raise ScopeError("No neck.")
+
+    failed = jobs.wait(jobs.submit("x", lambda job: job.leave_on_stop(broken, "loading")), 20)
+    assert (failed.state, failed.error, failed.error_code) == ("failed", "No neck.", "out_of_scope")

@@ -1,5 +1,5 @@
-// Sends typed text in every pause of typing, and lets a click that leads to another page wait until the server has
-// taken what was entered before. See __init__.py for why.
+// Sends typed text in every pause of typing, and lets a click or a step back that leads to another page wait until the
+// server has taken what was entered before. See __init__.py for why.
 
 const PAUSE_MS = 1500; // a pause between two sentences, not between two words
 const QUIET_MS = 150; // a box that was left is sent within this
@@ -16,8 +16,10 @@ let installed = false;
 let typing = null; // the box with text that was not sent yet
 let composing = false; // an input method (accents, dictation, Chinese) is in the middle of a word
 let timer = 0;
-let going = null; // the link that waits
-let followed = null; // the link that is followed now
+let going = null; // what waits: a link, or BACK
+let followed = null; // the link or the event of the browser's history that is let through now
+
+const BACK = "a step in the browser's history";
 
 const LINKS = '[data-testid="stHeader"] a[href]';
 const app = () => document.querySelector('[data-testid="stApp"]');
@@ -60,18 +62,45 @@ function entered(event) {
   }
 }
 
+// Whether nothing that was entered can be lost by leaving. While somebody waits to leave, it is not: whoever came by
+// then would be overtaken by the one who waits.
+function settled(now) {
+  if (typing || going !== null) return false;
+  return now - heard.touched > QUIET_MS && (heard.touched < heard.quiet || !pending());
+}
+
 function leave(event) {
   const link = event.target.closest?.(LINKS);
   if (!link || link === followed) return;
   if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   const now = performance.now();
-  const untouched = heard.touched < heard.quiet && now - heard.touched > QUIET_MS;
-  if (!typing && (untouched || (!pending() && now - heard.touched > QUIET_MS))) return;
+  if (settled(now)) return;
   event.preventDefault();
   event.stopPropagation();
+  depart(link, now);
+}
+
+// Back and Forward leave the pen in the box, so nothing of it was sent. The address is that of the other page by now.
+function step(event) {
+  if (event === followed) return;
+  putDown();
+  const now = performance.now();
+  if (settled(now)) return;
+  event.stopImmediatePropagation();
+  depart(BACK, now);
+}
+
+// Streamlit sends a box of one line when it is left.
+function putDown() {
+  send();
+  const box = document.activeElement;
+  if (box?.matches("input, textarea") && box.closest('[data-testid="stMain"]')) box.blur();
+}
+
+function depart(to, now) {
   send();
   if (going === null) wait(now);
-  going = link;
+  going = to;
 }
 
 function wait(begun) {
@@ -83,23 +112,37 @@ function wait(begun) {
     if (now - busy < QUIET_MS && now - begun < LONGEST_MS) return;
     clearInterval(look);
     document.documentElement.style.cursor = "";
-    // A run may have drawn the links anew meanwhile: the click is for whichever leads to the same page.
-    const same = () => [...document.querySelectorAll(LINKS)].find((link) => link.href === going.href);
-    followed = going.isConnected ? going : same();
-    going = null;
-    followed?.click();
-    followed = null;
+    go(going);
   }, POLL_MS);
+}
+
+function go(to) {
+  going = null;
+  if (to === BACK) {
+    followed = new PopStateEvent("popstate", { state: history.state });
+    window.dispatchEvent(followed);
+  } else {
+    // A run may have drawn the links anew meanwhile: the click is for whichever leads to the same page.
+    followed = to.isConnected ? to : [...document.querySelectorAll(LINKS)].find((link) => link.href === to.href);
+    followed?.click();
+  }
+  followed = null;
 }
 
 // A link leads to a page without a case, and the page then writes its case into the address: two steps for Back, of
 // which the first seemed to do nothing. Only a case in place of none is no step of its own.
 function oneEntryAPage() {
   const push = history.pushState;
+  const replace = history.replaceState;
   history.pushState = function (state, unused, url) {
+    // After a step back the page that is still shown would write its own address over that of the other.
+    if (going === BACK) return;
     const to = url === undefined || url === null ? null : new URL(url, location.href);
     const completes = to && to.pathname === location.pathname && !location.search && to.search;
-    return (completes ? history.replaceState : push).call(history, state, unused, url);
+    (completes ? replace : push).call(history, state, unused, url);
+  };
+  history.replaceState = function (...entry) {
+    if (going !== BACK) replace.apply(history, entry);
   };
 }
 
@@ -117,6 +160,9 @@ function listen() {
   for (const type of ["input", "change", "click", "focusout", "compositionstart", "compositionend"])
     document.addEventListener(type, entered, true);
   document.addEventListener("click", leave, true);
+  window.addEventListener("popstate", step, true);
+  // Closed, reloaded, or another site: the last words go out before the browser lets go of the page.
+  window.addEventListener("beforeunload", putDown);
   document.addEventListener("visibilitychange", () => document.hidden && typing && !composing && send());
   oneEntryAPage();
 }
