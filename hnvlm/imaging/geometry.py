@@ -110,7 +110,7 @@ def _check_same(headers: Sequence[SliceHeader], plan: StackPlan) -> None:
         ("Pixel Spacing", [h for h in headers if h.pixel_spacing is None or min(h.pixel_spacing) <= 0]),
     ):
         if missing:
-            plan.reasons.append(f"{what} is missing or not valid in {_names(missing)}")
+            plan.reasons.append(f"{what} is missing or not valid in {label_list(missing)}")
     if plan.reasons:
         return
     _same(headers, [h.size for h in headers], "image size", plan)
@@ -118,7 +118,7 @@ def _check_same(headers: Sequence[SliceHeader], plan: StackPlan) -> None:
     reference = np.array(headers[0].orientation)
     turned = [h for h in headers if np.abs(np.array(h.orientation) - reference).max() > SAME_ORIENTATION]
     if turned:
-        plan.reasons.append(f"mixed orientation: {_names(turned)} differ from {headers[0].label}")
+        plan.reasons.append(f"mixed orientation: {label_list(turned)} differ from {headers[0].label}")
 
 
 def _same(headers: Sequence[SliceHeader], values: list[tuple], what: str, plan: StackPlan) -> None:
@@ -132,7 +132,8 @@ def _same(headers: Sequence[SliceHeader], values: list[tuple], what: str, plan: 
     plan.reasons.append(f"mixed {what}: " + "; ".join(parts))
 
 
-def _names(headers: Sequence[SliceHeader], most: int = 3) -> str:
+def label_list(headers: Sequence[SliceHeader], most: int = 3) -> str:
+    """File names for a message; of many the first ones and how many more."""
     names = ", ".join(h.label for h in headers[:most])
     return names if len(headers) <= most else f"{names} and {len(headers) - most} more"
 
@@ -155,7 +156,7 @@ def _drop_copies(headers: Sequence[SliceHeader], along: np.ndarray, plan: StackP
             if len(plan.reasons) >= 3:
                 break
     if copies:
-        plan.warnings.append(f"{len(copies)} duplicate file(s) of the same image left out: {_names(copies)}")
+        plan.warnings.append(f"{len(copies)} duplicate file(s) of the same image left out: {label_list(copies)}")
     plan.order = kept
 
 

@@ -16,7 +16,7 @@ from pydicom.uid import UID
 from hnvlm.errors import GeometryError
 from hnvlm.imaging import dicom, facts
 from hnvlm.imaging.dicom import SliceHeader
-from hnvlm.imaging.geometry import DUPLICATE_MM, StackPlan, analyse
+from hnvlm.imaging.geometry import DUPLICATE_MM, StackPlan, analyse, label_list
 from hnvlm.imaging.orient import VOXEL_MM
 
 RT_AND_OTHERS = {
@@ -185,8 +185,9 @@ def _without_localizers(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeade
 
 def _left_out(before: Sequence[SliceHeader], after: Sequence[SliceHeader], what: str) -> list[str]:
     kept = {id(h) for h in after}
-    names = ", ".join(h.label for h in before if id(h) not in kept)[:120]
-    return [f"{len(before) - len(after)} {what} left out: {names}"] if names else []
+    # Whole names only: who takes the names of files out of a message does not find half of one.
+    gone = [h for h in before if id(h) not in kept]
+    return [f"{len(gone)} {what} left out: {label_list(gone)}"] if gone else []
 
 
 def _image_problems(slices: Sequence[SliceHeader]) -> list[str]:

@@ -26,10 +26,17 @@ from hnvlm.types import Progress, no_progress
 
 _CHUNK = 1 << 20
 # Words of messages that files are called by, too; they identify nobody.
-_WORDS = {
-    "contours", "dose", "image", "images", "neck", "plan", "rtdose", "rtplan", "rtstruct", "seg", "slice", "slices",
-    "structure", "structures", "volume",
-}  # fmt: skip
+_WORD_LIST = """
+    above air archive archives atlas axial base beam beams below body brain color colour contour contours copy cord
+    damaged data dates dicom dicomdir dose doses draft empty export file files first folder frame frames gantry grid
+    head image images kernel large larynx last left level levels localizer lost mandible mask masks missing
+    monochrome neck new newest nifti node noise none oblique off old orientation original other outline padding
+    parotid part patient patients phase phases pixel pixels plan plans position positions projection report rescale
+    right rtdose rtplan rtstruct same scale scanner scout scouts screen secondary seg segment segmentation segments
+    series server shot single size slice slices soft source spacing structure structures study sum synthetic target
+    test tilt tissue unit unknown value values volume volumes voxel voxels wide window windows zip
+"""
+_WORDS = frozenset(_WORD_LIST.split())
 GONE = "This upload is no longer on the server. Upload the files again."
 
 
@@ -314,7 +321,7 @@ def without_names(text: str, upload: Upload) -> str:
         files += [f for f in folder.rglob("*") if f.is_file()] if folder is not None and folder.is_dir() else []
     if upload.source.parent.name != upload.id:  # else it is the folder "files" of ours, a word of many messages
         files.append(upload.source)
-    names = {name for f in files for name in (str(f), f.name, f.stem)}
+    names = {name for f in files for name in (str(f), f.name, *_stems(f))}
     for name in sorted(
         (n for n in names if len(n) > 2 and n.lower() not in _WORDS and n in text), key=len, reverse=True
     ):
@@ -322,6 +329,12 @@ def without_names(text: str, upload: Upload) -> str:
     if upload.id:  # paths of files that belong to no series
         text = re.sub(rf"[^\s'\"]*{upload.id}[^'\":;\n]*", "(file)", text)
     return text
+
+
+def _stems(file: Path) -> list[str]:
+    """A file's name without its suffixes, where that tells anything: of "left.dcm" it is a word like any other."""
+    stems = (file.stem, file.name.split(".")[0])
+    return [stem for stem in stems if stem == file.name or not (stem.isascii() and stem.isalpha() and stem.islower())]
 
 
 def _upload_folder(app: App, source: Path) -> Path:
