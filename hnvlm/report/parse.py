@@ -18,6 +18,8 @@ from hnvlm.report.tagging import tag_sentence
 from hnvlm.report.vocabulary import check_language, load
 from hnvlm.types import Finding, Source
 
+# A summary may round: "1.3 cm" repeats 12.6 mm.
+ROUNDING_MM = 0.5
 _POLISH = re.compile(
     r"[ąćęłńśźż]|\b(?:guz|po stronie|strona|grupie|opis|wnioski|badanie|bez|nie|obustronnie|szyi|lewej|prawej"
     r"|wez(?:el|l[aey]|low)|chlonn\w+|usun|dodaj|narysuj|grup[aey]|poziom\w*|migdal\w+|jezyka|rak[ai]?|guza"
@@ -230,7 +232,7 @@ class _Reader:
 
 
 def _name(finding: Finding) -> str:
-    size = f"{finding.size_mm:.0f} mm" if finding.size_mm is not None else ""
+    size = f"{finding.size_mm:g} mm" if finding.size_mm is not None else ""
     place = f"level {finding.level}" if finding.level else finding.site or ""
     words = [size, finding.attributes.get("texture", ""), finding.side or "", place, finding.kind]
     return " ".join(word for word in words if word)
@@ -243,7 +245,7 @@ def _repeats(summary: Finding, full: Finding) -> bool:
     pairs = ((summary.side, full.side), (summary.level, full.level), (summary.site, full.site))
     if any(short is not None and short != long for short, long in pairs):
         return False
-    if summary.size_mm is not None and summary.size_mm != full.size_mm:
+    if summary.size_mm is not None and (full.size_mm is None or abs(summary.size_mm - full.size_mm) > ROUNDING_MM):
         return False
     return all(full.attributes.get(key) == value for key, value in summary.attributes.items())
 

@@ -71,7 +71,7 @@ def _region(name: str, measured: Finding | None, claim: Finding | None) -> list[
         found.append(("side", str(claim.side), str(measured.side)))
     told, there = (f.attributes.get("volume_ml") for f in (claim, measured))
     if told and there and abs(told - there) > max(VOLUME_TOLERANCE_ML, VOLUME_TOLERANCE_SHARE * there):
-        found.append(("volume", f"{told:.0f} mL", f"{there:.0f} mL"))
+        found.append(("volume", f"{_number(told)} mL", f"{_number(there)} mL"))
     details = {"measured": measured.to_json(), "said": claim.to_json()}
     return [
         CheckResult("report.region", "warn", f"{name}, {what}: the text says {a}, measured {b}.", details=details)
@@ -111,9 +111,14 @@ def _paired(
 
 def words(finding: Finding) -> str:
     """Name a finding shortly: kind, size, side, place."""
-    size = f"{finding.size_mm:.0f} mm" if finding.size_mm is not None else ""
+    size = f"{_number(finding.size_mm)} mm" if finding.size_mm is not None else ""
     noun = {"node": "node", "mass": "mass", "airway": "airway narrowing"}.get(finding.kind, finding.kind)
     return " ".join(part for part in (size, noun, _where(finding)) if part)
+
+
+def _number(value: float) -> str:
+    """A measurement as it is compared, to a tenth: of 15.4 against 12, "15 and 12" would look like within tolerance."""
+    return f"{round(value, 1):g}"
 
 
 def _where(finding: Finding) -> str:
@@ -197,7 +202,7 @@ def _differences(finding: Finding, claim: Finding) -> list[CheckResult]:
     if claim.size_mm is not None and finding.size_mm is not None:
         gap = abs(claim.size_mm - finding.size_mm)
         if gap > max(SIZE_TOLERANCE_MM, SIZE_TOLERANCE_SHARE * finding.size_mm):
-            text = f"Size: the text says {claim.size_mm:.0f} mm, measured {finding.size_mm:.0f} mm"
+            text = f"Size: the text says {_number(claim.size_mm)} mm, measured {_number(finding.size_mm)} mm"
             found.append(("size", "warn", text))
     textures = [f.attributes.get("texture") for f in (claim, finding)]
     if None not in textures and textures[0] != textures[1]:
@@ -222,8 +227,8 @@ def _narrowing(finding: Finding, claim: Finding) -> list[tuple[str, str, str]]:
     if measured is None:
         return []
     if told is not None and abs(told - measured) > NARROWING_TOLERANCE_PCT:
-        return [("narrowing", "warn", f"Narrowing: the text says {told:.0f} %, measured {measured:.0f} %")]
+        return [("narrowing", "warn", f"Narrowing: the text says {_number(told)} %, measured {_number(measured)} %")]
     word = claim.attributes.get("narrowing_word")
     if told is None and word is not None and word != narrowing_word(measured):
-        return [("narrowing", "warn", f"Narrowing: the text says {word}, measured {measured:.0f} %")]
+        return [("narrowing", "warn", f"Narrowing: the text says {word}, measured {_number(measured)} %")]
     return []

@@ -114,3 +114,28 @@ def test_nothing_measured_is_not_called_agreement_of_lesions():
 )
 def test_words(finding, named):
     assert words(finding) == named
+
+
+@pytest.mark.parametrize(
+    ("text", "size_mm", "message"),
+    [
+        # 3.4 mm apart, of which 3.08 are allowed; "12 mm, measured 15 mm" would be 3 and within tolerance.
+        ("12 mm", 15.4, "Size: the text says 12 mm, measured 15.4 mm (15.4 mm node in the left level II)."),
+        ("1.25 cm", 15.75, "Size: the text says 12.5 mm, measured 15.8 mm (15.8 mm node in the left level II)."),
+        ("12 mm", 15.0, "The measured lesion agrees with the text."),
+        ("12.5 mm", 15.5, "The measured lesion agrees with the text."),
+    ],
+)
+def test_sizes_are_told_as_they_are_compared(text, size_mm, message):
+    said = parse(f"Left level II necrotic node, {text}.")
+    assert [c.message for c in check_agreement(said, [replace(NODE, size_mm=size_mm)])] == [message]
+
+
+def test_narrowing_and_volume_are_told_as_they_are_compared():
+    measured = replace(AIRWAY, attributes={"narrowing_pct": 35.4})
+    (check,) = check_agreement(parse("20% narrowing of the laryngeal airway."), [measured])
+    assert check.message.startswith("Narrowing: the text says 20 %, measured 35.4 %")
+    told = replace(TARGET, attributes=TARGET.attributes | {"volume_ml": 60.0})
+    measured = replace(TARGET, attributes=TARGET.attributes | {"volume_ml": 80.4})
+    (check,) = check_agreement([told], [measured])
+    assert check.message == "Target region, volume: the text says 60 mL, measured 80.4 mL."
