@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 
 from hnvlm.imaging.geometry import MAX_GAP_MM, REGULAR_FRACTION
@@ -34,6 +35,9 @@ def fill_even_odd(contours: Sequence[np.ndarray], rows: int, columns: int) -> np
     toggles = np.zeros((rows, columns + 1), np.uint8)
     for contour in contours:
         start, end = contour, np.roll(contour, -1, axis=0)
+        # Every edge from its upper end: the two edges of a slit must cross a row at the very same place.
+        down = (start[:, 0] > end[:, 0])[:, None]
+        start, end = np.where(down, end, start), np.where(down, start, end)
         low = np.clip(np.ceil(np.minimum(start[:, 0], end[:, 0])), 0, rows).astype(int)
         high = np.clip(np.ceil(np.maximum(start[:, 0], end[:, 0])), 0, rows).astype(int)
         count = high - low
@@ -52,15 +56,20 @@ def fill_even_odd(contours: Sequence[np.ndarray], rows: int, columns: int) -> np
     return out
 
 
-def mask_from_contours(points_mm: Sequence[np.ndarray], volume: Volume) -> tuple[np.ndarray, list[str]]:
+def mask_from_contours(
+    points_mm: Sequence[np.ndarray], volume: Volume, slab_mm: float | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Mask of one structure on a volume's grid.
 
     A slice takes the contours of the nearest contour plane within half the distance between planes, so
-    contours need not lie exactly on the slices.
+    contours need not lie exactly on the slices. That distance is not in most files, and is taken from the planes
+    themselves: pieces of a single slice each, with a slice or a few between them, look like one piece that was drawn
+    on every second or fourth slice, and are filled up to it.
 
     Args:
         points_mm: One (n, 3) array of LPS (x, y, z) a contour.
         volume: Gives the grid.
+        slab_mm: How thick an axial plane surely is; what lies between thicker gaps then stays open.
 
     Returns:
         (bool mask (z, y, x), warnings).
@@ -69,14 +78,14 @@ def mask_from_contours(points_mm: Sequence[np.ndarray], volume: Volume) -> tuple
     if not closed:
         return np.zeros(volume.shape, bool), []
     if max(float(np.ptp(p[:, 2])) for p in closed) <= FLAT_MM:
-        return _axial_mask(closed, volume)
+        return _axial_mask(closed, volume, slab_mm)
     return _oblique_mask(closed, volume)
 
 
-def _axial_mask(contours: list[np.ndarray], volume: Volume) -> tuple[np.ndarray, list[str]]:
+def _axial_mask(contours: list[np.ndarray], volume: Volume, slab_mm: float | None) -> tuple[np.ndarray, list[str]]:
     planes = _group(contours, np.array([p[:, 2].mean() for p in contours]))
     heights = np.array(sorted(planes))
-    half = max(_between(heights, volume.spacing_mm[0]), volume.spacing_mm[0]) / 2
+    half = max(slab_mm or _between(heights, volume.spacing_mm[0]), volume.spacing_mm[0]) / 2
     z = volume.origin_mm[0] + volume.spacing_mm[0] * np.arange(volume.shape[0])
     mask = np.zeros(volume.shape, bool)
     used = set()
@@ -86,7 +95,7 @@ def _axial_mask(contours: list[np.ndarray], volume: Volume) -> tuple[np.ndarray,
         used.add(plane)
     outside = [h for n, h in enumerate(heights) if n not in used and (h < z[0] - half or h > z[-1] + half)]
     warnings = [f"{len(outside)} contour plane(s) lie above or below the CT"] if outside else []
-    return mask, warnings + _open_gaps(heights, z, half)
+    return mask, warnings + ([] if slab_mm else _open_gaps(heights, z, half))
 
 
 def _group(contours: list[np.ndarray], heights: np.ndarray) -> dict[float, list[np.ndarray]]:
@@ -103,15 +112,15 @@ def _group(contours: list[np.ndarray], heights: np.ndarray) -> dict[float, list[
 def _between(heights: np.ndarray, slice_spacing: float) -> float:
     """Distance (mm) at which the planes of a structure were drawn, by its closer ones.
 
-    A structure of several parts has wide gaps too, and a handful of planes may have nothing but those: half a gap of
-    50 mm on both sides of a plane would be 50 mm of structure that nobody drew.
+    A structure of several parts has wide gaps too, and a handful of planes may have nothing but those: nobody draws
+    a piece on planes 50 mm apart, so each of them is a piece of its own, of one slice.
     """
     if len(heights) < 2:
         return slice_spacing
     gaps = np.diff(heights)
     close = float(np.quantile(gaps, 0.25, method="lower"))
     drawn = float(gaps[np.abs(gaps - close) <= REGULAR_FRACTION * close].mean())
-    return min(drawn, max(MAX_GAP_MM, slice_spacing))
+    return drawn if drawn <= max(MAX_GAP_MM, slice_spacing) else slice_spacing
 
 
 def _open_gaps(heights: np.ndarray, levels: np.ndarray, half: float) -> list[str]:
@@ -198,6 +207,59 @@ def contours_from_mask(mask: np.ndarray, volume: Volume) -> Iterator[tuple[int, 
             pixels = _corners_only(contour[:-1]) + corner
             index = np.column_stack([np.full(len(pixels), k), pixels])
             yield int(k), volume.index_to_mm(index)[:, ::-1]
+
+
+def with_keyholes(contours: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Join the holes of one slice to the contours around them by a slit of no width.
+
+    PS3.3 C.8.8.6.3 wants a hole in CLOSED_PLANAR so: programs that follow it fill up a hole that is a contour of its
+    own. Which contours of ``contours_from_mask`` are holes is told by the sense in which they run.
+
+    Args:
+        contours: (n, 3) LPS points of one axial slice.
+
+    Returns:
+        One contour for each outer one, in their order.
+    """
+    areas = [_signed_area(c) for c in contours]
+    outer = sorted((k for k, area in enumerate(areas) if area > 0), key=lambda k: areas[k])
+    low, high = (np.array([f(contours[k][:, :2], axis=0) for k in outer]) for f in (np.min, np.max))
+    holes: dict[int, list[np.ndarray]] = {k: [] for k in sorted(outer)}
+    for hole, area in zip(contours, areas, strict=True):
+        if area <= 0:
+            near = np.flatnonzero(((low <= hole[0, :2]) & (hole[0, :2] <= high)).all(axis=1))
+            holes[next(outer[n] for n in near if _contains(contours[outer[n]], hole[0]))].append(hole)
+    return [_slit(contours[k], inside) for k, inside in holes.items()]
+
+
+def _slit(ring: np.ndarray, holes: list[np.ndarray]) -> np.ndarray:
+    """Walk the ring, and at the point nearest to a hole across to it, around it and back."""
+    if not holes:
+        return ring
+    tree = cKDTree(ring[:, :2])
+    detours = []
+    for hole in holes:
+        apart, nearest = tree.query(hole[:, :2])
+        start = int(apart.argmin())
+        detours.append((int(nearest[start]), np.roll(hole, -start, axis=0)))
+    out, done = [], 0
+    for i, hole in sorted(detours, key=lambda detour: detour[0]):
+        out += [ring[done : i + 1], hole, hole[:1], ring[i : i + 1]]
+        done = i + 1
+    return np.concatenate([*out, ring[done:]])
+
+
+def _signed_area(points: np.ndarray) -> float:
+    x, y = (points[:, :2] - points[0, :2]).T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+def _contains(contour: np.ndarray, point: np.ndarray) -> bool:
+    start, end = contour[:, :2], np.roll(contour[:, :2], -1, axis=0)
+    crosses = (start[:, 1] > point[1]) != (end[:, 1] > point[1])
+    start, end = start[crosses], end[crosses]
+    x = start[:, 0] + (point[1] - start[:, 1]) / (end[:, 1] - start[:, 1]) * (end[:, 0] - start[:, 0])
+    return bool(np.count_nonzero(x > point[0]) % 2)
 
 
 def _corners_only(points: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from hnvlm.imaging.resample import Box, Window
 from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import IMPLEMENTATION_UID
 
 __all__ = ["Structures", "read_dose", "read_mask_file", "read_structures"]
 
@@ -200,7 +201,7 @@ def _rtstruct_masks(
                 if not kinds:
                     warnings.append(f"{label} has no contours")
                 continue
-            mask, notes = mask_from_contours(contours, volume)
+            mask, notes = mask_from_contours(contours, volume, _slab_mm(dataset, drawn[number]))
             warnings += [f"{label}: {note}" for note in notes]
             out.append((label, PackedMask.of(mask)))
     except DAMAGED as error:
@@ -209,6 +210,18 @@ def _rtstruct_masks(
         where = " in the frame of reference of this CT" if foreign else ""
         raise UnreadableFileError(f"{file.name}: the structure set holds no closed contours{where}.")
     return out
+
+
+def _slab_mm(dataset: Dataset, contours: DicomSequence) -> float | None:
+    """How thick the contours of a structure are, as far as that is certain.
+
+    Only of our own files: others state the thickness of the slices there, and draw on every second of them.
+    """
+    if getattr(dataset, "file_meta", {}).get("ImplementationClassUID") != IMPLEMENTATION_UID:
+        return None
+    stated = {dicom.number(c.get("ContourSlabThickness")) for c in contours}
+    slab = stated.pop() if len(stated) == 1 else None
+    return slab if slab and slab > 0 else None
 
 
 def _points(contour: Dataset) -> np.ndarray:

@@ -25,7 +25,7 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
-from hnvlm.imaging.contours import contours_from_mask
+from hnvlm.imaging.contours import contours_from_mask, with_keyholes
 from hnvlm.imaging.masks import part_of
 from hnvlm.imaging.volume import Volume
 
@@ -44,6 +44,10 @@ def content_uid(*parts: object) -> str:
     """UID under the 2.25 root (PS3.5 B.2) that is the same for the same parts."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return "2.25." + str(int.from_bytes(digest[:16], "big"))
+
+
+# By which a file of ours is known (PS3.7 annex D.3.3.2).
+IMPLEMENTATION_UID = content_uid("hnvlm implementation")
 
 
 def write_nifti(volume: Volume, path: Path | str, note: str = "") -> Path:
@@ -166,7 +170,7 @@ def new_dataset(sop_class: UID, instance_uid: str) -> FileDataset:
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = instance_uid
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = content_uid("hnvlm implementation")
+    meta.ImplementationClassUID = IMPLEMENTATION_UID
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.SOPClassUID, ds.SOPInstanceUID = sop_class, instance_uid
@@ -216,7 +220,10 @@ def write_rtstruct(
 ) -> Path:
     """Write structures as an RTSTRUCT that refers to the CT ``write_dicom_series`` writes of ``volume``.
 
-    Contours run half-way between inside and outside voxels, so reading them back gives the same mask.
+    Contours run half-way between inside and outside voxels; holes hang on the contour around them by a slit. Reading
+    the file back onto this grid gives the same mask, since it states the thickness of its planes. Other programs guess
+    that, or take the contours of a structure for one piece: they may fill slices between pieces that lie close together
+    along z, where most of these pieces are a single slice.
 
     Args:
         masks: Name -> bool (z, y, x) on the volume's grid; empty ones are left out.
@@ -295,10 +302,14 @@ def _roi(
     drawing.ReferencedROINumber = number
     drawing.ROIDisplayColor = list(_COLOURS.get(name, (200, 200, 200)))
     drawing.ContourSequence = []
+    planes: dict[int, list[np.ndarray]] = {}
     for k, points in contours_from_mask(mask, volume):
+        planes.setdefault(k, []).append(points)
+    for k, points in ((k, joined) for k, plane in planes.items() for joined in with_keyholes(plane)):
         item = Dataset()
         item.ContourImageSequence = [_reference(instances[k])]
         item.ContourGeometricType = "CLOSED_PLANAR"
+        item.ContourSlabThickness = _ds(volume.spacing_mm[0])
         item.NumberOfContourPoints = len(points)
         # Ready-made text: checking each number one by one takes minutes for a full plan.
         text = "\\".join(f"{v:.4f}".rstrip("0").rstrip(".") for v in points.ravel())

@@ -23,8 +23,9 @@ def drawn(tmp_path, heights, volume=TALL):
 @pytest.mark.parametrize(
     ("heights", "slices", "widest"),
     [
-        # Two planes 50 mm apart: 10 mm each, half of it below and half above, the lower end at slice 0.
-        ((-10.0, 40.0), [0, 1, 18, 19, 20, 21], 50.0),
+        # Two planes 50 mm apart are two pieces, of one slice each; 12.5 mm apart, too.
+        ((-10.0, 40.0), [0, 20], 50.0),
+        ((0.0, 12.5, 25.0), [4, 9, 14], 12.5),
         # Close planes say how it was drawn: one slice each, whatever else is far.
         ((-10.0, -7.5, 40.0), [0, 1, 20], 47.5),
         ((0.0, 2.5, 30.0), [4, 5, 16], 27.5),
