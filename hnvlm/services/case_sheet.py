@@ -180,7 +180,11 @@ class _Sheet:
         """Urgent lines, stage, intent and treatment."""
         staging, intent, modality = payload["staging"], payload["intent"], payload["modality"]
         state = " (provisional)" if staging["provisional"] else ""
-        open_table = " (open until the missing marker is known; the plan is drafted for the first)"
+        open_table = (
+            " (open until the missing marker is known; the plan is drafted for the first)"
+            if modality.get("token")
+            else " (open until the markers are known and agree; no plan is drafted)"
+        )
         lines = [
             f"{': '.join(words)}{state}{open_table if number else ''}"
             for number, words in enumerate(planning.all_stages(staging))

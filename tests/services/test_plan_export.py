@@ -383,3 +383,46 @@ def test_paper_judges_the_larynx_by_the_limits_of_the_drafted_treatment(app, pla
         in_plan = [(r["structure"], r["unit"], r["limit"]) for r in plan.payload["constraints"]]
         for shown in ([(r.structure, r.unit, r.limit) for r in rows], in_plan):
             assert {limit for structure, unit, limit in shown if (structure, unit) == ("Larynx", "Gy")} == limits
+
+
+def test_paper_says_that_nothing_is_drafted_while_two_markers_disagree(app, planned, monkeypatch):
+    """Rule st_p16_and_ebv: nodes of an unknown primary, p16 and EBV both stated as positive."""
+    from hnvlm.services import case_sheet
+
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)
+    form = SQUAMOUS | {"site": "unknown_primary", "p16": "positive", "ebv": "positive", "nodes_n_pos": 1,
+                       "nodes_max_mm": 25, "nodes_laterality": "ipsilateral", "below_cricoid": False}  # fmt: skip
+    plan = planning.draft_case_plan(app, planned, form=form)
+    sheet = " ".join(pdf_text(plan_export.pdf(app, plan, None)).split("Plan text")[0].split())
+    assert "Treatment drafted: none; p16 and EBV are both stated as positive" in sheet
+    assert "open until the markers are known and agree; no plan is drafted" in sheet
+    assert not fhir.care_plan(plan).get("activity")
+
+
+def test_every_target_after_surgery_is_judged_in_plan_paper_and_fhir(app, planned, phantom):
+    """D99 of 95% of each level: 62.7, 57 and 51.3 Gy; the dose of 60 Gy meets the lower two."""
+    targets = {"PTV_6600": ((3, 5), (9, 12), (8, 12)), "PTV_6000": ((3, 5), (8, 13), (7, 13)),
+               "PTV_5400": ((2, 6), (7, 13), (6, 14))}  # fmt: skip
+    masks = blocks(phantom.shape, targets)
+    app.store.save_result(planned, "structures", {"source": "upload"}, arrays={"masks": masks})
+    item = upload(app, planned, np.full(phantom.shape, 60.0))
+    form = SQUAMOUS | {"site": "oral_cavity", "setting": "postoperative", "tumour_size_mm": 35, "doi_mm": 12,
+                       "nodes_n_pos": 2, "nodes_max_mm": 20, "ene_path": True, "margin": "negative"}  # fmt: skip
+    plan = planning.draft_case_plan(app, planned, form=form)
+    rows, misfit = planning.rows_on(plan.payload, item, histograms.judge(app, item))
+    wanted = {("PTV_6600", 62.7, "not_met"), ("PTV_6000", 57.0, "met"), ("PTV_5400", 51.3, "met")}
+    targets = {(r.structure, r.limit, r.status) for r in rows if r.structure.startswith("PTV")}
+    assert not misfit and targets == wanted
+    in_plan = [r for r in plan.payload["constraints"] if r["structure"].startswith("PTV")]
+    assert {(r["structure"], r["limit"], r["status"]) for r in in_plan} == wanted
+    assert not [c for c in plan.payload["checks"] if c["id"] == "fid_target_dose"]
+    goals = [c for c in json.loads(plan_export.care_plan(app, plan, item))["contained"] if c["resourceType"] == "Goal"]
+    assert {62.7, 57, 51.3} <= {g["target"][0]["detailQuantity"]["value"] for g in goals}
+
+
+def test_fhir_proposes_no_drug_that_is_refused(app, planned):
+    form = SQUAMOUS | {"site": "oropharynx", "p16": "negative", "tumour_size_mm": 31, "distant": True, "cps": 10}
+    for chemo, drugs in ((True, {"Systemic treatment: pembrolizumab"}), (False, set())):
+        plan = planning.draft_case_plan(app, planned, form=form | {"chemo_possible": chemo})
+        found = {a["detail"]["code"]["text"] for a in fhir.care_plan(plan)["activity"]}
+        assert {text for text in found if text.startswith("Systemic")} == drugs
