@@ -11,6 +11,7 @@ import numpy as np
 
 from hnvlm.errors import InputRefusedError, ScopeError
 from hnvlm.evaluate.common import evaluation_folders, log, read_case
+from hnvlm.evaluate.own_reports import OwnReport, own_reports
 from hnvlm.imaging.lesions import Lesion, apply, insert, random_spec
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.pack import ModelPack
@@ -28,6 +29,7 @@ class Case:
         segmentation: Predicted contours of the lesion-free twin.
         lesions: What was inserted (empty for the twin itself).
         masks: The clinic's contours, TG-263 names, on the CT's grid.
+        report: What the clinic's own report says of the patient; None where there is none.
     """
 
     patient: str
@@ -36,6 +38,7 @@ class Case:
     segmentation: Segmentation
     lesions: list[Lesion]
     masks: dict[str, np.ndarray]
+    report: OwnReport | None = None
 
 
 @dataclass
@@ -78,10 +81,12 @@ def lesion_cases(
         tally: Takes down who was left out, and how many lesions were asked for and could be inserted.
 
     Raises:
-        InputRefusedError: There is no patient, or none with a neck.
+        InputRefusedError: There is no patient, or none with a neck; or a report.txt cannot be read.
     """
     tally = Tally() if tally is None else tally
-    for folder in evaluation_folders(data, limit):
+    folders = evaluation_folders(data, limit)
+    reports = own_reports(folders)  # all at first: a file that is no text is to be told before an hour of work
+    for folder in folders:
         ct, masks = read_case(folder)
         segmentation = pack.segment(ct)
         try:
@@ -90,7 +95,7 @@ def lesion_cases(
             log(f"{folder.name} is left out: {error.message}")
             tally.out_of_scope.append(folder.name)
             continue
-        yield Case(folder.name, ct, ct, segmentation, [], masks)
+        yield Case(folder.name, ct, ct, segmentation, [], masks, reports.get(folder.name))
         tally.measured += 1
         tally.wanted += per_patient
         rng = rng_of(folder.name)
@@ -102,6 +107,7 @@ def lesion_cases(
             if lesion is not None:
                 made += 1
                 tally.inserted += 1
-                yield Case(folder.name, apply(ct, [lesion]), ct, segmentation, [lesion], masks)
+                report = reports.get(folder.name)
+                yield Case(folder.name, apply(ct, [lesion]), ct, segmentation, [lesion], masks, report)
     if not tally.measured:
         raise InputRefusedError(f"No patient in {data} has a neck that the models would draft on.")

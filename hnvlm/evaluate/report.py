@@ -44,6 +44,11 @@ def denial_probabilities(tokenizer: Any, steps: list[tuple[torch.Tensor, int]]) 
     return out
 
 
+def without_lesion(case: Case) -> bool:
+    """Whether a patient's own CT counts as one without a lesion: unless its own report names one, or leaves it open."""
+    return case.report is None or not (case.report.lesions or case.report.unclear)
+
+
 def line_of(lesion: Lesion) -> str:
     """The line of the report that has to name a node or a mass."""
     return "Primary site:" if lesion.spec.kind == "mass" else f"Nodes {lesion.spec.side}:"
@@ -64,17 +69,19 @@ class Presence:
 
     def add(self, case: Case, denials: list[tuple[str, float]], probability: np.ndarray, neck: Neck) -> None:
         """One CT: denial probabilities of the report's lines and the encoder's lesion maps (3, 64, 64, 64)."""
-        self.report.append(presence_score(denials))
         seen = np.maximum(evidence(probability[0]), evidence(probability[1]))
+        target = case.masks.get("PTV_7000")
+        if not case.lesions and target is not None:
+            self._real_target(case, target, seen, neck)
+        if not case.lesions and not without_lesion(case):
+            return  # the patient's own disease: a CT neither with an inserted lesion nor without any
+        self.report.append(presence_score(denials))
         self.detector.append(float(seen.max()))
         self.truth.append(bool(case.lesions))
         self.patients.append(case.patient)
         self.size_mm.append(max((x.spec.size_mm for x in case.lesions), default=0.0))
         named = {line_of(x) for x in case.lesions}
         self.lines += [(1.0 - p, line in named, case.patient) for line, p in denials]
-        target = case.masks.get("PTV_7000")
-        if not case.lesions and target is not None:
-            self._real_target(case, target, seen, neck)
 
     def _real_target(self, case: Case, target: np.ndarray, seen: np.ndarray, neck: Neck) -> None:
         """Whether the highest peak of the patient's own CT lies in the clinic's high-dose target (real disease)."""
@@ -119,11 +126,16 @@ def _lesions(findings: list[Finding]) -> list[Finding]:
 
 
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
-    """Write a report for every validation CT, lesion-free and with an inserted lesion, and compare with the facts."""
+    """Write a report for every validation CT, lesion-free and with an inserted lesion, and compare with the facts.
+
+    Where the clinic's own report of a patient is there (``report.txt``), what is drafted on the patient's own CT is
+    compared with it, too.
+    """
     presence, facts, tally = Presence(), Facts(), Tally()
     rows: list[dict[str, Any]] = []
     clean: list[dict[str, Any]] = []
-    own_reports: list[str] = []
+    clinics: list[dict[str, Any]] = []
+    drafts: list[str] = []
     seconds = []
     _, tokenizer, _ = pack.report_model
     for case in lesion_cases(pack, data, limit=limit, tally=tally):
@@ -145,23 +157,48 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         if case.lesions:
             rows.append({"patient": case.patient, "drafted": True, **_judge(case, found)})
         else:
-            own_reports.append(text)
+            drafts.append(text)
             named = _lesions(found)
-            clean.append({"patient": case.patient, "named": bool(named), "compare": compare([], named)})
+            if without_lesion(case):
+                clean.append({"patient": case.patient, "named": bool(named), "compare": compare([], named)})
+            clinics += against_own_report(case, named)
             facts.add(case.patient, measured_findings(neck.anatomy), found, clinics_target_side(case, neck))
-        log(f"{case.patient} lesions {len(case.lesions)} score {presence.report[-1]:.3f} {presence.detector[-1]:.3f}")
+        log(f"{case.patient} lesions {len(case.lesions)} named {len(_lesions(found))}")
     metrics: dict[str, Any] = {
         **presence.metrics(),
         **lesion_metrics(rows, clean),
-        "distinct_reports": len(set(own_reports)),
-        "patients": len(own_reports),
+        "distinct_reports": len(set(drafts)),
+        "patients": len(drafts),
         **tally.told(),
         "ct_with_lesion_not_drafted_on": sum(not r["drafted"] for r in rows),
         "median_writing_seconds": median(seconds),
         **{f"{key}_right": facts.right(key) for key in Facts.KEYS},
         "baseline_majority_report": majority_baseline(rows, clean) | facts.majority(),
+        **own_report_metrics(clinics),
     }
     return {"metrics": metrics, "n_cases": tally.measured, "model": "report"}
+
+
+def against_own_report(case: Case, named: list[Finding]) -> list[dict[str, Any]]:
+    """A row of the patient's own CT: what its own report names against what is drafted; none without a clear report."""
+    if case.report is None or case.report.unclear:
+        return []
+    truth = _lesions(list(case.report.lesions))
+    return [{"patient": case.patient, "there": bool(truth), "named": bool(named), "compare": compare(truth, named)}]
+
+
+def own_report_metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Drafts on patients' own CTs against the clinic's own reports; empty where there are none."""
+    if not rows:
+        return {}
+    ill, well = [r for r in rows if r["there"]], [r for r in rows if not r["there"]]
+    return {
+        "own_report_finding_f1": _f1(rows),
+        "own_report_lesion_named_where_it_names_one": share([r["named"] for r in ill], [r["patient"] for r in ill]),
+        "own_report_none_named_where_it_names_none": share(
+            [not r["named"] for r in well], [r["patient"] for r in well]
+        ),
+    }
 
 
 def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> dict[str, Any]:
@@ -174,7 +211,8 @@ def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> d
     the CTs with a lesion, ``finding_f1_of_all_cts`` counts what is named in CTs without one as well.
 
     Args:
-        rows: As ``_judge``, with ``patient``. clean: ``patient``, ``named`` and ``compare`` of each patient's own CT.
+        rows: As ``_judge``, with ``patient``. clean: ``patient``, ``named`` and ``compare`` of the own CT of each
+            patient, but for those whose own report names a lesion or leaves it open.
     """
 
     def told(key: str, chosen: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""Train the report model on the frozen CT encoder's tokens: measured facts and inserted lesions to report text."""
+"""Train the report model on the frozen CT encoder's tokens: measured facts and lesions to report text.
+
+Lesions are those inserted into the CT and, where the clinic's own report of the patient is there, those it names.
+"""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch import Tensor
 from torch.nn import functional as F
 
+from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.own_reports import OwnReport, own_reports
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.facts import measured_findings
@@ -27,8 +32,8 @@ from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
 from hnvlm.train.clip import PER_PATIENT, POOL
 from hnvlm.train.data import CHANNELS, training_folders
-from hnvlm.train.loop import LoopOptions, Numbers, log, train_loop
-from hnvlm.train.pool import build_pool, pool_folder
+from hnvlm.train.loop import LoopOptions, Numbers, length, log, train_loop
+from hnvlm.train.pool import Encoded, build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS
 from hnvlm.train.text import random_finding
 from hnvlm.types import Finding
@@ -62,6 +67,29 @@ def findings_of(base: list[Finding], inserted: list[Finding], flipped: bool) -> 
         # A mass at the pharyngeal wall changes the lumen, so the area measured without it no longer holds.
         facts = [Finding("airway", "absent") if f.kind == "airway" else f for f in facts]
     return facts + inserted
+
+
+def with_own_reports(pool: list[Encoded], banks: list[BankPatient], reports: dict[str, OwnReport]) -> list[Encoded]:
+    """The samples with what the clinic's own report names beside the inserted lesions, mirrored with the CT.
+
+    Samples of a patient whose report leaves open what is there are left out: "no mass" might be wrong of them. A
+    patient without a report counts as without a lesion of its own, as nothing else is known.
+
+    Raises:
+        InputRefusedError: No sample is left.
+    """
+    out = []
+    for sample in pool:
+        report = reports.get(banks[sample.patient].patient.patient_id, OwnReport())
+        if not report.unclear:
+            own = [flip_finding(f) for f in report.lesions] if sample.flipped else list(report.lesions)
+            out.append(replace(sample, findings=own + sample.findings))
+    if not out:
+        raise InputRefusedError(
+            "No patient's own report (report.txt) says clearly which masses and nodes are there, so there is nothing "
+            "to learn reports from. The log names the reasons; patients without a report.txt are learned from, too."
+        )
+    return out
 
 
 def random_report(rng: random.Random, language: str) -> str:
@@ -199,27 +227,28 @@ def train(
 ) -> dict[str, Any]:
     """Train on the tokens of the encoder in ``out``'s sibling ``clip`` and write the model folder ``out``.
 
-    The encoder is frozen: its tokens come from the pool that the alignment with text was trained on.
+    The encoder is frozen: its tokens come from the pool that the alignment with text was trained on. A ``report.txt``
+    in a case folder, English or Polish, tells which lesions the patient's own CT shows.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    folders = training_folders(data)
+    reports = own_reports(folders)
     tokenizer = tokenizer_of_run(out, work / "report-tokenizer", resume=resume, from_pack=from_pack)
     pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(EOS)
     prompts = {k: tokenizer.token_to_id(v) for k, v in PROMPTS.items()}
     network: ClipNetwork = load_weights(out.parent / "clip", ClipNetwork(len(CHANNELS), WIDTHS))  # type: ignore[assignment]
-    banks: list[BankPatient] = load_bank(
-        training_folders(data), work / "cache", per_patient=per_patient, workers=threads
-    )
+    banks: list[BankPatient] = load_bank(folders, work / "cache", per_patient=per_patient, workers=threads)
     base = [measured_findings(a) for a in (anatomy_of(b.patient) for b in banks) if a is not None]
     where = training_device(device)
     network.encoder.to(where)
     # Where the encoder was trained here, its pool is that of the alignment; else that of the encoder in the pack.
     encoder = work / "encoder" if (work / "encoder" / "model.safetensors").exists() else out.parent / "clip"
-    folder = pool_folder(work, encoder, banks)
-    pool = build_pool(network.encoder, banks, folder, pool_size, workers=workers)
+    pool = build_pool(network.encoder, banks, pool_folder(work, encoder, banks), pool_size, workers=workers)
+    pool = with_own_reports(pool, banks, reports)
     log(
         f"report: {len(banks)} patients, {len(pool)} samples, vocabulary {tokenizer.get_vocab_size()}, "
-        f"{steps} steps of {batch}"
+        f"{length(steps, minutes)} of {batch}"
     )
     model = ReportModel(tokenizer.get_vocab_size(), network.encoder.token_width, WIDTH, LAYERS)
     before = go_on(model, out) if from_pack else 0
@@ -257,10 +286,12 @@ def train(
         "languages": list(PROMPTS),
         **model_config(tokenizer.get_vocab_size(), WIDTH, LAYERS, network.encoder.token_width),
         "train_patients": len(banks),
+        "own_reports": sum(not r.unclear for r in reports.values()),
         "steps": before + options.taken,
         "batch": batch,
     }
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(out / "tokenizer.json"))
     save_model(out, trained, config)
-    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": options.taken}}
+    told = {key: config[key] for key in ("train_patients", "own_reports")}
+    return {"checkpoint": str(out), "metrics": told | {"steps": options.taken}}
