@@ -141,6 +141,11 @@ def each(
 
 METRICS = "metrics.json"
 MEASURED = "<!-- measured: written by hnvlm evaluate -->"
+# Stays until a person writes the card anew.
+OF_EARLIER_WEIGHTS = (
+    "> The weights were trained anew after this card was written. What it says above of data, training, figures and "
+    "limits is of the weights before."
+)
 
 
 def write_metrics(pack: ModelPack, model: str, evaluation: str, command: str, result: dict[str, Any]) -> None:
@@ -159,10 +164,15 @@ def write_metrics(pack: ModelPack, model: str, evaluation: str, command: str, re
 
 
 def forget_metrics(folder: Path) -> None:
-    """Take the measured numbers out of a model folder and its card: they are those of earlier weights."""
+    """Take the measured numbers out of a model folder and its card, and mark the card: it tells of earlier weights."""
     if (folder / METRICS).exists():
         log(f"{folder / METRICS} is removed: it was measured on earlier weights; see hnvlm evaluate")
         (folder / METRICS).unlink()
+    card = folder / "README.md"
+    if card.exists():
+        head, marker, rest = card.read_text(encoding="utf-8").partition(MEASURED)
+        if OF_EARLIER_WEIGHTS not in head:
+            _replace(card, f"{head.rstrip()}\n\n{OF_EARLIER_WEIGHTS}\n\n{marker}{rest}")
         refresh_card(folder, {})
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.evaluate.common import evaluation_folders, log, patient_folders
+from hnvlm.evaluate.common import evaluation_folders, log
 from hnvlm.evaluate.dose_scores import DoseCase, dose_score, dvh_errors, dvh_score, read_dose_case
 from hnvlm.evaluate.dose_trees import DoseTrees
+from hnvlm.evaluate.patients import training_beside
 from hnvlm.evaluate.stats import estimate, mean_of
 from hnvlm.models.pack import ModelPack
 from hnvlm.types import TARGET_NAMES
@@ -66,12 +67,7 @@ class Tally:
 
 def tree_folders(data: Path) -> list[Path]:
     """Training patients of the baseline: the first of ``train/`` beside the validation folder."""
-    data = Path(data)
-    roots = (data / "train", data.resolve().parent / "train")
-    root = next((r for r in roots if r.is_dir()), None)
-    if root is None:
-        return []
-    return patient_folders(root, "dose.nii.gz")[:TREE_PATIENTS]
+    return training_beside(data, "dose.nii.gz")[:TREE_PATIENTS]
 
 
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:

@@ -55,7 +55,10 @@ def read_dose_case(folder: Path) -> DoseCase:
             require_grid(path, volume, dose, "dose")
             arrays[name] = to_int16_hu(volume.array) if name == "ct" else volume.array > 0
     if "possible_dose_mask" not in arrays:
-        raise InputRefusedError(f"{folder} has no possible_dose_mask.nii.gz, so its dose cannot be scored.")
+        raise InputRefusedError(
+            f"{folder} has no possible_dose_mask.nii.gz (0/1, 1 where a plan's dose can be above 0), "
+            "so its dose can be neither learned nor scored. Add it, or take dose.nii.gz out."
+        )
     if not arrays["possible_dose_mask"].any():
         raise InputRefusedError(f"{folder}/possible_dose_mask.nii.gz is empty, so its dose cannot be scored.")
     if not np.isfinite(dose.array).all():

@@ -91,11 +91,11 @@ def read_trained(path: Path) -> Trained | None:
         ) from error
 
 
-def training_beside(data: Path) -> list[Path]:
-    """Patients of the ``train`` folder in or beside the measured one, by name; empty when there is none."""
+def training_beside(data: Path, file: str = "ct.nii.gz") -> list[Path]:
+    """Patients with ``file`` of the ``train`` folder in or beside the measured one, by name; empty without one."""
     roots = (Path(data) / "train", Path(data).resolve().parent / "train")
     root = next((r for r in roots if r.is_dir()), None)
-    return patient_folders(root) if root is not None else []
+    return patient_folders(root, file) if root is not None else []
 
 
 def check(pack_folder: Path, models: Sequence[str], data: Path, folders: Sequence[Path]) -> dict[str, Any]:

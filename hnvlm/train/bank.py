@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,10 @@ from hnvlm.imaging.lesions import Lesion, LesionSpec, insert, random_spec, to_co
 from hnvlm.imaging.volume import Volume
 from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, fingerprint, is_current, load_cached, read_case
 from hnvlm.train.loop import log
+
+# Contours from which the landmarks of a neck follow.
+LANDMARKS = "spinal cord, and mandible or brainstem,"
+NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +43,9 @@ class BankPatient:
     source: str = ""
 
 
-def anatomy_of(patient: CachedPatient, masks: dict[str, np.ndarray] | None = None) -> Anatomy | None:
-    """Landmarks of a cached patient from its contours, or from ``masks`` on the same grid where given."""
-    if masks is None:
-        masks = {c: ((patient.labels >> BIT[c]) & 1) > 0 for c in CHANNELS if patient.known[BIT[c]]}
+def anatomy_of(patient: CachedPatient) -> Anatomy | None:
+    """Landmarks of a cached patient from its contours; None where those that give them are missing."""
+    masks = {c: ((patient.labels >> BIT[c]) & 1) > 0 for c in CHANNELS if patient.known[BIT[c]]}
     return build_anatomy(Volume(patient.ct, (GRID_MM,) * 3, patient.origin_mm), masks)
 
 
@@ -90,17 +92,13 @@ def _load(path: Path) -> tuple[list[Lesion], tuple[float, float, float] | None, 
     return lesions, tuple(meta["centre_mm"]) if meta["centre_mm"] else None, source
 
 
-def _build_one(args: tuple[Path, Path, int, int, Path | None]) -> None:
-    folder, cache, n, seed, masks_file = args
-    path = _path(folder, cache, n, seed, masks_file)
+def _build_one(args: tuple[Path, Path, int, int]) -> None:
+    folder, cache, n, seed = args
+    path = _path(folder, cache, n, seed)
     if is_current(path, folder):
         return
     patient = load_cached(folder, cache)
-    masks = None
-    if masks_file is not None:
-        with np.load(masks_file) as z:
-            masks = {k: z[k] for k in z.files}
-    anatomy = anatomy_of(patient, masks)
+    anatomy = anatomy_of(patient)
     if anatomy is None:
         _save(path, [], None, fingerprint(folder))
         return
@@ -115,8 +113,9 @@ def _build_one(args: tuple[Path, Path, int, int, Path | None]) -> None:
     _save(path, bank, anatomy.neck_centre_mm(), fingerprint(folder))
 
 
-def _path(folder: Path, cache: Path, n: int, seed: int, masks_file: Path | None) -> Path:
-    key = hashlib.sha256(f"b5|{folder.resolve()}|{n}|{seed}|{masks_file}".encode()).hexdigest()[:12]
+def _path(folder: Path, cache: Path, n: int, seed: int) -> Path:
+    # "None" has stood in the key since the first banks; without it all would be made anew.
+    key = hashlib.sha256(f"b5|{folder.resolve()}|{n}|{seed}|None".encode()).hexdigest()[:12]
     return cache / f"bank-{folder.name}-{key}.npz"
 
 
@@ -126,34 +125,35 @@ def load_bank(
     *,
     per_patient: int = 40,
     seed: int = 0,
-    masks_of: Callable[[Path], Path | None] = lambda folder: None,
     workers: int = 2,
 ) -> list[BankPatient]:
     """Build (once, and anew when a file changed) and load the lesions of every folder.
 
-    Patients without landmarks are left out.
-
-    Args:
-        masks_of: Returns an .npz of predicted structures on the training grid for a folder, or None to use the
-            clinic's contours.
+    Patients without landmarks are left out, which the log says.
 
     Raises:
         InputRefusedError: No lesion can be put into any of them.
     """
-    jobs = [(f, cache, per_patient, seed, masks_of(f)) for f in folders]
+    jobs = [(f, cache, per_patient, seed) for f in folders]
     todo = [j for j in jobs if not is_current(_path(*j), j[0])]
     if todo:
         log(f"lesion bank: inserting {per_patient} lesions into each of {len(todo)} patients")
         with ProcessPoolExecutor(workers) as pool:
             list(pool.map(_build_one, todo))
-    out = []
+    out, without = [], []
     for job in jobs:
         lesions, centre, source = _load(_path(*job))
-        if centre is not None:
+        if centre is None:
+            without.append(job[0].name)
+        else:
             out.append(BankPatient(load_cached(job[0], cache), centre, lesions, source))
+    if without:
+        more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+        log(f"lesion bank: left out, as {LANDMARKS} are not contoured: {', '.join(without[:NAMED])}{more}")
     if not any(b.lesions for b in out):
         raise InputRefusedError(
-            f"None of the {len(folders)} patients has the contours that tell where a lesion can lie (spinal cord, and "
-            "mandible or brainstem), so there is nothing to learn lesions from."
+            f"None of the {len(folders)} patients has the contours that tell where a lesion can lie ({LANDMARKS}), so "
+            "there is nothing to learn lesions from. 'hnvlm segment FOLDER/ct.nii.gz --out FOLDER' puts the "
+            "segmenter's own beside a CT (to learn lesions and reports with, not contours)."
         )
     return out

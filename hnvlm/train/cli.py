@@ -5,19 +5,23 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hnvlm.config import settings
-from hnvlm.errors import UsageError
-from hnvlm.evaluate.common import forget_metrics
-from hnvlm.evaluate.patients import RECORD, write_trained
+from hnvlm.errors import CancelledError, UsageError
+from hnvlm.evaluate.common import forget_metrics, log
+from hnvlm.evaluate.patients import RECORD, read_trained, write_trained
 from hnvlm.models.checkpoint import weights_sha256
 from hnvlm.train.data import patients_of_run
+from hnvlm.train.loop import CHECKPOINT_SECONDS, ENDLESS
 
 # What a run is made of; the others say how long and on what it runs.
 KEPT_SETTINGS = ("batch", "learning_rate", "hold_out", "pool_size", "per_patient", "from_pack")
+# Models whose weights become part of another: whom they saw, it saw.
+PARTS = {"clip": ("segmenter",)}
 TRAINERS = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
 
 
@@ -42,25 +46,50 @@ def train(
         options: ``steps`` or ``minutes``, ``batch``, ``threads``, ``device``, ``workers`` of the trainer.
 
     Returns:
-        ``checkpoint`` and ``metrics``. What was measured of weights that are replaced is taken out of the model folder.
+        ``checkpoint`` and ``metrics``; where weights are replaced, ``replaced``: a copy of the model folder as it was.
+        What was measured of those is taken out of the model folder.
 
     Raises:
         UsageError: No such trainer, or a run is resumed with another of the ``KEPT_SETTINGS`` than it began with.
+        CancelledError: Ctrl-C.
     """
     run = trainer(name)
     folder = (out or settings().models_dir) / name
     kept = {k: v for k, v in options.items() if v is not None}
     _require_same_settings(run, Path(work) / f"{name}-settings.json", resume, kept)
+    if kept.get("minutes"):
+        kept.setdefault("steps", ENDLESS)  # the time ends the run, not a number of steps that nobody gave
     before = _weights(folder)
+    copy = None if before is None else _copied(folder, Path(work) / "replaced" / f"{name}-{before[:12]}")
     note, from_pack = Path(work) / f"{name}-patients.json", bool(kept.get("from_pack"))
     seen = patients_of_run(Path(data), note, folder, resume=resume, from_pack=from_pack)
-    made = run(Path(data), folder, Path(work), resume=resume, **kept)
+    try:
+        made = run(Path(data), folder, Path(work), resume=resume, **kept)
+    except KeyboardInterrupt:
+        raise CancelledError(
+            "Stopped. The same command with --resume goes on from the last checkpoint (one is written every "
+            f"{CHECKPOINT_SECONDS // 60} minutes)."
+        ) from None
     if seen is not None:
         # So that nobody measures the model on them.
+        for part in PARTS.get(name, ()):
+            seen = seen.joined(read_trained(folder.parent / part / RECORD))
         write_trained(folder / RECORD, seen)
     if before is not None and _weights(folder) != before:
         forget_metrics(folder)
+        log(f"the {name} as it was is kept in {copy}; copy it over {folder} to go back")
+        made["replaced"] = str(copy)
     return made
+
+
+def _copied(folder: Path, copy: Path) -> Path:
+    """Copy a model folder that a training will write to; once, as ``copy`` is named after its weights."""
+    if not copy.exists():
+        part = copy.with_name(f".{copy.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(folder, part)
+        part.rename(copy)
+    return copy
 
 
 def _require_same_settings(run: Callable[..., Any], note: Path, resume: bool, options: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from hnvlm.train.bank import BankPatient, load_bank
 from hnvlm.train.compose import compose
 from hnvlm.train.data import CHANNELS, training_folders
 from hnvlm.train.lesions import BATCH, detector_metrics, train_lesion_net
-from hnvlm.train.loop import LoopOptions, Numbers, log, train_loop
+from hnvlm.train.loop import LoopOptions, Numbers, length, log, train_loop
 from hnvlm.train.pool import Encoded, build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS
 from hnvlm.train.text import random_finding
@@ -262,7 +262,8 @@ def train(
     banks: list[BankPatient] = load_bank(
         training_folders(data), work / "cache", per_patient=per_patient, workers=threads
     )
-    log(f"clip: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
+    lesions = sum(len(b.lesions) for b in banks)
+    log(f"clip: {len(banks)} patients, {lesions} lesions, {length(steps, minutes)} of {batch}")
     folder = work / "encoder"
     encoder = train_encoder(
         banks, out.parent / "segmenter", folder, work, resume=resume, steps=steps, batch=batch,

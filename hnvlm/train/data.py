@@ -32,7 +32,8 @@ class CachedPatient:
     Attributes:
         ct: int16 HU (z, y, x) at ``GRID_MM`` isotropic, cropped to the body.
         labels: uint16 (z, y, x), one bit a channel (``BIT``).
-        known: bool per channel: whether the clinic contoured it (targets are always known).
+        known: bool per channel: whether the clinic contoured it. Of the targets all are known where one is contoured:
+            a level without a contour was not treated.
         origin_mm: LPS position of voxel (0, 0, 0), (z, y, x).
     """
 
@@ -63,11 +64,20 @@ def set_aside(folders: list[Path], n: int) -> list[Path]:
     return [folders[i] for i in np.random.default_rng(7).permutation(len(folders))[:n]]
 
 
+def refuse_validation_folder(data: Path) -> None:
+    """Refuse to train on a folder called ``validation``.
+
+    Raises:
+        InputRefusedError: It is called so.
+    """
+    if data.resolve().name == "validation":
+        raise InputRefusedError(f"{data} is the validation folder; models are never trained on it. Give its parent.")
+
+
 def training_folders(data: Path) -> list[Path]:
     """Return the folders to train on: ``data/train`` when it exists, else ``data``; never ``validation``."""
     data = Path(data)
-    if data.resolve().name == "validation":
-        raise InputRefusedError(f"{data} is the validation folder; models are never trained on it. Give its parent.")
+    refuse_validation_folder(data)
     return case_folders(data / "train" if (data / "train").is_dir() else data)
 
 
@@ -132,10 +142,12 @@ def to_grid(ct: Volume, masks: dict[str, np.ndarray], patient_id: str) -> Cached
     hu = np.rint(resample(ct.array, -1024.0)).astype(np.int16)
     labels = np.zeros(hu.shape, np.uint16)
     known = np.zeros(len(CHANNELS), bool)
+    # A CT that was never planned on says nothing of targets; taught as "none" it would unteach them.
+    planned = any(name in masks for name in TARGET_NAMES)
     for name, bit in BIT.items():
         if name in masks:
             labels |= (resample(masks[name], 0.0) > 0.5).astype(np.uint16) << bit
-        known[bit] = name in masks or name in TARGET_NAMES
+        known[bit] = name in masks or (planned and name in TARGET_NAMES)
     return CachedPatient(patient_id, hu, labels, known, tuple(float(v) for v in lo))  # type: ignore[arg-type]
 
 

@@ -21,8 +21,8 @@ from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, deliverable_dose, flip_i
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
 from hnvlm.train.ahead import AUTO, training_device
-from hnvlm.train.data import BIT, fingerprint, is_current, set_aside
-from hnvlm.train.loop import LoopOptions, Numbers, begin, log, train_loop
+from hnvlm.train.data import BIT, fingerprint, is_current, refuse_validation_folder, set_aside
+from hnvlm.train.loop import LoopOptions, Numbers, begin, length, log, train_loop
 from hnvlm.types import MIRRORED
 
 WIDTHS = (32, 64, 128, 192)
@@ -68,8 +68,7 @@ def dose_folders(data: Path) -> list[Path]:
         InputRefusedError: ``data`` is a validation folder, or no patient in it has a dose.
     """
     data = Path(data)
-    if data.resolve().name == "validation":
-        raise InputRefusedError(f"{data} is the validation folder; models are never trained on it. Give its parent.")
+    refuse_validation_folder(data)
     roots = [data / "train", data / "without_ct" / "train"] if (data / "train").is_dir() else [data]
     folders = sorted((f for root in roots for f in patient_folders(root, "dose.nii.gz")), key=lambda f: f.name)
     if not folders:
@@ -204,7 +203,7 @@ def train(
     torch.manual_seed(0)
     where = training_device(device)
     folders = dose_folders(data)
-    log(f"dose: {len(folders)} patients, {steps} steps")
+    log(f"dose: {len(folders)} patients, {length(steps, minutes)}")
     files = prepare_all(folders, work / "cache", threads)
     with_ct = [f for f in folders if (f / "ct.nii.gz").exists()]
     held = set_aside(with_ct, max(0, min(hold_out, len(with_ct) - 1)))

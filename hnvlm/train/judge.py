@@ -16,7 +16,7 @@ from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import load_bank
 from hnvlm.train.data import training_folders
 from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, train_lesion_net
-from hnvlm.train.loop import begin, log
+from hnvlm.train.loop import begin, length, log
 
 BANK_SEED = 101
 SEED = 6
@@ -32,7 +32,8 @@ def train(
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
     banks = load_bank(training_folders(data), work / "cache", per_patient=per_patient, seed=BANK_SEED, workers=threads)
-    log(f"judge: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
+    lesions = sum(len(b.lesions) for b in banks)
+    log(f"judge: {len(banks)} patients, {lesions} lesions, {length(steps, minutes)} of {batch}")
     network, before = begin(LesionNet(), out, from_pack)
     network, taken = train_lesion_net(
         network, banks, work / "judge.pt", resume=resume, steps=steps, seed=SEED + before, batch=batch,

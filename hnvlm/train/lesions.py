@@ -25,7 +25,7 @@ from hnvlm.train.ahead import Ahead
 from hnvlm.train.bank import BankPatient
 from hnvlm.train.compose import Sample, compose
 from hnvlm.train.data import CHANNELS
-from hnvlm.train.loop import LoopOptions, Numbers, log, train_loop
+from hnvlm.train.loop import ENDLESS, LoopOptions, Numbers, log, train_loop
 
 GRID = 32
 PATCH = 12  # cells of 6 mm: 72 mm
@@ -36,7 +36,6 @@ LEARNING_RATE = 2e-3
 BUFFER = 7000
 FIRST_PAIRS = 150
 PAIR_EVERY = 1
-ENDLESS = 10**9  # more steps than any training takes
 FALSE_ALARMS, ELSEWHERE = 4, 2
 MINE_AFTER = 200
 PEAK_WEIGHT = 2.0

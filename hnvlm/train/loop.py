@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import pickle
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.common import log
 from hnvlm.models.checkpoint import load_weights, read_config
 from hnvlm.models.precision import device_of
 
@@ -24,6 +24,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 CHECKPOINT_SECONDS = 240
 LOG_SECONDS = 30
+# More steps than any training takes: the time ends it.
+ENDLESS = 10**9
 
 
 @dataclass
@@ -34,7 +36,8 @@ class LoopOptions:
         steps: Optimiser steps in all; the learning rate falls to zero over them as a cosine.
         learning_rate: Peak rate after ``warmup`` steps.
         ema: Decay of the averaged weights that are exported.
-        minutes: Stop after this long, over which the learning rate falls instead (0: after ``steps``).
+        minutes: Stop after this long (or after ``steps``, where that is sooner), over which the learning rate falls
+            instead (0: after ``steps``).
         taken: Steps done, set by the loop.
         fast: Parameters whose name starts with one of these learn ``fast_factor`` times as fast (a new head on
             trained features).
@@ -65,10 +68,9 @@ def begin(network: Network, folder: Path, from_pack: bool) -> tuple[Network, int
     return network, steps
 
 
-def log(message: str) -> None:
-    """Write one progress line to stderr (stdout is kept for JSON)."""
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {message}\n")
-    sys.stderr.flush()
+def length(steps: int, minutes: float) -> str:
+    """How long a training will take, for the log."""
+    return f"{steps} steps" if steps < ENDLESS else f"{minutes:g} minutes"
 
 
 def rate_at(step: int, options: LoopOptions, seconds: float = 0.0) -> float:
@@ -141,9 +143,10 @@ def train_loop(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(options.ema), use_buffers=True
     )
     start, before = 0, 0.0
+    of = f"/{options.steps}" if options.steps < ENDLESS else ""
     if resume and checkpoint.exists():
         start, before = _resume(checkpoint, network, ema, optimiser)
-        log(f"resumed {checkpoint.name} at step {start}/{options.steps}")
+        log(f"resumed {checkpoint.name} at step {start}{of}")
 
     def save(step: int) -> None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +192,7 @@ def train_loop(
         now = time.monotonic()
         if now - logged > LOG_SECONDS or step + 1 == options.steps:
             means = {k: round(float(v) / count, 4) for k, v in sums.items()}
-            log(f"step {step + 1}/{options.steps} {(now - logged) / count:.2f} s/step {json.dumps(means)}")
+            log(f"step {step + 1}{of} {(now - logged) / count:.2f} s/step {json.dumps(means)}")
             sums, count, logged = {}, 0, now
         if now - saved > CHECKPOINT_SECONDS:
             save(step + 1)

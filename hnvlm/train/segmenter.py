@@ -13,14 +13,14 @@ from torch.nn import functional as F
 
 from hnvlm.evaluate.segmentation import dice
 from hnvlm.imaging.volume import Volume
-from hnvlm.models.checkpoint import save_model
+from hnvlm.models.checkpoint import read_config, save_model
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.unet import FoldedUNet, ct_channels
 from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.augment import bend, other_scanner, partly_cut, random_matrix
 from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, load_cached, set_aside, training_folders
-from hnvlm.train.loop import LoopOptions, begin, log, train_loop
+from hnvlm.train.loop import LoopOptions, begin, length, log, train_loop
 from hnvlm.types import MIRRORED, TARGET_NAMES
 
 # Smaller than what the trained network reads at once: the same time gives two to three times the steps.
@@ -193,8 +193,10 @@ def train(
     folders = training_folders(data)
     held = set_aside(folders, min(hold_out, len(folders) // 10))
     patients = [loaded(load_cached(f, work / "cache"), where) for f in folders if f not in held]
-    log(f"segmenter: {len(patients)} patients, {steps} steps")
+    log(f"segmenter: {len(patients)} patients, {length(steps, minutes)}")
     network, before = begin(FoldedUNet(2, len(CHANNELS), WIDTHS), out, from_pack)
+    # Those of structures that nobody kept aside has stay the pack's.
+    thresholds = dict(read_config(out).get("thresholds", {})) if from_pack else {}
     network = network.to(where, memory_format=torch.channels_last_3d)
 
     weights = torch.tensor([TARGET_WEIGHT if name in TARGET_NAMES else 1.0 for name in CHANNELS], device=where)
@@ -215,11 +217,11 @@ def train(
         "name": "segmenter", "version": "1", "architecture": "FoldedUNet", "widths": list(WIDTHS), "in_channels": 2,
         "channels": list(CHANNELS), "nested": {k: list(v) for k, v in NESTED.items()}, "grid_mm": GRID_MM,
         "crop": list(crop), "train_patients": len(patients), "steps": before + options.taken, "batch": batch,
-        "held_out": [f.name for f in held], "thresholds": {},
+        "held_out": [f.name for f in held], "thresholds": thresholds,
     }  # fmt: skip
     save_model(out, trained, config)
     if held:
-        config["thresholds"] = best_thresholds(Segmenter(out), [load_cached(f, work / "cache") for f in held])
+        config["thresholds"] |= best_thresholds(Segmenter(out), [load_cached(f, work / "cache") for f in held])
         log(f"thresholds {config['thresholds']}")
         save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(patients), "steps": options.taken}}

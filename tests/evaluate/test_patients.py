@@ -241,3 +241,22 @@ def test_a_trained_model_is_not_measured_on_whom_it_learned_from(cases, data, pa
     shutil.copytree(cases / "pt_201", tmp_path / "elsewhere" / "pt_1")
     with pytest.raises(InputRefusedError, match="the segmenter was trained on pt_1"):
         check(pack, ("segmenter",), tmp_path / "elsewhere", folders(tmp_path / "elsewhere"))
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_encoder_saw_whom_the_segmenter_in_it_saw(cases, data, pack, tmp_path, monkeypatch, recorded):
+    """Once the segmenter was trained anew without a patient, the encoder made of the old one was measured on it."""
+
+    def run(data, out, work, *, resume):
+        out.mkdir(exist_ok=True)
+        (out / "model.safetensors").write_bytes(b"new")
+        return {"checkpoint": str(out), "metrics": {}}
+
+    monkeypatch.setattr(train_cli, "trainer", lambda name: run)
+    if recorded:
+        write_trained(pack / "segmenter" / RECORD, Trained(frozenset({"of the segmenter"}), True))
+    train_cli.train("clip", data, out=pack, work=tmp_path / "runs")
+    own = {content_of(cases / n) for n in ("pt_201", "pt_7")}
+    assert read_trained(pack / "clip" / RECORD) == Trained(
+        frozenset(own | ({"of the segmenter"} if recorded else set())), recorded
+    )

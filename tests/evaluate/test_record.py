@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hnvlm.errors import CancelledError
 from hnvlm.evaluate import cli
-from hnvlm.evaluate.common import MEASURED, write_metrics
+from hnvlm.evaluate.common import MEASURED, OF_EARLIER_WEIGHTS, forget_metrics, write_metrics
 from hnvlm.train import cli as train_cli
 
 
@@ -90,9 +91,56 @@ def test_numbers_of_earlier_weights_go_with_them(tmp_path, monkeypatch, changes)
         return {"checkpoint": str(out), "metrics": {}}
 
     monkeypatch.setattr(train_cli, "trainer", lambda name: run)
-    train_cli.train("segmenter", tmp_path, out=tmp_path / "pack", work=tmp_path)
+    made = train_cli.train("segmenter", tmp_path, out=tmp_path / "pack", work=tmp_path)
+    assert ("replaced" in made) is changes
     card = (folder / "README.md").read_text()
     assert card.startswith("Words of a person.")
     assert (folder / "metrics.json").exists() is not changes
     assert ("Dice 0.99" in card) is not changes
     assert ("not been measured yet" in card) is changes
+    assert card.count(OF_EARLIER_WEIGHTS) == changes, "the words of the card are of the weights before"
+    if changes:
+        write_metrics(SimpleNamespace(folder=folder.parent), "segmenter", "x", "c", {"n_cases": 1, "metrics": {"y": 2}})
+        forget_metrics(folder)
+        assert (folder / "README.md").read_text().count(OF_EARLIER_WEIGHTS) == 1
+
+
+def test_the_model_that_a_training_replaces_is_kept(tmp_path, monkeypatch):
+    """Two steps of a first try cost the shipped weights, and nothing led back to them."""
+    folder, work = tmp_path / "pack" / "dose", tmp_path / "runs"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"shipped")
+    (folder / "metrics.json").write_text("{}")
+
+    def run(data, out, work, *, resume, fails=False):
+        if fails:
+            raise KeyboardInterrupt
+        (out / "model.safetensors").write_bytes((out / "model.safetensors").read_bytes() + b"+")
+        return {"checkpoint": str(out), "metrics": {}}
+
+    monkeypatch.setattr(train_cli, "trainer", lambda name: run)
+    with pytest.raises(CancelledError, match="with --resume goes on"):
+        train_cli.train("dose", tmp_path, out=tmp_path / "pack", work=work, fails=True)
+    first, second = (train_cli.train("dose", tmp_path, out=tmp_path / "pack", work=work) for _ in range(2))
+    assert (folder / "model.safetensors").read_bytes() == b"shipped++"
+    kept = [Path(made["replaced"]) for made in (first, second)]
+    assert [(k / "model.safetensors").read_bytes() for k in kept] == [b"shipped", b"shipped+"]
+    assert (kept[0] / "metrics.json").exists() and not (kept[1] / "metrics.json").exists()
+    assert sorted(p.name for p in (work / "replaced").iterdir()) == sorted(k.name for k in kept)
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [({}, 7), ({"minutes": 0.5}, 10**9), ({"minutes": 0.5, "steps": 3}, 3), ({"minutes": 0.0}, 7)],
+)
+def test_minutes_are_not_cut_short_by_a_number_of_steps_that_nobody_gave(tmp_path, monkeypatch, given, steps):
+    """ "--minutes 30" ended after the trainer's usual steps, in the middle of its learning rate."""
+    asked = []
+
+    def run(data, out, work, *, resume, steps=7, minutes=0.0):
+        asked.append(steps)
+        return {"checkpoint": str(out), "metrics": {}}
+
+    monkeypatch.setattr(train_cli, "trainer", lambda name: run)
+    train_cli.train("judge", tmp_path, out=tmp_path / "pack", work=tmp_path, **given)
+    assert asked == [steps]

@@ -18,7 +18,7 @@ from hnvlm.models.facts import lesion_finding
 from hnvlm.report.parse import parse
 from hnvlm.train import pool
 from hnvlm.train.bank import anatomy_of, load_bank
-from hnvlm.train.data import load_cached, read_case
+from hnvlm.train.data import read_case
 from hnvlm.train.supervision import contact_sheets
 
 
@@ -95,15 +95,15 @@ def test_a_bank_of_changed_files_is_built_again(tmp_path):
 
 
 def test_patients_without_landmarks_are_refused(data, tmp_path):
-    with pytest.raises(InputRefusedError, match="spinal cord"):
+    with pytest.raises(InputRefusedError, match=r"spinal cord.*hnvlm segment"):
         load_bank([data / "train" / "pt_3"], tmp_path, per_patient=1, workers=1)
 
 
-def test_given_contours_take_the_place_of_the_clinics(data, tmp_path):
-    patient = load_cached(data / "train" / "pt_1", tmp_path)
-    moved = anatomy_of(patient)
-    masks = {k: np.roll(m, 2, axis=0) for k, m in moved.masks.items()}
-    assert anatomy_of(patient, masks).z0_mm == pytest.approx(moved.z0_mm + 6.0)
+def test_who_is_left_out_of_the_bank_is_said(built, capsys):
+    folders, cache, _ = built
+    load_bank(folders, cache, per_patient=3, seed=4, workers=1)
+    said = capsys.readouterr().err
+    assert "left out, as spinal cord, and mandible or brainstem, are not contoured: pt_3" in said
 
 
 # ---- pool -----------------------------------------------------------------------------------------------------------

@@ -244,3 +244,15 @@ def test_a_mirrored_crop_swaps_the_parotids(data, tmp_path, monkeypatch):
         assert bool(seen[BIT["Parotid_R"]]) != flipped
         sizes.add(flipped)
     assert sizes == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("contoured", "known"),
+    [((), 0), (("Brainstem",), 0), (("PTV_5600",), 3), (("PTV_7000", "PTV_6300"), 3)],
+)
+def test_a_ct_that_was_never_planned_on_says_nothing_of_targets(contoured, known):
+    """Diagnostic CTs with organs contoured taught the segmenter that there are no targets."""
+    ct = Volume(np.zeros((5, 7, 9), np.int16), (3.0, 2.5, 2.0))
+    patient = to_grid(ct, dict.fromkeys(contoured, np.ones(ct.shape, bool)), "p")
+    assert sum(bool(patient.known[BIT[name]]) for name in ("PTV_7000", "PTV_6300", "PTV_5600")) == known
+    assert bool(patient.known[BIT["Brainstem"]]) is ("Brainstem" in contoured)

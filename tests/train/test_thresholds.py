@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
+from hnvlm.models.checkpoint import read_config, save_model
 from hnvlm.models.segmenter import about
+from hnvlm.models.unet import FoldedUNet
 from hnvlm.train import segmenter
 from hnvlm.train.data import BIT, CHANNELS, CachedPatient
 
@@ -43,3 +48,27 @@ def test_the_threshold_of_the_highest_mean_dice():
     assert chosen == pytest.approx(
         {"Larynx": 0.2, "SpinalCord": 0.55, "PTV_7000": 0.2, "PTV_6300": 0.35, "PTV_5600": 0.2}
     )
+
+
+@pytest.mark.parametrize(
+    ("hold_out", "expected"), [(0, {"Larynx": 0.3, "PTV_7000": 0.25}), (1, {"Larynx": 0.6, "PTV_7000": 0.25})]
+)
+def test_going_on_from_the_pack_keeps_the_thresholds_that_nobody_kept_aside_can_set(
+    tmp_path, monkeypatch, hold_out, expected
+):
+    """Ten patients of a hospital without targets put every threshold of the shipped weights back to one half."""
+    folders = [tmp_path / str(k) for k in range(10)]
+    out = tmp_path / "segmenter"
+    monkeypatch.setattr(segmenter, "training_folders", lambda data: folders)
+    monkeypatch.setattr(segmenter, "load_cached", lambda folder, cache: folder)
+    known = torch.ones(len(CHANNELS))
+    monkeypatch.setattr(segmenter, "loaded", lambda patient, where: SimpleNamespace(known=known))
+    monkeypatch.setattr(segmenter, "train_loop", lambda network, *args, **options: network)
+    monkeypatch.setattr(segmenter, "Segmenter", lambda folder: None)
+    monkeypatch.setattr(segmenter, "best_thresholds", lambda network, held: {"Larynx": 0.6})
+    config = {"steps": 5, "thresholds": {"Larynx": 0.3, "PTV_7000": 0.25}}
+    save_model(out, FoldedUNet(2, len(CHANNELS), segmenter.WIDTHS), config)
+    segmenter.train(tmp_path, out, tmp_path, steps=1, threads=1, device="cpu", from_pack=True, hold_out=hold_out)
+    assert read_config(out)["thresholds"] == expected
+    segmenter.train(tmp_path, out, tmp_path, steps=1, threads=1, device="cpu", hold_out=hold_out)
+    assert read_config(out)["thresholds"] == ({"Larynx": 0.6} if hold_out else {})
