@@ -20,6 +20,7 @@ class Settings:
     Attributes:
         data_dir: Case store: SQLite file and arrays (``HNVLM_DATA_DIR``, default ``~/.hnvlm``).
         assets_dir: Model pack, fonts and demo material (``HNVLM_ASSETS_DIR``).
+        own_models_dir: A clinic's own model pack in the place of the shipped one (``HNVLM_MODELS_DIR``), or None.
         threads: CPU threads for inference (``HNVLM_THREADS``, default all cores).
         seed: Default seed of everything that samples.
     """
@@ -28,11 +29,12 @@ class Settings:
     assets_dir: Path
     threads: int
     seed: int = 0
+    own_models_dir: Path | None = None
 
     @property
     def models_dir(self) -> Path:
-        """Folder that holds one folder per model."""
-        return self.assets_dir / "models"
+        """Folder that holds one folder per model: read by the app, written by ``hnvlm train``."""
+        return self.own_models_dir or self.assets_dir / "models"
 
 
 @lru_cache(maxsize=1)
@@ -46,11 +48,25 @@ def settings() -> Settings:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    assets = _folder("HNVLM_ASSETS_DIR", PROJECT_DIR / "assets")
     return Settings(
         data_dir=_folder("HNVLM_DATA_DIR", Path.home() / ".hnvlm"),
-        assets_dir=_folder("HNVLM_ASSETS_DIR", PROJECT_DIR / "assets"),
+        assets_dir=assets,
         threads=_threads("HNVLM_THREADS"),
+        own_models_dir=_own_models(assets / "models"),
     )
+
+
+def _own_models(shipped: Path) -> Path | None:
+    """The clinic's own model pack. A folder that is not there is refused: a misspelt name must not mean "no models"."""
+    folder = _folder("HNVLM_MODELS_DIR", shipped)
+    if folder == shipped:
+        return None
+    if not folder.is_dir():
+        raise UsageError(
+            f"HNVLM_MODELS_DIR={folder}: no such folder. Begin with a copy of {shipped}, or unset it to use those."
+        )
+    return folder
 
 
 def _folder(name: str, default: Path) -> Path:

@@ -77,7 +77,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     json_: Json = False,
 ) -> None:
-    """Train one model. Options of the trainer follow as --key value, e.g. --steps 2000."""
+    """Train one model; its weights in the model pack are replaced.
+
+    Options of the trainer follow as --key value: --steps N or --minutes N (how long), --from-pack (begin with the
+    weights in the pack), --out DIR (another pack), --work DIR (checkpoints; default runs), --batch, --threads,
+    --device, --workers, --learning-rate. A wrong one lists all that a trainer has.
+    """
     with session(json_) as out:
         _require_name(name, TRAINABLE, "train")
         options = extra_options(context.args)
@@ -113,7 +118,11 @@ def evaluate(
     data: Data,
     json_: Json = False,
 ) -> None:
-    """Measure one model on patients it never saw. Further options follow as --key value."""
+    """Measure one model on patients it never saw.
+
+    Further options follow as --key value: --limit N (the first patients only; nothing is recorded), --record false,
+    --processes N (counterfactual).
+    """
     with session(json_) as out:
         _require_name(name, EVALUATIONS, "evaluate")
         options = extra_options(context.args)

@@ -161,7 +161,7 @@ def plan(
         form = planning.clean_form(inputs.read_mapping(clinical)) if clinical is not None else None
         with open_subject(input_, out, series) as subject:
             started = time.perf_counter()
-            masks, notes = _structures(subject, structures) if structures is not None else ({}, [])
+            masks, notes = structures_on(subject, structures) if structures is not None else ({}, [])
             found = subject.analyse()
             found.require_scope()
             if form is None:
@@ -200,7 +200,7 @@ def dose(
             raise UsageError(f"--out {out_file} is a folder; name a file in it.")
         inputs.require_place(out_file.parent)
         with open_subject(input_, out, series) as subject:
-            masks, notes = _structures(subject, structures)
+            masks, notes = structures_on(subject, structures)
             possible = _possible_dose(subject, structures, notes)
             made = dosing.run(subject.models, subject.volume, masks, possible_dose=possible, progress=out.progress)
             # Whether this is a neck takes longer to find out than the dose; nothing is written before it is known.
@@ -239,7 +239,7 @@ def _stored_series(case_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _structures(subject: Subject, path: Path) -> tuple[dict[str, Any], list[str]]:
+def structures_on(subject: Subject, path: Path) -> tuple[dict[str, Any], list[str]]:
     """Masks of ``--structures`` on this CT, and warnings."""
     frame = ""
     if subject.app is not None and path.is_file():

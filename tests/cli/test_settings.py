@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hnvlm import config
+from hnvlm.models.pack import load
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,8 @@ from hnvlm import config
     [
         ("HNVLM_DATA_DIR", "", "is set but empty"),
         ("HNVLM_ASSETS_DIR", " ", "is set but empty"),
+        ("HNVLM_MODELS_DIR", "", "is set but empty"),
+        ("HNVLM_MODELS_DIR", "/no/such/pack", "no such folder. Begin with a copy of"),
         ("HNVLM_DATA_DIR", "~no-such-user/x", "home"),
         ("HNVLM_THREADS", "abc", "a whole number of threads"),
         ("HNVLM_THREADS", "0", "a whole number of threads"),
@@ -25,6 +28,18 @@ def test_a_setting_that_cannot_be_used_is_named(run, tmp_path, monkeypatch, vari
     message = run("inspect", "HN-0001", "--json").refused("usage", status=2)
     assert message.startswith(variable) and words in message
     assert list(tmp_path.iterdir()) == [], "no patient store in whatever folder this is"
+
+
+def test_a_clinics_own_models_take_the_place_of_the_shipped_ones_and_back(tmp_path, monkeypatch):
+    """With HNVLM_ASSETS_DIR the demo's atlas and all else had to be copied along with the models."""
+    monkeypatch.setenv("HNVLM_ASSETS_DIR", str(tmp_path / "assets"))
+    monkeypatch.setenv("HNVLM_MODELS_DIR", str(tmp_path))
+    config.settings.cache_clear()
+    assert config.settings().models_dir == tmp_path and config.settings().assets_dir == tmp_path / "assets"
+    assert load().folder == tmp_path
+    monkeypatch.delenv("HNVLM_MODELS_DIR")
+    config.settings.cache_clear()
+    assert config.settings().models_dir == tmp_path / "assets" / "models" == load().folder
 
 
 def test_a_store_that_cannot_be_opened_is_refused(run, store_dir):

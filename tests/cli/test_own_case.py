@@ -1,0 +1,61 @@
+"""A clinic's DICOM and report as the folder of a patient that trainers read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hnvlm.evaluate.common import patient_folders, read_case
+from hnvlm.imaging.write import write_nifti
+
+POLISH = "TK szyi. Powiększony węzeł chłonny w grupie II po lewej 24 mm, martwiczy. Bez guza."
+
+
+@pytest.fixture
+def masks(tmp_path, phantom):
+    folder = tmp_path / "masks"
+    for name, rows in {"PTV70": slice(6, 10), "Parotid_L": slice(5, 8), "Thyroid": slice(12, 14)}.items():
+        array = np.zeros(phantom.shape, np.uint8)
+        array[2:6, rows, 8:12] = 1
+        write_nifti(phantom.with_array(array), folder / f"{name}.nii.gz")
+    return folder
+
+
+def test_a_case_folder_is_made_of_dicom_contours_and_report(run, dicom, masks, phantom, tmp_path):
+    """Training asks for ct.nii.gz, and no command made one of a hospital's DICOM."""
+    (tmp_path / "old.txt").write_bytes(POLISH.encode("cp1250"))
+    folder = tmp_path / "own" / "train" / "a1"
+    given = ("--structures", masks, "--report", tmp_path / "old.txt", "--encoding", "cp1250")
+    made = run("import-case", dicom, folder, *given, "--json").data
+    assert made["structures"] == ["PTV_7000", "Parotid_L"] or made["structures"] == ["Parotid_L", "PTV_7000"]
+    assert made["left_out"] == ["Glnd_Thyroid"] and made["shape"] == list(phantom.shape)
+    assert [(f["side"], f["level"], f["size_mm"]) for f in made["report"]["lesions"]] == [("left", "II", 24.0)]
+    assert (folder / "report.txt").read_text(encoding="utf-8") == POLISH
+    assert patient_folders(folder.parent) == [folder] and [p.name for p in folder.parent.iterdir()] == ["a1"]
+    ct, contours = read_case(folder)
+    assert ct.same_grid(phantom, 1e-3) and np.array_equal(ct.array, phantom.array)
+    assert contours["PTV_7000"].sum() == 64 and contours["Parotid_L"].sum() == 48 and len(contours) == 2
+
+
+def test_a_ct_alone_is_enough_and_words_say_what_was_made(run, nifti, tmp_path):
+    (tmp_path / "r.txt").write_text("Status post neck dissection.", encoding="utf-8")
+    printed = run("import-case", nifti, tmp_path / "a2", "--report", tmp_path / "r.txt")
+    assert printed.code == 0 and "CT, contours of nothing" in printed.stdout
+    assert "report: not taken, it says nothing of masses or nodes" in printed.stdout
+    assert sorted(p.name for p in (tmp_path / "a2").iterdir()) == ["ct.nii.gz", "report.txt"]
+
+
+def test_what_cannot_be_imported_is_refused_and_leaves_nothing(run, nifti, tmp_path):
+    (tmp_path / "old.txt").write_bytes(POLISH.encode("cp1250"))
+    folder, report = tmp_path / "own" / "a3", tmp_path / "old.txt"
+    message = run("import-case", nifti, folder, "--report", report, "--json").refused("unreadable")
+    assert str(report) in message and "--encoding" in message
+    asked = ("import-case", nifti, folder, "--report")
+    assert "cp9" in run(*asked, report, "--encoding", "cp9", "--json").refused("usage", status=2)
+    assert "none.txt" in run(*asked, tmp_path / "none.txt", "--json").refused("unreadable")
+    run("import-case", nifti, folder, "--structures", tmp_path / "nowhere", "--json").refused("unreadable")
+    assert not folder.exists() and not list(tmp_path.glob("own/.*"))
+    run("import-case", tmp_path / "nothing", folder, "--json").refused("no_such_input")
+    folder.mkdir(parents=True)
+    assert "name a new folder" in run("import-case", nifti, folder, "--json").refused("exists")
+    assert list(folder.iterdir()) == []
