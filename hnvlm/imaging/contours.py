@@ -15,6 +15,7 @@ from hnvlm.imaging.volume import Volume
 
 FLAT_MM = 0.05
 _SAME_PLANE_MM = 0.05
+_SAME_POINT_MM = 0.01
 # A plane exactly midway between two slices goes to the lower one.
 _TIE_MM = 1e-4
 
@@ -74,12 +75,24 @@ def mask_from_contours(
     Returns:
         (bool mask (z, y, x), warnings).
     """
-    closed = [p for p in points_mm if len(p) >= 3]
+    # Drawn twice, a contour would be a hole in itself.
+    once = {_drawn(p): p for p in points_mm if len(p) >= 3}
+    closed = list(once.values())
     if not closed:
         return np.zeros(volume.shape, bool), []
+    twice = sum(len(p) >= 3 for p in points_mm) - len(closed)
+    warnings = [f"{twice} contour(s) are in the file twice and were taken once"] if twice else []
     if max(float(np.ptp(p[:, 2])) for p in closed) <= FLAT_MM:
-        return _axial_mask(closed, volume, slab_mm)
-    return _oblique_mask(closed, volume)
+        mask, notes = _axial_mask(closed, volume, slab_mm)
+    else:
+        mask, notes = _oblique_mask(closed, volume)
+    return mask, warnings + notes
+
+
+def _drawn(points: np.ndarray) -> bytes:
+    """The same for the same points, wherever the contour begins and whichever way it runs."""
+    rounded = np.unique(np.rint(points / _SAME_POINT_MM).astype(np.int64), axis=0)
+    return rounded.tobytes()
 
 
 def _axial_mask(contours: list[np.ndarray], volume: Volume, slab_mm: float | None) -> tuple[np.ndarray, list[str]]:

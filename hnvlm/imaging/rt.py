@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
 
 from hnvlm.errors import GeometryError, UnreadableFileError
@@ -182,7 +183,7 @@ def _rtstruct_masks(
     out = []
     try:
         foreign = _foreign(file, dataset, frame, warnings)
-        names = {int(r.ROINumber): str(r.get("ROIName") or "").strip() for r in dataset.StructureSetROISequence}
+        names = {int(r.ROINumber): _text(r.get("ROIName")) for r in dataset.StructureSetROISequence}
         drawn: dict[int, DicomSequence] = {
             int(c.ReferencedROINumber): c.get("ContourSequence") or DicomSequence()
             for c in dataset.get("ROIContourSequence") or []
@@ -193,7 +194,7 @@ def _rtstruct_masks(
                 warnings.append(f"{label} left out: it was drawn in another frame of reference than this CT's")
                 continue
             kinds = [str(c.get("ContourGeometricType")) for c in drawn.get(number, [])]
-            contours = [_points(c) for c in drawn.get(number, []) if c.get("ContourGeometricType") in CLOSED]
+            contours = [_points(c, label) for c in drawn.get(number, []) if c.get("ContourGeometricType") in CLOSED]
             others = len(kinds) - len(contours)
             if others:
                 warnings.append(f"{label}: {others} point or open contour(s) have no area and are not in the mask")
@@ -224,15 +225,23 @@ def _slab_mm(dataset: Dataset, contours: DicomSequence) -> float | None:
     return slab if slab and slab > 0 else None
 
 
-def _points(contour: Dataset) -> np.ndarray:
+def _text(value: object) -> str:
+    """A text that may hold a backslash, at which pydicom takes it apart."""
+    return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "").strip()
+
+
+def _points(contour: Dataset, name: str) -> np.ndarray:
+    """Points of a contour (n, 3); none where it was written without any."""
     item = contour.get_item("ContourData")
     raw = getattr(item, "value", None)
     # Converting every number to pydicom's DS takes minutes for a large structure set; the text itself is enough.
-    numbers = raw.decode("ascii").strip(" \0").split("\\") if isinstance(raw, bytes) else contour.ContourData
-    points = np.array(numbers, dtype=float).reshape(-1, 3)
-    if not np.isfinite(points).all():
-        raise ValueError("contour points are not numbers")
-    return points
+    numbers = raw.decode("ascii").strip(" \0").split("\\") if isinstance(raw, bytes) else contour.get("ContourData")
+    if numbers is None or list(numbers) == [""]:
+        return np.zeros((0, 3))
+    points = np.array(numbers, dtype=float)
+    if len(points) % 3 or not np.isfinite(points).all():
+        raise ValueError(f"a contour of {name} is no list of points x, y, z; export the structures again")
+    return points.reshape(-1, 3)
 
 
 def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[str, PackedMask]]:

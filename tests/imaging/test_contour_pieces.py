@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+from test_rt import BOX, box, rtstruct
+from test_rt import CT as OTHER
 
+from hnvlm.errors import UnreadableFileError
 from hnvlm.imaging import rt
 from hnvlm.imaging.contours import fill_even_odd
 from hnvlm.imaging.volume import Volume
@@ -96,3 +99,40 @@ def test_a_slit_of_another_program_leaves_no_trace():
         slit = np.concatenate([ring[:1], hole, hole[:1], ring])
         apart = fill_even_odd([ring], 44, 44) ^ fill_even_odd([hole], 44, 44)
         np.testing.assert_array_equal(fill_even_odd([slit], 44, 44), apart)
+
+
+def test_a_contour_that_is_there_twice_is_no_hole_in_itself(tmp_path):
+    """Once more from another corner and the other way round: 20 voxels on each of two slices."""
+    first = box(*BOX, -7.5)
+    path = rtstruct(tmp_path / "rs.dcm", {"Parotid_L": [first, (first[2:] + first[:2])[::-1], box(*BOX, -5.0)]})
+    found = rt.read_structures(path, OTHER)
+    assert found.masks["Parotid_L"].sum(axis=(1, 2)).tolist() == [0, 20, 20, 0, 0, 0]
+    assert found.warnings == ["Parotid_L: 1 contour(s) are in the file twice and were taken once"]
+
+
+@pytest.mark.parametrize("value", ["missing", None])
+def test_a_contour_without_points_spoils_no_other(tmp_path, value):
+    path = rtstruct(tmp_path / "rs.dcm", {"Parotid_L": [box(*BOX, z) for z in (-7.5, -5.0)]})
+    ds = pydicom.dcmread(path)
+    first = ds.ROIContourSequence[0].ContourSequence[0]
+    if value is None:
+        first.ContourData = None
+    else:
+        del first.ContourData
+    ds.save_as(path)
+    assert rt.read_structures(path, OTHER).masks["Parotid_L"].sum(axis=(1, 2)).tolist() == [0, 0, 20, 0, 0, 0]
+
+
+def test_numbers_that_are_no_points_are_refused_by_file_and_structure(tmp_path):
+    path = rtstruct(tmp_path / "rs.dcm", {"Parotid_L": [box(*BOX, -7.5)]})
+    ds = pydicom.dcmread(path)
+    contour = ds.ROIContourSequence[0].ContourSequence[0]
+    contour.ContourData = list(contour.ContourData)[:-1]
+    ds.save_as(path)
+    with pytest.raises(UnreadableFileError, match=r"rs\.dcm: .*a contour of Parotid_L is no list of points x, y, z"):
+        rt.read_structures(path, OTHER)
+
+
+def test_a_backslash_in_a_name_is_part_of_it(tmp_path):
+    path = rtstruct(tmp_path / "rs.dcm", {"GTV\\boost <1>": [box(*BOX, -7.5)]})
+    assert rt.read_structures(path, OTHER).unmapped == ["GTV\\boost <1>"]
