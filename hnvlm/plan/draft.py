@@ -250,7 +250,9 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
         incomplete = not known and (options.applies or options.depends)
         why = "the stage is not complete" if incomplete else _nothing_found(context, options)
         return Modality(None, "", None, options, branches, why)
-    paths = [(lead, _path(kb, lead, context)) for lead in leads]
+    lost = lookup(context, "case.larynx_nonfunctional") is True
+    # What does not function is not preserved while any entry leaves a way around it.
+    paths = [(lead, _path(kb, lead, context, keep_larynx=keep)) for keep in (not lost, True) for lead in leads]
     lead, drafted = next(((lead, path) for lead, path in paths if path is not None), (leads[0], None))
     if drafted is None:
         cisplatin = lookup(context, "patient.cisplatin_eligible") is False
@@ -300,7 +302,7 @@ def _label(kb: KnowledgeBase, lead: Option, drafted: str, context: dict[str, Any
     return entry["label"]
 
 
-def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any]) -> str | None:
+def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any], *, keep_larynx: bool) -> str | None:
     """Within an entry take the first whole treatment with radiotherapy, without drugs where they are ruled out.
 
     None when the entry rests on cisplatin, cisplatin is contraindicated and the tables know no way around, or when the
@@ -312,8 +314,8 @@ def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any]) -> str | Non
         # For cisplatin the tables know ways around, below.
         if action(kb, t)["kind"] in ("primary", "systemic") and (open_to(kb, t, context) or uses_cisplatin(kb, t))
     ]
-    if lookup(context, "case.larynx_nonfunctional") is True:  # what does not function is not preserved
-        whole = [t for t in whole if not action(kb, t).get("preserves_larynx")] or whole
+    if not keep_larynx:
+        whole = [t for t in whole if not action(kb, t).get("preserves_larynx")]
     if not whole:
         return None
     with_rt = [t for t in whole if "rt" in action(kb, t)["modalities"]] or whole

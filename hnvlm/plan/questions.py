@@ -68,9 +68,22 @@ def open_questions(
         asked = ("ene_path", "margin") if operated else ("resectable", "ene_path", "margin")
         needs += [_need(key) for key in asked if lookup(case.context, form_field(key).path) is None]
     needs += _option_questions(options.depends, case)
+    needs += _course_questions(case, staging)
     asked_before = _BEFORE_RT if radiotherapy else ("pregnant_or_lactating",) if drugs else ()
     needs += [_need(key) for key in asked_before if key not in case.form]
     return _unique(needs)
+
+
+def _course_questions(case: Case, staging: Staging) -> list[Need]:
+    """What no field of the form holds: an earlier course of radiotherapy, and how far a disease has spread."""
+    needs = []
+    if lookup(case.context, "patient.prior_neck_rt") is True:
+        asked = "Dose, fractions, volumes and end date of the previous radiotherapy"
+        needs.append(Need("", asked, "the cumulative organ doses, and whether irradiating again is possible"))
+    if staging.m.value == "M1":
+        changes = "whether the intent stays palliative: local treatment of a few metastases is for the meeting"
+        needs.append(Need("", "Number and sites of the metastases", changes))
+    return needs
 
 
 def _unique(needs: Iterable[Need]) -> tuple[Need, ...]:

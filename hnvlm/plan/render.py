@@ -73,6 +73,9 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[Line]]]:
     yield "RADIOTHERAPY PRESCRIPTION", list(_prescription_lines(plan))
     yield "TARGET VOLUMES", list(plan.targets)
     judged = [plan.dose_line] if plan.dose_line else []
+    if plan.staging.site == "nasopharynx" and plan.constraints:
+        guide = load_kb().entry("npc_order")
+        judged.append(Line(guide["applies"], documents(guide)))
     yield "DOSE LIMITS: ORGANS AT RISK AND TARGETS", [*judged, *(_constraint_line(row) for row in plan.constraints)]
     yield "SYSTEMIC TREATMENT", list(_systemic_lines(plan))
     yield "SUPPORTIVE CARE", list(plan.supportive)

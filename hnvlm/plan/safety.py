@@ -10,10 +10,13 @@ from hnvlm.plan.conditions import Context, Functions, holds, judge, lookup, nest
 from hnvlm.plan.kb import KnowledgeBase
 from hnvlm.plan.prescription import bed_gy, eqd2_gy
 from hnvlm.plan.staging import derive_group, derive_n, derive_t
+from hnvlm.plan.words import words
 from hnvlm.types import CheckResult
 
 # block and error stop a draft from being shown as settled; warn and info ask for a reason or remind.
 _STATUS = {"block": "fail", "error": "fail", "warn": "warn", "info": "warn"}
+# Facts that are tokens of the tables; a structure's name keeps its underscores.
+_TOKENS = ("case.site", "case.primary_site", "case.subsite")
 _SEVERITY_ORDER = {"block": 0, "error": 1, "warn": 2, "info": 3}
 
 
@@ -126,7 +129,7 @@ def _message(rule: Mapping[str, Any], context: Context) -> str:
         value = lookup(context, match[1])
         if isinstance(value, float):
             return f"{value:.2f}".rstrip("0").rstrip(".")
-        return "?" if value is None else str(value)
+        return "?" if value is None else words(value) if match[1] in _TOKENS else str(value)
 
     return re.sub(r"\{([a-z0-9_.]+)\}", fill, rule["message"])
 

@@ -55,6 +55,12 @@ def not_verified(
         against = "advice against " if "options_avoid" in kb.entry(option.id) else ""
         found.append(f"{sentence(against + ' / '.join(option.labels))} (option table, {option.id})")
     found += unverified_neck_levels(kb, context, prescription)
+    if lookup(context, "patient.prior_neck_rt") is True:
+        (criteria,) = documents(kb.entry("rr_source"))
+        found.append(
+            "Irradiating again: interval since the first course, cumulative limits of cord, carotid and mandible, "
+            f"target without elective nodes; not read here: {criteria.title}"
+        )
     open_here = {
         "definitive": ["high-dose margin around involved nodes"] if lookup(context, "case.n") != "N0" else [],
         "postoperative": [

@@ -324,3 +324,52 @@ def test_the_other_side_of_the_neck_is_left_out_for_a_lateral_tonsil_only(more: 
     assert "VIIa added with posterior pharyngeal wall" in levels
     base = draft_plan([mass("base of tongue", "left", 18), NO_NODES], form)
     assert "may be left out" not in " ".join(base.not_verified)
+
+
+# ---------------------------------------------------------------- an earlier course, spread, and other people's limits
+def test_an_earlier_course_is_asked_about_and_what_it_limits_is_named_without_numbers() -> None:
+    plan = draft_plan(*CASES["previous radiotherapy"])
+    questions = {need.question for need in plan.needs}
+    assert "Dose, fractions, volumes and end date of the previous radiotherapy" in questions
+    (named,) = [text for text in plan.not_verified if text.startswith("Irradiating again")]
+    assert "cumulative limits of cord, carotid and mandible" in named and "American Radium Society" in named
+    first = draft_plan(*CASES["oropharynx p16 positive"])
+    assert not any("previous radiotherapy" in need.question.lower() for need in first.needs if not need.id)
+    assert not any(text.startswith("Irradiating again") for text in first.not_verified)
+
+
+def test_how_far_a_disease_has_spread_is_asked_before_it_is_called_palliative() -> None:
+    assert "Number and sites of the metastases" in {need.question for need in draft_plan(*CASES["metastatic"]).needs}
+    local = draft_plan(*CASES["oropharynx p16 positive"])
+    assert "Number and sites of the metastases" not in {need.question for need in local.needs}
+
+
+def test_limits_of_a_nasopharynx_point_to_the_guideline_on_their_order() -> None:
+    said = "an international dose-prioritisation guideline exists (Lee 2019)"
+    plan = draft_plan(*CASES["nasopharynx"])
+    (line,) = [line for line in plan.text.splitlines() if said in line]
+    tag = line.rsplit("[", 1)[1].rstrip("]")
+    assert any(row.startswith(f"[{tag}] Lee AW et al.") for row in plan.text.splitlines())
+    assert said not in draft_plan(*CASES["oropharynx p16 positive"]).text
+
+
+def test_a_larynx_that_does_not_function_is_preserved_only_where_nothing_else_is_left() -> None:
+    form = {
+        **FIT, "site": "larynx_glottis", "cord_mobility": "impaired", "cords_involved": "one", "nodes_n_pos": 1,
+        "nodes_laterality": "ipsilateral", "nodes_max_mm": 15,
+    }  # fmt: skip
+    assert draft_plan([], form).modality.drafted == "crt_cisplatin"
+    plan = draft_plan([], {**form, "larynx_nonfunctional": True})
+    assert plan.modality.drafted == "surgery_plus_adjuvant" and "mg_lx_t4a_preserve" not in fired(plan)
+    left = draft_plan([], {**form, "larynx_nonfunctional": True, "resectable": False})
+    assert left.modality.drafted == "crt_cisplatin" and "mg_lx_t4a_preserve" in fired(left)
+
+
+def test_a_code_is_held_against_a_known_primary_only_and_sites_are_named_in_words() -> None:
+    nodes = draft_plan([node("left", "II", 25)], {**UNKNOWN, "p16": "positive", "icd10": "C77.0"})
+    assert nodes.staging.site == "oropharynx_p16_pos" and "fid_icd_site" not in fired(nodes)
+    findings, form = CASES["larynx T4a"]
+    plan = draft_plan(findings, {**form, "icd10": "C12", "stated_t": "T1", "subsite": "tonsil"})
+    said = {c.id: c.message for c in plan.checks if c.status == "fail"}
+    assert said["fid_icd_site"] == "ICD-10 C12 does not belong to larynx, supraglottis"
+    assert said["st_t_mismatch"].endswith("8th edition table for larynx, supraglottis")
