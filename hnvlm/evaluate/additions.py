@@ -11,7 +11,7 @@ from hnvlm.imaging.anatomy import LEVEL_BOX
 from hnvlm.imaging.lesions import MIN_NECROTIC_MM
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import GRID_MM
-from hnvlm.models.detect import Detection
+from hnvlm.models.detect import NECROTIC_BELOW_HU, Detection
 from hnvlm.models.judge import Judge
 from hnvlm.models.neck import Neck
 
@@ -69,7 +69,7 @@ def row_of(found: Detection | None, labels: dict[str, Any], neck: Neck) -> dict[
         "size_mm": found.size_mm,
         "texture": None
         if labels.get("texture") is None
-        else (found.mean_core_hu < 45) == (labels["texture"] == "necrotic"),
+        else (found.mean_core_hu < NECROTIC_BELOW_HU) == (labels["texture"] == "necrotic"),
         "necrotic": labels.get("texture") == "necrotic",
         "core_hu": found.mean_core_hu,
     }

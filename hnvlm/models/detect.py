@@ -20,6 +20,11 @@ SMALLEST_ML = 0.25
 # A lesion's border: this share of its own greatest evidence (found on training patients kept aside: sizes correlate
 # best between 0.3 and 0.4), never below the edge of the detector or above EDGE.
 OWN_EDGE = 0.35
+# The core of a lesion: what lies at least this share of its greatest depth inside. In lesions inserted into training
+# patients kept aside its HU tells necrotic from solid with an AUROC of 0.89 (0.79 from a share of 0.6, which takes in
+# the rim).
+CORE_DEPTH = 0.8
+NECROTIC_BELOW_HU = 45.0
 # Voxels (3 mm) over which evidence is averaged: a lesion is wider than a false alarm.
 EVIDENCE = 3
 
@@ -54,7 +59,7 @@ class Detection:
         hi = np.clip(np.ceil(hi + 0.5).astype(int), lo + 1, volume.shape)
         attributes: dict[str, object] = {"volume_ml": round(float(self.mask.sum()) * GRID_MM**3 / 1000, 1)}
         if self.kind != "airway":
-            attributes["texture"] = "necrotic" if self.mean_core_hu < 45 else "solid"
+            attributes["texture"] = "necrotic" if self.mean_core_hu < NECROTIC_BELOW_HU else "solid"
         place = {"level": self.place} if self.kind == "node" else {"site": self.place}
         return Finding(
             self.kind,  # type: ignore[arg-type]
@@ -150,5 +155,5 @@ def locate(kind: str, centre_mm: np.ndarray, anatomy: Anatomy) -> tuple[str | No
 def _core_hu(crop: np.ndarray, mask: np.ndarray) -> float:
     """Mean HU of the innermost part, which tells fluid from enhancing tissue."""
     depth = ndimage.distance_transform_edt(mask)
-    core = depth >= max(1.0, 0.6 * depth.max())
+    core = depth >= max(1.0, CORE_DEPTH * depth.max())
     return float(crop[core].mean())

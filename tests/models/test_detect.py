@@ -122,7 +122,7 @@ def test_texture_is_read_in_the_core_alone(neck, core_hu, texture):
     mask = ball(centre, 24.0)
     hu = crop.copy()
     hu[mask] = 200.0  # rim
-    hu[ball(centre, 16.0)] = core_hu
+    hu[ball(centre, 8.0)] = core_hu
     (found,) = detect(maps(node=[(mask, 0.9)]), hu, start, built)
     assert found.mean_core_hu == pytest.approx(core_hu)
     assert found.finding(built.ct, start, built.ct).attributes["texture"] == texture
