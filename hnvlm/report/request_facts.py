@@ -13,6 +13,8 @@ SIZE_OF_WORD_MM = {"small": 12.0, "medium": 21.0, "large": 34.0}
 NARROWING_OF_WORD_PCT = {"mild": 35.0, "moderate": 60.0, "severe": 80.0}
 # What is drawn; a request beyond is drawn at the end of the range (the same as in ``models.layout``).
 SIZE_DRAWN_MM = (6.0, 45.0)
+# A smaller lesion has no room for a core on the grid that edits are drawn on.
+NECROTIC_DRAWN_MM = 15.0
 NARROWING_DRAWN_PCT = (20.0, 80.0)
 
 
@@ -142,6 +144,8 @@ def limits(command: Command) -> list[str]:
         said.append("one lesion is drawn, ask for each in a sentence of its own")
     said += _clipped("mm", finding.size_mm, SIZE_DRAWN_MM)
     said += _clipped("%", finding.attributes.get("narrowing_pct"), NARROWING_DRAWN_PCT)
+    if finding.attributes.get("texture") == "necrotic" and (finding.size_mm or NECROTIC_DRAWN_MM) < NECROTIC_DRAWN_MM:
+        said.append(f"it is drawn solid, as a necrotic core needs {NECROTIC_DRAWN_MM:g} mm")
     return said
 
 

@@ -7,6 +7,7 @@ import pytest
 from imaging.neck_phantom import CENTRE_MM, phantom
 
 from hnvlm.errors import UsageError
+from hnvlm.imaging.lesions import MIN_NECROTIC_MM
 from hnvlm.models.detect import Detection
 from hnvlm.models.layout import (
     DEFAULT_NARROWING_PCT,
@@ -19,7 +20,7 @@ from hnvlm.models.layout import (
     spec_of,
 )
 from hnvlm.models.neck import build_neck
-from hnvlm.report.request_facts import NARROWING_DRAWN_PCT, SIZE_DRAWN_MM
+from hnvlm.report.request_facts import NARROWING_DRAWN_PCT, NECROTIC_DRAWN_MM, SIZE_DRAWN_MM
 
 NOTHING = {
     "op": "add", "kind": None, "place": None, "side": None, "texture": None, "size_mm": None, "narrowing_pct": None,
@@ -69,6 +70,7 @@ def test_what_is_left_open_takes_usual_values():
 
 def test_the_limits_are_those_that_a_user_is_told():
     assert (SIZES_MM, NARROWINGS_PCT) == (SIZE_DRAWN_MM, NARROWING_DRAWN_PCT)
+    assert MIN_NECROTIC_MM == NECROTIC_DRAWN_MM
 
 
 @pytest.mark.parametrize(("size", "made"), [(1.0, 6.0), (33.0, 33.0), (200.0, 45.0)])

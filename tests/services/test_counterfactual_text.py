@@ -38,6 +38,15 @@ from hnvlm.ui import edit_facts
             "Not as asked: it is drawn with 6 mm, as 6 to 45 mm can be drawn.",
         ),
         (
+            "Add a 12 mm necrotic node in left level II",
+            "Understood: add 12 mm node in the left level II (necrotic). "
+            "Not as asked: it is drawn solid, as a necrotic core needs 15 mm.",
+        ),
+        (
+            "Add a 15 mm necrotic node in left level II",
+            "Understood: add 15 mm node in the left level II (necrotic).",
+        ),
+        (
             "add a 12 mm node in left level VI",
             "Understood: add 12 mm node in the left level VI. "
             "Not as asked: nothing can be drawn there; levels IB, II, III, IV and V can be.",
