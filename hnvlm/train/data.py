@@ -14,12 +14,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.evaluate.common import patient_folders, read_case
+from hnvlm.evaluate.common import log, patient_folders, read_case
 from hnvlm.evaluate.patients import RECORD, Trained, content_of, read_trained, write_trained
 from hnvlm.imaging.volume import Volume
 from hnvlm.types import OAR_NAMES, TARGET_NAMES
 
 GRID_MM = 3.0
+NAMED = 5
 CHANNELS = OAR_NAMES + TARGET_NAMES
 # Bit of the packed label map for each channel.
 BIT = {name: i for i, name in enumerate(CHANNELS)}
@@ -54,8 +55,13 @@ def case_folders(data: Path) -> list[Path]:
     if not folders:
         raise InputRefusedError(
             f"{data} holds no patient folder with a ct.nii.gz; see the case-folder layout in the README "
-            "(hnvlm import-openkbp makes it from the public challenge's files)."
+            "(hnvlm import-case makes one of DICOM, hnvlm import-openkbp of the public challenge's files)."
         )
+    others = {p.name for p in Path(data).iterdir() if p.is_dir()} - {f.name for f in folders} - {"validation"}
+    passed_over = sorted(name for name in others if not name.startswith("."))
+    if passed_over:
+        more = f" and {len(passed_over) - NAMED} more" if len(passed_over) > NAMED else ""
+        log(f"{data}: passed over, as there is no ct.nii.gz: {', '.join(passed_over[:NAMED])}{more}")
     return folders
 
 

@@ -53,6 +53,16 @@ def test_a_folder_without_patients_is_refused(tmp_path):
         case_folders(tmp_path)
 
 
+def test_folders_without_a_ct_are_named(tmp_path, capsys):
+    """A patient whose file was called CT.nii.gz was missing from a training, and nothing said so."""
+    for name, file in (("a", "ct.nii.gz"), ("b", "CT.nii.gz"), ("c", None), (".d.part", None), ("validation", None)):
+        (tmp_path / name).mkdir()
+        if file:
+            (tmp_path / name / file).touch()
+    assert [f.name for f in training_folders(tmp_path)] == ["a"]
+    assert f"{tmp_path}: passed over, as there is no ct.nii.gz: b, c\n" in capsys.readouterr().err
+
+
 def test_both_kinds_of_names_are_read(data):
     ct, masks = read_case(data / "train" / "pt_2")
     assert set(masks) == {"Brainstem", "SpinalCord", "Larynx", "Parotid_L", "Parotid_R", "Bone_Mandible"}
@@ -145,7 +155,8 @@ def test_to_grid_by_hand():
     assert made.labels.max() == 1 << BIT["Larynx"]
     middle = np.argwhere(bit).mean(0) * 3.0 + made.origin_mm
     np.testing.assert_allclose(middle, ct.index_to_mm(np.argwhere(mask).mean(0)), atol=1.5)
-    assert {c for c, k in zip(CHANNELS, made.known, strict=True) if k} == {"Larynx", "PTV_7000", "PTV_6300", "PTV_5600"}
+    # No target at all: nobody planned on this CT, so nothing is known of where one would be.
+    assert {c for c, k in zip(CHANNELS, made.known, strict=True) if k} == {"Larynx"}
 
 
 def test_an_empty_ct_keeps_its_extent():
