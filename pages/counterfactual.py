@@ -56,7 +56,7 @@ def request_side(app, case: CaseRecord) -> ResultRecord | None:
     seed.number_input("Seed", 0, 9999, 0, key="edit-seed", help="Another seed draws another variant.")
     if reason:
         st.caption(reason)
-    jobs.panel(app, case.id, ["counterfactual", "export"])
+    jobs.panel(app, case.id, ["counterfactual", "export"], others=True)
     # Listed after the panel has looked: what is finished by then is in the list, for the rest it runs the page again.
     edits = counterfactual.list_for_case(app, case.id)
     if not edits:
@@ -77,6 +77,10 @@ def starts(app, case: CaseRecord, key: str) -> None:
 
 
 def start(app, case_id: str) -> None:
+    # The button is disabled meanwhile; a double click, or a tab that was drawn before, comes here all the same.
+    if app.jobs.active(case_id):
+        st.toast("Not started: other work on this case is going on. Press Run again when it has ended.")
+        return
     text = st.session_state.get(f"wish-{case_id}", "")
     seed = int(st.session_state.get("edit-seed", 0))
     job_id = counterfactual.start(app, case_id, text, seed=seed, who=state.who())

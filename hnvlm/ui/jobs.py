@@ -33,15 +33,21 @@ def started(job_id: str) -> None:
     st.session_state.setdefault(_MINE, []).append(job_id)
 
 
-def panel(app: App, case_id: str | None, kinds: Sequence[str]) -> list[JobStatus]:
+def panel(app: App, case_id: str | None, kinds: Sequence[str], *, others: bool = False) -> list[JobStatus]:
     """Show the work of a case that waits or runs, and how the last one ended if it ended badly.
 
     When it ends, the whole page runs once more and reads the result from the store.
+
+    Args:
+        kinds: Of the work that belongs to this place of the page.
+        others: Show other work of the case too while it goes on: buttons that wait for it say why, and come back.
 
     Returns:
         The work in progress.
     """
     active = [job for kind in kinds for job in app.jobs.active(case_id, kind)]
+    if others:
+        active += [job for job in app.jobs.active(case_id) if job.kind not in kinds]
     if active:
         live = st.fragment(_live, run_every=POLL_S)
         live(app, [job.id for job in active])

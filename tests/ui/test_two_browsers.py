@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ from hnvlm.services import counterfactual, documents, planning, reporting  # noq
 from hnvlm.services.context import App  # noqa: E402
 
 REPO = HERE.parent.parent
+PATIENCE_S = 240
 WISH = "Necrotic node in left level II, 22 mm"
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
 
 
 def browser(case_id: str, page: str) -> AppTest:
-    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=240)
+    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=PATIENCE_S)
     at.session_state["case_id"] = case_id
     at.run()
     at.switch_page(f"pages/{page}.py")
@@ -152,3 +154,43 @@ def test_an_edit_that_one_asked_for_is_shown_when_it_is_there(services) -> None:
     counterfactual.run_for_case(app, case_id, WISH, who="Dr B")
     a.run()
     assert chooser(a).value == mine
+
+
+def test_the_same_edit_is_not_made_twice(services) -> None:
+    """A double click, or another tab whose button was drawn before the work began."""
+    go_on = threading.Event()
+    app = services(fakes(on_step=lambda message: go_on.wait(PATIENCE_S)))
+    case_id = add_case(app)
+    a, b = browser(case_id, "counterfactual"), browser(case_id, "counterfactual")
+    for tab in (a, b):
+        tab.text_area(key=f"wish-{case_id}").set_value(WISH).run()
+    try:
+        for tab in (a, b):
+            assert not tab.button(key="run-edit").disabled
+            tab.button(key="run-edit").click().run()
+        assert len(app.jobs.for_case(case_id)) == 1
+        assert "other work on this case is going on" in " ".join(toast.value for toast in b.toast)
+        assert b.button(key="run-edit").disabled
+    finally:
+        go_on.set()
+    app.jobs.wait(app.jobs.for_case(case_id)[0].id, PATIENCE_S)
+    b.run()
+    b.button(key="run-edit").click().run()
+    assert len(app.jobs.for_case(case_id)) == 2, "free again"
+
+
+def test_work_of_another_page_that_holds_run_back_is_shown(services) -> None:
+    go_on = threading.Event()
+    app = services(fakes(on_step=lambda message: go_on.wait(PATIENCE_S)))
+    case_id = add_case(app)
+    job_id = reporting.start_draft(app, case_id)
+    try:
+        at = browser(case_id, "counterfactual")
+        assert at.button(key="run-edit").disabled
+        assert [bar.proto.text.split(":")[0] for bar in at.get("progress")] == ["Report draft"]
+        assert at.button(key=f"stop-{job_id}").label == "Stop"
+    finally:
+        go_on.set()
+    app.jobs.wait(job_id, PATIENCE_S)
+    at.run()
+    assert not at.button(key="run-edit").disabled and not at.get("progress")

@@ -179,6 +179,10 @@ def test_body_is_found_in_a_field_of_view_that_is_mostly_air() -> None:
     hu[0, 0, 0] = 500  # a speck
     # Margins: 6 mm are 2, 5 and 3 voxels of 3, 1.25 and 2 mm, plus one for the sampling step.
     assert body_box(Volume(hu, SPACING)) == [7, 14, 1, 33, 46, 29]
+    hu[:, 55:60, 30:48] = 1500  # letters burnt into every slice, each 2.5 % of the body
+    hu[:, 55:60, 30:48:2] = -1000
+    hu[3:5, 50, 5:8] = 20
+    assert body_box(Volume(hu, SPACING)) == [7, 14, 1, 33, 46, 29]
     assert body_box(Volume(np.full(SHAPE, -1000, np.int16), SPACING)) == [0, 0, 0, *SHAPE]
 
 
@@ -228,3 +232,36 @@ def test_component_mounts_in_a_page_test_when_served(monkeypatch) -> None:
     assert not run.exception and not run.info
     assert run.text[0].value == "shown"
     assert run.run(timeout=60).text[0].value == "shown" and not run.exception
+
+
+def test_a_jump_in_one_ct_does_not_send_the_next_one_there(monkeypatch) -> None:
+    def page() -> None:
+        import numpy as np
+        import streamlit as st
+
+        import hnvlm.ui.viewer as viewer
+        from hnvlm.imaging.volume import Volume
+
+        viewer.browser_id = lambda: "a-browser-cookie-value-1"
+        viewer.component = lambda package, name: lambda key, data: st.session_state.update(sent=data["command"])
+        if st.session_state.pop("jump", None):
+            viewer.jump_to("v", (4, 3, 1))
+        hu = np.full((6, 4, 2), st.session_state["case"], np.int16)
+        viewer.show("v", [viewer.Series(Volume(hu, (1, 1, 1)), "CT")])
+
+    from hnvlm.ui import viewer
+    from hnvlm.ui.access import ACCESS
+
+    monkeypatch.setattr(ACCESS, "serving", True)
+    for name in ("browser_id", "component"):
+        monkeypatch.setattr(viewer, name, getattr(viewer, name))
+    at = AppTest.from_function(page)
+    sent = []
+    for case, jump in ((1, False), (1, True), (1, False), (2, False), (1, False), (2, True), (1, False)):
+        at.session_state["case"] = case
+        if jump:
+            at.session_state["jump"] = True
+        at.run(timeout=60)
+        assert not at.exception
+        sent.append((at.session_state["sent"] or {}).get("goto"))
+    assert sent == [None, [4, 3, 1], [4, 3, 1], None, [4, 3, 1], [4, 3, 1], None]

@@ -111,12 +111,19 @@ def show(
     data |= {
         "layout": layout,
         "window": [float(v) for v in window or (40.0, 400.0)],
-        "command": st.session_state.get(f"_viewer_command_{key}"),
+        "command": _command(key, data["series"][0]["id"]),
         "height": height if isinstance(height, str) else f"{height}px",
         "case": case,
         "start": _start(sid, key, data["series"][0]["id"], middle),
     }
     component(PACKAGE, "viewer")(key=key, data=data)
+
+
+def _command(key: str, volume_id: str) -> dict[str, Any] | None:
+    """Return where the viewer was last sent, None if that was in another CT: its voxel is no place in this one."""
+    command = st.session_state.get(f"_viewer_command_{key}")
+    # It is for the volume that is shown next after it was given.
+    return command if command is not None and command.setdefault("volume", volume_id) == volume_id else None
 
 
 def _start(sid: str, key: str, volume_id: str, middle: tuple[int, ...]) -> list[int]:

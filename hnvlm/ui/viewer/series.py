@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy import ndimage
 
 from hnvlm.errors import FrameOfReferenceError, UsageError
 from hnvlm.imaging.masks import PackedMasks, Part, parts, shapes_of
@@ -26,6 +27,7 @@ AIR_HU = -1024
 BODY_HU = -300  # denser than this is patient (or couch), not air
 BODY_SHARE = 0.002  # of a plane's voxels, so that specks of noise do not count
 BODY_MARGIN_MM = 6.0
+PART_SHARE = 0.1  # of the largest part: what is smaller and apart is not looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,7 @@ def body_box(volume: Volume) -> list[int]:
 
     def measure() -> list[int]:
         step = tuple(max(1, n // 96) for n in volume.shape)
-        dense = volume.array[:: step[0], :: step[1], :: step[2]] > BODY_HU
+        dense = _large_parts(volume.array[:: step[0], :: step[1], :: step[2]] > BODY_HU)
         low, high = [], []
         for axis in range(3):
             share = dense.mean(axis=tuple(a for a in range(3) if a != axis))
@@ -191,6 +193,16 @@ def body_box(volume: Volume) -> list[int]:
         return low + high
 
     return _SUMMARIES.get([volume.array], ("body", volume.spacing_mm), measure)
+
+
+def _large_parts(dense: np.ndarray) -> np.ndarray:
+    """Return a bool mask (z, y, x) without its small parts: letters burnt into the picture are no patient."""
+    labels, count = ndimage.label(dense, np.ones((3, 3, 3), bool))
+    if count == 0:
+        return dense
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= PART_SHARE * sizes.max())[labels]
 
 
 def mask_blobs(store: BlobStore, overlay: Overlay) -> list[Blob]:
