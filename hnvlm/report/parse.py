@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from hnvlm.report.clauses import split_clauses
 from hnvlm.report.mentions import findings_of, implied_kind
@@ -98,6 +99,12 @@ def read_sentence(
 ) -> tuple[list[Finding], bool]:
     """Read one sentence as ``sentence_findings`` does; the flag says that history or advice in it was left out."""
     line_kind = sentence.line.split("_")[0] or None
+    if line_kind in ("node", "mass", "airway") and _line_nothing(language).fullmatch(sentence.text):
+        which = sentence.line.removeprefix(f"{line_kind}_")
+        side = which if which in ("left", "right") else None
+        # The line "nodes other" stands behind those of the sides.
+        attributes = {"other_than_listed": True} if which == "other" else {}
+        return [Finding(line_kind, "absent", side=side, attributes=attributes)], False
     tokens = [token for token in tag_sentence(sentence.text, language) if token.tag != "ignore"]
     findings: list[Finding] = []
     side = last_side
@@ -114,6 +121,12 @@ def read_sentence(
                 side = finding.side
         findings += found
     return findings, left_out
+
+
+@cache
+def _line_nothing(language: str) -> re.Pattern[str]:
+    """Match all that stands behind "Airway:" or "Right neck:" where there is nothing to see."""
+    return re.compile(rf"(?:{'|'.join(load(f'patterns_{language}')['line_nothing'])})[.;]?", re.IGNORECASE)
 
 
 class _Reader:

@@ -145,5 +145,10 @@ def read_lines(
                 section = _key_of(language, "headings", re.sub(r"\s+", " ", inner.group(1)))
                 sentence = sentence[inner.end() :]
                 sections.setdefault(section, []).append(sentence)
+            # "Left neck: 2 cm node. Right neck: no adenopathy." in one go, as it is dictated.
+            inner = _heading_pattern(language, "lines").match(sentence)
+            if inner and inner.end() < len(sentence):
+                line = _key_of(language, "lines", re.sub(r"\s+", " ", inner.group(1)))
+                sentence = sentence[inner.end() :]
             sentences.append(Sentence(sentence, section, line))
     return sentences, {key: "\n".join(lines) for key, lines in sections.items()}
