@@ -18,6 +18,18 @@ DICTATED = [
     ("Multiple subcentimetre nodes in levels II and III bilaterally, none pathologically enlarged.",
      [(N, X, "bilateral", "II", None, None), (N, X, "bilateral", "III", None, None)]),
     ("Bilateral level II nodes, none of which is enlarged.", [(N, X, "bilateral", "II", None, None)]),
+    ("Transglottic tumour, predominantly left, 34 mm, with thyroid cartilage invasion.",
+     [(M, P, "left", "larynx", 34, None)]),
+    ("Left true vocal cord mass 12 mm abutting the thyroid lamina.", [(M, P, "left", "glottis", 12, None)]),
+    ("8 mm nodule in the left thyroid lobe.", [(M, P, "left", "thyroid gland", 8, None)]),
+    ("Tumor of the left lateral tongue, 22 x 14 x 9 mm, DOI approx 8 mm.", [(M, P, "left", "oral tongue", 22, None)]),
+    ("Left lateral tongue mass, depth of invasion 8 mm.", [(M, P, "left", "oral tongue", None, None)]),
+    ("Guz migdałka po lewej 22 x 14 mm, głębokość naciekania ok. 8 mm.",
+     [(M, P, "left", "palatine tonsil", 22, None)]),
+    ("Small cervical lymph nodes are present, none meeting size criteria for adenopathy.",
+     [(N, X, None, None, None, None)]),
+    ("Left level II nodes do not meet CT size criteria.", [(N, X, "left", "II", None, None)]),
+    ("Enhancing 12 mm nodule in the tumor bed of the right tonsil.", [(M, P, "right", "palatine tonsil", 12, None)]),
     ("Węzeł zagardłowy prawy 9 mm.", [(N, P, "right", "retropharyngeal", 9, None)]),
     ("Powiększony węzeł chłonny zagardłowy po stronie lewej, 12 mm, z martwicą.",
      [(N, P, "left", "retropharyngeal", 12, "necrotic")]),
@@ -27,6 +39,10 @@ DICTATED = [
 @_check(DICTATED)
 def test_what_is_dictated_is_read(text, expected):
     assert _read(text) == (expected, [])
+
+
+def test_the_bed_of_a_tumour_is_no_tumour():
+    assert _read("Tumor bed in the right tonsil without enhancement.")[0] == []
 
 
 def test_a_heading_behind_a_sentence_contradicts_no_other_side():
