@@ -14,7 +14,7 @@ from hnvlm.cli.reading import Input, Json, Series, structures_on
 from hnvlm.cli.runtime import Session, session
 from hnvlm.errors import InputRefusedError, UsageError
 from hnvlm.imaging.nifti import to_int16_hu
-from hnvlm.imaging.write import write_nifti
+from hnvlm.imaging.write import AI_DRAFT, write_nifti
 from hnvlm.types import OAR_NAMES, TARGET_NAMES
 
 
@@ -34,7 +34,10 @@ def import_case(
         inputs.require_place(folder.absolute().parent)
         text = _report_text(report, encoding) if report is not None else None
         with open_subject(input_, out, series) as subject:
+            if subject.synthetic:
+                raise InputRefusedError(f"{input_} is marked SYNTHETIC; only CTs of patients are learned from.")
             masks, notes = structures_on(subject, structures) if structures is not None else ({}, [])
+            drawn = _drawn_by_model(structures)
             # A killed import leaves nothing that a training would take for a patient.
             part = folder.with_name(f".{folder.name}.part")
             shutil.rmtree(part, ignore_errors=True)
@@ -44,7 +47,7 @@ def import_case(
                 write_nifti(ct.with_array(to_int16_hu(ct.array)), part / "ct.nii.gz")
                 taken = [name for name in masks if name in (*OAR_NAMES, *TARGET_NAMES)]
                 for name in taken:
-                    write_nifti(ct.with_array(masks[name]), part / f"{name}.nii.gz")
+                    write_nifti(ct.with_array(masks[name]), part / f"{name}.nii.gz", AI_DRAFT if name in drawn else "")
                 if text is not None:
                     (part / "report.txt").write_text(text, encoding="utf-8")
                 payload: dict[str, Any] = {
@@ -70,6 +73,13 @@ def _report_text(path: Path, encoding: str) -> str:
         ) from error
     except OSError as error:
         raise InputRefusedError(f"{path}: cannot be read ({error.strerror}).", code="unreadable") from error
+
+
+def _drawn_by_model(structures: Path | None) -> set[str]:
+    """Contours of a folder that say they are a model's: the copy must go on saying so."""
+    from hnvlm.evaluate.common import drawn_by_model
+
+    return drawn_by_model(structures) if structures is not None and structures.is_dir() else set()
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import multiprocessing
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 from hnvlm.errors import InputRefusedError, UnreadableFileError
 from hnvlm.imaging.nifti import read_volume, to_int16_hu
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import AI_DRAFT
 from hnvlm.models.pack import ModelPack
 from hnvlm.report.request_facts import request_facts
 from hnvlm.types import OPENKBP_TO_TG263
@@ -25,6 +28,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Headers of one grid differ by rounding.
 GRID_TOLERANCE_MM = 0.05
+# Where a NIfTI-1 file says what it is (``descrip``).
+NIFTI_DESCRIPTION = slice(148, 228)
 
 
 def log(message: str) -> None:
@@ -51,6 +56,26 @@ def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
             require_grid(path, mask, ct, "CT")
             masks[name] = mask.array > 0
     return ct, masks
+
+
+def drawn_by_model(folder: Path) -> set[str]:
+    """TG-263 names of the contours of a case folder that a model drew: ``hnvlm segment`` says so in its files.
+
+    Lesions and reports can be learned with them; a segmenter that learns from them, or is held against them, would
+    agree with itself.
+    """
+    drawn = set()
+    for path in folder.glob("*.nii.gz"):
+        name = OPENKBP_TO_TG263.get(stem := path.name.removesuffix(".nii.gz"), stem)
+        if name in OPENKBP_TO_TG263.values():
+            try:
+                with gzip.open(path) as file:
+                    about = file.read(NIFTI_DESCRIPTION.stop)[NIFTI_DESCRIPTION]
+            except (OSError, EOFError, zlib.error):
+                continue  # whoever reads the whole file says so
+            if AI_DRAFT.encode() in about:
+                drawn.add(name)
+    return drawn
 
 
 def read_file(path: Path, **options: Any) -> Volume:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hnvlm.errors import InputRefusedError, UsageError
 from hnvlm.evaluate.common import log
+from hnvlm.imaging.write import AI_DRAFT
 from hnvlm.report.compare import LESIONS
 from hnvlm.report.parse import parse_report
 from hnvlm.report.render import render
@@ -62,6 +63,8 @@ def own_report(folder: Path) -> OwnReport | None:
 
 def understood(text: str) -> OwnReport:
     """What a report says of lesions, in the words that the report model has."""
+    if AI_DRAFT in text:  # "hnvlm batch" writes a report.txt, too
+        return OwnReport(unclear="is an AI draft of this program, not a clinic's report")
     read = parse_report(text)
     unread = len(read.unparsed_sentences)
     spoken_of = [f for f in read.findings if f.kind in LESIONS]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.evaluate.common import evaluation_folders, log, read_case
+from hnvlm.evaluate.common import drawn_by_model, evaluation_folders, log, read_case
 from hnvlm.evaluate.stats import estimate
 from hnvlm.models.pack import ModelPack
 from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263, TARGET_NAMES
@@ -81,28 +81,35 @@ def mean_core(rows: Mapping[str, Sequence[Scored]]) -> dict[str, Any]:
     return estimate(mean, names)
 
 
+def contoured(folder: Path) -> set[str]:
+    """Structures of a case folder by its file names, TG-263 where they are known."""
+    names = {path.name.removesuffix(".nii.gz") for path in folder.glob("*.nii.gz")}
+    return {OPENKBP_TO_TG263.get(name, name) for name in names}
+
+
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
     """Mean Dice per structure over the patients whose clinic contoured it.
 
     Only slices that the clinic could contour count for the cord and esophagus: contours stop where the clinic
-    stopped, so a prediction beyond their first and last slice is neither right nor wrong. Nobody is left out of the
-    mean; the median and the mean over usual contours stand beside it because a contour may be wrong (a cord of twenty
-    times a cord's volume) and a CT may be cut to pieces. ``dice_not_cut_to_the_contour`` is of the cord and esophagus
-    with all slices. Spreads are of these patients (divided by n).
+    stopped, so a prediction beyond their first and last slice is neither right nor wrong. A contour that a model drew
+    (``hnvlm segment``) is nobody's truth and counts as not contoured. Nobody else is left out of the mean; the median
+    and the mean over usual contours stand beside it because a contour may be wrong (a cord of twenty times a cord's
+    volume) and a CT may be cut to pieces. ``dice_not_cut_to_the_contour`` is of the cord and esophagus with all
+    slices. Spreads are of these patients (divided by n).
     """
     # Refused before the first patient is contoured.
     folders = evaluation_folders(data, limit)
-    names = {path.name.removesuffix(".nii.gz") for folder in folders for path in folder.glob("*.nii.gz")}
-    contoured = {OPENKBP_TO_TG263.get(name, name) for name in names}
-    if not contoured & set(CORE):
+    drawn = {folder: drawn_by_model(folder) for folder in folders}
+    if not any((contoured(folder) - drawn[folder]) & set(CORE) for folder in folders):
         raise InputRefusedError(
-            f"No patient in {data} has a contour of {', '.join(CORE)}: there is nothing to compare."
+            f"No patient in {data} has a clinic's contour of {', '.join(CORE)}: there is nothing to compare."
         )
     rows: dict[str, list[Scored]] = {name: [] for name in (*OAR_NAMES, *TARGET_NAMES)}
     whole: dict[str, list[float]] = {name: [] for name in CUT_TO_THE_CONTOUR}
     seconds, without = [], 0
     for k, folder in enumerate(folders):
-        ct, truth = read_case(folder)
+        ct, masks = read_case(folder)
+        truth = {name: mask for name, mask in masks.items() if name not in drawn[folder]}
         predicted = pack.segment(ct)
         seconds.append(predicted.seconds)
         without += not truth

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hnvlm.evaluate.common import drawn_by_model
 from hnvlm.evaluate.segmentation import dice
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import read_config, save_model
@@ -85,6 +86,22 @@ def loaded(patient: CachedPatient, device: torch.device | str = "cpu") -> Loaded
     box = (organs.min(0), organs.max(0)) if len(organs) else None
     arrays = patient.ct, with_ends(patient.labels), patient.known.astype(np.float32)
     return Loaded(*(torch.from_numpy(a).to(device) for a in arrays), box)
+
+
+def by_the_clinic(folder: Path, cache: Path) -> CachedPatient:
+    """A patient without the contours that a model drew: those count as not contoured."""
+    patient = load_cached(folder, cache)
+    drawn = drawn_by_model(folder)
+    if not drawn:
+        return patient
+    log(f"segmenter: {folder.name}: not learned from, as a model drew them: {', '.join(sorted(drawn))}")
+    if drawn & set(TARGET_NAMES):
+        drawn |= set(TARGET_NAMES)  # of the levels without a contour nobody but the model said anything
+    known, labels = patient.known.copy(), patient.labels.copy()
+    for name in drawn:
+        known[BIT[name]] = False
+        labels &= ~labels.dtype.type(1 << BIT[name])
+    return replace(patient, known=known, labels=labels)
 
 
 def with_ends(labels: np.ndarray) -> np.ndarray:
@@ -192,7 +209,7 @@ def train(
     crop = CROP if where.type == "cpu" else CROP_ON_GPU
     folders = training_folders(data)
     held = set_aside(folders, min(hold_out, len(folders) // 10))
-    patients = [loaded(load_cached(f, work / "cache"), where) for f in folders if f not in held]
+    patients = [loaded(by_the_clinic(f, work / "cache"), where) for f in folders if f not in held]
     log(f"segmenter: {len(patients)} patients, {length(steps, minutes)}")
     network, before = begin(FoldedUNet(2, len(CHANNELS), WIDTHS), out, from_pack)
     # Those of structures that nobody kept aside has stay the pack's.
@@ -221,7 +238,7 @@ def train(
     }  # fmt: skip
     save_model(out, trained, config)
     if held:
-        config["thresholds"] |= best_thresholds(Segmenter(out), [load_cached(f, work / "cache") for f in held])
+        config["thresholds"] |= best_thresholds(Segmenter(out), [by_the_clinic(f, work / "cache") for f in held])
         log(f"thresholds {config['thresholds']}")
         save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(patients), "steps": options.taken}}

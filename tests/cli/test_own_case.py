@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hnvlm.evaluate.common import patient_folders, read_case
-from hnvlm.imaging.write import write_nifti
+from hnvlm.evaluate.common import drawn_by_model, patient_folders, read_case
+from hnvlm.imaging.write import AI_DRAFT, write_dicom_series, write_nifti
 
 POLISH = "TK szyi. Powiększony węzeł chłonny w grupie II po lewej 24 mm, martwiczy. Bez guza."
 
@@ -17,7 +17,8 @@ def masks(tmp_path, phantom):
     for name, rows in {"PTV70": slice(6, 10), "Parotid_L": slice(5, 8), "Thyroid": slice(12, 14)}.items():
         array = np.zeros(phantom.shape, np.uint8)
         array[2:6, rows, 8:12] = 1
-        write_nifti(phantom.with_array(array), folder / f"{name}.nii.gz")
+        note = AI_DRAFT if name == "Parotid_L" else "drawn by hand"
+        write_nifti(phantom.with_array(array), folder / f"{name}.nii.gz", note)
     return folder
 
 
@@ -35,6 +36,7 @@ def test_a_case_folder_is_made_of_dicom_contours_and_report(run, dicom, masks, p
     ct, contours = read_case(folder)
     assert ct.same_grid(phantom, 1e-3) and np.array_equal(ct.array, phantom.array)
     assert contours["PTV_7000"].sum() == 64 and contours["Parotid_L"].sum() == 48 and len(contours) == 2
+    assert drawn_by_model(masks) == drawn_by_model(folder) == {"Parotid_L"}, "what a model drew goes on saying so"
 
 
 def test_a_ct_alone_is_enough_and_words_say_what_was_made(run, nifti, tmp_path):
@@ -59,3 +61,9 @@ def test_what_cannot_be_imported_is_refused_and_leaves_nothing(run, nifti, tmp_p
     folder.mkdir(parents=True)
     assert "name a new folder" in run("import-case", nifti, folder, "--json").refused("exists")
     assert list(folder.iterdir()) == []
+
+
+def test_a_synthetic_ct_is_nobody_to_learn_from(run, phantom, tmp_path):
+    write_dicom_series(phantom, tmp_path / "ct", "drawn", synthetic=True)
+    assert "SYNTHETIC" in run("import-case", tmp_path / "ct", tmp_path / "a4", "--json").refused("input_refused")
+    assert not (tmp_path / "a4").exists()

@@ -11,12 +11,15 @@ from imaging.neck_phantom import phantom
 from train.cases import bank_patient, write_case
 
 from hnvlm.errors import InputRefusedError, UsageError
-from hnvlm.evaluate import cases
+from hnvlm.evaluate import cases, segmentation
 from hnvlm.evaluate import report as measured
 from hnvlm.evaluate.own_reports import OwnReport, own_report, own_reports, understood
 from hnvlm.imaging.lesions import Lesion, LesionSpec
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import AI_DRAFT, write_nifti
 from hnvlm.models.neck import build_neck
-from hnvlm.train import report
+from hnvlm.train import report, segmenter
+from hnvlm.train.data import BIT, CHANNELS, load_cached
 from hnvlm.train.pool import Encoded
 from hnvlm.types import Finding, Provenance, Segmentation
 
@@ -54,6 +57,7 @@ def test_a_report_that_denies_disease_is_one_without_lesions(text):
         ("Status post left neck dissection.", "says nothing of masses or nodes"),
         ("Narrowing of the larynx.", "says nothing of masses or nodes"),
         ("Widespread lymphadenopathy.", "a node without its side"),
+        (f"{ENGLISH}\n\n(AI draft, research use only)\n", "an AI draft of this program"),
         ("No mass. A 30 mm mass in the left oral tongue.", "contradicts itself"),
     ],
 )
@@ -196,3 +200,43 @@ def test_an_unknown_word_of_the_grammar_is_a_reason_and_no_fault(monkeypatch):
 
     monkeypatch.setattr(module, "render", cannot)
     assert "no word" in understood(ENGLISH).unclear
+
+
+# ---- contours that a model drew -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("drawn", "known"),
+    [
+        ((), {"Brainstem", "SpinalCord", "PTV_7000", "PTV_6300", "PTV_5600"}),
+        (("Brainstem",), {"SpinalCord", "PTV_7000", "PTV_6300", "PTV_5600"}),
+        (("Brainstem", "PTV_7000"), {"SpinalCord"}),
+    ],
+)
+def test_the_segmenter_learns_from_no_contour_of_its_own(tmp_path, drawn, known):
+    """Contours of `hnvlm segment` put beside a CT, to learn reports with, were the segmenter's truth as well."""
+    ct = Volume(np.full((9, 11, 13), 40, np.int16), (3.0, 2.5, 2.0), (5.0, 6.0, 7.0))
+    write_nifti(ct, tmp_path / "p" / "ct.nii.gz")
+    for at, name in enumerate(("Brainstem", "SpinalCord", "PTV_7000")):
+        mask = np.zeros(ct.shape, np.uint8)
+        mask[2:7, 2 + 2 * at : 6 + 2 * at, 3:9] = 1
+        write_nifti(ct.with_array(mask), tmp_path / "p" / f"{name}.nii.gz", AI_DRAFT if name in drawn else "")
+    made = segmenter.by_the_clinic(tmp_path / "p", tmp_path / "cache")
+    assert {name for name, there in zip(CHANNELS, made.known, strict=True) if there} == known
+    seen = {name for name in CHANNELS if ((made.labels >> BIT[name]) & 1).any()}
+    assert seen == known - {"PTV_6300", "PTV_5600"}
+    whole = load_cached(tmp_path / "p", tmp_path / "cache")
+    assert whole.known[BIT["Brainstem"]] and ((whole.labels >> BIT["PTV_7000"]) & 1).any(), "others may use them"
+
+
+def test_a_segmenter_is_not_held_against_its_own_contours(tmp_path):
+    ct = Volume(np.full((9, 11, 13), 40, np.int16), (3.0, 2.5, 2.0))
+    mask = np.zeros(ct.shape, np.uint8)
+    mask[2:7, 3:8, 4:9] = 1
+    write_nifti(ct, tmp_path / "p" / "ct.nii.gz")
+    write_nifti(ct.with_array(mask), tmp_path / "p" / "Brainstem.nii.gz", AI_DRAFT)
+    found = Segmentation({"Brainstem": mask > 0}, {}, Provenance("x", "1", "", 0), 0.1)
+    pack = SimpleNamespace(segment=lambda volume: found)
+    with pytest.raises(InputRefusedError, match="a clinic's contour"):
+        segmentation.run(pack, tmp_path)
+    write_nifti(ct.with_array(mask), tmp_path / "p" / "Bone_Mandible.nii.gz")
+    metrics = segmentation.run(pack, tmp_path)["metrics"]
+    assert "dice_Brainstem" not in metrics and metrics["dice_Bone_Mandible"]["mean"] == 0.0
