@@ -162,6 +162,28 @@ def test_words_of_an_input_method_are_sent_whole_and_one_step_back_is_one_page_b
     assert page.url.endswith(f"/counterfactual?case={page.case_id}") and box.input_value() == WISH
 
 
+def test_that_stop_was_pressed_is_said_before_the_server_answers(page) -> None:
+    """A server that loads the models answers seconds later."""
+    go(page, "Counterfactual")
+    page.get_by_label("What the CT should show").fill(WISH)
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("Understood: add 22 mm node").first.wait_for()
+    settle(page)
+    page.evaluate("""() => {
+      const look = setInterval(() => {
+        const button = document.querySelector('[class*="st-key-stop-"] button');
+        if (!button) return;
+        clearInterval(look);
+        const before = button.innerText;
+        button.click();
+        window.said = [before, button.innerText];
+      }, 5);
+    }""")
+    page.get_by_role("button", name="Run", exact=True).click()
+    assert page.wait_for_function("() => window.said").json_value() == ["Stop", "Stopping"]
+    page.get_by_role("button", name="Stopping").wait_for(state="detached")
+
+
 def test_a_click_that_waits_is_not_lost_when_the_links_are_drawn_anew(page) -> None:
     settle(page)
     page.get_by_role("textbox", name="ICD-10 code").first.fill("C09.9")
@@ -172,6 +194,59 @@ def test_a_click_that_waits_is_not_lost_when_the_links_are_drawn_anew(page) -> N
     }""")
     page.wait_for_url("**/review*", timeout=PATIENCE_MS / 3)
     assert page.url.split("?")[0].endswith("/review")
+
+
+def test_of_two_links_the_one_clicked_last_is_followed(page) -> None:
+    """The first one waits for the typed words; the second is clicked when they have just arrived."""
+    go(page, "Counterfactual")
+    page.get_by_label("What the CT should show").fill(WISH)
+    page.wait_for_timeout(400)
+    page.evaluate("""() => {
+      const app = document.querySelector('[data-testid="stApp"]');
+      const links = document.querySelector('[data-testid="stHeader"]');
+      const link = name => [...links.querySelectorAll('a')].find(a => a.textContent === name);
+      const seen = new MutationObserver(() => {
+        if (app.dataset.testScriptState !== 'notRunning') return;
+        seen.disconnect();
+        link('Models').click();
+      });
+      seen.observe(app, { attributes: true, attributeFilter: ['data-test-script-state'] });
+      link('Review').click();
+    }""")
+    page.get_by_text("What left this machine").first.wait_for()
+    settle(page)
+    assert page.url.split("?")[0].endswith("/models")
+
+
+def test_words_typed_before_a_step_back_or_a_reload_are_kept(page) -> None:
+    """Both leave the pen in the box, and come within the pause in which nothing was sent yet."""
+    go(page, "Counterfactual")
+    box = page.get_by_label("What the CT should show")
+    box.click()
+    page.keyboard.type(WISH)
+    page.go_back()
+    page.get_by_text("Clinical form", exact=True).first.wait_for()
+    settle(page)
+    assert page.url.endswith(f"/plan?case={page.case_id}")
+    page.get_by_role("textbox", name="ICD-10 code").first.click()
+    page.keyboard.type("C09.9")
+    page.go_forward()
+    page.get_by_text("Understood: add 22 mm node").first.wait_for()
+    settle(page)
+    assert box.input_value() == WISH and page.url.endswith(f"/counterfactual?case={page.case_id}")
+    page.reload()
+    page.get_by_text("Understood: add 22 mm node").first.wait_for()
+    assert box.input_value() == WISH, "sent before the page was loaded anew"
+    settle(page)
+    box.click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type(", necrotic")
+    page.reload()
+    page.get_by_text("Understood: add 22 mm node").first.wait_for()
+    assert box.input_value() == WISH + ", necrotic"
+    app = make_app(page.folder, fakes())
+    assert planning.load_form(app, page.case_id) == ANSWERS | {"icd10": "C09.9"}
+    app.close()
 
 
 def test_what_is_typed_while_the_server_is_busy_is_kept(page) -> None:

@@ -468,6 +468,58 @@ def test_delete_takes_no_measurement_that_is_not_on_the_screen(single: Screen) -
     single.js("v.setView('mpr')")
 
 
+def test_a_measurement_removed_by_mistake_comes_back(single: Screen) -> None:
+    single.js("(v.setView('axial'), v.resetView(), v.state.measures.length = 0, v.state.edits.length = 0)")
+    single.js("(v.moveTo([24, 20, 16]), v.setTool('length'))")
+    single.settle()
+    single.drag(0, 60, 0)
+    drawn = single.state("measures")
+    assert len(drawn) == 1
+    single.key("Delete")
+    assert single.state("measures") == []
+    single.js("(v.setView('coronal'), v.moveTo([9, 9, 9]))")
+    single.key("Control+z")
+    assert single.state("measures") == drawn
+    assert (single.js("v.panes[0].plane"), single.state("pos")) == ("axial", [24, 9, 9]), "where it is seen"
+    single.key("Control+z")
+    assert single.state("measures") == [], "the drawing itself"
+    single.key("Control+z")
+    assert single.state("measures") == []
+    single.key("Escape")
+
+
+def test_keys_work_after_a_structure_was_hidden(single: Screen) -> None:
+    single.js("(v.setView('mpr'), v.moveTo([24, 20, 16]), v.state.list = true, v.refresh())")
+    single.settle()
+    box = single.page.locator(".hv .row input").first
+    box.click()
+    single.page.keyboard.press("ArrowUp")
+    single.page.keyboard.press("4")
+    single.settle()
+    assert single.state("pos")[0] == 25 and single.js("v.presetKey()") == "4"
+    hidden = single.js("v.state.hidden.size")
+    single.page.keyboard.press("Space")
+    single.settle()
+    assert single.js("v.state.hidden.size") == hidden - 1, "its own key is its own"
+    single.js("(v.resetView(), v.state.list = null, v.refresh())")
+
+
+def test_corner_texts_can_be_read_over_a_white_picture(single: Screen) -> None:
+    """Bone, or letters burnt into the picture: below each text is a dark plate."""
+    single.js("(v.setView('axial'), v.state.zoom = 6, v.state.centre = [24, 20, 16], v.state.window = [-2000, 2])")
+    single.js("v.refresh()")
+    single.settle()
+    dark = single.js("""(() => {
+      const r = v.panes[0].rect;
+      const at = (name, x, y) => v[name].getContext('2d').getImageData(x * v.ratio, y * v.ratio, 1, 1).data;
+      return [[5, 13], [r.w - 16, r.h - 12], [5, r.h - 12], [r.w / 2 - 7, 13]].map(([x, y]) =>
+        [at('base', r.x + x, r.y + y)[0], at('top', r.x + x, r.y + y)[3]]);
+    })()""")
+    assert [white for white, _ in dark] == [255] * 4
+    assert all(plate > 190 for _, plate in dark), dark
+    single.js("v.resetView()")
+
+
 def test_side_by_side_is_locked_and_marks_the_synthetic(compare: Screen, data: dict) -> None:
     compare.js("(v.state.window = [40, 400], v.moveTo([25, 20, 16]))")
     compare.page.mouse.move(*compare.centre_of(1))

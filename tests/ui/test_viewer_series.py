@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -9,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from hnvlm.errors import FrameOfReferenceError, UsageError
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
+from hnvlm.ui import picture
 from hnvlm.ui.blobs import BlobStore
 from hnvlm.ui.viewer import Dose, Overlay, Series
 from hnvlm.ui.viewer.series import (
@@ -265,3 +268,10 @@ def test_a_jump_in_one_ct_does_not_send_the_next_one_there(monkeypatch) -> None:
         assert not at.exception
         sent.append((at.session_state["sent"] or {}).get("goto"))
     assert sent == [None, [4, 3, 1], [4, 3, 1], None, [4, 3, 1], [4, 3, 1], None]
+
+
+@pytest.mark.parametrize(("demo", "state"), [(True, "SYNTHETIC"), (False, None)])
+def test_the_picture_of_the_demo_case_says_what_it_is(demo: bool, state: str | None) -> None:
+    app = SimpleNamespace(store=SimpleNamespace(load_volume=lambda case_id: Volume(np.zeros(SHAPE, np.int16), SPACING)))
+    case = SimpleNamespace(id="HN-0001", demo=demo, content_hash="x")
+    assert picture.original(app, case).state == state

@@ -62,6 +62,12 @@ function entered(event) {
   }
 }
 
+// The server answers seconds later while it loads the models: that Stop was pressed is said at once.
+function acknowledge(event) {
+  const words = event.target.closest?.('[class*="st-key-stop-"] button')?.querySelector("p");
+  if (words) words.textContent = "Stopping";
+}
+
 // Whether nothing that was entered can be lost by leaving. While somebody waits to leave, it is not: whoever came by
 // then would be overtaken by the one who waits.
 function settled(now) {
@@ -160,6 +166,7 @@ function listen() {
   for (const type of ["input", "change", "click", "focusout", "compositionstart", "compositionend"])
     document.addEventListener(type, entered, true);
   document.addEventListener("click", leave, true);
+  document.addEventListener("click", acknowledge, true);
   window.addEventListener("popstate", step, true);
   // Closed, reloaded, or another site: the last words go out before the browser lets go of the page.
   window.addEventListener("beforeunload", putDown);

@@ -23,6 +23,7 @@ export const ACTIONS = {
     const last = s.measures.findLast((item) => v.panes.some((pane) => showsMeasure(v, pane, item)));
     if (last) v.removeMeasure(last);
   },
+  undo: (v) => v.undoMeasure(),
   flicker: (v, s) => {
     if (!hasPair(v)) return;
     s.flicker = s.compare === "flicker" ? 1 - s.flicker : 1;

@@ -90,7 +90,7 @@ export class Viewer {
       pos: start, centre: [...this.bodyCentre], zoom: 1, window: [...this.data.window], invert: false,
       plane: "axial", mpr: false, layoutAsked: "", maximised: null, active: 0, tool: "window", structures: "outline",
       hidden: new Set(), dose: true, boxes: true, crosshair: null, list: null, compare: "panes", flicker: 0, swipe: 0.5,
-      measures: keptMeasures(this.memory), obeyed: "",
+      measures: keptMeasures(this.memory), edits: [], obeyed: "",
     };
   }
 
@@ -234,12 +234,27 @@ export class Viewer {
 
   addMeasure(item) {
     this.state.measures.push(item);
+    this.state.edits.push({ item, added: true });
     keepMeasures(this.memory, this.state.measures);
   }
 
   removeMeasure(item) {
     this.state.measures.splice(this.state.measures.indexOf(item), 1);
+    this.state.edits.push({ item, added: false });
     keepMeasures(this.memory, this.state.measures);
+  }
+
+  // Take back the last drawing or removing of a measurement, on the slice where that is seen.
+  undoMeasure() {
+    const { measures, edits } = this.state;
+    const last = edits.pop();
+    if (!last) return;
+    if (last.added) measures.splice(measures.indexOf(last.item), 1);
+    else measures.push(last.item);
+    keepMeasures(this.memory, measures);
+    const { plane, index } = last.item;
+    if (!this.panes.some((pane) => pane.plane === plane)) this.setView(plane);
+    this.moveTo(this.state.pos.map((v, a) => (a === PLANES[plane].w ? index : v)));
   }
 
   toggleStructure(name) {

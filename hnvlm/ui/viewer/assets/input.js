@@ -176,12 +176,18 @@ export class Input {
   key(e) {
     const v = this.viewer;
     if (e.key === "Tab" || /^F\d+$/.test(e.key)) return;
+    if ((e.ctrlKey || e.metaKey) && !e.shiftKey && !e.altKey && e.key.toLowerCase() === "z") {
+      e.stopPropagation();
+      e.preventDefault();
+      return v.act("undo");
+    }
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     // Streamlit binds bare letters (r, c) on the document.
     e.stopPropagation();
     const target = e.composedPath()[0];
-    if (["SELECT", "INPUT"].includes(target.tagName)) return;
-    if (target.tagName === "BUTTON" && (e.key === "Enter" || e.key === " ")) return;
+    if (target.tagName === "SELECT") return;
+    // Buttons, and the boxes of the list: their own keys are these, all others are for the picture.
+    if (["BUTTON", "INPUT"].includes(target.tagName) && (e.key === "Enter" || e.key === " ")) return;
     if (this.navigate(e.key) || /^[0-8]$/.test(e.key)) {
       if (/^[0-8]$/.test(e.key)) v.preset(e.key);
     } else if (KEYS[e.key] || KEYS[e.key.toLowerCase()]) v.act(KEYS[e.key] || KEYS[e.key.toLowerCase()]);

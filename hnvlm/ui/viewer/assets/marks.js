@@ -7,6 +7,7 @@ import { DIFFERENCE_FULL, differenceColour } from "./render.js";
 const AMBER = "#ffb020";
 const TEXT = "#d7dee7";
 const DIM = "#98a3b0";
+const PLATE = "rgba(0,0,0,0.82)";
 
 export function drawTop(viewer) {
   const ctx = viewer.top.getContext("2d");
@@ -32,12 +33,18 @@ export function drawTop(viewer) {
 
 const isSmall = (pane) => pane.rect.w < 300 || pane.rect.h < 260;
 
-// With a rectangle ``within``, a text aligned to the left is moved so that it stands inside, left of the scrollbar.
-function label(ctx, text, x, y, { align = "left", colour = TEXT, size = 12, weight = 400, within = null } = {}) {
+// With a rectangle ``within``, a text aligned to the left is moved so that it stands inside, left of the scrollbar. A
+// ``plate`` is for what must be read over anything: letters that are burnt into the picture move under it when zoomed.
+function label(ctx, text, x, y, { align = "left", colour = TEXT, size = 12, weight = 400, within = null, plate = false } = {}) {
   ctx.font = `${weight} ${size}px "Source Sans", "Source Sans 3", system-ui, sans-serif`;
   if (within) {
     x = Math.max(within.x + 6, Math.min(x, within.x + within.w - 14 - ctx.measureText(text).width));
     y = clamp(y, within.y + size, within.y + within.h - size);
+  }
+  if (plate && text) {
+    const width = ctx.measureText(text).width;
+    ctx.fillStyle = PLATE;
+    ctx.fillRect(x - width * { left: 0, center: 0.5, right: 1 }[align] - 4, y - size / 2 - 2, width + 8, size + 4);
   }
   ctx.textAlign = align;
   ctx.lineJoin = "round";
@@ -58,7 +65,7 @@ function drawFrame(viewer, ctx, pane, active) {
 function drawLetters(ctx, pane) {
   const { rect } = pane;
   const [left, right, up, down] = PLANES[pane.plane].letters;
-  const style = { align: "center", colour: "#e8edf3", size: 14, weight: 600 };
+  const style = { align: "center", colour: "#e8edf3", size: 14, weight: 600, plate: true };
   label(ctx, left, rect.x + 12, rect.y + rect.h / 2, style);
   label(ctx, right, rect.x + rect.w - 22, rect.y + rect.h / 2, style);
   label(ctx, up, rect.x + rect.w / 2, rect.y + 13, style);
@@ -74,30 +81,31 @@ function drawCorners(viewer, ctx, pane) {
   const size = small ? 11 : 12;
   const left = rect.x + 8;
   const right = rect.x + rect.w - 18;
+  const plate = true;
   const line = size + 4;
   const bottom = rect.y + rect.h - 12;
   const swiping = viewer.comparing && s.compare === "swipe";
   // Small secondary panes of the three planes carry the plane's name only.
   const secondary = viewer.view === "mpr" && pane.slot > 0 && viewer.panes.length > 1;
   const title = secondary ? plane.name : [viewer.data.case, swiping ? "" : series.name].filter(Boolean).join(" · ");
-  label(ctx, title, left, rect.y + 13, { size, weight: 600, colour: secondary ? plane.colour : TEXT });
-  if (!secondary) label(ctx, plane.name, left, rect.y + 13 + line, { size, colour: viewer.view === "mpr" ? plane.colour : DIM });
+  label(ctx, title, left, rect.y + 13, { plate, size, weight: 600, colour: secondary ? plane.colour : TEXT });
+  if (!secondary) label(ctx, plane.name, left, rect.y + 13 + line, { plate, size, colour: viewer.view === "mpr" ? plane.colour : DIM });
   const state = swiping ? viewer.data.series[1].state : series.state;
-  if (state) label(ctx, state, right, rect.y + 13, { size, weight: 700, align: "right", colour: AMBER });
+  if (state) label(ctx, state, right, rect.y + 13, { plate, size, weight: 700, align: "right", colour: AMBER });
   if (viewer.data.dose?.state && s.dose && !secondary)
-    label(ctx, `Dose: ${viewer.data.dose.state}`, right, rect.y + 13 + line, { size, align: "right", colour: AMBER });
+    label(ctx, `Dose: ${viewer.data.dose.state}`, right, rect.y + 13 + line, { plate, size, align: "right", colour: AMBER });
 
   const count = viewer.shape[plane.w];
   const mm = viewer.data.origin[plane.w] + pane.index * viewer.spacing[plane.w];
-  label(ctx, `${pane.index + 1} / ${count}`, right, bottom - line, { size: size + 1, weight: 600, align: "right" });
-  label(ctx, `${["z", "y", "x"][plane.w]} ${mm.toFixed(1)} mm`, right, bottom, { size, align: "right", colour: DIM });
+  label(ctx, `${pane.index + 1} / ${count}`, right, bottom - line, { plate, size: size + 1, weight: 600, align: "right" });
+  label(ctx, `${["z", "y", "x"][plane.w]} ${mm.toFixed(1)} mm`, right, bottom, { plate, size, align: "right", colour: DIM });
 
   const texts = [];
   if (!secondary && series.kind !== "difference") texts.push(windowText(viewer, small));
   const zoom = `${Math.round(s.zoom * 100)} %`;
   const probe = probeText(viewer, pane);
   texts.push(secondary ? probe : probe ? `${zoom} · ${probe}` : zoom);
-  texts.reverse().forEach((text, n) => text && label(ctx, text, left, bottom - n * line, { size, colour: n ? TEXT : DIM }));
+  texts.reverse().forEach((text, n) => text && label(ctx, text, left, bottom - n * line, { plate, size, colour: n ? TEXT : DIM }));
 }
 
 function windowText(viewer, small) {
@@ -129,15 +137,19 @@ function drawScale(ctx, pane) {
   // Above the slice number, where no other text stands.
   const x = rect.x + rect.w - 18 - length;
   const y = rect.y + rect.h - 56;
-  ctx.strokeStyle = "#e8edf3";
-  ctx.lineWidth = 1.5;
-  ctx.beginPath();
-  ctx.moveTo(x, y - 4);
-  ctx.lineTo(x, y);
-  ctx.lineTo(x + length, y);
-  ctx.lineTo(x + length, y - 4);
-  ctx.stroke();
-  label(ctx, mm >= 10 ? `${mm / 10} cm` : `${mm} mm`, x + length / 2, y - 9, { align: "center", size: 11, colour: DIM });
+  // Dark below light: a light line alone is lost on bone.
+  for (const [width, style] of [[4, PLATE], [1.5, "#e8edf3"]]) {
+    ctx.strokeStyle = style;
+    ctx.lineWidth = width;
+    ctx.beginPath();
+    ctx.moveTo(x, y - 4);
+    ctx.lineTo(x, y);
+    ctx.lineTo(x + length, y);
+    ctx.lineTo(x + length, y - 4);
+    ctx.stroke();
+  }
+  const text = mm >= 10 ? `${mm / 10} cm` : `${mm} mm`;
+  label(ctx, text, x + length / 2, y - 11, { align: "center", size: 11, colour: DIM, plate: true });
 }
 
 function drawCrosshair(viewer, ctx, pane) {

@@ -174,6 +174,7 @@ export class Panel {
       ["i", "invert grey"], ["m", v.comparing ? "next plane" : "axial or three planes"], ["x", "crosshair on or off"],
       ["s", "structures: outline, filled, off"], ["d", "dose on or off"], ["b", "findings on or off"], ["n", "list on or off"],
       ["l", "measure length (drag)"], ["e", "mean HU in an ellipse (drag)"], ["Delete", "remove the last measurement on screen"],
+      ["Ctrl + z", "undo: drawing or removing one"],
       ["f", "flicker: original or synthetic"], ["w", "swipe: movable divider"],
       ["Esc", "leave tool, flicker, swipe or help"],
       ...v.presets.map((p) => [p.key, `${p.name}  (W ${p.width}, L ${p.centre})`]),
