@@ -85,13 +85,7 @@ def worklist_table(app) -> None:
     for row in worklist.rows(app, search=search, start=number * PAGE_ROWS, limit=PAGE_ROWS):
         show_row(app, row)
     if not demo.existing_demo(app):
-        st.button(
-            "Make the demo case",
-            key="demo",
-            on_click=handled(start_demo),
-            args=(app,),
-            disabled=bool(app.jobs.active(kind="demo")),
-        )
+        demo_button(app, "secondary")
     restore_list(app)
 
 
@@ -149,6 +143,12 @@ def restore_list(app) -> None:
                     st.button("Restore", key=f"restore-{case.id}", on_click=handled(restore), args=(app, case.id))
 
 
+def demo_button(app, kind: str) -> None:
+    made = bool(app.jobs.active(kind="demo"))
+    st.button("Make the demo case", key="demo", type=kind, on_click=handled(start_demo), args=(app,), disabled=made,
+              help="It is being made." if made else None)  # fmt: skip
+
+
 def start_demo(app) -> None:
     job_id = demo.start_demo(app, who=state.who())
     jobs.started(job_id)
@@ -165,14 +165,7 @@ def empty(app, search: str) -> None:
         "patient's name. Nothing leaves this machine."
     )
     st.text("To look around first, make the demo case: a synthetic neck with inserted lesions, not a patient.")
-    st.button(
-        "Make the demo case",
-        key="demo",
-        type="primary",
-        on_click=handled(start_demo),
-        args=(app,),
-        disabled=bool(app.jobs.active(kind="demo")),
-    )
+    demo_button(app, "primary")
     restore_list(app)
 
 

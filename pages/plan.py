@@ -51,7 +51,10 @@ def plan_side(app, case: CaseRecord) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
             "Draft plan", type="secondary" if versions else "primary", key="draft-plan",
-            disabled=bool(reason) or busy or not in_scope, help="Writes a new version; earlier ones stay.",
+            disabled=bool(reason) or busy or not in_scope,
+            help=casebar.why_disabled(
+                reason, busy=busy, declined="" if in_scope else "Not a head-and-neck CT: no plan is drafted.")
+            or "Writes a new version; earlier ones stay.",
             on_click=handled(draft), args=(app, case.id),
         )  # fmt: skip
     if reason:
@@ -69,7 +72,7 @@ def plan_side(app, case: CaseRecord) -> None:
         say(f"Changed after this plan was {written}: {', '.join(changed)}. Press Draft plan to follow the changes.")
     overview, text = st.tabs(["Overview", "Text, edit and sign"])
     with overview, guard():
-        plan_view.show(versions[-1].payload)
+        plan_view.show(versions[-1].payload, signed=versions[-1].signed)
     with text, guard():
         show_document(app, Document("plan", versions, save(app, case.id), sign(app), restore=restore(app)))
 

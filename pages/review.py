@@ -13,6 +13,7 @@ from hnvlm.ui.viewer import show as show_viewer
 
 VIEWER = "review"
 LANGUAGES = {"en": "English", "pl": "Polski"}
+NOT_ITS_KIND = "Not a head-and-neck CT: the models will not"
 LABELS = "necrotic node in left level II\nnecrotic node in right level II\nmass in the oropharynx\nno mass"
 
 
@@ -47,12 +48,14 @@ def report_tab(app, case: CaseRecord, found) -> None:
         st.button(
             "Draft report", type="secondary" if latest else "primary", key="draft-report",
             disabled=bool(reason) or busy or not in_scope, on_click=handled(draft), args=(app, case.id),
-            help="Writes a new version; earlier ones stay.",
+            help=casebar.why_disabled(reason, busy=busy, declined="" if in_scope else f"{NOT_ITS_KIND} draft on it.")
+            or "Writes a new version; earlier ones stay.",
         )  # fmt: skip
         if app.store.latest_result(case.id, "segmentation") is None:
             lacking = availability.why_not(app, "structures")
-            st.button("Contour structures", key="contour", disabled=bool(lacking) or busy, help=lacking or None,
-                      on_click=handled(contour), args=(app, case.id))  # fmt: skip
+            st.button("Contour structures", key="contour", disabled=bool(lacking) or busy,
+                      help=casebar.why_disabled(lacking, busy=busy), on_click=handled(contour),
+                      args=(app, case.id))  # fmt: skip
         with st.popover("Options", type="tertiary"):
             st.radio("Language of the report", list(LANGUAGES), format_func=LANGUAGES.get, key="language",
                      horizontal=True)  # fmt: skip
@@ -117,7 +120,8 @@ def labels_tab(app, case: CaseRecord) -> None:
     scored = "\n".join(latest.payload["labels"]) if latest else LABELS
     text = typed.area("Labels, one a line", key, scored, height=140, label_visibility="collapsed")
     st.button("Score", key="score", disabled=bool(reason) or busy or case.in_scope is False,
-              help=None if case.in_scope is not False else "Not a head-and-neck CT: the models will not score it.",
+              help=casebar.why_disabled(
+                  reason, busy=busy, declined=f"{NOT_ITS_KIND} score it." if case.in_scope is False else ""),
               on_click=handled(score), args=(app, case.id))  # fmt: skip
     if reason:
         st.caption(reason)
@@ -139,7 +143,8 @@ def similar_tab(app, case: CaseRecord) -> None:
     st.caption("Cases of this worklist whose CT looks most alike to the model. 1 is the same image, 0 is unrelated.")
     st.button(
         "Find similar cases", key="similar", disabled=bool(reason) or busy or case.in_scope is False,
-        help=None if case.in_scope is not False else "Not a head-and-neck CT: the models will not compare it.",
+        help=casebar.why_disabled(
+            reason, busy=busy, declined=f"{NOT_ITS_KIND} compare it." if case.in_scope is False else ""),
         on_click=handled(find), args=(app, case.id),
     )  # fmt: skip
     if reason:

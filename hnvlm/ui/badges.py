@@ -9,6 +9,7 @@ from hnvlm.services import CaseRecord, ResultRecord, documents
 CHECKS = {
     "fail": ("red", "Disagrees"),
     "warn": ("orange", "Look at this"),
+    "note": ("gray", "Note"),
     "pass": ("green", "Agrees"),
     "not_evaluated": ("gray", "Not checked"),
 }

@@ -9,6 +9,7 @@ from hnvlm.services.context import App
 from hnvlm.ui import badges, state
 
 _SELECT = "case_select"
+_BUSY = "Another task of this case is running."
 
 
 def require(app: App, purpose: str) -> CaseRecord:
@@ -55,6 +56,17 @@ def described(case: CaseRecord) -> bool:
 def when(created: str) -> str:
     """Return a stored time as date and minute, UTC."""
     return created[:16].replace("T", " ")
+
+
+def why_disabled(reason: str = "", *, busy: bool = False, declined: str = "") -> str | None:
+    """Return why a button of this case does nothing now, as the help that stands at it; None where it works.
+
+    Args:
+        reason: Why its models are not installed.
+        busy: Another task of this case is waiting or running.
+        declined: Why the models decline this CT.
+    """
+    return reason or declined or (_BUSY if busy else None)
 
 
 def scope_notice(app: App, case: CaseRecord) -> bool:

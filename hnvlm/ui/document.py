@@ -73,7 +73,9 @@ def show(app: App, doc: Document) -> None:
             label_visibility="collapsed",
         )  # fmt: skip
         _sign(app, doc)
-    badges.document(doc.latest)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        badges.document(doc.latest)
+        st.caption(f"Version {doc.latest.version}, {casebar.when(doc.latest.created)} UTC")
     _news(doc)
     if mode in (READ, EDIT):
         _unsaved(app, doc)

@@ -8,7 +8,7 @@ from hnvlm.errors import HnvlmError
 from hnvlm.services import CaseRecord, ResultRecord, dose, rt_upload
 from hnvlm.services.context import App
 from hnvlm.services.dose import WhatIf
-from hnvlm.ui import jobs, state
+from hnvlm.ui import casebar, jobs, state
 from hnvlm.ui.errors import handled
 
 SIDES = {"none": "no", "left": "left", "right": "right"}
@@ -94,7 +94,7 @@ def what_if(app: App, case: CaseRecord, item: ResultRecord, blocked: str, busy: 
         type="primary",
         key=f"{key}-go",
         disabled=busy or (top is None and bool(blocked)),
-        help="Another task of this case is running." if busy else None,
+        help=casebar.why_disabled(blocked if top is None else "", busy=busy),
         on_click=handled(_ask),
         args=(app, case.id, item.id, key, top),
     )

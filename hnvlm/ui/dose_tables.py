@@ -31,7 +31,16 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
     numbers = _numbered(rows)
     other = {(r.id, r.structure): r for r in against.rows} if against is not None else {}
     shown = [r for r in rows if r.status != "not_evaluable"]
-    heads = ["Structure", "Limit", "Value", *(["Compared"] if against else []), "Margin", "Status", "Prio", "Source"]
+    heads = [
+        "Structure",
+        "Limit",
+        "Value",
+        *(["Compared"] if against else []),
+        "Margin",
+        "Status",
+        "Priority",
+        "Source",
+    ]
     body = []
     for r in shown:
         compared = other.get((r.id, r.structure))
@@ -41,7 +50,7 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
                 _limit(r),
                 _value(r),
                 *([_value(compared)] if against else []),
-                "–" if r.margin is None else f"{r.margin:+.1f}",
+                "–" if r.margin is None else _signed(r.margin),
                 _WORDS[r.status],
                 str(r.priority),
                 " ".join(f"[{n}]" for n in numbers[r.id, r.structure]),
@@ -56,7 +65,10 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
             keep=(0, 1, last + 1),
             tones=[_TONES.get(r.status, "") for r in shown],
         )
-        st.caption("Priority 1 is a hard limit, 2 strong, 3 as low as reasonably achievable.")
+        st.caption(
+            "Priority 1: hard limit. 2: strong. 3: as low as reasonably achievable. Margin: room left to the limit, "
+            "below 0 where it is not met."
+        )
     waiting = [r for r in rows if r.status == "not_evaluable"]
     if waiting:
         with st.expander(f"Not evaluable ({len(waiting)})", key="constraints-open"):
@@ -82,7 +94,11 @@ def _name(structure: str, judged: Judged) -> str:
 def _value(row: Any) -> str:
     if row is None:
         return "–"
-    return row.reason if row.value is None else f"{row.value:.1f}"
+    return row.reason if row.value is None else f"{row.value:.1f} {row.unit}"
+
+
+def _signed(margin: float) -> str:
+    return f"{margin:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _titles(row: Any) -> list[str]:
@@ -119,7 +135,7 @@ def figures(judged: Judged, fractions: int | None) -> None:
     targets, organs = [r for r in rows if r["target"]], [r for r in rows if not r["target"]]
     if targets:
         html.table(
-            ("Target", "cc", "D98 %", "D95 %", "D50 %", "D2 %", "Mean", "V95 %", "HI"),
+            ("Target", "Volume", "D98 %", "D95 %", "D50 %", "D2 %", "Mean", "V95 %", "HI"),
             [
                 (
                     _name(r["name"], judged),
@@ -134,12 +150,12 @@ def figures(judged: Judged, fractions: int | None) -> None:
             keep=(0,),
         )
         st.caption(
-            "Doses in Gy. V95: volume with at least 95 % of the level in the target's name. HI: homogeneity (ICRU "
-            "83): (D2 − D98) / D50, 0 is uniform."
+            "Volumes in cc, doses in Gy. V95: volume with at least 95 % of the level in the target's name. HI: "
+            "homogeneity (ICRU 83): (D2 − D98) / D50, 0 is uniform."
         )
     if organs:
         html.table(
-            ("Organ", "cc", "Mean", "D0.03cc", "D2 %", "EQD2 mean", "EQD2 D0.03cc", "Ratio"),
+            ("Organ", "Volume", "Mean", "D0.03cc", "D2 %", "EQD2 mean", "EQD2 D0.03cc", "α/β"),
             [
                 (
                     _name(r["name"], judged),
@@ -149,19 +165,18 @@ def figures(judged: Judged, fractions: int | None) -> None:
                     _gy(r.get("D2pct")),
                     _gy(r["eqd2_mean"]),
                     _gy(r["eqd2"]),
-                    r["alpha_beta"] or "no ratio",
+                    r["alpha_beta"].removeprefix("α/β ") or "not known",
                 )
                 for r in organs
             ],
             numeric=range(1, 7),
             keep=(0,),
         )
-        known = (
-            f"EQD2 in Gy for {fractions} fractions, the mean part by part, no time factor."
-            if fractions
-            else ("EQD2 needs the number of fractions.")
-        )
-        st.caption(f"{known} Ratios: radiotherapy table, each with its source in the plan's data.")
+        known = "EQD2 needs the number of fractions."
+        if fractions:
+            noun = "fraction" if fractions == 1 else "fractions"
+            known = f"EQD2 for {fractions} {noun}, the mean part by part, no time factor."
+        st.caption(f"Volumes in cc, doses in Gy. {known} α/β: of the cited radiotherapy table.")
     beyond = [r for r in rows if r["outside_cc"] > 0]
     for row in beyond:
         st.text(f"{row['name']}: {_beyond(row)}")

@@ -84,12 +84,8 @@ def _controls(
             disabled=bool(blocked) or busy,
             on_click=handled(dose_actions.predict),
             args=(app, case.id),
-            help=blocked
-            or (
-                "Another task of this case is running."
-                if busy
-                else "From the contours and the CT; contours the structures first where there are none."
-            ),
+            help=casebar.why_disabled(blocked, busy=busy)
+            or "From the contours and the CT; contours the structures first where there are none.",
         )
         with st.popover(
             "What if", disabled=not items, help=None if items else "There is no dose to change yet.",
@@ -196,7 +192,7 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
             st.badge("scaled, not planned anew", color="orange")
         full = f"100 % = {judged.prescription_gy:g} Gy" if judged.prescription_gy else "prescription not known"
         number = dose.fractions(app, item)
-        st.caption(f"{full}{f' in {number} fractions' if number else ''}; maximum {item.payload['max_gy']:.1f} Gy")
+        st.caption(f"{full}{_in_fractions(number)}; maximum {item.payload['max_gy']:.1f} Gy")
     if dose.is_stale(app, item):
         st.info("The structures were changed after this dose was predicted. Press Predict dose to follow the changes.")
     for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF else ():
@@ -218,6 +214,10 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
         )
     if mine and not dose.is_predicted(item):
         st.caption(f"Contoured by the AI, not by the clinic: {', '.join(n.replace('_', ' ') for n in mine)}")
+
+
+def _in_fractions(number: int | None) -> str:
+    return "" if not number else f" in {number} {'fraction' if number == 1 else 'fractions'}"
 
 
 def _plot(item: ResultRecord, judged: Judged, other: ResultRecord | None, against: Judged | None) -> None:
@@ -252,9 +252,14 @@ def _fractions(app: App, item: ResultRecord) -> int | None:
     )
 
 
+def _made(item: ResultRecord) -> tuple[str, str]:
+    by = f" by {item.who}" if item.who else ""
+    return "Made" if dose.is_predicted(item) else "Added", f"{casebar.when(item.created)} UTC{by}"
+
+
 def _basis(item: ResultRecord, judged: Judged) -> None:
     made = item.provenance or {}
-    pairs = [("Dose", dose.label(item)), ("Made", f"{casebar.when(item.created)} UTC by {item.who or 'upload'}")]
+    pairs = [("Dose", dose.label(item)), _made(item)]
     if made.get("model"):
         pairs.append(
             ("Model", f"{made['model']}, version {made['version']}, weights {str(made['weights_sha256'])[:12]}")

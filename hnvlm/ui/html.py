@@ -12,6 +12,8 @@ from hnvlm.services.reporting import DiffPart
 
 BANNER = "AI draft · research use only · not a medical device"
 
+# "IMPRESSION: No mass": the heading of a paragraph that goes on in the same line.
+_LEAD = re.compile(r"([^\W\d_][^:a-z]{3,40}):(?=\s)")
 _MARKUP = re.compile(r"[\\`*\[\]$<~]|:(?=[\w/])|(?<!\w)_|_(?!\w)")
 
 
@@ -38,8 +40,16 @@ def text_block(text: str, *, label: str = "") -> None:
     lines = []
     for line in text.splitlines():
         heading = line.strip() and line.strip(": ").isupper() and len(line.split()) <= 9
-        lines.append(f"<h4>{escape(line.strip(': '))}</h4>" if heading else f"<p>{escape(line)}</p>" if line else "")
+        lines.append(f"<h4>{escape(line.strip(': '))}</h4>" if heading else f"<p>{_lead(line)}</p>" if line else "")
     st.html(f'<div class="hn-text" role="document" aria-label="{escape(label)}">{"".join(lines)}</div>')
+
+
+def _lead(line: str) -> str:
+    """Escape a line; where it begins with a heading in capitals, that heading is bold."""
+    found = _LEAD.match(line)
+    if found is None or not found[1].isupper():
+        return escape(line)
+    return f"<strong>{escape(found[1])}:</strong>{escape(line[found.end() :])}"
 
 
 def diff_block(parts: Sequence[DiffPart]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,26 +12,69 @@ import streamlit as st
 
 from hnvlm.ui import html
 
+# Folder of the model pack -> the name a reader knows; the folder's own stands beside it.
+_NAMES = {
+    "clip": "Image and text (CLIP)", "diffusion": "Counterfactual CT", "dose": "Dose",
+    "judge": "Judge of counterfactuals", "report": "Report", "segmenter": "Contours", "text": "Reader of typed text",
+}  # fmt: skip
+# Evaluation -> its heading, where a model has more than one.
+_EVALUATIONS = {
+    "counterfactual": "Lesions drawn into CTs of patients", "generation": "CTs drawn without a patient",
+    "retrieval": "Finding the right report, and the right CT", "zeroshot": "Labels",
+}  # fmt: skip
+# How a measurement was made, not how good the model is: shown folded, below the numbers.
+_COUNTS = frozenset({
+    "n", "n_cts", "patients", "patients_out_of_scope", "patients_without_contours", "lesions_wanted",
+    "lesions_inserted", "labels", "labels_left_out", "distinct_reports", "requests_not_understood", "requests_refused",
+    "edits_compared_outside", "ct_with_lesion_not_drafted_on", "mean_dice_core_structures",
+    "presence_auroc_15_mm_and_more_n", "presence_auroc_n", "presence_auroc_per_line_n",
+})  # fmt: skip
+COUNTS = "How it was counted"
+# Whole keys that need other words than their own.
+_PLAIN = {
+    "mean_dice_core": "Mean Dice of brainstem, cord, parotids, mandible",
+    "mean_dice_core_structures": "Structures in the mean Dice",
+    "patients_without_contours": "Patients left out: no contours",
+    "patients_out_of_scope": "Patients left out: not a head-and-neck CT",
+    "median_seconds": "Time for one case, median (s)",
+    "median_writing_seconds": "Time to write one report, median (s)",
+    "dose_score": "Dose score: mean error of a voxel (Gy)",
+    "dose_score_sd": "Dose score, SD between patients (Gy)",
+    "dvh_score": "DVH score: mean error of the DVH points (Gy)",
+    "dvh_errors": "Errors of the DVH points (Gy)",
+    "max_abs_change_outside_edit_hu": "Largest change outside the edit (HU)",
+    "farthest_change_beyond_asked_radius_mm": "Farthest change beyond the asked radius (mm)",
+    "removal_median_left": "Removal: share of the lesion left, median",
+    "removal_median_hu_left": "Removal: share of its contrast (HU) left, median",
+    "size_mae_mm": "Size: mean absolute error (mm)",
+    "size_r": "Size asked against size measured: r",
+    "n_cts": "CTs",
+    "n": "Cases",
+}
+_ABBREVIATIONS = {"auroc": "AUROC", "f1": "F1", "ct": "CT", "cts": "CTs", "hu": "HU", "dvh": "DVH", "sd": "SD",
+                  "n": "n"}  # fmt: skip
+
 
 def show(card: Mapping[str, Any]) -> None:
     """Show one model: what it does, what it learned from, its measured numbers, its card."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{card['name'].capitalize()}**")
-            st.badge(f"version {card['version']}", color="gray")
+            st.markdown(f"**{_NAMES.get(card['name'], card['name'].capitalize())}**")
+            st.badge(f"{card['name']}, version {card['version']}", color="gray")
             st.badge(f"{card['size_mb']:.1f} MB", color="gray")
         if card.get("purpose"):
             st.text(f"Used for {card['purpose']}.")
-        shown = False
-        for evaluation in evaluations(card["metrics"]):
-            shown = True
+        measured = list(evaluations(card["metrics"]))
+        for evaluation in measured:
+            if len(measured) > 1:
+                st.markdown(f"**{_EVALUATIONS.get(evaluation.name, plain(evaluation.name))}**")
             if evaluation.told:
                 st.caption(evaluation.told)
             html.table(("Measured", "Value"), evaluation.rows, numeric=(1,))
             for title, rows in evaluation.groups:
                 with st.expander(title, key=f"group-{card['name']}-{evaluation.name}-{title}"):
                     html.table(("Measured", "Value"), rows, numeric=(1,))
-        if not shown:
+        if not measured:
             st.caption("No measured numbers are stored with this model.")
         if card["readme"]:
             with st.expander("Model card", key=f"card-{card['name']}"):
@@ -54,11 +98,19 @@ def evaluations(metrics: Mapping[str, Any]) -> Iterator[Evaluation]:
     for name, held in metrics.items():
         rows: list[tuple[str, str]] = []
         groups: list[tuple[str, list[tuple[str, str]]]] = []
+        counts: list[tuple[str, str]] = []
         for key, value in held["metrics"].items():
-            if isinstance(value, Mapping) and in_words(value) is None:
+            grouped = isinstance(value, Mapping) and in_words(value) is None
+            if key in _COUNTS:
+                counts += (
+                    flat(value, f"{plain(key)}: ") if grouped else [(plain(key), in_words(value) or "not measured")]
+                )
+            elif grouped:
                 groups.append((plain(key), list(flat(value))))
             else:
                 rows.append((plain(key), in_words(value) or "not measured"))
+        if counts:
+            groups.append((COUNTS, counts))
         n = held.get("n_cases")
         told = held.get("command", "") + (f", {n} cases" if n is not None else "") + checked(held.get("patients"))
         yield Evaluation(name, told, rows, groups)
@@ -74,9 +126,18 @@ def checked(patients: Mapping[str, Any] | None) -> str:
 
 
 def plain(key: str) -> str:
-    """A key as a heading."""
-    words = key.replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
+    """A key as a heading: abbreviations in capitals, a unit at the end in brackets."""
+    if key in _PLAIN:
+        return _PLAIN[key]
+    recall = re.fullmatch(r"(?:(image|report)_to_(image|report)|chance)_recall_(\d+)", key)
+    if recall:
+        asked, found, among = recall.groups()
+        sought = f"Right {'CT' if found == 'image' else 'report'}" if asked else "By chance,"
+        place = "first" if among == "1" else f"among the first {among}"
+        return f"{sought} {place}" + (f", from the {'CT' if asked == 'image' else 'report'}" if asked else "")
+    words = [_ABBREVIATIONS.get(word, word) for word in key.replace("_", " ").split()]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
 
 
 def in_words(value: Any) -> str | None:

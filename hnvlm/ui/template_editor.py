@@ -30,11 +30,20 @@ def choose(app: App, case_id: str) -> None:
             rows = [_shown(r) for r in constraint_templates.rows(app, name)]
             _edit(app, case_id, name, own, rows, constraint_templates.stamp(app, name))
         if own:
-            st.button("Remove", key=f"template-remove-{case_id}", on_click=handled(_remove), args=(app, name))
+            _removal(app, case_id, name)
 
 
 def _choose(app: App, case_id: str, key: str) -> None:
     constraint_templates.choose(app, case_id, st.session_state[key])
+
+
+def _removal(app: App, case_id: str, name: str) -> None:
+    """Ask once more: a removed template is gone for every case that uses it."""
+    with st.popover("Remove", key=f"template-removal-{case_id}-{name}"):
+        default = constraint_templates.title("default")
+        st.caption(f"Every case that uses it is judged by {default} again. Nothing brings it back.")
+        st.button("Remove this template", key=f"template-remove-{case_id}", type="primary", on_click=handled(_remove),
+                  args=(app, name))  # fmt: skip
 
 
 def _remove(app: App, name: str) -> None:

@@ -84,7 +84,8 @@ def _discard(app: App, upload: Upload) -> None:
 
 def series_list(app: App, upload: Upload) -> None:
     """List every series with what it is; accepted ones can be opened as a case."""
-    refused = [s for s in upload.series if not s.accepted]
+    beside = [s for s in upload.series if not s.accepted and s.modality in _BESIDE_CT]
+    refused = [s for s in upload.series if not s.accepted and s not in beside]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{_count(len(upload.accepted), 'series')} can be opened**")
         st.button("Discard this upload", type="tertiary", key="upload-discard", on_click=handled(_discard),
@@ -104,8 +105,13 @@ def series_list(app: App, upload: Upload) -> None:
                 "Open as case", type="primary", key=f"open-series-{n}", on_click=handled(_open),
                 args=(app, upload, series.series_uid), help=f"Series {n + 1}: read it and store it without identity",
             )  # fmt: skip
+    if beside:
+        with st.expander(f"Structures and doses ({len(beside)})", expanded=not upload.accepted, key="beside"):
+            for series in beside:
+                with st.container(border=True):
+                    _describe(series)
     if refused:
-        with st.expander(f"Not opened as images ({len(refused)})", expanded=not upload.accepted, key="refused"):
+        with st.expander(f"Refused ({len(refused)})", expanded=not upload.accepted, key="refused"):
             for series in refused:
                 with st.container(border=True):
                     _describe(series)

@@ -93,8 +93,9 @@ def test_without_a_dose_model_the_reason_stands_beside_the_button_and_an_uploade
                                  arrays={"dose": array})  # fmt: skip
     shown(at.run())
     page = texts(at)
-    assert "Hard limits: 2 of 2 met" in page and "D0.03cc" in page and ">40.0<" in page and "[1]" in page
+    assert "Hard limits: 2 of 2 met" in page and "D0.03cc" in page and ">40.0 Gy<" in page and "[1]" in page
     assert "100 % = 70 Gy; maximum 70.0 Gy" in page
+    assert "<dt>Added</dt>" in page and "<dt>Made</dt>" not in page, "the clinic's dose was not made here"
     assert at.get("plotly_chart"), "the histogram"
     key = f"whatif-{case_id}-{item.id}"
     assert "Only scaling is possible" in page
@@ -105,7 +106,8 @@ def test_without_a_dose_model_the_reason_stands_beside_the_button_and_an_uploade
     stored = dose.doses(app, case_id)[1]
     assert picture.dose_of(app, app.store.get_case(case_id), stored).state == "what-if, scaled"
     assert "Solid: What-if 1: 66 Gy, scaled. Dashed: Uploaded dose." in texts(at), "at once, beside the original"
-    assert ">37.7<" in texts(at) and ">40.0<" in texts(at), "value and compared value"
+    assert ">37.7 Gy<" in texts(at) and ">40.0 Gy<" in texts(at), "value and compared value, each with its unit"
+    assert ">−" in texts(at) and ">Priority<" in texts(at)
 
 
 def test_the_overview_reads_as_a_sentence_does(services) -> None:
@@ -168,12 +170,20 @@ def test_a_dose_on_targets_the_ai_guessed_says_so(services, kind) -> None:
     assert ("Targets guessed by the AI from the CT alone" in page) == (kind == "segmentation")
 
 
+def made_row(at: AppTest) -> tuple[str, str]:
+    """When the dose was made or added, and the end of the words that say by whom."""
+    (facts,) = [h.proto.body for h in at.get("html") if h.proto.body.startswith("<dl")]
+    head, told = facts.split("<dt>")[2].split("</dt><dd>")
+    return head, told.split(" UTC ")[-1].split("</dd>")[0]
+
+
 def test_prediction_what_if_template_plan_and_exports(services) -> None:
     app = services(fakes())
     case_id = with_structures(app)
     at = open_dose(case_id)
     at.button(key="predict-dose").click().run()
     finish(app, at, case_id)
+    assert made_row(at) == ("Made", "by model")
     predicted = dose.doses(app, case_id)[0]
     page = texts(at)
     assert "fake-dose" in page and "fake dose of a test" in page and "research use only" in page
@@ -197,6 +207,8 @@ def test_prediction_what_if_template_plan_and_exports(services) -> None:
     at.selectbox(key=f"template-{case_id}").select(name).run()
     shown(at)
     assert constraint_templates.chosen(app, case_id) == "Strict" and "no published source" in texts(at)
+    asked = [b.proto.popover.label for b in at.get("popover")]
+    assert "Remove" in asked and "Nothing brings it back" in texts(at), "a template is not lost by one click"
 
     planning.draft_case_plan(app, case_id)
     shown(at.run())

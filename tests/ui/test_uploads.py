@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -111,6 +112,35 @@ def test_of_several_series_it_is_said_that_the_upload_goes_with_the_first_that_i
     page = texts(look_at(intake.receive(app, files)))
     assert f"{count} series can be opened" in page
     assert ("for another series, upload again" in page) == (count > 1)
+
+
+def test_structures_and_doses_of_a_ct_are_not_listed_as_refused(services, tmp_path) -> None:
+    app = services(fakes())
+    upload = uploaded(app, tmp_path / "ct")
+    (ct,) = upload.series
+    # Two series that come with a CT and one that is nothing for this app.
+    for modality, reason in (("RTSTRUCT", "opened together with its CT"), ("RTDOSE", "opened together with its CT"),
+                             ("MR", "not a CT")):  # fmt: skip
+        upload.series.append(replace(ct, modality=modality, series_uid=f"1.{modality}", accepted=False, n_slices=1,
+                                     reasons=[reason]))  # fmt: skip
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S)
+    at.session_state["_upload"] = upload
+    at.run()
+    assert not at.exception
+    assert [e.label for e in at.expander] == ["Structures and doses (2)", "Refused (1)"]
+    assert "Refused: not a CT" in texts(at) and "Refused: opened together" not in texts(at)
+
+
+def test_while_the_demo_case_is_made_its_button_says_so(services, monkeypatch) -> None:
+    app = services(fakes())
+    go_on = threading.Event()
+    monkeypatch.setattr(demo, "create_demo", lambda *_, **__: go_on.wait(PATIENCE_S))
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S).run()
+    assert at.button(key="demo").help == ""
+    demo.start_demo(app, who="Dr A")
+    at.run()
+    assert at.button(key="demo").disabled and at.button(key="demo").help == "It is being made."
+    go_on.set()
 
 
 def test_opening_the_page_sweeps_forgotten_uploads(services, tmp_path) -> None:
