@@ -47,7 +47,7 @@ _TAGS = [
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "NumberOfFrames", "GantryDetectorTilt",
     "KVP", "SliceThickness", "WindowCenter", "WindowWidth", "ContrastBolusAgent", "BurnedInAnnotation",
     "LossyImageCompression", "PatientPosition", "BodyPartExamined", "ImageComments", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "ReferencedFrameOfReferenceSequence",
+    "PerFrameFunctionalGroupsSequence", "ReferencedFrameOfReferenceSequence", "ModalityLUTSequence",
 ]  # fmt: skip
 
 # What a frame of an enhanced CT says in a functional group: (sequence, tag, the tag of a single slice).

@@ -38,6 +38,11 @@ MAX_TILT_DEG = 40.0
 MAX_POSITION_MM = 100_000.0
 # Rescale of stored values to HU: scanners write slopes around 1 and intercepts within some thousands.
 MAX_SLOPE, MAX_INTERCEPT = 100.0, 100_000.0
+# Values of Rescale Type that a dual-energy scanner gives maps other than HU (PS3.3 C.11.1.1.2).
+_OTHER_QUANTITIES = {
+    "MGML": "concentrations of a material", "Z_EFF": "effective atomic numbers", "ED": "electron densities",
+    "EDW": "electron densities", "PCT": "percentages", "OD": "optical densities",
+}  # fmt: skip
 # Of what a header says of the scanner; cone-beam CT on a linac or in a dental practice is stored as CT.
 _CONE_BEAM = r"CBCT|CONE.?BEAM|ON-BOARD IMAGER|\bXVI\b"
 # Diagnostic tubes end at 150 kV.
@@ -245,7 +250,20 @@ def _rescale_problems(slices: Sequence[SliceHeader]) -> list[str]:
                 f"{header.label} states rescale slope {slope:g} and intercept {intercept:g}, of which no HU can come; "
                 "export the series again"
             ]
+    kinds = {h.text("RescaleType").upper(): h for h in slices}
+    for kind, header in kinds.items():
+        if kind in _OTHER_QUANTITIES:
+            return [
+                f"{header.label} holds {_OTHER_QUANTITIES[kind]} ({kind}), not HU; open the CT itself, or a virtual "
+                "monoenergetic series in HU"
+            ]
     without = [h for h in slices if h.slope is None or h.intercept is None]
+    table = next((h for h in without if h.dataset.get("ModalityLUTSequence")), None)
+    if table is not None:
+        return [
+            f"{table.label} gives its values by a table (Modality LUT), which is not read; export the series with "
+            "rescale slope and intercept"
+        ]
     if without and len({_rescale(h) for h in slices}) > 1:
         return [
             f"rescale slope or intercept is missing in {without[0].label} ({len(without)} of {len(slices)} slices) and "
