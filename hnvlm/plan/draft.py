@@ -361,7 +361,8 @@ def _branch(kb: KnowledgeBase, context: dict[str, Any], staging: Staging, name: 
     facts = {**context["case"], "site": staging.site, "t": staging.t.value, "n": staging.n.value, "m": staging.m.value}
     lead = find_options(kb, {**context, "case": {**facts, "stage_group": staging.group}}, staging.site or "").lead(kb)
     options = " / ".join(lead.labels) if lead else "no verified option in the tables"
-    text = f"If {name}: {staging.t.value} {staging.n.value} {staging.m.value}, stage {staging.group}; {options}"
+    t, n = staging.t.value or "T?", staging.n.value or "N?"
+    text = f"If {name}: {t} {n} {staging.m.value}, stage {staging.group}; {options}"
     return Line(text, (*staging.sources, *(lead.sources if lead else ())))
 
 

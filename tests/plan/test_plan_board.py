@@ -373,3 +373,9 @@ def test_a_code_is_held_against_a_known_primary_only_and_sites_are_named_in_word
     said = {c.id: c.message for c in plan.checks if c.status == "fail"}
     assert said["fid_icd_site"] == "ICD-10 C12 does not belong to larynx, supraglottis"
     assert said["st_t_mismatch"].endswith("8th edition table for larynx, supraglottis")
+
+
+def test_a_branch_of_a_stated_group_names_what_is_not_known() -> None:
+    plan = draft_plan([], {"site": "unknown_primary", "ebv": "negative", "stated_group": "II"})
+    (branch,) = [line.text for line in plan.modality.branches]
+    assert branch.startswith("If oropharynx, p16-positive: T0 N? M0, stage II; ") and "None" not in plan.text
