@@ -34,19 +34,26 @@ def label(finding: Finding) -> str:
     texture = str(finding.attributes.get("texture", ""))
     narrowing = finding.attributes.get("narrowing_pct")
     share = f"{narrowing:.0f} %" if narrowing is not None else ""
-    head = f"{_KINDS[finding.kind]} {place}".strip()
+    comma = "," if finding.kind == "target" and place else ""  # a side, not a place
+    head = f"{_KINDS[finding.kind]}{comma} {place}".strip()
     return ", ".join(p for p in (head, size, share, texture) if p)
 
 
 def detail(finding: Finding) -> str:
     """Say how sure, who says so and where it is best seen."""
-    parts = [finding.certainty, _SOURCES[finding.source]]
+    parts = [finding.certainty, _said_by(finding)]
     if finding.score is not None:
         parts.append(f"probability {100 * finding.score:.0f} %")
     if finding.slice_index is not None:
         # The viewer counts slices from 1.
         parts.append(f"axial slice {finding.slice_index + 1}")
     return ", ".join(parts)
+
+
+def _said_by(finding: Finding) -> str:
+    """Say where a finding is from; a target region is that of the models' contours, also beside the clinic's."""
+    own = finding.kind == "target" and finding.source == "measured"
+    return "measured on the AI's contours" if own else _SOURCES[finding.source]
 
 
 def target(finding: Finding) -> list[int] | int | None:
@@ -78,7 +85,7 @@ def buttons(found: Sequence[Finding], viewer: str) -> None:
     for _, finding, place in seen:
         if place is None:
             reach = extent(finding)
-            st.caption(f"{label(finding)}{f': {reach}' if reach else ''} ({_SOURCES[finding.source]})")
+            st.caption(f"{label(finding)}{f': {reach}' if reach else ''} ({_said_by(finding)})")
     denied = [label(f).lower() for f in found if f.presence == "absent"]
     if denied:
         st.caption(f"Not seen: {', '.join(denied)}.")

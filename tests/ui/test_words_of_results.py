@@ -42,7 +42,7 @@ def test_what_has_no_slice_is_a_line_with_what_was_measured_not_a_dead_button() 
     assert [(b.label, b.disabled) for b in at.button] == [("Node left level II, 22 mm", False)]
     assert [c.value for c in at.caption] == [
         "Field of view: skull base to larynx (measured)",
-        "Likely target region bilateral: skull base to larynx, 340 ml (measured)",
+        "Likely target region, bilateral: skull base to larynx, 340 ml (measured on the AI's contours)",
         "Not seen: dental artefact.",
     ]
 
