@@ -53,7 +53,8 @@ def request_side(app, case: CaseRecord) -> ResultRecord | None:
     # Not disabled while the box is empty: the text only arrives when the box loses focus, which is this click.
     run.button("Run", type="primary", key="run-edit", disabled=bool(reason) or busy or not in_scope, width="stretch",
                on_click=handled(start), args=(app, case.id))  # fmt: skip
-    seed.number_input("Seed", 0, 9999, 0, key="edit-seed", help="Another seed draws another variant.")
+    seed.number_input("Seed", 0, 9999, st.session_state.get("_edit-seed", 0), key="edit-seed", on_change=keep_seed,
+                      help="Another seed draws another variant.")  # fmt: skip
     if reason:
         st.caption(reason)
     jobs.panel(app, case.id, ["counterfactual", "export"], others=True)
@@ -74,6 +75,10 @@ def starts(app, case: CaseRecord, key: str) -> None:
               else "There is no report of this case yet.")  # fmt: skip
     for n, example in enumerate(EXAMPLES):
         st.button(example, key=f"example-{n}", on_click=handled(typed.fill), args=(key, example), width="stretch")
+
+
+def keep_seed() -> None:
+    st.session_state["_edit-seed"] = st.session_state["edit-seed"]  # outlives the widget when another page is shown
 
 
 def start(app, case_id: str) -> None:

@@ -194,3 +194,13 @@ def test_work_of_another_page_that_holds_run_back_is_shown(services) -> None:
     app.jobs.wait(job_id, PATIENCE_S)
     at.run()
     assert not at.button(key="run-edit").disabled and not at.get("progress")
+
+
+def test_the_seed_outlives_a_look_at_another_page(services) -> None:
+    at = browser(add_case(services(fakes())), "counterfactual")
+    at.number_input(key="edit-seed").set_value(7).run()
+    at.switch_page("pages/models.py").run()
+    at.switch_page("pages/counterfactual.py").run()
+    assert at.number_input(key="edit-seed").value == 7
+    at.number_input(key="edit-seed").set_value(8).run()
+    assert at.number_input(key="edit-seed").value == 8
