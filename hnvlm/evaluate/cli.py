@@ -9,9 +9,11 @@ from typing import Any
 
 from hnvlm.errors import ModelPackError, UsageError
 from hnvlm.evaluate.common import (
+    METRICS,
     log,
     measured_folder,
     patient_folders,
+    read_metrics,
     refuse_training_folder,
     with_rules,
     write_metrics,
@@ -76,10 +78,13 @@ def evaluate(
     # What an evaluation measures of other models on the way goes into their cards.
     parts = {result["model"]: result, **result.pop("parts", {})}
     if record and limit is None:
+        recorded = read_metrics(pack.folder / result["model"] / METRICS).get(name, {}).get("patients", {})
+        own = patients["patients"]["content"] if patients else None
+        others = recorded.get("content", own) != own
         try:
             for model, part in parts.items():
                 whose = {} if model in WITHOUT_PATIENTS else patients
-                write_metrics(pack, model, *named(name, Path(data)), part | whose)
+                write_metrics(pack, model, *named(name, Path(data), others=others), part | whose)
         except OSError as error:
             # An hour of measuring must not be lost with the place to write it down.
             result["not_recorded"] = f"{error.filename}: {error.strerror}"
@@ -87,12 +92,14 @@ def evaluate(
     return result
 
 
-def named(name: str, data: Path) -> tuple[str, str]:
+def named(name: str, data: Path, *, others: bool = False) -> tuple[str, str]:
     """Under which name an evaluation is recorded, and the command that repeats it.
 
-    Only the data folder's own ``validation`` counts as the model card's numbers; those of other patients stand beside.
+    Only a ``validation`` folder counts as the model card's numbers, and not where those are of ``others`` than its
+    patients (a hospital's own, beside the public ones of the card); numbers of other patients stand beside.
     """
-    folder = measured_folder(data).resolve().name
-    if folder == "validation" or name not in ON_PATIENTS:
+    folder = measured_folder(data).resolve()
+    if name not in ON_PATIENTS or (folder.name == "validation" and not others):
         return name, f"hnvlm evaluate {name} --data DATA"
-    return f"{name} on {folder}", f"hnvlm evaluate {name} --data {folder}"
+    place = folder.parent.name if folder.name == "validation" else folder.name
+    return f"{name} on {place}", f"hnvlm evaluate {name} --data {place}"

@@ -176,16 +176,21 @@ OF_EARLIER_WEIGHTS = (
 def write_metrics(pack: ModelPack, model: str, evaluation: str, command: str, result: dict[str, Any]) -> None:
     """Record an evaluation in the model's metrics.json (other evaluations in it are kept) and in its card."""
     path = pack.folder / model / METRICS
-    try:
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError:
-        log(f"{path} is damaged and begins anew; what it held of other evaluations is lost")
-        known = {}
+    known = read_metrics(path)
     known[evaluation] = {"command": command, **{k: finite(result[k]) for k in ("n_cases", "metrics")}}
     if "patients" in result:
         known[evaluation]["patients"] = result["patients"]
     _replace(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
     refresh_card(pack.folder / model, known)
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Recorded evaluations by name; none where there is no file or it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError:
+        log(f"{path} is damaged and begins anew; what it held of other evaluations is lost")
+        return {}
 
 
 def forget_metrics(folder: Path) -> None:

@@ -260,3 +260,17 @@ def test_the_encoder_saw_whom_the_segmenter_in_it_saw(cases, data, pack, tmp_pat
     assert read_trained(pack / "clip" / RECORD) == Trained(
         frozenset(own | ({"of the segmenter"} if recorded else set())), recorded
     )
+
+
+def test_a_hospitals_validation_stands_beside_that_of_the_card(command, pack, clinic, cases, tmp_path):
+    """Figures of any folder called "validation" replaced the card's, under its words "OpenKBP validation"."""
+    for data, patient in (("public", "pt_201"), ("hospital", "pt_202")):
+        shutil.copytree(cases / patient, tmp_path / data / "validation" / "p")
+    for data in ("public", "hospital", "public", "hospital"):
+        cli.evaluate("counterfactual", tmp_path / data)
+    held = json.loads((pack / "diffusion" / "metrics.json").read_text())
+    assert list(held) == ["counterfactual", "counterfactual on hospital"]
+    assert held["counterfactual"]["command"].endswith("--data DATA")
+    assert held["counterfactual on hospital"]["command"] == "hnvlm evaluate counterfactual --data hospital"
+    assert held["counterfactual"]["patients"]["content"] != held["counterfactual on hospital"]["patients"]["content"]
+    assert list(json.loads((pack / "text" / "metrics.json").read_text())) == list(held)
