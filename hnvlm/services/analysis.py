@@ -13,6 +13,7 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
+from hnvlm.services.palette import UPLOADED_PREFIX
 from hnvlm.store import ResultRecord
 from hnvlm.types import Finding, Progress, Provenance, ScopeVerdict, Segmentation, no_progress
 
@@ -117,7 +118,7 @@ def load_masks(app: App, case_id: str, only: list[str] | None = None) -> PackedM
     The models' structures, and those uploaded with the CT (their names prefixed ``uploaded: ``).
     """
     masks: dict[str, PackedMask] = {}
-    for kind, prefix in (("segmentation", ""), ("structures", "uploaded: ")):
+    for kind, prefix in (("segmentation", ""), ("structures", UPLOADED_PREFIX)):
         result = app.store.latest_result(case_id, kind)
         if result is not None:
             wanted = None if only is None else [n.removeprefix(prefix) for n in only if n.startswith(prefix)]
@@ -135,6 +136,14 @@ def load_scope(app: App, case_id: str) -> ScopeVerdict | None:
     """Return the stored scope verdict, or None when nobody looked yet."""
     result = app.store.latest_result(case_id, "scope")
     return None if result is None else ScopeVerdict(**result.payload)
+
+
+def is_complete(app: App, case_id: str) -> bool:
+    """Whether ``analyse_case`` has nothing left to compute, so that it needs no models."""
+    scope = load_scope(app, case_id)
+    if scope is None or app.store.latest_result(case_id, "segmentation") is None:
+        return False
+    return not scope.in_scope or load_findings(app, case_id) is not None
 
 
 def save_segmentation(
@@ -196,7 +205,8 @@ def start_analysis(app: App, case_id: str, *, who: str = "", again: bool = False
     """Analyse a case in the background; return the job id. The job's result says whether it is in scope."""
 
     def work(job: JobContext) -> dict[str, Any]:
-        job.progress(0.0, "loading the models" if not app.models_loaded else "segmenting")
+        if again or not is_complete(app, case_id):
+            app.load_models(job)
         analysis = analyse_case(app, case_id, who=who, again=again, progress=job.progress)
         return {"in_scope": analysis.scope.in_scope, "reason": analysis.scope.reason}
 

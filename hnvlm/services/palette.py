@@ -8,7 +8,7 @@ from typing import Any
 
 _GREY = "#c8c8c8"
 # How ``analysis.load_masks`` names the clinic's structures beside the models'.
-_UPLOADED = "uploaded: "
+UPLOADED_PREFIX = "uploaded: "
 # Lightness (0..1) above which a line can hardly be seen on white paper.
 _PAPER_LIGHTNESS = 0.42
 
@@ -25,7 +25,7 @@ def structure_colours(names: Iterable[str], palette: Mapping[str, Any] | None) -
     """
     palette = palette or {}
     own, fallback = palette.get("structures", {}), palette.get("fallback") or [_GREY]
-    plain = {name: name.removeprefix(_UPLOADED) for name in names}
+    plain = {name: name.removeprefix(UPLOADED_PREFIX) for name in names}
     others = {name: n for n, name in enumerate(sorted(set(plain.values()) - set(own)))}
     colours = {name: own[name] if name in own else fallback[others[name] % len(fallback)] for name in plain.values()}
     return {n: _paler(colours[p]) if p != n and p in plain else colours[p] for n, p in plain.items()}

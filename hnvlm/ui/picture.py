@@ -10,12 +10,15 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.services import CaseRecord, ResultRecord, analysis, counterfactual
 from hnvlm.services import dose as dose_service
 from hnvlm.services.context import App
+from hnvlm.services.palette import UPLOADED_PREFIX
 from hnvlm.types import Finding
 from hnvlm.ui import findings as finding_words
 from hnvlm.ui.viewer import Box, Dose, Overlay, Series
 
 # One large CT has about 100 MB; more than a few must not stay in memory.
 _KEEP = 3
+# Who drew a structure, in the words of ``dose.structures``.
+AI, CLINIC = "AI", "clinic"
 
 
 def window(case: CaseRecord) -> tuple[float, float] | None:
@@ -46,7 +49,9 @@ def structures(app: App, case: CaseRecord) -> Overlay | None:
 
 @st.cache_resource(max_entries=_KEEP, show_spinner=False)
 def _overlay(_app: App, store: str, case_id: str, result_ids: tuple[int, ...]) -> Overlay:
-    return Overlay(analysis.load_masks(_app, case_id), content_id=f"{store}:{result_ids}")
+    masks = analysis.load_masks(_app, case_id)
+    sources = {name: CLINIC if name.startswith(UPLOADED_PREFIX) else AI for name in masks}
+    return Overlay(masks, content_id=f"{store}:{result_ids}", sources=sources)
 
 
 def dose(app: App, case: CaseRecord) -> Dose | None:
@@ -79,7 +84,8 @@ def plan_structures(app: App, case: CaseRecord) -> Overlay | None:
 
 @st.cache_resource(max_entries=_KEEP, show_spinner=False)
 def _plan_overlay(_app: App, store: str, case_id: str, version: tuple[int, ...]) -> Overlay:
-    return Overlay(dose_service.structures(_app, case_id).masks, content_id=f"{store}:plan:{version}")
+    found = dose_service.structures(_app, case_id)
+    return Overlay(found.masks, content_id=f"{store}:plan:{version}", sources=found.source)
 
 
 def synthetic(app: App, case: CaseRecord, result: ResultRecord) -> Series:

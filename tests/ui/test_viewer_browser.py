@@ -632,6 +632,29 @@ def test_structures_beyond_thirty_two_are_drawn_too(browser, server: Server, dat
     screen.context.close()
 
 
+def test_who_drew_a_structure_can_be_read_beside_its_name(browser, server: Server) -> None:
+    screen = Screen(browser, server, "marked")
+    side = screen.page.locator(".hv .side")
+    rows = side.locator("button.who")
+    assert rows.all_text_contents() == [
+        "PTV_7000 · AI", "PTV_7000 · clinic", "PTV_7000_eval_cropped_3mm_skin · clinic"
+    ]  # fmt: skip
+    assert [row.get_attribute("title") for row in rows.all()] == [
+        "Go to PTV_7000 (AI draft, research use only)", "Go to PTV_7000 (drawn by the clinic)",
+        "Go to PTV_7000_eval_cropped_3mm_skin (drawn by the clinic)",
+    ]  # fmt: skip
+    for row in rows.all():  # nothing of the mark is cut, and of the short names neither
+        box, mark = row.bounding_box(), row.locator(".mark").bounding_box()
+        assert box["x"] <= mark["x"] and mark["x"] + mark["width"] <= box["x"] + box["width"] + 0.5
+    cut = [name.evaluate("n => n.scrollWidth > n.clientWidth") for name in side.locator(".name").all()]
+    assert cut == [False, False, True]
+    side.get_by_label("Show PTV_7000 · clinic").uncheck()
+    screen.settle()
+    assert screen.js("[...v.state.hidden]") == ["uploaded: PTV_7000"]
+    assert screen.complaints == []
+    screen.context.close()
+
+
 def test_stop_and_dismiss_can_be_read_in_a_narrow_column(browser, server: Server) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = context.new_page()

@@ -7,10 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
+from ui.fake_app import SHAPE as CASE_SHAPE
+from ui.fake_app import add_case, fakes
 
 from hnvlm.errors import FrameOfReferenceError, UsageError
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
+from hnvlm.services import analysis
 from hnvlm.ui import picture
 from hnvlm.ui.blobs import BlobStore
 from hnvlm.ui.viewer import Dose, Overlay, Series
@@ -151,6 +154,37 @@ def test_structure_list_has_volume_and_a_voxel_inside() -> None:
     assert listed[0]["ml"] == round(2 * 16 * 0.0075, 1)
     assert ring[tuple(listed[0]["jump"])] and listed[1]["jump"] is None and listed[1]["colour"] == "#010203"
     assert listed[0]["colour"] == display_tables()["structures"]["colours"]["Bone_Mandible"]
+
+
+def test_structure_list_says_who_drew_what_under_its_own_name() -> None:
+    mask = np.zeros((5, 7, 6), bool)
+    mask[2, 1:4, 3] = True
+    masks = {"PTV_7000": mask, "uploaded: PTV_7000": mask.copy()}
+    unmarked = structure_list(Overlay(masks), 0.0075)
+    assert [(s["label"], s["mark"]) for s in unmarked] == [("PTV_7000", ""), ("PTV_7000", "")]
+    marked = structure_list(Overlay(masks, sources={"PTV_7000": "AI", "uploaded: PTV_7000": "clinic"}), 0.0075)
+    assert [(s["name"], s["label"], s["mark"]) for s in marked] == [
+        ("PTV_7000", "PTV_7000", "AI"), ("uploaded: PTV_7000", "PTV_7000", "clinic")
+    ]  # fmt: skip
+
+
+def test_pages_say_of_every_structure_whether_a_model_drew_it(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    analysis.analyse_case(app, case_id)
+    cord = np.zeros(CASE_SHAPE, bool)
+    cord[3:5, 4, 6:9] = True
+    app.store.save_result(
+        case_id, "structures", {"structures": []}, arrays={"masks": {"PTV_7000": cord, "SpinalCord": cord}}
+    )
+    case = app.store.get_case(case_id)
+    assert picture.structures(app, case).sources == {
+        "SpinalCord": "AI", "Parotid_L": "AI", "uploaded: PTV_7000": "clinic", "uploaded: SpinalCord": "clinic"
+    }  # fmt: skip
+    # The plan takes each structure once, the clinic's first.
+    assert picture.plan_structures(app, case).sources == {
+        "PTV_7000": "clinic", "SpinalCord": "clinic", "Parotid_L": "AI"
+    }  # fmt: skip
 
 
 def test_what_is_not_on_the_grid_is_refused() -> None:

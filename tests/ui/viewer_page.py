@@ -68,6 +68,9 @@ if page == "single":
 elif page == "many":
     names = [f"Organ {n:02d}" for n in range(38)]
     show(page, [original], masks=dict.fromkeys(names, data["target"]) | data["overlay"].masks, case="T-001")
+elif page == "marked":
+    sources = {"PTV_7000": "AI", "uploaded: PTV_7000": "clinic", "uploaded: PTV_7000_eval_cropped_3mm_skin": "clinic"}
+    show(page, [original], masks=Overlay(dict.fromkeys(sources, data["target"]), sources=sources), case="T-001")
 elif page == "jobs":
     st.html(frame.STYLE)
     waiting = JobStatus("1", "counterfactual", "T-001", "running", 0.3, "finding the place of the lesion", 5.0, 31.0)

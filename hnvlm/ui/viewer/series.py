@@ -17,7 +17,7 @@ from scipy import ndimage
 from hnvlm.errors import FrameOfReferenceError, UsageError
 from hnvlm.imaging.masks import PackedMasks, Part, parts, shapes_of
 from hnvlm.imaging.volume import Volume
-from hnvlm.services.palette import structure_colours
+from hnvlm.services.palette import UPLOADED_PREFIX, structure_colours
 from hnvlm.ui.blobs import Blob, BlobStore
 
 Kind = Literal["ct", "synthetic", "difference"]
@@ -61,11 +61,13 @@ class Overlay:
         masks: Name -> bool array (z, y, x); they may overlap. Packed ones take little memory.
         colours: Name -> "#rrggbb"; names without one get the fixed colour of their structure.
         content_id: Content hash if already known.
+        sources: Name -> who drew it, "AI" or "clinic": a short mark beside the name in the list.
     """
 
     masks: Mapping[str, np.ndarray]
     colours: Mapping[str, str] = field(default_factory=dict)
     content_id: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +275,9 @@ def _voxel_inside(found: Part | None) -> list[int] | None:
 
 
 def structure_list(overlay: Overlay, voxel_ml: float) -> list[dict[str, Any]]:
-    """Return name, colour, volume in ml and the voxel to jump to for every structure (None if empty).
+    """Return name, label, mark, colour, volume in ml and the voxel to jump to for every structure (None if empty).
+
+    The name is the key of ``masks``; the label is the structure's own name, the mark who drew it ("" if not known).
 
     The voxel is on the slice of the centre of mass, but inside the structure: the middle of a
     horseshoe such as the mandible is not bone.
@@ -285,13 +289,15 @@ def structure_list(overlay: Overlay, voxel_ml: float) -> list[dict[str, Any]]:
         for name, part in parts(overlay.masks):
             out.append({
                 "name": name,
+                "label": name.removeprefix(UPLOADED_PREFIX),
+                "mark": overlay.sources.get(name, ""),
                 "colour": overlay.colours.get(name) or colours[name],
                 "ml": round(int(0 if part is None else np.count_nonzero(part.inside)) * voxel_ml, 1),
                 "jump": _voxel_inside(part),
             })  # fmt: skip
         return out
 
-    extra = (tuple(overlay.masks), tuple(sorted(overlay.colours.items())), voxel_ml)
+    extra = (tuple(overlay.masks), *(tuple(sorted(m.items())) for m in (overlay.colours, overlay.sources)), voxel_ml)
     return _SUMMARIES.get(_kept_by(overlay.masks), extra, summarise)
 
 

@@ -16,6 +16,8 @@ const ICONS = {
   full: '<path d="M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4"/>',
   list: '<path d="M2 4h12M2 8h12M2 12h12"/>',
 };
+// Who drew a structure: the mark beside its name, and what the tooltip says.
+const DRAWN_BY = { AI: "AI draft, research use only", clinic: "drawn by the clinic" };
 const TOOLS = [
   ["window", "Window: drag changes brightness and contrast"],
   ["scroll", "Scroll: drag moves through the slices"],
@@ -134,11 +136,16 @@ export class Panel {
 
   structureRow(item) {
     const v = this.viewer;
-    const box = element("input", { type: "checkbox", "aria-label": `Show ${item.name}`, onchange: () => v.toggleStructure(item.name) });
+    const whole = item.mark ? `${item.label} · ${item.mark}` : item.label;
+    const box = element("input", { type: "checkbox", "aria-label": `Show ${whole}`, onchange: () => v.toggleStructure(item.name) });
     this.boxesOf.push([box, item.name]);
     const swatch = element("i", {});
     swatch.style.background = item.colour;
-    const jump = element("button", { type: "button", text: item.name, title: `Go to ${item.name}`, onclick: () => v.goTo(item.jump) });
+    const told = item.mark ? `Go to ${item.label} (${DRAWN_BY[item.mark] ?? item.mark})` : `Go to ${item.label}`;
+    const name = element("span", { class: "name", text: item.label });
+    const jump = element("button", { type: "button", class: "who", title: told, onclick: () => v.goTo(item.jump) }, name);
+    // A part of its own: a long name is cut, who drew it never.
+    if (item.mark) jump.append(element("span", { class: "mark", text: ` · ${item.mark}` }));
     if (!item.jump) jump.disabled = true;
     return element("div", { class: "row" }, box, swatch, jump, element("small", { text: `${item.ml} ml` }));
   }

@@ -26,7 +26,7 @@ select { background: #171c24; color: #c9d1d9; border: 1px solid #2b333d; border-
 .stage { position: relative; flex: 1; min-width: 0; background: #000; overflow: hidden; }
 .stage canvas { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
 .stage canvas.top { touch-action: none; cursor: crosshair; }
-.side { width: 180px; flex: none; background: #12161d; border-left: 1px solid #232a33; overflow: auto; padding: 6px;
+.side { width: 208px; flex: none; background: #12161d; border-left: 1px solid #232a33; overflow: auto; padding: 6px;
   scrollbar-width: thin; scrollbar-color: #38424e transparent; }
 .side[hidden], .help[hidden] { display: none; }
 .side h4 { margin: 8px 0 3px; font-size: 11px; font-weight: 600; color: #8b96a3; letter-spacing: 0.03em;
@@ -40,6 +40,9 @@ select { background: #171c24; color: #c9d1d9; border: 1px solid #2b333d; border-
   text-overflow: ellipsis; white-space: nowrap; }
 .row small { color: #7d8794; font-size: 11px; font-variant-numeric: tabular-nums; flex: none; }
 .row.wrap button { white-space: normal; }
+.row button.who { display: flex; text-align: left; }
+.row .name { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.row .mark { flex: none; white-space: pre; color: #9aa5b1; }
 .help { position: absolute; inset: 0; background: rgba(10, 13, 18, 0.95); overflow: auto; padding: 14px 18px; z-index: 3; }
 .help h3 { margin: 0 0 8px; font-size: 15px; color: #fff; }
 .help .cols { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 2px 24px; }
