@@ -359,7 +359,7 @@ def describe_finding(finding: Finding) -> str:
     if details.get("narrowing_pct") is not None:
         parts.append(f"{details['narrowing_pct']:.0f}%")
     if details.get("min_area_mm2") is not None:
-        parts.append(f"smallest area {details['min_area_mm2']:.0f} mm2")
+        parts.append(f"smallest area {details['min_area_mm2']:.0f} mm²")
     if details.get("volume_ml") is not None:
         parts.append(f"{details['volume_ml']:.0f} ml")
     parts.append("indeterminate" if finding.presence == "indeterminate" else finding.certainty)

@@ -26,6 +26,10 @@ _TARGET_ORGANS = {
 }  # fmt: skip
 
 
+# Of a pair of glands only the one on the tumour's side is.
+_TARGET_GLANDS = {"parotid": ("Parotid", "Parotids"), "submandibular_gland": ("Glnd_Submand", "Glnd_Submands")}
+
+
 @dataclass(frozen=True)
 class Constraint:
     """One limit for one structure.
@@ -81,6 +85,7 @@ def build_constraints(
     structures: Iterable[str] | None = None,
     *,
     site: str | None = None,
+    carrying: Iterable[str] = (),
     template: str = "default",
     own_rows: Iterable[Mapping[str, Any]] | None = None,
 ) -> tuple[Constraint, ...]:
@@ -89,6 +94,7 @@ def build_constraints(
     Args:
         structures: TG-263 names; None stands for the core set that is to be contoured.
         site: Staging site key: the organ that carries the tumour gets no limit as an organ at risk.
+        carrying: Structures that carry the tumour (``glands_with_tumour``): they get none either.
         template: Name of a template (``templates()``).
         own_rows: Rows of a clinician's own template, as ``own_templates.check_rows`` returns them; they are used
             instead of ``template``'s.
@@ -101,7 +107,8 @@ def build_constraints(
     """
     if own_rows is None and template not in templates():
         raise UsageError(f"No constraint template {template!r}; choose {', '.join(templates())}.")
-    names = list(OAR_NAMES) if structures is None else list(structures)
+    drawn = list(OAR_NAMES) if structures is None else list(structures)
+    names = [name for name in drawn if name not in set(carrying)]
     spared = _TARGET_ORGANS.get(site or "", set())
     rows = []
     entries = [kb.entry(i) for i in templates()[template]] if own_rows is None else list(own_rows)
@@ -117,6 +124,19 @@ def build_constraints(
             rows.append(_row(entry, "Parotids"))
     order = {name: index for index, name in enumerate(names)}
     return tuple(sorted(rows, key=lambda r: (r.priority, order.get(r.structure, len(order)), r.metric, r.limit)))
+
+
+def glands_with_tumour(site: str | None, subsite: str | None, side: str | None) -> tuple[str, ...]:
+    """Return the TG-263 names of the salivary glands that carry the primary, and of the pair with it.
+
+    Args:
+        site: Staging site key. subsite, side: As the form has them; without both no gland is named.
+    """
+    if site != "major_salivary" or subsite not in _TARGET_GLANDS:
+        return ()
+    gland, pair = _TARGET_GLANDS[subsite]
+    sides = {"left": ("L",), "right": ("R",), "bilateral": ("L", "R")}.get(side or "", ())
+    return (*(f"{gland}_{letter}" for letter in sides), *((pair,) if sides else ()))
 
 
 def organ_of(kb: KnowledgeBase, entry: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hnvlm.plan.case import PREGNANCY, Case, Line, build_case
 from hnvlm.plan.conditions import lookup
-from hnvlm.plan.constraints import DoseMetrics, build_constraints, for_treatment
+from hnvlm.plan.constraints import DoseMetrics, build_constraints, for_treatment, glands_with_tumour
 from hnvlm.plan.dose_basis import DoseBasis, off_prescription, target_checks
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
 from hnvlm.plan.facts import plan_facts
@@ -88,7 +88,8 @@ def draft_plan(
         open_below=prescription.lower_levels_open,
     )  # fmt: skip
     fitting = None if names is None else [name for name in names if name not in strange]
-    rows = build_constraints(kb, fitting, site=staging.site, template=template, own_rows=own_rows)
+    carrying = glands_with_tumour(staging.site, lookup(context, "case.subsite"), lookup(context, "case.side"))
+    rows = build_constraints(kb, fitting, site=staging.site, carrying=carrying, template=template, own_rows=own_rows)
     rows = for_treatment(rows, drugs_with_radiotherapy(kb, modality.drafted))
     misfit = basis.misfit(
         (scheme.levels[0].dose_gy for scheme in prescription.schemes),
@@ -96,7 +97,11 @@ def draft_plan(
     )
     judged = prescription.schemes or dose_metrics or structures
     rows = basis.judge(rows, dose_metrics, misfit) if judged else ()
-    dose_metrics = None if misfit or not dose_metrics else {k: v for k, v in dose_metrics.items() if k not in strange}
+    dose_metrics = (
+        None
+        if misfit or not dose_metrics
+        else {k: v for k, v in dose_metrics.items() if k not in (*strange, *carrying)}
+    )
     induction = (
         lookup(context, "patient.prior_platinum_induction") is True
         or (modality.drafted is not None and action(kb, modality.drafted).get("induction", False))
@@ -127,6 +132,7 @@ def draft_plan(
             cisplatin=eligibility is not None and eligibility.verdict != "contraindicated",
         ),
         disease_seen=case.disease_seen or case.primary_site is not None, nodes_from_ct=case.nodes_from_ct,
+        carries_tumour=carrying,
     )  # fmt: skip
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources)

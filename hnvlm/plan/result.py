@@ -91,6 +91,7 @@ class Modality:
             "depends": [o.to_json() for o in self.options.depends],
             "avoid": [o.to_json() for o in self.options.avoid],
             "branches": [b.text for b in self.branches],
+            "without_surgery": self.options.without_surgery,
         }  # fmt: skip
 
 
@@ -104,6 +105,7 @@ class Plan:
         needs: Open questions, most decisive first.
         checks: Every contradiction rule: fired ones first (fail, warn), then not_evaluated, then pass.
         nodes_from_ct: The number of nodes was counted on CT, not stated.
+        carries_tumour: Structures that carry the primary, which are no organs to spare.
         dose_line: Which dose the limits are judged on, or why the one at hand does not; None without any.
         not_verified: Entries that no graded source confirms, named without their numbers.
         sources: Documents in the order of their tags in ``text`` ([S1] is the first).
@@ -128,6 +130,7 @@ class Plan:
     disease_seen: bool = True
     nodes_from_ct: bool = False
     dose_line: Line | None = None
+    carries_tumour: tuple[str, ...] = ()
     sources: tuple[Document, ...] = field(default=())
     text: str = ""
 
@@ -138,7 +141,7 @@ class Plan:
             "facts": [line.text for line in self.facts], "staging": self.staging.to_json(),
             "intent": self.intent.to_json(), "modality": self.modality.to_json(),
             "prescription": self.prescription.to_json(), "targets": [line.text for line in self.targets],
-            "constraints": [c.to_json() for c in self.constraints],
+            "carries_tumour": list(self.carries_tumour), "constraints": [c.to_json() for c in self.constraints],
             "dose_line": self.dose_line.text if self.dose_line else "",
             "cisplatin": self.eligibility.to_json() if self.eligibility else None,
             "systemic": [s.to_json() for s in self.systemic], "supportive_care": [x.text for x in self.supportive],

@@ -17,6 +17,8 @@ from hnvlm.types import CheckResult
 _STATUS = {"block": "fail", "error": "fail", "warn": "warn", "info": "warn"}
 # Facts that are tokens of the tables; a structure's name keeps its underscores.
 _TOKENS = ("case.site", "case.primary_site", "case.subsite")
+# Dose figures of a structure: one decimal, as in the table of limits.
+_MEASURED = ("d.value", "plan.dvh_summary.")
 _SEVERITY_ORDER = {"block": 0, "error": 1, "warn": 2, "info": 3}
 
 
@@ -127,6 +129,10 @@ def _message(rule: Mapping[str, Any], context: Context) -> str:
         if match[1] == "missing":
             return ", ".join(_counted_missing(rule["when"], context))
         value = lookup(context, match[1])
+        if match[1] == "d.metric":
+            return str(value).replace("pct", "%")
+        if isinstance(value, float) and match[1].startswith(_MEASURED):
+            return f"{value:.1f}"
         if isinstance(value, float):
             return f"{value:.2f}".rstrip("0").rstrip(".")
         return "?" if value is None else words(value) if match[1] in _TOKENS else str(value)

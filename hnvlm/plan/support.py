@@ -53,7 +53,7 @@ def not_verified(
     found = []
     for option in modality.options.unverified:
         against = "advice against " if "options_avoid" in kb.entry(option.id) else ""
-        found.append(f"{sentence(against + ' / '.join(option.labels))} (option table, {option.id})")
+        found.append(f"{sentence(against + ' / '.join(option.labels))} (option table)")
     found += unverified_neck_levels(kb, context, prescription)
     if lookup(context, "patient.prior_neck_rt") is True:
         (criteria,) = documents(kb.entry("rr_source"))

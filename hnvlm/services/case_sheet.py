@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -14,19 +15,26 @@ import numpy as np
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.plan.constraints import Constraint
+from hnvlm.plan.render import reference
 from hnvlm.services import documents, dose, histograms, planning
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
 from hnvlm.services.palette import on_paper, structure_colours
-from hnvlm.services.slice_picture import axial
+from hnvlm.services.sheet_parts import Sources, counted_canvas, unescaped
+from hnvlm.services.slice_picture import _patient, axial
 from hnvlm.store import ResultRecord
 
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
 
 HEADER = "AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE"
-_STATUS = {"met": "met", "not_met": "NOT MET", "not_evaluable": "not evaluable"}
+# What is not met is read first.
+_STATUS = {"not_met": "NOT MET", "met": "met", "not_evaluable": "not evaluable"}
+_SIGNS = ((re.compile(r"<="), "≤"), (re.compile(r">="), "≥"), (re.compile(r"\balpha/beta\b"), "α/β"),
+          (re.compile(r"\b([DV]\d+(?:\.\d+)?)pct\b"), r"\1 %"), (re.compile(r"\b(m?m)2\b"), r"\1²"))  # fmt: skip
+# Of the pictures of three slices, in the page: as wide together, and as high each, as there is room.
+_ROW_MM, _HIGHEST_MM = 174.0, 58.0
 # Fonts with Polish letters and comparison signs that systems have; the first pair found is used.
 _FONTS = (("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"), ("NotoSans-Regular.ttf", "NotoSans-Bold.ttf"),
           ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"), ("arial.ttf", "arialbd.ttf"))  # fmt: skip
@@ -53,15 +61,16 @@ def build(
     judged = histograms.judge(app, item) if item is not None else None
     notes = planning.notes(app, plan, item)
     story = [*sheet.head(plan, notes), *sheet.stage(plan.payload), *sheet.prescription(plan.payload)]
+    sources = Sources(plan.payload)
     if judged is not None and item is not None:
         story += sheet.dose(app, item, judged)
-        story += sheet.constraints(*planning.rows_on(plan.payload, item, judged))
+        story += sheet.constraints(*planning.rows_on(plan.payload, item, judged), sources)
     else:
         story += [
             sheet.heading("Dose"),
             sheet.line("No dose of this case was chosen: constraints are not judged here."),
         ]
-    story += sheet.text(plan)
+    story += [*sheet.text(sources), *sheet.sign_here()]
     out = io.BytesIO()
     document = SimpleDocTemplate(
         out, pagesize=A4, leftMargin=15 * mm, rightMargin=15 * mm, topMargin=18 * mm, bottomMargin=15 * mm,
@@ -71,7 +80,7 @@ def build(
     synthetic = f"{planning.SYNTHETIC_CASE} " if planning.SYNTHETIC_CASE in notes else ""
     footer = f"{synthetic}{plan.case_id}, plan version {plan.version}. {documents.signature(plan)}"
     decorate = sheet.decorator(footer)
-    document.build(story, onFirstPage=decorate, onLaterPages=decorate)
+    document.build(story, onFirstPage=decorate, onLaterPages=decorate, canvasmaker=counted_canvas(sheet.regular))
     return out.getvalue()
 
 
@@ -112,6 +121,8 @@ class _Sheet:
     def plain(self, text: object) -> str:
         """Escape; without a font for it, replace what the built-in one cannot print."""
         words = str(text)
+        for written, sign in _SIGNS:
+            words = written.sub(sign, words)
         if not self.unicode:
             words = "".join(_PLAIN.get(c, c) for c in words)
             words = unicodedata.normalize("NFKD", words).encode("latin-1", "ignore").decode("latin-1")
@@ -139,7 +150,10 @@ class _Sheet:
             cells, colWidths=[180 * mm * w / total for w in widths], repeatRows=1, hAlign="LEFT",
             style=[("VALIGN", (0, 0), (-1, -1), "TOP"), ("BACKGROUND", (0, 0), (-1, 0), HexColor("#e8ecef")),
                    ("LINEBELOW", (0, 0), (-1, -1), 0.25, HexColor("#b0b8bf")), ("LEFTPADDING", (0, 0), (-1, -1), 3),
-                   ("TOPPADDING", (0, 0), (-1, -1), 1.5), ("BOTTOMPADDING", (0, 0), (-1, -1), 1.5)],
+                   ("TOPPADDING", (0, 0), (-1, -1), 1), ("BOTTOMPADDING", (0, 0), (-1, -1), 1.5),
+                   # Neither one or two rows below the heads nor one or two on the next page.
+                   ("NOSPLIT", (0, 0), (0, min(3, len(cells) - 1))),
+                   ("NOSPLIT", (0, max(0, len(cells) - 4)), (0, -1))],
         )  # fmt: skip
 
     def decorator(self, footer: str) -> Any:
@@ -156,7 +170,6 @@ class _Sheet:
             canvas.setFillColorRGB(0.3, 0.3, 0.3)
             canvas.setFont(self.regular, 7)
             canvas.drawString(42, 22, unescaped(self.plain(footer)))
-            canvas.drawRightString(width - 42, 22, f"page {document.page}")
             canvas.restoreState()
 
         return draw
@@ -211,39 +224,23 @@ class _Sheet:
         if rows:
             heads = ("Target", "For", "Dose", "Fractions", "Each", "EQD2", "BED", "Schedule, condition")
             out.append(self.table(heads, rows, (1.8, 2.2, 1.2, 1.2, 1.2, 1.3, 1.3, 3.8)))
-            out.append(self.line("EQD2 and BED: alpha/beta 10 Gy assumed, no time factor.", self.small))
+            out.append(self.line("EQD2 and BED: α/β 10 Gy assumed, no time factor.", self.small))
         return out
 
     def dose(self, app: App, item: ResultRecord, judged: Judged) -> list[Flowable]:
         """Pictures, curves and figures of the dose."""
-        from reportlab.lib.units import mm
-        from reportlab.platypus import Image, KeepTogether, Table
+        from reportlab.platypus import KeepTogether
 
         volume, gy, found = (
             app.store.load_volume(item.case_id),
             dose.load(app, item),
             dose.structures(app, item.case_id),
         )
-        pictures, captions = [], []
-        for index in key_slices(volume, found.masks):
-            picture = axial(
-                volume, index, masks=found.masks, dose=gy, full_gy=judged.prescription_gy, palette=self.palette
-            )
-            data = io.BytesIO()
-            picture.save(data, "PNG")
-            data.seek(0)
-            ratio = min(1.0, 52 / (58 * picture.height / picture.width))
-            pictures.append(Image(data, 58 * mm * ratio, 58 * mm * ratio * picture.height / picture.width))
-            captions.append(
-                self.line(f"slice {index + 1} of {volume.shape[0]}, right of the patient on the left", self.small)
-            )
-        full = f"100 % = {judged.prescription_gy:g} Gy" if judged.prescription_gy else "prescription not known"
-        marks = [f"{dose.label(item)}. {full}.", *item.payload.get("notes", [])]
-        if dose.is_predicted(item):
-            marks.insert(1, "PREDICTED by a model, not calculated from beams.")
         fractions = dose.fractions(app, item)
-        out: list[Flowable] = [self.heading("Dose"), *(self.line(t) for t in marks)]
-        out.append(Table([pictures, captions], hAlign="LEFT"))
+        out: list[Flowable] = [self.heading("Dose"), *(self.line(t) for t in _dose_words(item, judged, gy, fractions))]
+        if dose.is_predicted(item):
+            out.insert(2, self.line("PREDICTED by a model, not calculated from beams."))
+        out.append(self.slices(volume, found.masks, gy, judged.prescription_gy))
         out += self.isodose(judged.prescription_gy)
         out.append(KeepTogether([self.heading("Dose-volume histogram"), self.curves(judged)]))
         rows = histograms.table(judged, fractions)
@@ -253,6 +250,30 @@ class _Sheet:
             f"EQD2 for {fractions} fractions, mean sample by sample; ratios of the cited tables." if fractions else
             "EQD2 is not given: the number of fractions is not known.", self.small))  # fmt: skip
         return out
+
+    def slices(self, volume: Volume, masks: Mapping[str, np.ndarray], gy: Volume, full_gy: float | None) -> Flowable:
+        """Pictures of the key slices side by side, all at one scale."""
+        from reportlab.lib.units import mm
+        from reportlab.platypus import Image, Table
+
+        picked = key_slices(volume, masks)
+        sizes = [_shown_mm(volume, index) for index in picked]
+        scale = min(_ROW_MM / (len(picked) * max(w for w, _ in sizes)), _HIGHEST_MM / max(h for _, h in sizes))
+        pictures, captions = [], []
+        for index, (width, height) in zip(picked, sizes, strict=True):
+            picture = axial(volume, index, masks=masks, dose=gy, full_gy=full_gy, palette=self.palette)
+            data = io.BytesIO()
+            picture.save(data, "PNG")
+            data.seek(0)
+            pictures.append(Image(data, width * scale * mm, height * scale * mm))
+            captions.append(
+                self.line(f"slice {index + 1} of {volume.shape[0]}, right of the patient on the left", self.small)
+            )
+        return Table(
+            [pictures, captions], hAlign="LEFT", colWidths=[_ROW_MM / 3 * mm] * len(picked),
+            style=[("VALIGN", (0, 0), (-1, 0), "MIDDLE"), ("ALIGN", (0, 0), (-1, 0), "CENTER"),
+                   ("LEFTPADDING", (0, 0), (-1, -1), 0), ("RIGHTPADDING", (0, 0), (-1, -1), 0)],
+        )  # fmt: skip
 
     def isodose(self, full_gy: float | None) -> list[Flowable]:
         """Which colour is which dose, in one line."""
@@ -327,44 +348,74 @@ class _Sheet:
             drawing.add(String(left + width + 28, y, name.replace("_", " "), fontSize=6.8))
         return drawing
 
-    def constraints(self, judged: Sequence[Constraint], misfit: str) -> list[Flowable]:
-        """Judged rows with their sources, or why none is judged."""
+    def constraints(self, judged: Sequence[Constraint], misfit: str, sources: Sources) -> list[Flowable]:
+        """Judged rows with their sources, those not met first, or why none is judged."""
         rows = []
-        sources: dict[str, int] = {}
-        for r in judged:
+        order = list(_STATUS)
+        for r in sorted(judged, key=lambda r: (order.index(r.status), r.priority)):
             value = "-" if r.value is None else f"{r.value:.1f} {r.unit}"
             margin = "-" if r.margin is None else f"{r.margin:+.1f} {r.unit}"
             why = f" ({r.reason})" if r.reason and not misfit else ""
-            titles = [r.edited] if r.edited else [d.title for d in r.sources]
-            source = " ".join(f"[{sources.setdefault(t, len(sources) + 1)}]" for t in titles)
+            cited = [(r.edited, r.edited)] if r.edited else [(d.title, reference(d)) for d in r.sources]
             limit = f"{r.metric} {r.op} {r.limit:g} {r.unit}"
             rows.append(
-                (r.structure.replace("_", " "), limit, value, margin, _STATUS[r.status] + why, r.priority, source)
-            )
-        heads = ("Structure", "Limit", "Value", "Margin", "Status", "Prio", "Source")
+                (r.structure.replace("_", " "), limit, value, margin, _STATUS[r.status] + why, r.priority,
+                 " ".join(sources.tag(*document) for document in cited))
+            )  # fmt: skip
+        heads = ("Structure", "Limit", "Value", "Margin", "Status", "Priority", "Source")
         met = sum(r.status == "met" for r in judged)
         missed = sum(r.status == "not_met" for r in judged)
-        said = f"{met} met, {missed} not met, {len(rows) - met - missed} not evaluable."
+        said = f"{missed} not met, {met} met, {len(rows) - met - missed} not evaluable."
         said = f"None is judged: {misfit}." if misfit else said
-        table = self.table(heads, rows, (2, 2.4, 1.4, 1.4, 2.6, 0.7, 2))
-        listed = [self.line(f"[{number}] {title}", self.small) for title, number in sources.items()]
-        return [self.heading("Dose constraints"), self.line(said), table, *listed]
+        table = self.table(heads, rows, (2, 2.4, 1.4, 1.4, 2.6, 1, 1.7))
+        legend = "Priority 1: hard limit. 2: strong. 3: as low as reasonably achievable. Sources: at the end."
+        return [self.heading("Dose constraints"), self.line(said), table, self.line(legend, self.small)]
 
-    def text(self, plan: ResultRecord) -> list[Flowable]:
-        """The text of the plan as it was drafted or edited."""
-        from reportlab.platypus import PageBreak
+    def text(self, sources: Sources) -> list[Flowable]:
+        """The text of the plan as it was drafted or edited, and the sources of the sheet."""
+        from reportlab.lib.units import mm
+        from reportlab.platypus import CondPageBreak
 
-        out: list[Flowable] = [PageBreak(), self.heading("Plan text")]
-        for line in str(plan.payload["text"]).splitlines():
+        out: list[Flowable] = [CondPageBreak(40 * mm), self.heading("Plan text")]
+        for line in sources.lines:
             if line.strip():
                 capital = line.strip(": ").isupper() and len(line.split()) <= 9
                 out.append(self.line(line, self.section if capital else self.body))
+        if listed := sources.listed():
+            out += [self.heading("Sources"), *(self.line(line, self.small) for line in listed)]
         return out
 
+    def sign_here(self) -> list[Flowable]:
+        """Lines on which the reviewing clinician signs by hand; nothing is filled in."""
+        from reportlab.lib.colors import black
+        from reportlab.lib.units import mm
+        from reportlab.platypus import KeepTogether, Table
 
-def unescaped(text: str) -> str:
-    """Undo the escaping that paragraphs need and plain strings do not."""
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+        heads = ("Name of the reviewing clinician", "Signature", "Date")
+        lines = Table(
+            [["", "", "", "", ""], [self.line(h, self.small) for h in (heads[0], "", heads[1], "", heads[2])]],
+            colWidths=[70 * mm, 5 * mm, 65 * mm, 5 * mm, 35 * mm], rowHeights=[12 * mm, None], hAlign="LEFT",
+            style=[*(("LINEBELOW", (n, 0), (n, 0), 0.5, black) for n in (0, 2, 4)),
+                   ("LEFTPADDING", (0, 0), (-1, -1), 0)],
+        )  # fmt: skip
+        return [KeepTogether([self.heading("Reviewed by"), lines])]
+
+
+def _dose_words(item: ResultRecord, judged: Judged, gy: Volume, fractions: int | None) -> list[str]:
+    """Which dose it is, of which prescription, and its maximum; then what else is known of it."""
+    full = judged.prescription_gy
+    given = f" in {fractions} fractions" if fractions else ", fractions not known"
+    said = f"100 % = {full:g} Gy{given}" if full else "prescription not known"
+    top = float(np.nanmax(gy.array))
+    share = f" ({100 * top / full:.1f} %)" if full else ""
+    return [f"{dose.label(item)}. {said}. Maximum dose {top:.1f} Gy{share}.", *item.payload.get("notes", [])]
+
+
+def _shown_mm(volume: Volume, index: int) -> tuple[float, float]:
+    """Return width and height in mm of what ``axial`` shows of a slice (y, x)."""
+    rows, columns = _patient(np.asarray(volume.array[index], np.float32), volume)
+    height, width = volume.array[index][rows, columns].shape
+    return width * volume.spacing_mm[2], height * volume.spacing_mm[1]
 
 
 def key_slices(volume: Volume, masks: Mapping[str, np.ndarray], count: int = 3) -> list[int]:

@@ -60,7 +60,7 @@ def care_plan(
         "activity": _activities(payload) if with_activities else [],
         "note": [{"text": f"URGENT: {line}"} for line in payload["urgent"]]
         + [{"text": f"No treatment drafted: {why}"} for why in [payload["modality"]["withheld"]] if why]
-        + [{"text": f"{_severity(c)}: {c['message']}"} for c in _fired(payload)]
+        + [{"text": f"{_severity(c)}: {c['message']}"} for c in _fired(payload, signed=plan.signed)]
         + [{"text": f"Open question: {need['question']}"} for need in payload["needs"]],
     }  # fmt: skip
     if _condition(payload):
@@ -169,5 +169,7 @@ def _severity(check: dict[str, Any]) -> str:
     return str(check["details"].get("severity", check["status"])).upper()
 
 
-def _fired(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    return [c for c in [*payload.get("text_checks", ()), *payload["checks"]] if c["status"] in ("fail", "warn")]
+def _fired(payload: dict[str, Any], *, signed: bool) -> list[dict[str, Any]]:
+    """Checks that found something; a signed plan was reviewed."""
+    fired = [c for c in [*payload.get("text_checks", ()), *payload["checks"]] if c["status"] in ("fail", "warn")]
+    return [c for c in fired if not (signed and c["id"] == "ov_review")]

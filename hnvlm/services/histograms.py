@@ -152,6 +152,7 @@ def judge(app: App, result: ResultRecord, *, template: str | None = None, site: 
     names = [name for name in curves if name != "Parotids"]
     rows = build_constraints(
         load_kb(), names, site=site or drafted_site(app, result.case_id), own_rows=own,
+        carrying=carrying_tumour(app, result.case_id),
         template="default" if own is not None else template,
     )  # fmt: skip
     prescription = dose.top_prescription(app, result, found.masks)
@@ -190,6 +191,12 @@ def drafted_site(app: App, case_id: str) -> str | None:
     """Return the staging site of the newest plan draft: the organ that carries the tumour is no organ at risk."""
     plan = app.store.latest_result(case_id, "plan")
     return plan.payload["staging"]["site"] if plan is not None else None
+
+
+def carrying_tumour(app: App, case_id: str) -> list[str]:
+    """Return the glands that carry the primary by the newest plan draft: they are no organs at risk either."""
+    plan = app.store.latest_result(case_id, "plan")
+    return list(plan.payload.get("carries_tumour", ())) if plan is not None else []
 
 
 def table(judged: Judged, fractions: int | None) -> list[dict[str, Any]]:

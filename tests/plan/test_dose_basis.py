@@ -80,11 +80,11 @@ def test_a_plan_without_a_dose_says_nothing_of_one() -> None:
 def test_one_structure_is_warned_of_once_with_its_largest_dose() -> None:
     checks = [c for c in plan_of("nasopharynx", predicted()).checks if c.status == "warn"]
     mandible = [c.message for c in checks if c.id == "dvh_mandible70"]
-    assert mandible == ["Bone_Mandible Dmax 72.99 Gy above 70 Gy"]
+    assert mandible == ["Mandible Dmax 73.0 Gy above 70 Gy"]
     cord = [c.message for c in checks if c.id == "dvh_cord45"]
-    assert cord == ["SpinalCord Dmax 47.12 Gy above the planning aim of 45 Gy"]
+    assert cord == ["Spinal cord Dmax 47.1 Gy above the planning aim of 45 Gy"]
     parotids = [c.message for c in checks if c.id == "dvh_parotids"]
-    assert parotids == ["Both parotids above mean 26 Gy (47.3 / 29.19)"]
+    assert parotids == ["Both parotids above mean 26 Gy (left 47.3 Gy, right 29.2 Gy)"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,142 @@
+"""The printed plan as a reviewer reads it: pages counted, not met first, one list of sources, a line to sign."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_dose_service import SPANS, blocks, upload
+from test_plan_export import PALETTE, pdf_text
+
+from hnvlm.imaging.volume import Volume
+from hnvlm.plan import kb
+from hnvlm.services import case_sheet, histograms, plan_export, planning
+from hnvlm.services.sheet_parts import Sources
+
+FORM = {"site": "oropharynx", "p16": "negative", "histology": "squamous_cell_carcinoma", "setting": "definitive",
+        "tumour_size_mm": 45, "invaded": ["none"], "nodes_n_pos": 0, "distant": False, "ecog": 0,
+        "chemo_possible": True, "prior_neck_rt": False}  # fmt: skip
+
+
+@pytest.fixture
+def printed(app, case_id, phantom, monkeypatch):
+    """Text of the sheet with the built-in font, the plan, and the dose of 40 Gy with 77 Gy in one voxel."""
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, SPANS)})
+    gy = np.full(phantom.shape, 40.0)
+    gy[4, 9, 15] = 77.0
+    item = upload(app, case_id, gy)
+    plan = planning.draft_case_plan(app, case_id, form=FORM)
+    data = plan_export.pdf(app, plan, item, PALETTE)
+    return " ".join(pdf_text(data).split()), data, plan, item
+
+
+def test_each_page_says_of_how_many_it_is(printed):
+    words, data, _, _ = printed
+    pages = len(re.findall(rb"/Type /Page\b(?!s)", data))
+    assert pages >= 2
+    assert re.findall(r"page (\d+) of (\d+)", words) == [(str(n), str(pages)) for n in range(1, pages + 1)]
+
+
+def test_the_dose_is_told_with_fractions_and_maximum(printed):
+    words, _, plan, _ = printed
+    level = plan.payload["prescription"]["schemes"][0]["levels"][0]
+    assert (level["dose_gy"], level["fractions"]) == (70, 35)
+    assert "100 % = 70 Gy in 35 fractions. Maximum dose 77.0 Gy \\(110.0 %\\)." in words
+
+
+def test_a_reviewer_has_a_line_to_sign_on_and_nothing_is_signed(printed):
+    words, _, _, _ = printed
+    end = words.split("Reviewed by")[1]
+    for piece in ("Name of the reviewing clinician", "Signature", "Date"):
+        assert piece in end
+    assert "AI draft, not signed" in words and "Signed by" not in words
+
+
+def test_the_signs_of_the_field_are_written_where_the_font_has_them():
+    sheet = case_sheet._Sheet({})
+    sheet.unicode = True
+    assert sheet.plain("PTV_7000 D99pct >= 66.5 Gy") == "PTV_7000 D99 % ≥ 66.5 Gy"
+    assert sheet.plain("D0.03cc <= 45 Gy, V95pct, alpha/beta, 35 mm2, 40 mg/m2") == (
+        "D0.03cc ≤ 45 Gy, V95 %, α/β, 35 mm², 40 mg/m²"
+    )
+    sheet.unicode = False
+    assert sheet.plain("V95 % ≥ 95 %, α/β, mm²") == "V95 % &gt;= 95 %, alpha/beta, mm2"
+
+
+def cells_of(table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in table._cellvalues]
+
+
+def test_limits_that_are_not_met_come_first_with_the_priority_in_full(app, printed):
+    _, _, plan, item = printed
+    rows, misfit = planning.rows_on(plan.payload, item, histograms.judge(app, item))
+    assert {r.status for r in rows} >= {"met", "not_met"} and not misfit
+    parts = case_sheet._Sheet({}).constraints(rows, misfit, Sources(plan.payload))
+    heads, *cells = cells_of(parts[2])
+    assert heads[5] == "Priority"
+    states = [row[4].split(" (")[0] for row in cells]
+    assert states == sorted(states, key=["NOT MET", "met", "not evaluable"].index)
+    missed = [int(row[5]) for row in cells if row[4].startswith("NOT MET")]
+    assert missed == sorted(missed)
+
+
+def test_table_and_text_cite_one_list_with_year_and_doi(app, printed):
+    words, _, plan, item = printed
+    assert words.count("[S1] ") == words.count("Sources [S1] ") + len(re.findall(r"\[S1\] (?!Findings)", words))
+    assert words.count("Sources [S1] ") == 1 and "SOURCES" not in words and not re.search(r"\[\d+\]", words)
+    rows, misfit = planning.rows_on(plan.payload, item, histograms.judge(app, item))
+    listed = {d["title"]: d["tag"] for d in plan.payload["sources"]}
+    sources = Sources(plan.payload)
+    table = cells_of(case_sheet._Sheet({}).constraints(rows, misfit, sources)[2])[1:]
+    row = next(r for r in rows if r.structure == "SpinalCord" and r.metric == "D0.03cc")
+    printed_row = next(c for c in table if c[0] == "SpinalCord" and c[1].startswith("D0.03cc"))
+    assert printed_row[6].split() == [f"[{listed[d.title]}]" for d in row.sources]
+
+    last = len(plan.payload["sources"])
+    other = kb.Document("Smith A et al. (Lancet)", 2024, "10.1/x", "", "A")
+    case_sheet._Sheet({}).constraints([replace(row, sources=(other,))], "", sources)
+    assert sources.listed()[-1] == f"[S{last + 1}] Smith A et al. (Lancet), 2024, doi 10.1/x (grade A)"
+
+
+def test_a_corrected_line_of_the_sources_and_words_below_them_are_kept(printed):
+    _, _, plan, _ = printed
+    first = next(line for line in plan.payload["text"].splitlines() if line.startswith("[S1] "))
+    text = plan.payload["text"].replace(first, "[S1] corrected by hand") + "Seen by the board.\n"
+    sources = Sources(plan.payload | {"text": text})
+    assert sources.listed()[0] == "[S1] corrected by hand"
+    assert len(sources.listed()) == len(plan.payload["sources"])
+    assert sources.lines[-1] == "Seen by the board."
+
+
+def test_slices_of_a_wide_and_a_narrow_neck_have_one_scale():
+    """60 x 30 mm and 20 x 30 mm of patient, 8 mm around each: the pictures are as wide as that tells."""
+    array = np.full((9, 60, 80), -1000, np.int16)
+    array[:5, 15:35, 20:60] = 40  # 40 columns of 1.5 mm, 20 rows of 1.5 mm
+    array[5:, 15:35, 30:45] = 40
+    volume = Volume(array, (4.0, 1.25, 1.5))
+    masks = {"PTV_7000": array > 0}
+    table = case_sheet._Sheet({}).slices(volume, masks, Volume(np.ones(array.shape, np.float32), volume.spacing_mm), 70)
+    pictures = table._cellvalues[0]
+    per_mm = []
+    for picture, columns in zip(pictures, (15, 40, 40), strict=True):
+        margin = 2 * round(8 / 1.5)
+        per_mm.append(picture.drawWidth / ((columns + margin) * 1.5))
+        assert picture.drawHeight / ((20 + 2 * round(8 / 1.25)) * 1.25) == pytest.approx(per_mm[-1])
+    assert per_mm == pytest.approx([per_mm[0]] * 3)
+    assert max(p.drawHeight for p in pictures) <= 58 * 72 / 25.4 + 0.01
+
+
+@pytest.mark.parametrize("count", [1, 5, 30])
+def test_a_table_leaves_no_one_or_two_rows_alone_on_a_page(count):
+    """A line is some 4 mm high: where one or two rows would be left over, four go over with them."""
+    sheet = case_sheet._Sheet({})
+    table = sheet.table(("a", "b"), [(n, n) for n in range(count)], (1, 1))
+    _, height = table.wrap(500, 1000)
+    pieces = table.split(500, height - 1)
+    if count == 30:
+        assert [len(p._cellvalues) for p in pieces] == [31 - 4, 5], "the heads are repeated"
+    else:
+        assert len(pieces) <= 1 or min(len(p._cellvalues) for p in pieces) > 3
