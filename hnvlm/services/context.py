@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
+import logging
 import shutil
 import threading
 import time
@@ -12,10 +15,13 @@ from pathlib import Path
 from hnvlm.config import Settings, settings
 from hnvlm.errors import ModelPackError
 from hnvlm.models.base import Models
+from hnvlm.models.registry import PACK, missing_models
 from hnvlm.report.request_facts import request_facts
-from hnvlm.services.jobs import JobManager
+from hnvlm.services.jobs import JobContext, JobManager, without_words
 from hnvlm.store import CaseStore
+from hnvlm.types import Provenance
 
+log = logging.getLogger(__name__)
 UPLOAD_AGE_S = 24 * 3600.0
 
 
@@ -71,6 +77,7 @@ class App:
         self.uses_pack = models is None
         loader = load_model_pack if models is None else models if callable(models) else (lambda: models)
         self._slot = ModelSlot(loader)
+        self._made_by: dict[str, Provenance] = {}
         self.sweep_uploads()  # those that a server left behind that is gone
 
     @property
@@ -82,6 +89,50 @@ class App:
     def models_loaded(self) -> bool:
         """Whether the models are in memory already."""
         return self._slot.loaded
+
+    def load_models(self, job: JobContext) -> None:
+        """Have the models in memory before a job's first step; Stop ends the job meanwhile.
+
+        Raises:
+            CancelledError: The user pressed Stop; the models are loaded all the same, for the next who needs them.
+            ModelPackError: They cannot be loaded.
+        """
+        if not self.models_loaded:
+            job.leave_on_stop(lambda: self.models, "loading the models")
+
+    def load_ahead(self) -> threading.Thread | None:
+        """Load the models beside the start of the server: their libraries take seconds, in which no page answers.
+
+        What fails is logged and tried again by whoever needs them. Where none is installed, nothing is loaded.
+        """
+        if self.uses_pack and len(missing_models(self.settings.models_dir)) == len(PACK):
+            return None
+
+        def load() -> None:
+            try:
+                self._slot.get()
+            except Exception as exc:  # noqa: BLE001 - the page that needs them says it
+                log.warning("the models could not be loaded ahead\n%s", without_words(exc))
+
+        thread = threading.Thread(target=load, name="load-ahead", daemon=True)
+        thread.start()
+        return thread
+
+    def provenance(self, name: str) -> Provenance:
+        """Return name, version and weights of a model of the pack; the last two are "" where it is not installed.
+
+        Read once: weights that are replaced while the server runs are not those in memory.
+        """
+        if name not in self._made_by:
+            folder = self.settings.models_dir / name
+            version = digest = ""
+            try:
+                digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+                version = str(json.loads((folder / "config.json").read_text("utf-8")).get("version", ""))
+            except (OSError, ValueError):
+                pass
+            self._made_by[name] = Provenance(name, version, digest, 0)
+        return self._made_by[name]
 
     @property
     def uploads_dir(self) -> Path:

@@ -318,7 +318,8 @@ def start_predict(app: App, case_id: str, *, what_if: WhatIf | None = None, who:
     """Predict in the background; return the job id. Its result holds ``result_id``."""
 
     def work(job: JobContext) -> dict[str, Any]:
-        job.progress(0.0, "loading the models" if not app.models_loaded else "checking the structures")
+        app.load_models(job)
+        job.progress(0.0, "checking the structures")
         return {"result_id": predict(app, case_id, what_if=what_if, who=who, progress=job.progress).id}
 
     return app.jobs.submit("dose", work, case_id=case_id, who=who)

@@ -26,7 +26,7 @@ from hnvlm.plan.kb import load_kb
 from hnvlm.plan.options import drugs_with_radiotherapy
 from hnvlm.plan.words import sentence
 from hnvlm.services import constraint_templates, dose, histograms
-from hnvlm.services.analysis import NOTICE, analyse_case, load_findings, part
+from hnvlm.services.analysis import NOTICE, analyse_case, is_complete, load_findings, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import FIRST, ResultRecord, jsonable
@@ -342,6 +342,8 @@ def start_draft(app: App, case_id: str, *, form: dict[str, Any] | None = None, w
     """Draft in the background; return the job id."""
 
     def work(job: JobContext) -> dict[str, Any]:
+        if not (is_complete(app, case_id) and _usable_doses(app, case_id)):
+            app.load_models(job)
         result = draft_case_plan(app, case_id, form=form, who=who, progress=job.progress)
         return {"result_id": result.id, "version": result.version}
 

@@ -150,6 +150,7 @@ def start_draft(app: App, case_id: str, *, language: str = "en", seed: int = 0, 
     require_language(language)
 
     def work(job: JobContext) -> dict[str, Any]:
+        app.load_models(job)
         result = draft_report(
             app, case_id, language=language, seed=seed, who=who, on_text=job.on_text, progress=job.progress
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.services.analysis import NOTICE, Analysis, analyse_case
+from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord
@@ -43,12 +43,18 @@ def score(models: Models, volume: Volume, labels: Sequence[str], analysis: Analy
 def score_case(
     app: App, case_id: str, labels: Sequence[str], *, who: str = "", progress: Progress = no_progress
 ) -> ResultRecord:
-    """Score labels on a stored case and keep the scores; ``payload['scores']`` is label -> probability."""
-    analysis = analyse_case(app, case_id, who=who, progress=progress)
+    """Score labels on a stored case and keep the scores; ``payload['scores']`` is label -> probability.
+
+    Raises:
+        CancelledError: The user pressed Stop; no scores are kept.
+    """
+    analysis = analyse_case(app, case_id, who=who, progress=part(progress, 0.0, 0.8))
+    progress(0.8, "comparing the labels with the CT")
     scores = score(app.models, app.store.load_volume(case_id), labels, analysis)
+    progress(1.0, "scored")
     return app.store.save_result(
         case_id, "zeroshot", {"scores": scores, "labels": list(labels), "notice": NOTICE},
-        provenance=analysis.segmentation.provenance, who=who or "model",
+        provenance=app.provenance("clip"), who=who or "model",
     )  # fmt: skip
 
 
@@ -56,6 +62,7 @@ def start(app: App, case_id: str, labels: Sequence[str], *, who: str = "") -> st
     """Score labels in the background; return the job id."""
 
     def work(job: JobContext) -> dict[str, int]:
+        app.load_models(job)
         return {"result_id": score_case(app, case_id, labels, who=who, progress=job.progress).id}
 
     return app.jobs.submit("zeroshot", work, case_id=case_id, who=who)

@@ -37,7 +37,8 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
     from hnvlm.services import context
     from hnvlm.ui.server import create_app
 
-    context.app()  # a data folder that cannot be used is said here, once, and not to every browser
+    # A data folder that cannot be used is said here, once, and not to every browser.
+    context.app().load_ahead()
     # Until the first st.navigation call Streamlit takes the folder pages/ for its older kind of app and runs a
     # page without app.py around it: a browser that reconnects to /review after a restart would meet that.
     PagesManager.uses_pages_directory = False
@@ -54,6 +55,9 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
                 # A reload of hnvlm.ui.access by the watcher would forget every grant.
                 "server.fileWatcherType": "none",
                 "global.developmentMode": False,
+                # No page uses it, and Python 3.11 can fail (SystemError) where two threads read syntax trees at once: this
+                # one of a page, and the import of the models, which reads hundreds.
+                "runner.magicEnabled": False,
                 # Widgets of what is stored start with it and also follow what others store meanwhile.
                 "global.disableWidgetStateDuplicationWarning": True,
             }
