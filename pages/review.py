@@ -13,6 +13,9 @@ from hnvlm.ui.viewer import show as show_viewer
 
 VIEWER = "review"
 LANGUAGES = {"en": "English", "pl": "Polski"}
+# Kind of work -> tab that shows its progress and Stop; all other work of the case is shown on the first.
+TABS = {"zeroshot": "Zero-shot labels", "similar": "Similar cases"}
+REPORT = "Report"
 NOT_ITS_KIND = "Not a head-and-neck CT: the models will not"
 LABELS = "necrotic node in left level II\nnecrotic node in right level II\nmass in the oropharynx\nno mass"
 
@@ -28,7 +31,7 @@ def main() -> None:
             boxes=picture.boxes(found), window=picture.window(case), height=frame.PAGE_HEIGHT, case=case.id,
         )  # fmt: skip
     with right, frame.column("panel"), guard():
-        report, labels, neighbours = st.tabs(["Report", "Zero-shot labels", "Similar cases"])
+        report, labels, neighbours = st.tabs([REPORT, *TABS.values()])
         with report, guard():
             report_tab(app, case, found)
         with labels, guard():
@@ -62,7 +65,10 @@ def report_tab(app, case: CaseRecord, found) -> None:
             st.number_input("Seed (same seed, same draft)", 0, 9999, 0, key="report-seed")
     if reason:
         st.caption(reason)
-    jobs.panel(app, case.id, ["report", "analysis"])
+    # Work of other pages too: without it nothing would run the page again when the buttons can be pressed.
+    jobs.panel(app, case.id, ["report", "analysis"], others=True, elsewhere=list(TABS))
+    if in_scope and not reason:
+        waiting(app, case.id, REPORT)
     if found:
         findings.buttons(found, VIEWER)
     versions = reporting.versions(app, case.id, language)
@@ -71,6 +77,14 @@ def report_tab(app, case: CaseRecord, found) -> None:
             st.caption("No report yet. Draft report contours the structures, measures, and writes a draft to correct.")
         return
     show_document(app, Document("report", versions, save(app, case.id, language), sign(app), read=read))
+
+
+def waiting(app, case_id: str, here: str) -> None:
+    """Say which work holds the buttons of a tab back where another tab shows it."""
+    tabs = {jobs.NAMES.get(job.kind, job.kind): TABS.get(job.kind, REPORT) for job in app.jobs.active(case_id)}
+    others = [f"{name} (tab {tab})" for name, tab in tabs.items() if tab != here]
+    if others:
+        st.caption(f"Waiting for other work on this case: {', '.join(others)}.")
 
 
 def read(result: ResultRecord) -> None:
@@ -102,12 +116,16 @@ def sign(app):
 
 
 def draft(app, case_id: str) -> None:
+    if jobs.refused(app, case_id, "Draft report"):
+        return
     language, seed = st.session_state.get("language", "en"), st.session_state.get("report-seed", 0)
     expect("report", case_id, language, reporting.latest(app, case_id, language))
     jobs.started(reporting.start_draft(app, case_id, language=language, seed=int(seed), who=state.who()))
 
 
 def contour(app, case_id: str) -> None:
+    if jobs.refused(app, case_id, "Contour structures"):
+        return
     jobs.started(analysis.start_analysis(app, case_id, who=state.who()))
 
 
@@ -126,6 +144,8 @@ def labels_tab(app, case: CaseRecord) -> None:
     if reason:
         st.caption(reason)
     jobs.panel(app, case.id, ["zeroshot"])
+    if not reason and case.in_scope is not False:
+        waiting(app, case.id, TABS["zeroshot"])
     if latest is not None:
         html.bars(sorted(latest.payload["scores"].items(), key=lambda pair: -pair[1]))
         if zeroshot.parse_labels(text.replace("\n", ";") or ";") != latest.payload["labels"]:
@@ -133,6 +153,8 @@ def labels_tab(app, case: CaseRecord) -> None:
 
 
 def score(app, case_id: str) -> None:
+    if jobs.refused(app, case_id, "Score"):
+        return
     labels = zeroshot.parse_labels(st.session_state[f"labels-{case_id}"].replace("\n", ";"))
     jobs.started(zeroshot.start(app, case_id, labels, who=state.who()))
 
@@ -150,8 +172,12 @@ def similar_tab(app, case: CaseRecord) -> None:
     if reason:
         st.caption(reason)
     jobs.panel(app, case.id, ["similar"])
+    if not reason and case.in_scope is not False:
+        waiting(app, case.id, TABS["similar"])
+    if left_out := similar.left_out(app, case.id):
+        st.caption(f":orange[{left_out}]")
     neighbours = similar.stored(app, case.id)
-    if neighbours is not None and not neighbours:
+    if neighbours is not None and not neighbours and not left_out:
         st.caption("There is no other head-and-neck case in the worklist.")
     for other in neighbours or ():
         with st.container(border=True):
@@ -161,6 +187,8 @@ def similar_tab(app, case: CaseRecord) -> None:
 
 
 def find(app, case_id: str) -> None:
+    if jobs.refused(app, case_id, "Find similar cases"):
+        return
     jobs.started(similar.start(app, case_id, who=state.who()))
 
 

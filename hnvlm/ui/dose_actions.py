@@ -54,6 +54,8 @@ def added(case_id: str) -> None:
 
 def predict(app: App, case_id: str) -> None:
     """Start a prediction."""
+    if jobs.refused(app, case_id, "Predict dose"):
+        return
     jobs.started(dose.start_predict(app, case_id, who=state.who()))
 
 
@@ -101,6 +103,8 @@ def what_if(app: App, case: CaseRecord, item: ResultRecord, blocked: str, busy: 
 
 
 def _ask(app: App, case_id: str, base_id: int, key: str, top: float | None) -> None:
+    if jobs.refused(app, case_id, "Show it beside this dose"):
+        return
     value = st.session_state
     wanted, number = value.get(f"{key}-gy"), value.get(f"{key}-n")
     side = value.get(f"{key}-side")

@@ -1,4 +1,4 @@
-"""Errors reach the reader as the message written for them; tracebacks go to the log."""
+"""Errors reach the reader as the message written for them; where they came from goes to the log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from hnvlm.errors import HnvlmError
+from hnvlm.services.jobs import without_words
 from hnvlm.ui import html
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,8 @@ def guard() -> Iterator[None]:
         yield
     except HnvlmError as error:
         st.error(html.words(error.message))
-    except Exception:
-        log.exception("a page failed")
+    except Exception as error:  # noqa: BLE001 - logged, without the message
+        log.error("a page failed\n%s", without_words(error))
         st.error(UNEXPECTED)
 
 
@@ -43,8 +44,8 @@ def handled(function: Callable[..., Any]) -> Callable[..., None]:
             function(*args, **kwargs)
         except HnvlmError as error:
             _flash(error.message)
-        except Exception:
-            log.exception("a callback failed")
+        except Exception as error:  # noqa: BLE001 - logged, without the message
+            log.error("a callback failed\n%s", without_words(error))
             _flash(UNEXPECTED)
 
     return call

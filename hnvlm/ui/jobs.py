@@ -33,7 +33,20 @@ def started(job_id: str) -> None:
     st.session_state.setdefault(_MINE, []).append(job_id)
 
 
-def panel(app: App, case_id: str | None, kinds: Sequence[str], *, others: bool = False) -> list[JobStatus]:
+def refused(app: App, case_id: str, button: str) -> bool:
+    """Whether other work on the case goes on; then say that nothing was started.
+
+    The button is disabled meanwhile; a double click, or a tab that was drawn before, comes here all the same.
+    """
+    if not app.jobs.active(case_id):
+        return False
+    st.toast(f"Not started: other work on this case is going on. Press {button} again when it has ended.")
+    return True
+
+
+def panel(
+    app: App, case_id: str | None, kinds: Sequence[str], *, others: bool = False, elsewhere: Sequence[str] = ()
+) -> list[JobStatus]:
     """Show the work of a case that waits or runs, and how the last one ended if it ended badly.
 
     When it ends, the whole page runs once more and reads the result from the store.
@@ -41,13 +54,14 @@ def panel(app: App, case_id: str | None, kinds: Sequence[str], *, others: bool =
     Args:
         kinds: Of the work that belongs to this place of the page.
         others: Show other work of the case too while it goes on: buttons that wait for it say why, and come back.
+        elsewhere: Of the others, those that the page shows at another place.
 
     Returns:
         The work in progress.
     """
     active = [job for kind in kinds for job in app.jobs.active(case_id, kind)]
     if others:
-        active += [job for job in app.jobs.active(case_id) if job.kind not in kinds]
+        active += [job for job in app.jobs.active(case_id) if job.kind not in (*kinds, *elsewhere)]
     if active:
         live = st.fragment(_live, run_every=POLL_S)
         live(app, [job.id for job in active])

@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -15,7 +16,7 @@ from fake_app import add_case, fakes  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from ui.page_text import texts  # noqa: E402
 
-from hnvlm.services import reporting  # noqa: E402
+from hnvlm.services import reporting, similar  # noqa: E402
 
 PATIENCE_S = 240
 TYPED = "necrotic node in left level III\nno mass"
@@ -53,6 +54,66 @@ def test_a_button_that_does_nothing_now_says_why(services) -> None:
         said |= {key: (at.button(key=key).disabled, at.button(key=key).help) for key in buttons}
     go_on.set()
     assert said == {key: (True, "Another task of this case is running.") for page in keys.values() for key in page}
+
+
+def test_work_of_another_page_is_shown_with_its_stop_and_the_other_tabs_name_it(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    go_on = threading.Event()
+    ids = {
+        kind: app.jobs.submit(kind, lambda job: go_on.wait(PATIENCE_S) and {}, case_id=case_id, needs_models=False)
+        for kind in ("dose", "similar")
+    }
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S)
+    at.session_state["case_id"] = case_id
+    at.run()
+    at.switch_page("pages/review.py").run()
+    waiting = [c.value for c in at.caption if c.value.startswith("Waiting")]
+    stops = sorted(b.key for b in at.button if b.label == "Stop")
+    go_on.set()
+    assert not at.exception
+    assert stops == sorted(f"stop-{job_id}" for job_id in ids.values()), "each once, whatever tab shows it"
+    dose, similar = "Dose prediction (tab Report)", "Similar cases (tab Similar cases)"
+    assert waiting == [
+        f"Waiting for other work on this case: {names}." for names in (similar, f"{similar}, {dose}", dose)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["draft-report", "contour", "score", "similar"])
+def test_what_is_pressed_in_two_tabs_is_started_once(services, key) -> None:
+    go_on = threading.Event()
+    app = services(fakes(on_step=lambda step: go_on.wait(PATIENCE_S)))
+    case_id = add_case(app)
+    tabs = [AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S) for _ in range(2)]
+    for at in tabs:
+        at.session_state["case_id"] = case_id
+        at.run()
+        at.switch_page("pages/review.py").run()
+    for at in tabs:  # both drawn before the first was pressed
+        at.button(key=key).click().run()
+    started, told = app.jobs.for_case(case_id), [[t.value for t in at.toast] for at in tabs]
+    label = tabs[1].button(key=key).label
+    go_on.set()
+    assert [app.jobs.wait(job.id, PATIENCE_S).state for job in started] == ["done"]
+    assert told == [[], [f"Not started: other work on this case is going on. Press {label} again when it has ended."]]
+
+
+def test_embeddings_of_another_encoder_are_not_shown_as_similar_cases(services) -> None:
+    app = services(fakes())
+    case_id, other = (add_case(app, seed=n) for n in (0, 1))
+    similar.index_all(app)
+    vector = np.array(app.store.load_array(app.store.latest_result(other, "embedding"), "vector"))
+    app.store.save_result(
+        other, "embedding", {}, arrays={"vector": vector}, provenance={"model": "clip", "weights_sha256": "a" * 64}
+    )
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S)
+    at.session_state["case_id"] = case_id
+    at.run()
+    at.switch_page("pages/review.py").run()
+    said = [c.value for c in at.caption]
+    assert any("1 case is left out: read by another CT encoder" in words for words in said)
+    assert "There is no other head-and-neck case in the worklist." not in said
+    assert not any(b.label == f"Open {other}" for b in at.button)
 
 
 def test_the_report_says_which_version_it_is_and_its_impression_is_set_apart(services) -> None:
