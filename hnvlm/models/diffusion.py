@@ -4,7 +4,9 @@ The layout (where, how large, which shape) is decided before (``hnvlm.models.lay
 edit looks like. EDM preconditioning (Karras et al. 2022), so that it copies a nearly clean sample; sampled with
 the EDM scheduler of diffusers. It works on 32^3 patches of 3 mm.
 
-Values are windowed: W(HU) = clip(HU, -250, 250) / 100, and the model predicts r = W(edited) - W(source).
+Values are windowed: W(HU) = clip(HU, -250, 250) / 100. An edit is r = W(edited) - W(source), and a plain one needs no
+model: the lesion's place filled with soft tissue, or with what lies around it (``plain_edit``). The model draws what is
+missing to that: the lesion's own density, its core, rim and grain, and the tissue it pushes aside.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,13 +25,17 @@ from hnvlm.models.unet import fold, unfold
 
 PATCH = 32
 GRID_MM = 3.0
-SIGMA_DATA = 0.5
+# Spread of what the model draws (windowed units), and the noise levels it is taught and sampled at.
+SIGMA_DATA = 0.25
+SIGMA_MIN, SIGMA_MAX = 0.02, 4.0
 OPS = ("add", "remove", "none")
-# What a lesion to add is made of, as a number; 0 where nothing is said of it (a narrowed airway, a removal).
-TEXTURE_SIGN = {"necrotic": 1.0, "solid": -1.0}
 WINDOW_HU = 250.0
 SCALE_HU = 100.0
 AIR_HU = -1000.0
+# HU of what a plain addition is made of, border and core: nearest to lesions inserted into training patients.
+PLAIN_HU = {"solid": (60.0, 60.0), "necrotic": (65.0, 22.0), None: (45.0, 45.0)}
+# Voxels around a lesion that say what a plain removal fills in.
+PLAIN_REACH = 1.5
 
 
 def windowed(hu: Tensor | np.ndarray) -> Tensor | np.ndarray:
@@ -60,6 +67,42 @@ def _hu_of(value: np.ndarray) -> np.ndarray:
     return np.where(value < -2.0, air, SCALE_HU * value)
 
 
+def plain_edit(
+    source_hu: np.ndarray, mask: np.ndarray, op: str, texture: str | None = None, size_mm: float = 0.0
+) -> np.ndarray:
+    """The edit without a model: soft tissue where a lesion is to be, its surroundings where one is to go.
+
+    Args:
+        source_hu: HU (z, y, x) at ``GRID_MM``. mask: lesion share 0..1. op: of OPS.
+        texture: Of a node or mass to add: ``solid``, or ``necrotic`` for a rim around a darker core.
+        size_mm: Greatest dimension of the lesion to add; the rim's thickness follows it.
+
+    Returns:
+        float32 (z, y, x) in windowed units.
+    """
+    before = np.asarray(windowed(source_hu), np.float32)
+    if op == "none":
+        return np.zeros_like(before)
+    if op == "add":
+        border, core = PLAIN_HU[texture]
+        depth_mm = (ndimage.distance_transform_edt(mask > 0.5) - 0.5) * GRID_MM
+        share = np.clip((depth_mm - rim_mm(size_mm)) / GRID_MM + 0.5, 0.0, 1.0)
+        wanted = border + share * (core - border)
+    else:
+        # Neither the lesion nor what the window hides (bone, air) says what lies around it.
+        counts = (1.0 - np.clip(1.5 * mask, 0.0, 1.0)) * (np.abs(before) < 2.4)
+        around = ndimage.gaussian_filter(before * counts, PLAIN_REACH)
+        wanted = SCALE_HU * around / np.maximum(ndimage.gaussian_filter(counts, PLAIN_REACH), 1e-3)
+    # In HU, not in windowed units: a voxel of air that is half filled is still far below the window.
+    after = source_hu + mask * (wanted - source_hu)
+    return np.asarray(windowed(after) - before, np.float32)
+
+
+def rim_mm(size_mm: float) -> float:
+    """Thickness of a necrotic lesion's rim, found together with ``PLAIN_HU``."""
+    return 0.13 * size_mm + 0.8
+
+
 class FilmBlock(nn.Module):
     """Residual block whose norms are shifted and scaled by the condition vector."""
 
@@ -82,10 +125,11 @@ class FilmBlock(nn.Module):
 
 
 class LesionDenoiser(nn.Module):
-    """EDM denoiser D(x; sigma | source, mask, texture, text, op).
+    """EDM denoiser D(x; sigma | source, mask, plain edit, text, op) of an edit less the plain edit.
 
-    The texture is also a plane of the input: from the text alone, which only shifts and scales channels, the network
-    did not learn it (a solid node of 30 mm got a dark core, a necrotic one of 20 mm none).
+    The plain edit is also a plane of the input and shows the texture asked for: from the text alone, which only shifts
+    and scales channels, a network did not learn it (a solid node of 30 mm got a dark core, a necrotic one of 20 mm
+    none).
 
     Args:
         text_width: Width of the text embedding.
@@ -109,12 +153,8 @@ class LesionDenoiser(nn.Module):
             FilmBlock(widths[k + 1] + widths[k], widths[k], condition) for k in range(len(widths) - 2, -1, -1)
         )
         self.head = nn.Conv3d(widths[0], 8, 1)
-        # How much of the source a voxel takes back: a lesion replaces what was there, fat and muscle alike, and a
-        # residual that has to spell out their pattern leaves it shining through.
-        self.erase = nn.Conv3d(widths[0], 8, 1)
-        for layer in (self.head, self.erase):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def condition(self, sigma: Tensor, text: Tensor, op: Tensor) -> Tensor:
         """Condition vector (B, C) of noise level (B,), text embedding (B, W) and op index (B,)."""
@@ -123,21 +163,20 @@ class LesionDenoiser(nn.Module):
         return self.merge(self.sigma(torch.cat([angle.sin(), angle.cos()], 1)) + self.text(text) + self.op(op))
 
     def forward(
-        self, x: Tensor, sigma: Tensor, source: Tensor, mask: Tensor, texture: Tensor, text: Tensor, op: Tensor
+        self, x: Tensor, sigma: Tensor, source: Tensor, mask: Tensor, plain: Tensor, text: Tensor, op: Tensor
     ) -> Tensor:
-        """Denoised residual (B, 1, 32, 32, 32).
+        """Denoised edit less the plain one (B, 1, 32, 32, 32).
 
         Args:
-            x: Noisy residual (B, 1, ...). sigma: (B,). source: HU (B, ...). mask: lesion share 0..1 (B, ...).
-            texture: (B,) as in TEXTURE_SIGN. text: (B, W). op: index into OPS (B,).
+            x: Noisy edit less the plain one (B, 1, ...). sigma: (B,). source: HU (B, ...). mask: share 0..1 (B, ...).
+            plain: ``plain_edit`` (B, ...). text: (B, W). op: index into OPS (B,).
         """
         s = sigma.view(-1, 1, 1, 1, 1)
         c_in = 1 / (s**2 + SIGMA_DATA**2).sqrt()
         c_skip = SIGMA_DATA**2 / (s**2 + SIGMA_DATA**2)
         c_out = s * SIGMA_DATA / (s**2 + SIGMA_DATA**2).sqrt()
-        made_of = mask * texture.view(-1, 1, 1, 1)
         planes = torch.stack(
-            [windowed(source) / 1.5, (source.clamp(-1024, 1500) + 100) / 700.0, 2 * mask - 1, made_of], dim=1
+            [windowed(source) / 1.5, (source.clamp(-1024, 1500) + 100) / 700.0, 2 * mask - 1, plain / 1.5], dim=1
         )
         h = fold(torch.cat([x * c_in, planes], dim=1)).contiguous(memory_format=torch.channels_last_3d)
         condition = self.condition(sigma, text, op)
@@ -147,15 +186,14 @@ class LesionDenoiser(nn.Module):
             features.append(h)
         for block, skip in zip(self.up, reversed(features[:-1]), strict=True):
             h = block(torch.cat([F.interpolate(h, scale_factor=2.0, mode="nearest"), skip], 1), condition)
-        drawn = unfold(self.head(h)).float() - unfold(self.erase(h)).float() * windowed(source)[:, None] / SIGMA_DATA
-        return c_skip * x + c_out * drawn
+        return c_skip * x + c_out * unfold(self.head(h)).float()
 
 
 def sample_residual(
     model: LesionDenoiser,
     source: Tensor,
     mask: Tensor,
-    texture: Tensor,
+    plain: Tensor,
     text: Tensor,
     op: Tensor,
     *,
@@ -164,14 +202,16 @@ def sample_residual(
     steps: int = 12,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Draw residuals (B, 32, 32, 32) for source HU, mask and support patches (B, 32, 32, 32) and textures (B,).
+    """Draw residuals (B, 32, 32, 32) for source HU, mask, plain edit and support patches (B, 32, 32, 32).
 
     Noise and residual live where ``support`` is above zero; outside, the edit is zero by construction.
     Uses the EDM DPM-Solver++ scheduler of diffusers; the same seed gives the same result.
     """
     from diffusers import EDMDPMSolverMultistepScheduler
 
-    scheduler = EDMDPMSolverMultistepScheduler(sigma_min=0.03, sigma_max=8.0, sigma_data=SIGMA_DATA, solver_order=2)
+    scheduler = EDMDPMSolverMultistepScheduler(
+        sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, sigma_data=SIGMA_DATA, solver_order=2
+    )
     scheduler.set_timesteps(steps)
     generator = torch.Generator().manual_seed(seed)
     inside = (support > 0)[:, None].float()
@@ -179,13 +219,13 @@ def sample_residual(
     with torch.inference_mode(), mixed_precision():
         for k, t in enumerate(scheduler.timesteps):
             sigma = scheduler.sigmas[k].float().clamp(min=1e-4)
-            denoised = model(x, sigma.expand(len(x)), source, mask, texture, text, op)
+            denoised = model(x, sigma.expand(len(x)), source, mask, plain, text, op)
             # The scheduler preconditions a raw network output; it is undone here because D is already preconditioned.
             raw = unprecondition(denoised, x, sigma)
             x = scheduler.step(raw, t, x, generator=generator).prev_sample.float() * inside
             if on_step is not None:
                 on_step(k + 1, steps)
-    return x[:, 0]
+    return x[:, 0] + plain * inside[:, 0]
 
 
 def unprecondition(denoised: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
@@ -201,8 +241,6 @@ def support_of(mask: np.ndarray, size_mm: float) -> np.ndarray:
     Args:
         mask: Lesion share on the 3 mm grid. size_mm: Its greatest dimension.
     """
-    from scipy import ndimage
-
     distance = ndimage.distance_transform_edt(mask < 0.05, (GRID_MM,) * 3)
     reach = 0.35 * size_mm + 3.0
     return np.clip(1.0 - (distance - reach) / 6.0, 0.0, 1.0).astype(np.float32)

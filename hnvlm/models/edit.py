@@ -13,22 +13,35 @@ from scipy import ndimage
 from hnvlm.imaging.resample import resample_like
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import cut
-from hnvlm.models.diffusion import OPS, PATCH, TEXTURE_SIGN, LesionDenoiser, edited_hu, sample_residual, support_of
+from hnvlm.models.diffusion import OPS, PATCH, LesionDenoiser, edited_hu, plain_edit, sample_residual, support_of
 from hnvlm.models.layout import Layout
 
 # Changes that stay below this after smoothing are the network's hum, not an edit.
 GATE_HU = 12.0
+# How far an edited voxel of the CT's own grid may lie outside what was drawn around it: its own grain.
+GRAIN_HU = 50.0
+# Below this, less than any fat, a voxel of the working grid holds air.
+AIR_BELOW_HU = -200.0
+# Near air, from the first difference on what was drawn begins to be taken as it is, from the second it is: the CT's own
+# detail there is the border of a lumen that has moved.
+NEAR_AIR_HU = (20.0, 100.0)
 # How often a difference on the CT's own grid is compared with what was drawn and mended.
 REFINEMENTS = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """One drawn layout: HU difference (PATCH^3) on the working grid, its first voxel, and where it may differ."""
+    """One drawn layout on the working grid.
+
+    Attributes:
+        delta: float32 HU difference (PATCH^3). start: Its first voxel. support: Above 0 where it may differ.
+        after: float32 HU that were drawn (PATCH^3).
+    """
 
     delta: np.ndarray
     start: np.ndarray
     support: np.ndarray
+    after: np.ndarray
 
 
 def draw(
@@ -53,11 +66,12 @@ def draw(
     source = cut(working, start, (PATCH,) * 3, -1024.0).astype(np.float32)
     mask = cut(layout.mask.astype(np.float32), start - layout.start, (PATCH,) * 3, 0.0)
     support = support_of(mask, layout.size_mm)
+    plain = plain_edit(source, mask, layout.op, layout.texture, layout.size_mm)
     residual = sample_residual(
         model,
         torch.from_numpy(source)[None],
         torch.from_numpy(mask)[None],
-        torch.tensor([TEXTURE_SIGN.get(layout.texture or "", 0.0)]),
+        torch.from_numpy(plain)[None],
         text,
         torch.tensor([OPS.index(layout.op)]),
         support=torch.from_numpy(support)[None],
@@ -72,7 +86,8 @@ def draw(
     # Outside the scan nothing is drawn.
     inside = cut(np.ones(working.shape, np.uint8), start, (PATCH,) * 3, 0) > 0
     delta = np.where(inside & (source > -1010) | (np.abs(delta) < 1.0), delta, 0.0) * inside
-    return Drawn(delta.astype(np.float32), start, support)
+    delta = delta.astype(np.float32)
+    return Drawn(delta, start, support, source + delta)
 
 
 def draw_until_seen(
@@ -140,7 +155,37 @@ def onto_grid(volume: Volume, working: Volume, drawn: Drawn) -> tuple[np.ndarray
     for _ in range(REFINEMENTS):
         missing = drawn.delta - resample_like(own.with_array(delta), patch, antialias=True).array
         delta = delta + resample_like(patch.with_array(np.where(may_differ, missing, 0.0)), own).array
-    return delta, tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))  # type: ignore[return-value]
+    box = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
+    before = volume.array[box].astype(np.float32)
+    edited = _within_what_was_drawn(before, delta, patch, drawn.after, own)
+    return edited - before, box  # type: ignore[return-value]
+
+
+def _within_what_was_drawn(
+    before: np.ndarray, delta: np.ndarray, patch: Volume, after: np.ndarray, own: Volume
+) -> np.ndarray:
+    """Edited HU on the CT's grid: near a lumen as it was drawn, and everywhere within what was drawn or was there.
+
+    Where a lumen is filled the difference is a thousand HU, and a voxel of its wall gets a part of it from its
+    neighbours: simply added, there is a rim as bright as bone.
+
+    Args:
+        before, delta: HU (z, y, x) on the grid of ``own`` and their difference.
+        patch: The difference as drawn on the working grid. after: HU drawn there.
+    """
+    # A voxel of the CT may be wider than one of the working grid.
+    reach = [1 + 2 * int(np.ceil(o / w)) for o, w in zip(own.spacing_mm, patch.spacing_mm, strict=True)]
+
+    def on_own(array: np.ndarray) -> np.ndarray:
+        return resample_like(patch.with_array(array.astype(np.float32)), own).array
+
+    air = ndimage.maximum_filter(after - patch.array < AIR_BELOW_HU, reach)
+    least, most = NEAR_AIR_HU
+    as_drawn = on_own(air) * np.clip((np.abs(on_own(patch.array)) - least) / (most - least), 0.0, 1.0)
+    edited = before + delta + as_drawn * (on_own(after) - before - delta)
+    highest = on_own(ndimage.maximum_filter(after, reach)) + GRAIN_HU
+    lowest = on_own(ndimage.minimum_filter(after, reach)) - GRAIN_HU
+    return np.clip(edited, np.minimum(before, lowest), np.maximum(before, highest))
 
 
 def apply_differences(

@@ -405,7 +405,7 @@ class ModelPack:
         patch = torch.zeros(1, PATCH, PATCH, PATCH)
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             one, text, op = torch.ones(1), torch.zeros(1, 192), torch.zeros(1, dtype=torch.long)
-            self.denoiser(patch[None], one, patch, patch, one, text, op)
+            self.denoiser(patch[None], one, patch, patch, patch, text, op)
         return counter.get_total_flops() / 1e9
 
     def generate(self, text: str, *, seed: int = 0, progress: Progress = no_progress) -> Counterfactual:

@@ -20,8 +20,10 @@ from hnvlm.models.diffusion import (
     OPS,
     PATCH,
     SIGMA_DATA,
-    TEXTURE_SIGN,
+    SIGMA_MAX,
+    SIGMA_MIN,
     LesionDenoiser,
+    plain_edit,
     support_of,
     windowed,
 )
@@ -34,12 +36,12 @@ from hnvlm.train.ahead import AUTO, Ahead, training_device
 from hnvlm.train.bank import BankPatient, load_bank
 from hnvlm.train.compose import mirrored, pick_lesions
 from hnvlm.train.data import training_folders
-from hnvlm.train.loop import LoopOptions, Numbers, begin, log, train_loop
+from hnvlm.train.loop import LoopOptions, Numbers, begin, length, log, train_loop
 
 PER_PATIENT = 40
 OP_SHARE = {"add": 0.52, "remove": 0.43, "none": 0.05}
-# Noise levels are drawn evenly on a log scale: sampling starts at the upper end, which must be learned like the rest.
-SIGMA_MIN, SIGMA_MAX = 0.03, 8.0
+# A lesion is a twentieth of the region an edit may change: its own voxels count this much more than those around it.
+LESION_WEIGHT = 6.0
 # Share of removals that get a mask as a detector draws it instead of the lesion's own.
 FOUND_SHARE = 0.8
 # Voxels (3 mm) by which such a mask is too small or too large, its border wavers and its place is off.
@@ -54,11 +56,6 @@ def request_text(op: str, lesion: Lesion, rng: random.Random) -> str:
     if op == "add" and rng.random() < 0.35:
         return render_finding(finding, "en", rng)
     return sample_request(op, finding, rng, "train")
-
-
-def texture_of(op: str, lesion: Lesion) -> float:
-    """What the denoiser is told of a lesion's texture (``TEXTURE_SIGN``)."""
-    return TEXTURE_SIGN[lesion.spec.texture] if op == "add" and lesion.spec.kind != "airway" else 0.0
 
 
 def found_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -78,7 +75,7 @@ def found_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random) -> dict[str, Any] | None:
-    """One training pair on a patch: source, residual, mask, weight, texture, op and sentence; None: no lesion."""
+    """One training pair on a patch: source, residual, mask, plain, weight, op and sentence; None: no lesion."""
     if not bank.lesions:
         return None
     op = str(rng.choice(list(OP_SHARE), p=list(OP_SHARE.values())))
@@ -112,9 +109,10 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
         shown = found_mask(mask, rng)
         size = greatest_dimension(shown > 0.5)
     support = support_of(mask if op == "none" else shown, size)
+    plain = plain_edit(source, shown, op, None if lesion.spec.kind == "airway" else lesion.spec.texture, size)
     if rng.random() < 0.5:
-        source, residual, support, shown = (
-            np.ascontiguousarray(a[..., ::-1]) for a in (source, residual, support, shown)
+        source, residual, support, shown, plain = (
+            np.ascontiguousarray(a[..., ::-1]) for a in (source, residual, support, shown, plain)
         )
         lesion = mirrored(lesion)
     return {
@@ -122,7 +120,7 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
         "residual": residual * (support > 0),
         "mask": shown,
         "weight": support,
-        "texture": texture_of(op, lesion),
+        "plain": plain,
         "op": OPS.index(op),
         "text": request_text(op, lesion, words),
     }
@@ -131,38 +129,38 @@ def make_pair(bank: BankPatient, rng: np.random.Generator, words: random.Random)
 def batch_of(
     banks: list[BankPatient], reader: TextReader, batch: int, rng: np.random.Generator, words: random.Random
 ) -> dict[str, Tensor]:
-    """A batch of pairs: source, residual, mask, weight (B, 32, 32, 32), texture, op (B,), text embedding (B, W)."""
+    """A batch of pairs: source, residual, mask, plain, weight (B, 32, 32, 32), op (B,), text embedding (B, W)."""
     pairs: list[dict[str, Any]] = []
     while len(pairs) < batch:
         pair = make_pair(banks[int(rng.integers(len(banks)))], rng, words)
         if pair is not None:
             pairs.append(pair)
-    stack = {
-        k: torch.from_numpy(np.stack([p[k] for p in pairs])).float() for k in ("source", "residual", "mask", "weight")
-    }
+    planes = ("source", "residual", "mask", "plain", "weight")
+    stack = {k: torch.from_numpy(np.stack([p[k] for p in pairs])).float() for k in planes}
     features, token_mask = token_features([p["text"] for p in pairs])
     with torch.no_grad():
         text = reader(features, token_mask)
-    texture = torch.tensor([p["texture"] for p in pairs])
-    return {**stack, "texture": texture, "op": torch.tensor([p["op"] for p in pairs]), "text": text}
+    return {**stack, "op": torch.tensor([p["op"] for p in pairs]), "text": text}
 
 
 def denoising_loss(model: LesionDenoiser, stack: dict[str, Tensor], noise: torch.Generator) -> tuple[Tensor, Numbers]:
-    """EDM's weighted squared error of a batch (see ``batch_of``) at random noise levels, and how it went by level."""
-    clean, device = stack["residual"][:, None], stack["residual"].device
-    spread = torch.rand(len(clean), generator=noise, device=device)
-    sigma = SIGMA_MIN * (SIGMA_MAX / SIGMA_MIN) ** spread
+    """EDM's weighted squared error of a batch (``batch_of``) at random noise levels, also as a share of the edit."""
+    device = stack["residual"].device
     # Outside the support the edit is zero by construction: there is nothing to denoise there.
     inside = (stack["weight"] > 0)[:, None].float()
+    clean = (stack["residual"] - stack["plain"])[:, None] * inside
+    # Noise levels are drawn evenly on a log scale: sampling starts at the upper end, which is learned like the rest.
+    spread = torch.rand(len(clean), generator=noise, device=device)
+    sigma = SIGMA_MIN * (SIGMA_MAX / SIGMA_MIN) ** spread
     grain = torch.randn(clean.shape, generator=noise, device=device)
     noisy = (clean + grain * sigma.view(-1, 1, 1, 1, 1)) * inside
     with mixed_precision(device):
-        known = (stack[name] for name in ("source", "mask", "texture", "text", "op"))
+        known = (stack[name] for name in ("source", "mask", "plain", "text", "op"))
         denoised = model(noisy, sigma, *known)
     weight = (sigma**2 + SIGMA_DATA**2) / (sigma * SIGMA_DATA) ** 2
-    error = (denoised - clean) ** 2 * stack["weight"][:, None]
-    per_sample = error.sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))
-    power = ((clean**2) * stack["weight"][:, None]).sum((1, 2, 3, 4)) / stack["weight"].sum((1, 2, 3))
+    counts = (stack["weight"] * (1 + (LESION_WEIGHT - 1) * stack["mask"]))[:, None]
+    per_sample = ((denoised - clean) ** 2 * counts).sum((1, 2, 3, 4)) / counts.sum((1, 2, 3, 4))
+    power = (stack["residual"][:, None] ** 2 * counts).sum((1, 2, 3, 4)) / counts.sum((1, 2, 3, 4))
     numbers: Numbers = {}
     relative = (per_sample / power.clamp(min=1e-3)).detach().clamp(max=2.0)
     for name, lo, hi in (("clean", 0.0, 0.3), ("middle", 0.3, 1.5), ("noise", 1.5, 99.0)):
@@ -194,7 +192,8 @@ def train(
         for b in load_bank(training_folders(data), work / "cache", per_patient=per_patient, workers=threads)
         if b.lesions
     ]
-    log(f"diffusion: {len(banks)} patients, {sum(len(b.lesions) for b in banks)} lesions, {steps} steps of {batch}")
+    lesions = sum(len(b.lesions) for b in banks)
+    log(f"diffusion: {len(banks)} patients, {lesions} lesions, {batch} pairs a step, {length(steps, minutes)}")
     model, before = begin(LesionDenoiser(), out, from_pack)
     where = training_device(device)
     model = model.to(where, memory_format=torch.channels_last_3d)

@@ -11,6 +11,7 @@ from hnvlm.models.diffusion import (
     SIGMA_DATA,
     LesionDenoiser,
     edited_hu,
+    plain_edit,
     sample_residual,
     support_of,
     unprecondition,
@@ -80,7 +81,7 @@ def inputs():
     return {
         "source": 40 + 30 * torch.randn(2, PATCH, PATCH, PATCH, generator=g),
         "mask": (torch.rand(2, PATCH, PATCH, PATCH, generator=g) > 0.9).float(),
-        "texture": torch.tensor([1.0, -1.0]),
+        "plain": 0.3 * torch.randn(2, PATCH, PATCH, PATCH, generator=g),
         "text": torch.randn(2, 12, generator=g),
         "op": torch.tensor([0, 1]),
     }
@@ -93,16 +94,16 @@ def test_a_nearly_clean_sample_is_copied(denoiser, inputs):
     assert at[0.5].shape == x.shape
     assert float((at[1e-4] - x).abs().max()) < 2e-3
     assert float((at[1e-2] - x).abs().mean()) < 0.03
-    # In loud noise the input is ignored: c_skip = 0.25 / (400 + 0.25).
+    # In loud noise the input is ignored: c_skip = 0.0625 / (400 + 0.0625).
     assert float((at[20.0] / x).abs().median()) > 0
     fresh = LesionDenoiser(text_width=12, widths=(8, 8, 16), condition=16)
     with torch.inference_mode():
-        torch.testing.assert_close(fresh(x, torch.full((2,), 20.0), **inputs), x * 0.25 / 400.25)
-        torch.testing.assert_close(fresh(x, torch.full((2,), 0.5), **inputs), x / 2)  # sigma = sigma_data
+        torch.testing.assert_close(fresh(x, torch.full((2,), 20.0), **inputs), x * 0.0625 / 400.0625)
+        torch.testing.assert_close(fresh(x, torch.full((2,), 0.25), **inputs), x / 2)  # sigma = sigma_data
 
 
 def test_every_condition_reaches_the_output(denoiser, inputs):
-    """A trained denoiser's modulation is not zero: then source, mask, texture, text and op each change the drawing."""
+    """A trained denoiser's modulation is not zero: then source, mask, plain edit, text and op each change it."""
     torch.manual_seed(6)
     with torch.no_grad():
         for block in [*denoiser.down, *denoiser.up]:
@@ -114,11 +115,59 @@ def test_every_condition_reaches_the_output(denoiser, inputs):
         for name, other in (
             ("source", inputs["source"] + 80),
             ("mask", 1 - inputs["mask"]),
-            ("texture", torch.zeros(2)),
+            ("plain", -inputs["plain"]),
             ("text", -inputs["text"]),
             ("op", torch.tensor([2, 2])),
         ):
             assert float((denoiser(x, sigma, **(inputs | {name: other})) - base).abs().max()) > 1e-3, name
+
+
+def test_a_plain_addition_by_hand():
+    """Fat of -100 HU becomes solid tissue of 60 HU, a border voxel as far as it is lesion."""
+    source = np.full((20, 22, 24), -100.0)
+    mask = np.zeros(source.shape, np.float32)
+    mask[8:12, 9:13, 10:14] = 1.0
+    mask[12, 9:13, 10:14] = 0.5
+    np.testing.assert_allclose(plain_edit(source, mask, "add", "solid", 12.0), mask * 1.6, atol=1e-6)
+    assert not plain_edit(source, mask, "none").any()
+    source[8] = source[12] = -1000.0  # a lumen: the window ends at -250 HU
+    lumen = plain_edit(source, mask, "add", "solid", 12.0)
+    assert lumen[8, 10, 11] == pytest.approx(0.6 + 2.5)
+    assert lumen[12, 10, 11] == 0  # half filled it has -470 HU
+
+
+def test_a_plain_necrotic_lesion_is_dark_inside_alone():
+    """A cube of 27 mm with a rim of 0.13 x 27 + 0.8 = 4.3 mm: the outer voxel is rim, the third from it core."""
+    source = np.full((20, 20, 20), 10.0)
+    mask = np.zeros(source.shape, np.float32)
+    mask[5:14, 5:14, 5:14] = 1.0
+    line = 10 + 100 * plain_edit(source, mask, "add", "necrotic", 27.0)[9, 9, 4:10]
+    # Depths 1.5, 4.5, 7.5 mm: none, 0.5 + 0.2 / 3 and all of the core's share.
+    share = 0.5 + (4.5 - (0.13 * 27 + 0.8)) / 3
+    np.testing.assert_allclose(line, [10, 65, 65 - share * 43, 22, 22, 22], atol=1e-3)
+
+
+def test_a_plain_removal_fills_in_what_lies_around():
+    """A lesion of 120 HU in muscle of 20 HU; bone beside it does not count, nor does the lesion itself."""
+    source = np.full((20, 22, 24), 20.0)
+    mask = np.zeros(source.shape, np.float32)
+    mask[8:12, 9:13, 10:14] = 1.0
+    source[mask > 0] = 120.0
+    source[:, :9] = 900.0
+    np.testing.assert_allclose(plain_edit(source, mask, "remove"), -mask, atol=2e-3)
+
+
+def test_without_a_model_a_sample_is_the_plain_edit():
+    """A network that answers nothing leaves the plain edit, cut to where the edit may differ."""
+    source, plain, support = torch.zeros(3, 1, 16, 18, 20)
+    plain[:, 5:9, 6:10, 7:11] = 0.7
+    support[:, :8] = 1.0
+    silent = lambda x, sigma, *known: torch.zeros_like(x)  # noqa: E731
+    out = sample_residual(
+        silent, source, source, plain, torch.zeros(1, 4), torch.zeros(1, dtype=torch.long), support=support, seed=0,
+        steps=6,
+    )  # fmt: skip
+    torch.testing.assert_close(out, plain * support, atol=2e-2, rtol=0)
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.5, 3.0, 20.0])
@@ -146,7 +195,7 @@ def sample(model, *, seed: int = 0, batch: int = 1, steps: int = 12, **given) ->
         model,
         empty,
         empty,
-        torch.zeros(batch),
+        empty,
         torch.zeros(batch, 4),
         torch.zeros(batch, dtype=torch.long),
         support=torch.ones(batch, 16, 16, 16),
@@ -160,7 +209,7 @@ def sample(model, *, seed: int = 0, batch: int = 1, steps: int = 12, **given) ->
 def test_samples_have_the_spread_of_the_data(spread):
     """For data N(0, s^2) the perfect denoiser is s^2 / (s^2 + sigma^2) x: samples must have that spread again."""
 
-    def perfect(x, sigma, source, mask, texture, text, op):
+    def perfect(x, sigma, source, mask, plain, text, op):
         assert x.dtype == torch.float32
         return x * (spread**2 / (spread**2 + sigma.view(-1, 1, 1, 1, 1) ** 2))
 

@@ -32,7 +32,7 @@ def ct(shape=(12, 14, 16), spacing=(2.5, 0.8, 1.2), origin=(-7.0, 3.0, 20.0)) ->
 
 def drawn(shape=(8, 9, 10), start=(2, 3, 4)) -> Drawn:
     delta = np.random.default_rng(1).uniform(-80, 80, shape).astype(np.float32)
-    return Drawn(delta, np.array(start), np.ones(shape, np.float32))
+    return Drawn(delta, np.array(start), np.ones(shape, np.float32), delta)
 
 
 @pytest.mark.parametrize(("shape", "spacing", "origin"), CT_GRIDS)
@@ -62,7 +62,7 @@ def test_what_was_drawn_is_read_back_from_the_grid_of_the_ct(shape, spacing, ori
     z, y, x = np.indices((20, 20, 20)) - 9.5
     ball = np.where(z**2 + y**2 + x**2 < 2.6**2, 80.0, 0.0).astype(np.float32)  # 16 mm across
     near = (z**2 + y**2 + x**2 < 6.0**2).astype(np.float32)
-    piece = Drawn(ball, np.array(working.shape) // 2 - 10, near)
+    piece = Drawn(ball, np.array(working.shape) // 2 - 10, near, ball)
 
     def read_back(refinements: int) -> np.ndarray:
         monkeypatch.setattr(edit, "REFINEMENTS", refinements)
@@ -76,6 +76,33 @@ def test_what_was_drawn_is_read_back_from_the_grid_of_the_ct(shape, spacing, ori
     assert error[1] < 0.6 * error[0], error
     assert mended[ball > 0].mean() == pytest.approx(80.0, abs=8.0)
     assert plain[ball > 0].mean() < mended[ball > 0].mean()
+
+
+@pytest.mark.parametrize("spacing", [(2.5, 4.7, 4.1), (3.3, 1.3, 0.9), (5.0, 2.1, 3.4)])
+def test_a_filled_lumen_gets_no_rim_like_bone(spacing, monkeypatch):
+    """A lumen of -1000 HU with a wall of -300 HU is filled with 60 HU: nothing becomes brighter than tissue."""
+    shape = tuple(round(90 / s) for s in spacing)
+    hu = np.full(shape, 40.0, np.float32)
+    at = [np.arange(n) * s for n, s in zip(shape, spacing, strict=True)]
+    from_middle = np.abs(at[2] - 45.0)
+    hu[:, np.abs(at[1] - 45.0) < 12] = np.where(from_middle < 8, -1000.0, np.where(from_middle < 12, -300.0, 40.0))
+    volume = Volume(hu, spacing)
+    working = to_working_grid(volume, 3.0)
+    start = np.array(working.shape) // 2 - 8
+    z, y, x = np.indices((16, 16, 16)) - 7.5
+    ball = z**2 + y**2 + x**2 < 6.0**2
+    source = cut(working.array, start, ball.shape, -1024.0)
+    after = np.where(ball & (source < 30), 60.0, source).astype(np.float32)
+    piece = Drawn(after - source, start, ball.astype(np.float32), after)
+
+    def brightest() -> float:
+        delta, box = onto_grid(volume, working, piece)
+        return float((volume.array[box] + delta).max())
+
+    assert brightest() <= 60.0 + 35.0
+    monkeypatch.setattr(edit, "GRAIN_HU", np.inf)
+    monkeypatch.setattr(edit, "AIR_BELOW_HU", -2000.0)
+    assert brightest() > 60.0 + 2 * 50.0
 
 
 def test_a_piece_beside_the_ct_is_none():
@@ -169,8 +196,8 @@ class Answer:
         self.residual = torch.from_numpy(residual.astype(np.float32))[None, None]
         self.seen: dict[str, torch.Tensor] = {}
 
-    def __call__(self, x, sigma, source, mask, texture, text, op):
-        self.seen = {"source": source, "mask": mask, "texture": texture, "op": op}
+    def __call__(self, x, sigma, source, mask, plain, text, op):
+        self.seen = {"source": source, "mask": mask, "plain": plain, "op": op}
         return self.residual.expand_as(x)
 
 
@@ -184,13 +211,13 @@ def test_a_drawing_stays_in_its_support_and_in_the_patient():
     # Middle of the mask: (31.5, 22, 24.5) -> (32, 22, 24), less half a patch.
     assert out.start.tolist() == [16, 6, 8]
     assert model.seen["op"].tolist() == [0]
-    assert model.seen["texture"].tolist() == [0.0]
-    for texture, sign in (("necrotic", 1.0), ("solid", -1.0)):
-        draw(model, working, replace(layout, texture=texture), torch.zeros(1, 4), seed=0, steps=2)
-        assert model.seen["texture"].tolist() == [sign]
+    assert model.seen["plain"].max() == pytest.approx(0.05)  # tissue of 45 HU where 40 were
+    draw(model, working, replace(layout, texture="solid"), torch.zeros(1, 4), seed=0, steps=2)
+    assert model.seen["plain"].max() == pytest.approx(0.2)
     assert float(model.seen["mask"].sum()) == mask.sum()
     at = tuple(np.array([31, 22, 24]) - out.start)
-    assert out.delta[at] == pytest.approx(60.0, abs=4.0)
+    # The plain edit and what the model adds.
+    assert out.delta[at] == pytest.approx(5.0 + 60.0, abs=4.0)
     assert np.abs(out.delta[out.support == 0]).max() == 0
     assert (out.support > 0).any()
     assert np.abs(out.delta[..., : 20 - 8]).max() == 0  # air beside the patient
