@@ -7,9 +7,9 @@ from functools import cache
 from typing import Any
 
 from hnvlm.report.places import mass_places, node_places, side_of
-from hnvlm.report.sizes import is_former, measured, rival_sizes, size_range
+from hnvlm.report.sizes import is_former, measured, only_bounded, rival_sizes, size_range
 from hnvlm.report.tokens import Clause
-from hnvlm.report.vocabulary import load, vocabulary
+from hnvlm.report.vocabulary import load, size_word, vocabulary
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, Finding
 
 _LARGEST = re.compile(r"\b(?:largest|up to|biggest|najwięks\w+)\b", re.IGNORECASE)
@@ -73,6 +73,20 @@ def _presence(clause: Clause) -> tuple[str, str]:
     return "present", "probable"
 
 
+def _harmless(clause: Clause, size: float | None, bounded: bool) -> tuple[str, str] | None:
+    """Presence and certainty of a node that is there and held to be harmless, or told to be no larger than small.
+
+    None where nothing says so: "nodes < 6 cm" and "suspicious node < 1 cm" are nodes.
+    """
+    if clause.has("unsuspicious") and size is None:
+        return "absent", "probable"
+    speaks_for = clause.has("definite", "probable", "possible") or "necrotic" in clause.values("texture")
+    small = bounded and size is not None and size_word(size) == "small" and not speaks_for
+    if small or clause.has("unsuspicious", "benign"):
+        return "indeterminate", "possible"
+    return None
+
+
 def _lesions(
     kind: str, clause: Clause, text: str, language: str, line: str, last_side: str | None, describe_denied: bool
 ) -> list[Finding]:
@@ -81,6 +95,10 @@ def _lesions(
     # A measured or necrotic node that is "normal in size" is told of because it is there.
     if clause.has("normal") and size is None and presence == "present" and "necrotic" not in clause.values("texture"):
         presence, certainty = "absent", "probable"
+    if kind == "node" and presence == "present" and not describe_denied:
+        bounded = only_bounded(clause.tokens, clause.start, text, language)
+        presence, certainty = _harmless(clause, size, bounded) or (presence, certainty)
+        size = None if bounded else size
     attributes: dict[str, Any] = {}
     if presence != "absent" or describe_denied:
         # "Previously necrotic, now solid": what it was once is not what it is.

@@ -24,7 +24,7 @@ ROUNDING_MM = 0.5
 _POLISH = re.compile(
     r"[ąćęłńśźż]|\b(?:guz|po stronie|strona|grupie|opis|wnioski|badanie|bez|nie|obustronnie|szyi|lewej|prawej"
     r"|wez(?:el|l[aey]|low)|chlonn\w+|usun|dodaj|narysuj|grup[aey]|poziom\w*|migdal\w+|jezyka|rak[ai]?|guza"
-    r"|gr|lew(?:y|ego|a|ym)|praw(?:y|ego|a|ym)|po|zmian[ay]?|nasady|krtani|slinian\w+|przyuszn\w+|usunac|dodac|powieksz"
+    r"|gr|lew(?:y|ego|a|ym)|praw(?:y|ego|a|ym)|po|zmian[ay]?|nasady|krtani|slinian\w+|przyuszn\w+|obraz|prawidlow\w+|wznow\w+|cech|usunac|dodac|powieksz"
     r"|zmniejsz|wstaw|brak|obu|stron)\b",
     re.IGNORECASE,
 )
@@ -105,6 +105,11 @@ def read_sentence(
         # The line "nodes other" stands behind those of the sides.
         attributes = {"other_than_listed": True} if which == "other" else {}
         return [Finding(line_kind, "absent", side=side, attributes=attributes)], False
+    if not describe_denied:
+        if _whole(language, "all_normal").fullmatch(sentence.text):
+            return [Finding("mass", "absent"), Finding("node", "absent")], False
+        if _whole(language, "no_recurrence").fullmatch(sentence.text):
+            return [Finding("mass", "absent")], False
     tokens = [token for token in tag_sentence(sentence.text, language) if token.tag != "ignore"]
     findings: list[Finding] = []
     side = last_side
@@ -121,6 +126,13 @@ def read_sentence(
                 side = finding.side
         findings += found
     return findings, left_out
+
+
+@cache
+def _whole(language: str, name: str) -> re.Pattern[str]:
+    """Match a sentence that is all of one such statement, as "Normal study." is."""
+    patterns = "|".join(load(f"patterns_{language}")[name])
+    return re.compile(rf"(?:{patterns})[.;!]?".replace(" ", r"\s+"), re.IGNORECASE)
 
 
 @cache

@@ -81,8 +81,10 @@ def complete(findings: Sequence[Finding]) -> list[Finding]:
     general = [item for item in lines["node_other"] if item.presence == "absent" and not (item.side or item.level)]
     if general:
         lines["node_other"] = [item for item in lines["node_other"] if item not in general]
+    # A node on both sides, or on one that nobody told, stands against "none" on the right and on the left.
+    either = any(item.presence != "absent" and item.side in (None, "bilateral") for item in lines["node_other"])
     for side in ("right", "left"):
-        if not lines[f"node_{side}"]:
+        if not lines[f"node_{side}"] and not either:
             lines[f"node_{side}"] = [Finding("node", "absent", side=side, source=source)]
     for kind in ("mass", "airway", "artefact"):
         if not lines[kind]:

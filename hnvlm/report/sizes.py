@@ -109,6 +109,19 @@ def measured(tokens: Sequence[Token], start: int, text: str, language: str) -> t
     return (max(token.value for token in chosen) if chosen else None), short
 
 
+def only_bounded(tokens: Sequence[Token], start: int, text: str, language: str) -> bool:
+    """Whether the sizes of a clause say what nothing exceeds: "nodes < 1 cm". Arguments as for ``measured``."""
+    chosen, _ = _of_today(tokens, start, text, language)
+    pattern = _less_than(language)
+    return bool(chosen) and all(pattern.search(text[: token.start - start]) for token in chosen)
+
+
+@cache
+def _less_than(language: str) -> re.Pattern[str]:
+    words = "|".join(load(f"patterns_{language}")["less_than"]).replace(" ", r"\s+")
+    return re.compile(rf"(?<!\w)(?:{words})\s*$", re.IGNORECASE)
+
+
 def rival_sizes(tokens: Sequence[Token], start: int, text: str, language: str) -> tuple[float, ...]:
     """Sizes between which a clause leaves open how large its lesion is, "12 mm (13 mm)"; empty where it does not.
 

@@ -133,13 +133,14 @@ def _polish() -> list[tuple[str, Any, str]]:
 
 _SIMPLE = (
     "ignore", "history", "removed", "advice", "crosses", "definite", "probable", "possible", "indeterminate",
-    "negated_after", "negation", "other", "normal", "anaphora", "ipsilateral", "contralateral", "short_axis", "node",
-    "mass", "airway_general", "narrowing", "patent", "artefact", "target", "coverage", "foreign",
+    "negated_after", "negation", "other", "unsuspicious", "benign", "normal", "anaphora", "ipsilateral",
+    "contralateral", "short_axis", "node", "mass", "airway_general", "narrowing", "patent", "artefact", "target",
+    "coverage", "foreign",
 )  # fmt: skip
 # Tried first, in this order, at the same place in the text; everything else goes by length.
 _FIRST = (
-    "ignore", "history", "removed", "advice", "crosses", "indeterminate", "negated_after", "normal", "texture",
-    "patent",
+    "ignore", "history", "removed", "advice", "crosses", "unsuspicious", "benign", "indeterminate", "negated_after",
+    "normal", "texture", "patent",
 )  # fmt: skip
 
 

@@ -218,10 +218,13 @@ def test_salvage_is_not_named_for_a_first_metastatic_disease() -> None:
 
 def test_preservation_of_a_small_larynx_cancer_is_not_doubted() -> None:
     """lx_lp_exclusion is about large T4."""
-    assert "lx_lp_exclusion" not in draft_plan([mass("supraglottis", "left", 21), node("left", "II", 25)], {
-        **FIT, "n_subsites": 1, "cord_mobility": "normal"}).text  # fmt: skip
-    assert "lx_lp_exclusion" in draft_plan([mass("supraglottis", "left", 42), NO_NODES], {
-        **FIT, "invaded": ["thyroid_cartilage_outer"]}).text  # fmt: skip
+    small = draft_plan([mass("supraglottis", "left", 21), node("left", "II", 25)], {
+        **FIT, "n_subsites": 1, "cord_mobility": "normal"})  # fmt: skip
+    large = draft_plan([mass("supraglottis", "left", 42), NO_NODES], {**FIT, "invaded": ["thyroid_cartilage_outer"]})
+    told = [any(o.id == "lx_lp_exclusion" for o in plan.modality.options.unverified) for plan in (small, large)]
+    assert told == [False, True]
+    words = [any(line.startswith("Advice against") for line in plan.not_verified) for plan in (small, large)]
+    assert words == [False, True]
 
 
 def test_a_stated_stage_group_is_shown_where_none_follows() -> None:

@@ -21,38 +21,31 @@ FORM = {"site": "oropharynx", "p16": "negative", "histology": "squamous_cell_car
 
 
 @pytest.fixture
-def printed(app, case_id, phantom, monkeypatch):
-    """Text of the sheet with the built-in font, the plan, and the dose of 40 Gy with 77 Gy in one voxel."""
-    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)
+def planned(app, case_id, phantom):
+    """A plan, and a dose of 40 Gy with 77 Gy in one voxel."""
     app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, SPANS)})
     gy = np.full(phantom.shape, 40.0)
     gy[4, 9, 15] = 77.0
     item = upload(app, case_id, gy)
-    plan = planning.draft_case_plan(app, case_id, form=FORM)
+    return planning.draft_case_plan(app, case_id, form=FORM), item
+
+
+def test_the_sheet_counts_its_pages_tells_the_dose_cites_one_list_and_has_a_line_to_sign_on(app, planned, monkeypatch):
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)  # built-in font: its text can be read back
+    plan, item = planned
+    level = plan.payload["prescription"]["schemes"][0]["levels"][0]
+    assert (level["dose_gy"], level["fractions"]) == (70, 35)
     data = plan_export.pdf(app, plan, item, PALETTE)
-    return " ".join(pdf_text(data).split()), data, plan, item
-
-
-def test_each_page_says_of_how_many_it_is(printed):
-    words, data, _, _ = printed
+    words = " ".join(pdf_text(data).split())
     pages = len(re.findall(rb"/Type /Page\b(?!s)", data))
     assert pages >= 2
     assert re.findall(r"page (\d+) of (\d+)", words) == [(str(n), str(pages)) for n in range(1, pages + 1)]
-
-
-def test_the_dose_is_told_with_fractions_and_maximum(printed):
-    words, _, plan, _ = printed
-    level = plan.payload["prescription"]["schemes"][0]["levels"][0]
-    assert (level["dose_gy"], level["fractions"]) == (70, 35)
     assert "100 % = 70 Gy in 35 fractions. Maximum dose 77.0 Gy \\(110.0 %\\)." in words
-
-
-def test_a_reviewer_has_a_line_to_sign_on_and_nothing_is_signed(printed):
-    words, _, _, _ = printed
     end = words.split("Reviewed by")[1]
     for piece in ("Name of the reviewing clinician", "Signature", "Date"):
         assert piece in end
     assert "AI draft, not signed" in words and "Signed by" not in words
+    assert words.count("Sources [S1] ") == 1 and "SOURCES" not in words and not re.search(r"\[\d+\]", words)
 
 
 def test_the_signs_of_the_field_are_written_where_the_font_has_them():
@@ -70,8 +63,8 @@ def cells_of(table) -> list[list[str]]:
     return [[cell.text for cell in row] for row in table._cellvalues]
 
 
-def test_limits_that_are_not_met_come_first_with_the_priority_in_full(app, printed):
-    _, _, plan, item = printed
+def test_limits_that_are_not_met_come_first_with_the_priority_in_full(app, planned):
+    plan, item = planned
     rows, misfit = planning.rows_on(plan.payload, item, histograms.judge(app, item))
     assert {r.status for r in rows} >= {"met", "not_met"} and not misfit
     parts = case_sheet._Sheet({}).constraints(rows, misfit, Sources(plan.payload))
@@ -83,10 +76,8 @@ def test_limits_that_are_not_met_come_first_with_the_priority_in_full(app, print
     assert missed == sorted(missed)
 
 
-def test_table_and_text_cite_one_list_with_year_and_doi(app, printed):
-    words, _, plan, item = printed
-    assert words.count("[S1] ") == words.count("Sources [S1] ") + len(re.findall(r"\[S1\] (?!Findings)", words))
-    assert words.count("Sources [S1] ") == 1 and "SOURCES" not in words and not re.search(r"\[\d+\]", words)
+def test_the_table_cites_the_list_of_the_text_with_year_and_doi(app, planned):
+    plan, item = planned
     rows, misfit = planning.rows_on(plan.payload, item, histograms.judge(app, item))
     listed = {d["title"]: d["tag"] for d in plan.payload["sources"]}
     sources = Sources(plan.payload)
@@ -101,8 +92,8 @@ def test_table_and_text_cite_one_list_with_year_and_doi(app, printed):
     assert sources.listed()[-1] == f"[S{last + 1}] Smith A et al. (Lancet), 2024, doi 10.1/x (grade A)"
 
 
-def test_a_corrected_line_of_the_sources_and_words_below_them_are_kept(printed):
-    _, _, plan, _ = printed
+def test_a_corrected_line_of_the_sources_and_words_below_them_are_kept(planned):
+    plan, _ = planned
     first = next(line for line in plan.payload["text"].splitlines() if line.startswith("[S1] "))
     text = plan.payload["text"].replace(first, "[S1] corrected by hand") + "Seen by the board.\n"
     sources = Sources(plan.payload | {"text": text})
