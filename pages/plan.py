@@ -99,6 +99,8 @@ def sign(app):
 
 
 def draft(app, case_id: str) -> None:
+    if jobs.refused(app, case_id, "Draft plan"):
+        return
     expect("plan", case_id, "", planning.latest(app, case_id))
     jobs.started(planning.start_draft(app, case_id, who=state.who()))
 

@@ -22,7 +22,7 @@ from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
 from hnvlm.services.palette import on_paper, structure_colours
 from hnvlm.services.sheet_parts import Sources, counted_canvas, unescaped
-from hnvlm.services.slice_picture import _patient, axial
+from hnvlm.services.slice_picture import axial, patient_extent
 from hnvlm.store import ResultRecord
 
 if TYPE_CHECKING:
@@ -413,7 +413,7 @@ def _dose_words(item: ResultRecord, judged: Judged, gy: Volume, fractions: int |
 
 def _shown_mm(volume: Volume, index: int) -> tuple[float, float]:
     """Return width and height in mm of what ``axial`` shows of a slice (y, x)."""
-    rows, columns = _patient(np.asarray(volume.array[index], np.float32), volume)
+    rows, columns = patient_extent(np.asarray(volume.array[index], np.float32), volume)
     height, width = volume.array[index][rows, columns].shape
     return width * volume.spacing_mm[2], height * volume.spacing_mm[1]
 

@@ -42,7 +42,7 @@ def axial(
     """
     palette = palette or {}
     hu = np.asarray(volume.array[index], np.float32)
-    rows, columns = _patient(hu, volume)
+    rows, columns = patient_extent(hu, volume)
     grey = np.clip((hu - (_CENTRE_HU - _WIDTH_HU / 2)) / _WIDTH_HU, 0, 1) * 255
     rgb = np.repeat(grey[rows, columns][..., None], 3, axis=2)
     levels = palette.get("isodose", []) if dose is not None and full_gy else []
@@ -66,7 +66,8 @@ def axial(
     return picture
 
 
-def _patient(hu: np.ndarray, volume: Volume) -> tuple[slice, slice]:
+def patient_extent(hu: np.ndarray, volume: Volume) -> tuple[slice, slice]:
+    """Rows and columns (y, x) of a slice (HU) that hold the patient, with a margin; all of it where there is none."""
     box = mask_box((hu > _BODY_HU)[None])
     if box is None:
         return slice(None), slice(None)
