@@ -122,7 +122,7 @@ def test_what_is_not_understood_is_not_drawn(text, said):
     ("text", "why"),
     [
         ("Right paratracheal adenopathy 15 mm", "it is not said where; levels IB"),
-        ("Węzeł zagardłowy lewy 10 mm", "it is not said where; levels IB"),
+        ("Węzeł zagardłowy lewy 10 mm", "nothing can be drawn there; levels IB"),
         ("Posterior pharyngeal wall mass 20 mm", "it is not said where; oral tongue"),
         ("Left retropharyngeal node 12 mm", "nothing can be drawn there; levels IB"),
         ("Level VI node 10 mm", "nothing can be drawn there; levels IB"),
