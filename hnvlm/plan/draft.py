@@ -102,11 +102,7 @@ def draft_plan(
         if misfit or not dose_metrics
         else {k: v for k, v in dose_metrics.items() if k not in (*strange, *carrying)}
     )
-    induction = (
-        lookup(context, "patient.prior_platinum_induction") is True
-        or (modality.drafted is not None and action(kb, modality.drafted).get("induction", False))
-    )  # fmt: skip
-    targets = draft_targets(kb, context, prescription, induction=induction)
+    targets = draft_targets(kb, context, prescription, induction=_induction(kb, context, modality))
     facts = {
         **context,
         "plan": plan_facts(kb, context, modality, prescription, systemic, names, dose_metrics, eligibility),
@@ -136,6 +132,12 @@ def draft_plan(
     )  # fmt: skip
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources)
+
+
+def _induction(kb: KnowledgeBase, context: Mapping[str, Any], modality: Modality) -> bool:
+    """Whether radiotherapy comes after induction: given already, or drafted."""
+    drafted = modality.drafted is not None and action(kb, modality.drafted).get("induction", False)
+    return lookup(context, "patient.prior_platinum_induction") is True or bool(drafted)
 
 
 def _staged(kb: KnowledgeBase, case: Case) -> Staging:
