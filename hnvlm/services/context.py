@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import json
@@ -23,6 +24,8 @@ from hnvlm.types import Provenance
 
 log = logging.getLogger(__name__)
 UPLOAD_AGE_S = 24 * 3600.0
+# What the models are built on; their imports take seconds.
+LIBRARIES = ("torch", "transformers.modeling_utils", "monai")
 
 
 def load_model_pack() -> Models:
@@ -32,6 +35,9 @@ def load_model_pack() -> Models:
         ModelPackError: A model folder is missing, incomplete or of another version.
     """
     try:
+        for name in LIBRARIES:
+            importlib.import_module(name)
+            keep_for_good()
         pack = importlib.import_module("hnvlm.models.pack")
     except ModuleNotFoundError as exc:
         raise ModelPackError(f"The models cannot be loaded: the Python module {exc.name} is missing.") from exc
@@ -39,6 +45,16 @@ def load_model_pack() -> Models:
     # The rules know the clinical lexicon's synonyms; the learned reader fills in what they leave open.
     models.rules = request_facts
     return models
+
+
+def keep_for_good() -> None:
+    """Have garbage collection pass over everything that is in memory now.
+
+    Streamlit collects after each run of a page. The libraries' half a million objects cost it half a second each time,
+    in which no other thread runs: a page that asks how a job goes on kept the models from ever being loaded.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class ModelSlot:

@@ -276,8 +276,7 @@ def start(app: App, case_id: str, text: str, *, seed: int = 0, who: str = "") ->
     to_draw(text, known_sentences(app, case_id))
 
     def work(job: JobContext) -> dict[str, Any]:
-        if not app.models_loaded:
-            job.leave_on_stop(lambda: app.models, "loading the models")
+        app.load_models(job)
         return {"result_id": run_for_case(app, case_id, text, seed=seed, who=who, progress=job.progress).id}
 
     return app.jobs.submit("counterfactual", work, case_id=case_id, who=who)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from hnvlm.config import PROJECT_DIR, settings
 from hnvlm.errors import UsageError
@@ -37,8 +42,14 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
     from hnvlm.services import context
     from hnvlm.ui.server import create_app
 
-    # A data folder that cannot be used is said here, once, and not to every browser.
-    context.app().load_ahead()
+    context.app()  # a data folder that cannot be used is said here, once, and not to every browser
+    import_pages()
+
+    @asynccontextmanager
+    async def load_ahead(_: Any) -> AsyncIterator[None]:
+        context.app().load_ahead()
+        yield
+
     # Until the first st.navigation call Streamlit takes the folder pages/ for its older kind of app and runs a
     # page without app.py around it: a browser that reconnects to /review after a restart would meet that.
     PagesManager.uses_pages_directory = False
@@ -46,7 +57,7 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
     # not the folder of the console command.
     argv, sys.argv = sys.argv, [str(script)]
     try:
-        create_app(script).run(
+        create_app(script, lifespan=load_ahead).run(
             config={
                 "server.port": port,
                 "server.address": address,
@@ -64,3 +75,18 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
         )
     finally:
         sys.argv = argv
+
+
+def import_pages() -> None:
+    """Import what the pages are made of, before there is another thread.
+
+    While the models are loaded beside the first pages, both would import the same libraries: Python lets the one wait
+    for the other, or hands it a module that is half there.
+    """
+    import hnvlm.services
+    import hnvlm.ui
+
+    for package in (hnvlm.services, hnvlm.ui):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    importlib.import_module("pandas")  # Streamlit takes it for its first table

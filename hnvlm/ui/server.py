@@ -19,6 +19,9 @@ from starlette.routing import Route
 from hnvlm.ui.access import ACCESS, BLOB_ROUTE, COOKIE, POSITION_ROUTE, Access
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
     import streamlit as st
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -195,10 +198,16 @@ def parse_position(raw: Any) -> dict[str, Any]:
     return {"key": str(raw["key"])[:200], "volume": str(raw["volume"])[:200], "index": index}
 
 
-def create_app(script: Path, access: Access = ACCESS) -> st.App:
-    """Return the ASGI app: Streamlit running ``script``, with cookie, headers and voxel routes."""
+def create_app(
+    script: Path, access: Access = ACCESS, *, lifespan: Callable[[Any], AbstractAsyncContextManager[None]] | None = None
+) -> st.App:
+    """Return the ASGI app: Streamlit running ``script``, with cookie, headers and voxel routes.
+
+    Args:
+        lifespan: Entered when the server is about to listen.
+    """
     import streamlit as st
 
     access.serving = True
     middleware = [Middleware(PrivacyMiddleware, policy=content_security_policy())]
-    return st.App(script, routes=make_routes(access), middleware=middleware)
+    return st.App(script, routes=make_routes(access), middleware=middleware, lifespan=lifespan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -148,3 +150,15 @@ def test_where_no_model_is_installed_none_is_loaded_ahead(tmp_path, monkeypatch)
     app.load_ahead().join(20)
     assert len(loaded) == 1
     app.close()
+
+
+def test_garbage_collection_passes_over_the_libraries_of_the_models():
+    # Streamlit collects after every run of a page: over half a million objects that took half a second each time, in
+    # which no other thread ran. On a busy machine the models were never loaded while a page asked for them.
+    code = (
+        "import gc; from hnvlm.services import context; context.load_model_pack();"
+        "print(gc.get_freeze_count(), len(gc.get_objects()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    passed_over, left = map(int, done.stdout.split()[-2:])
+    assert passed_over > 300_000 and left < 50_000

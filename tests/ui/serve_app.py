@@ -5,6 +5,8 @@ Usage: serve_app.py PORT RUN_LOG {fake,fake-out-of-scope,pack}. Never part of th
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 import sys
 import time
 from pathlib import Path
@@ -51,6 +53,10 @@ def use_fakes(*, in_scope: bool) -> None:
 
 
 def main(port: int, log: Path, models: str) -> None:
+    from ui.browsing import STACKS
+
+    # The file stays open for as long as the process may be asked where it stands.
+    faulthandler.register(signal.SIGUSR1, file=open(log.with_name(STACKS), "w"))  # noqa: SIM115
     count_runs(log)
     if models != "pack":
         use_fakes(in_scope=models == "fake")

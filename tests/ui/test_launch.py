@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import subprocess
+import sys
+
 from hnvlm.services import context
 from hnvlm.ui import launch, server
 
@@ -10,9 +15,16 @@ def test_the_services_are_made_and_the_models_asked_for_before_the_first_request
     steps = []
 
     class Served:
+        def __init__(self, lifespan) -> None:
+            self.lifespan = lifespan
+
         def run(self, config) -> None:
             assert config["runner.magicEnabled"] is False  # it reads syntax trees while the models are imported
-            steps.append(("serves", config["server.port"]))
+            asyncio.run(self.listen(config["server.port"]))
+
+        async def listen(self, port: int) -> None:
+            async with self.lifespan(self):
+                steps.append(("serves", port))
 
     class Services:
         def __init__(self) -> None:
@@ -21,7 +33,22 @@ def test_the_services_are_made_and_the_models_asked_for_before_the_first_request
         def load_ahead(self) -> None:
             steps.append("models")
 
-    monkeypatch.setattr(context, "app", Services)
-    monkeypatch.setattr(server, "create_app", lambda script: Served())
+    services = Services()
+    monkeypatch.setattr(context, "app", lambda: services)
+    monkeypatch.setattr(launch, "import_pages", lambda: steps.append("pages"))
+    monkeypatch.setattr(server, "create_app", lambda script, lifespan: Served(lifespan))
     launch.serve(9001)
-    assert steps == ["services", "models", ("serves", 9001)]
+    assert steps == ["services", "pages", "models", ("serves", 9001)]
+
+
+def test_no_page_imports_what_the_models_import_meanwhile() -> None:
+    code = (
+        "import sys, json, re, pathlib; from hnvlm.ui import launch; launch.import_pages();"
+        "pages = [p.read_text() for p in pathlib.Path('pages').glob('*.py')];"
+        "named = {m for text in pages for m in re.findall(r'^(?:from|import) (hnvlm[.\\w]*)', text, re.M)};"
+        "print(json.dumps([sorted(named - set(sys.modules)), [m for m in ('torch', 'monai', 'transformers')"
+        " if m in sys.modules], all(m in sys.modules for m in ('pandas', 'scipy.ndimage', 'plotly'))]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    missing, heavy, light = json.loads(done.stdout.splitlines()[-1])
+    assert missing == [] and heavy == [] and light

@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ui.browsing import HERE, VIEWER_READY, free_port, start_server
+from ui.browsing import HERE, STACKS, VIEWER_READY, free_port, start_server
 
 from hnvlm.config import PROJECT_DIR
 from hnvlm.models.registry import missing_models
@@ -42,6 +43,21 @@ class Server:
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(30)
+
+    def stands(self) -> str:
+        """Where each thread of the server stands, innermost call first, and what it printed last."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            return f"the server has ended with {self.process.returncode}"
+        self.process.send_signal(signal.SIGUSR1)
+        time.sleep(1.0)
+        stacks = (self.folder / STACKS).read_text().split("\n\n")
+        calls = [
+            "\n".join(stack.splitlines()[:6])
+            for stack in stacks
+            if "in _worker" not in stack and "queue.py" not in stack
+        ]
+        return "\n".join([*calls, (self.folder / "server.txt").read_text()[-500:]])
 
     def runs(self) -> int:
         """Script runs so far, of the whole page and of fragments."""
@@ -87,7 +103,14 @@ class Reader:
         self.page.on("request", lambda request: self.requests.append(request.url))
 
     def see(self, text: str) -> None:
-        self.page.get_by_text(text).first.wait_for()
+        """Wait for a text; where it never comes, say what there is instead and what the server does."""
+        from playwright.sync_api import TimeoutError as TooLate
+
+        try:
+            self.page.get_by_text(text).first.wait_for()
+        except TooLate:
+            shown = self.page.inner_text("body")[:1500]
+            pytest.fail(f"no {text!r} at {self.page.url}, but:\n{shown}\n{self.server.stands()}", pytrace=False)
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).first.click()
