@@ -26,6 +26,8 @@ LEVEL_NAMES = {"IB": "Ib", "II": "II", "III": "III", "IV": "IVa", "V": "Va"}
 # Sizes that differ by less are the same (rule fid_size).
 SAME_SIZE_MM = 2.0
 PREGNANCY = "Pregnant or lactating: a specialist decision comes before any radiotherapy or chemotherapy"
+# p16 is read in squamous cell carcinoma only.
+NOT_P16 = ("salivary_carcinoma", "other")
 LARYNX_SITES = ("larynx_supraglottis", "larynx_glottis", "larynx_subglottis")
 
 
@@ -143,7 +145,10 @@ def _choose_mass(present: list[Finding], form: Mapping[str, Any]) -> tuple[Findi
         chosen = same_side[0] if same_side else chosen
     for other in masses:
         if chosen is not None and other is not chosen:
-            text = f"More than one mass in the CT draft; {describe_finding(other)} was not taken as the primary"
+            text = (
+                f"More than one mass in the CT draft, not taken as the primary: {describe_finding(other)}. It is in no "
+                "stage and no target of this draft; a second primary, if it is one, is staged and treated on its own"
+            )
             conflicts.append(_conflict("fid_second_mass", text))
     return chosen, conflicts
 
@@ -225,6 +230,8 @@ def site_keys(site: str | None, form: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the staging table(s) of a site: p16 and EBV decide, and unknown means every table they leave open."""
     p16, ebv = form.get("p16"), form.get("ebv")
     if site == "oropharynx":
+        if p16 is None and form.get("histology") in NOT_P16:
+            return ("oropharynx_p16_neg",)
         # Without p16 the p16-negative table is the provisional one; the other is shown beside it.
         table = {"positive": ("oropharynx_p16_pos",), "negative": ("oropharynx_p16_neg",)}
         return table.get(p16, ("oropharynx_p16_neg", "oropharynx_p16_pos"))

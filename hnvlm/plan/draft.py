@@ -126,9 +126,10 @@ def draft_plan(
         not_verified=not_verified(
             kb, context, modality, prescription,
             cisplatin=eligibility is not None and eligibility.verdict != "contraindicated",
+            fluorouracil=any("5-FU" in s.agent for s in systemic if s.status in ("drafted", "alternative")),
         ),
         disease_seen=case.disease_seen or case.primary_site is not None, nodes_from_ct=case.nodes_from_ct,
-        carries_tumour=carrying,
+        carries_tumour=carrying, histology=case.form.get("histology"),
     )  # fmt: skip
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources)
@@ -174,6 +175,8 @@ def _with_stated(kb: KnowledgeBase, case: Case, staging: Staging) -> Staging:
     group = stated.get("stage_group")
     if staging.group is None and group:
         return replace(staging, group=group, sources=(CLINICAL_FORM,), possible_groups=(group,), provisional=True)
+    if group and group != staging.group:
+        return replace(staging, stated_group=group)
     return staging
 
 
@@ -346,7 +349,10 @@ def _branches(kb: KnowledgeBase, context: dict[str, Any], staging: Staging) -> t
     for other in staging.alternatives:
         if other.group is not None:
             lines.append(_branch(kb, context, other, words(other.site or "")))
-    if staging.t.value is None and staging.n.value is not None:
+    # Recurrent, metastatic or palliative treatment does not hang on the T category.
+    palliative = lookup(context, "case.intent") == "palliative"
+    by_stage = lookup(context, "case.setting") != "recurrent_metastatic" and not palliative
+    if by_stage and staging.t.value is None and staging.n.value is not None:
         for t in staging.t.possible:
             row = group_row(
                 kb, staging.site, t, staging.n.value, staging.m.value, pathological=staging.kind == "pathological"

@@ -63,6 +63,9 @@ def plan_facts(
              "bed10": v.bed10_gy, "eqd2_10": v.eqd2_10_gy}
             for v in prescription.schemes[0].levels
         ]  # fmt: skip
+    elif (days := lookup(context, "plan.rt.days_from_surgery")) is not None:
+        # An operation lies as far back where no dose is drafted; no level is left out there.
+        plan["rt"] = {"days_from_surgery": days} | _levels(context)
     if dose_metrics:
         plan |= _dvh_facts(dose_metrics)
     return {k: v for k, v in plan.items() if v is not None}
@@ -92,12 +95,27 @@ def _rt_facts(context: dict[str, Any], prescription: Prescription, names: list[s
     if prescription.kind == "postoperative":
         rt["high_risk_gy"] = top.dose_gy
         rt["gross_gy"] = None
+        rt["package_days"] = _package_days(prescription, rt["days_from_surgery"])
     if scheme.id.startswith("pall_quadshot"):
         rt |= {"fractions_per_day": 2, "interfraction_h": 6}
-    elective = ["VIIa", "II", "III", "IVa", "Va", "Vb"] if nasopharynx else []
-    for side in ("left", "right"):
-        rt[f"levels_{side}"] = sorted({*elective, *(lookup(context, f"nodes.positive_levels_{side}") or [])})
-    return {k: v for k, v in rt.items() if v is not None}
+    return {k: v for k, v in (rt | _levels(context)).items() if v is not None}
+
+
+def _levels(context: dict[str, Any]) -> dict[str, list[str]]:
+    elective = ["VIIa", "II", "III", "IVa", "Va", "Vb"] if lookup(context, "case.site") == "nasopharynx" else []
+    involved = {side: lookup(context, f"nodes.positive_levels_{side}") or [] for side in ("left", "right")}
+    return {f"levels_{side}": sorted({*elective, *levels}) for side, levels in involved.items()}
+
+
+def _package_days(prescription: Prescription, start: int | None) -> int | None:
+    """Days from surgery to the last fraction of the shortest scheme: begun on a Monday, no day lost."""
+    spans = [
+        7 * ((scheme.levels[0].fractions - 1) // scheme.fractions_per_week)
+        + (scheme.levels[0].fractions - 1) % scheme.fractions_per_week
+        for scheme in prescription.schemes
+        if isinstance(scheme.fractions_per_week, int) and scheme.fractions_per_week <= 7
+    ]
+    return start + min(spans) if start is not None and spans else None
 
 
 def _dvh_facts(dose_metrics: DoseMetrics) -> dict[str, Any]:

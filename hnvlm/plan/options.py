@@ -26,6 +26,7 @@ class Option:
         actions: Tokens of actions.yaml, in the order of the source.
         labels: The same in words.
         depends_on: Missing facts that decide whether it applies; empty when it applies.
+        ruled_out: The form speaks against every treatment of the entry.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Option:
     verified: bool
     depends_on: tuple[str, ...] = ()
     rank: tuple[int, int, int] = (1, 2, 3)
+    ruled_out: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -139,14 +141,17 @@ def open_to(kb: KnowledgeBase, token: str, context: Context) -> bool:
     return not agents or any(not ruled_out(kb, agent, context) for agent in agents)
 
 
+def _against(kb: KnowledgeBase, token: str, context: Context) -> str:
+    """What the form says against an option, or ""."""
+    if lookup(context, "patient.cisplatin_eligible") is False and uses_cisplatin(kb, token):
+        return "cisplatin is contraindicated"
+    return "" if open_to(kb, token, context) else ruled_out(kb, action(kb, token)["agents"][0], context)
+
+
 def _in_words(kb: KnowledgeBase, token: str, context: Context) -> str:
     """An option in words, with what the form says against it."""
-    text = action(kb, token)["label"]
-    if lookup(context, "patient.cisplatin_eligible") is False and uses_cisplatin(kb, token):
-        return f"{text} (cisplatin is contraindicated)"
-    if not open_to(kb, token, context):
-        return f"{text} ({ruled_out(kb, action(kb, token)['agents'][0], context)})"
-    return text
+    against = _against(kb, token, context)
+    return action(kb, token)["label"] + (f" ({against})" if against else "")
 
 
 def _surgery_left_out(context: Context) -> bool:
@@ -225,7 +230,7 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         option = Option(
             entry["id"], tokens, tuple(_in_words(kb, t, context) for t in tokens),
             entry.get("principle", "") if entry["verified"] else "", entry.get("strength", ""), documents(entry),
-            entry["verified"], depends, _rank(entry, specificity),
+            entry["verified"], depends, _rank(entry, specificity), all(_against(kb, t, context) for t in tokens),
         )  # fmt: skip
         group = "unverified" if not option.verified else "avoid" if avoid else "depends" if depends else "applies"
         groups[group].append(option)

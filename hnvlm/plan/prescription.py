@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hnvlm.plan.case import LARYNX_SITES, Line
-from hnvlm.plan.conditions import Context, lookup
+from hnvlm.plan.conditions import Context, holds, lookup
 from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, CT_FINDINGS, Document, KnowledgeBase, documents
 
 # Convention for tumour effect; stated beside every figure that uses it because the table marks it unverified.
@@ -320,10 +320,23 @@ def draft_targets(
     if nasopharynx and prescription.kind == "definitive":
         entry = kb.entry("nl_npc")
         lines.append(Line(f"Elective neck: {entry['rule']}", documents(entry)))
+        lines += _level_ib(kb, context)
     for rule in ("port_start", "package_time") if prescription.kind == "postoperative" else ():
         entry = kb.entry(rule)
         lines.append(Line(entry["rule"], documents(entry)))
     return tuple(lines)
+
+
+def _level_ib(kb: KnowledgeBase, context: Context) -> list[Line]:
+    """Say that level Ib is not to be left out where level II nodes on CT meet a condition of the guideline."""
+    rule = kb.entry("rt_npc_ib")
+    if not holds(rule["when"], {**context, "plan": {"rt": {"ib_omitted": True}}}):
+        return []
+    largest = lookup(context, "nodes.level2_max_cm")
+    seen = [f"largest {largest:g} cm"] if largest is not None else []
+    seen += ["on both sides"] if lookup(context, "nodes.level2_bilateral") is True else []
+    text = f"Level Ib is not left out here: level II nodes drafted from CT, {', '.join(seen)}"
+    return [Line(text, (CT_FINDINGS, *documents(rule)))]
 
 
 def unverified_neck_levels(kb: KnowledgeBase, context: Context, prescription: Prescription) -> tuple[str, ...]:
@@ -339,7 +352,7 @@ def unverified_neck_levels(kb: KnowledgeBase, context: Context, prescription: Pr
         neck = entry["neck"]
         fits = {
             "N0": n == "N0",
-            "N+": n not in (None, "N0"),
+            "N+": n not in (None, "N0", "NX"),
             "any": True,
             "T1-T2 N0": t in _EARLY_GLOTTIS and n == "N0",
         }
@@ -350,7 +363,7 @@ def unverified_neck_levels(kb: KnowledgeBase, context: Context, prescription: Pr
         )
         rest = _neck_conditions(entry, context)
         found.append(f"Elective neck levels, {family.replace('_', ' ')} {neck}: {sides}{rest}")
-    if not found and n is not None and family != "nasopharynx":
+    if not found and n not in (None, "NX") and family != "nasopharynx":
         found.append(
             f"Elective neck levels, {family.replace('_', ' ')} {n}: no entry in the tables, department protocol"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hnvlm.plan.case import Case, describe_finding
+from hnvlm.plan.case import NOT_P16, Case, describe_finding
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.eligibility import KEY_FACTS, Eligibility
 from hnvlm.plan.form import form_field
@@ -99,7 +99,7 @@ def _need(key: str, changes: str = "") -> Need:
 
 
 def _table_questions(case: Case) -> list[Need]:
-    if case.primary_site == "oropharynx" and "p16" not in case.form:
+    if case.primary_site == "oropharynx" and "p16" not in case.form and case.form.get("histology") not in NOT_P16:
         return [_need("p16")]
     if case.primary_site == "unknown_primary" and case.form.get("p16") == case.form.get("ebv") == "positive":
         changes = "which table applies: p16 and EBV are both stated as positive and point to different ones"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hnvlm.errors import KnowledgeBaseError
-from hnvlm.plan.case import Line
+from hnvlm.plan.case import NOT_P16, Line
+from hnvlm.plan.conditions import holds
 from hnvlm.plan.constraints import Constraint
 from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, CT_FINDINGS, DOSE_METRICS, Document, documents, load_kb
 from hnvlm.plan.options import Option, SystemicOption
@@ -79,6 +80,7 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[Line]]]:
     if plan.staging.site == "nasopharynx" and plan.constraints:
         guide = load_kb().entry("npc_order")
         judged.append(Line(guide["applies"], documents(guide)))
+    judged += _fraction_size(plan) if plan.constraints else []
     yield "DOSE LIMITS: ORGANS AT RISK AND TARGETS", [*judged, *(_constraint_line(row) for row in plan.constraints)]
     yield "SYSTEMIC TREATMENT", list(_systemic_lines(plan))
     yield "SUPPORTIVE CARE", list(plan.supportive)
@@ -110,16 +112,25 @@ def _staging_lines(plan: Plan) -> Iterator[Line]:
         )
     if any(need.id == "histology" for need in plan.needs):
         yield Line("The stage holds only if biopsy shows carcinoma: histology is not stated", (APP_LOGIC,))
+    if plan.histology == "other":
+        text = (
+            "The stage holds for carcinoma only: lymphoma, melanoma, sarcoma and thyroid cancer have their own tables"
+        )
+        yield Line(text, (APP_LOGIC,))
+    if plan.histology in NOT_P16 and plan.staging.site == "oropharynx_p16_neg":
+        yield Line(
+            "p16 is read in squamous cell carcinoma only: the table for p16-negative disease is used", (APP_LOGIC,)
+        )
 
 
 def _one_stage(staging: Staging) -> Iterator[Line]:
     t, n, m = (c.value or f"{name}?" for c, name in ((staging.t, "T"), (staging.n, "N"), (staging.m, "M")))
     prefix = "p" if staging.kind == "pathological" else "c"
-    group = f"stage {staging.group}" if staging.group else f"stage not determinable{_possible(staging)}"
     state = " (provisional)" if staging.provisional else ""
     sources = staging.sources or staging.t.sources or (APP_LOGIC,)
     yield Line(
-        f"{sentence(words(staging.site or ''))}: {prefix}{t} {prefix}{n} c{m}, {group}, {staging.edition}{state}",
+        f"{sentence(words(staging.site or ''))}: {prefix}{t} {prefix}{n} c{m}, {_group(staging)}, "
+        f"{staging.edition}{state}",
         sources,
     )
     for name, category in (("T", staging.t), ("N", staging.n), ("M", staging.m)):
@@ -128,6 +139,16 @@ def _one_stage(staging: Staging) -> Iterator[Line]:
 
 def _possible(staging: Staging) -> str:
     return f" (possible: {', '.join(staging.possible_groups)})" if staging.possible_groups else ""
+
+
+def _group(staging: Staging) -> str:
+    if staging.stated_group:
+        return f"stage {staging.group or 'not determinable'}, stated is {staging.stated_group}, which options follow"
+    if staging.group:
+        return f"stage {staging.group}"
+    if len(staging.possible_groups) == 1:
+        return f"stage {staging.possible_groups[0]} whichever category is found"
+    return f"stage not determinable{_possible(staging)}"
 
 
 def _category_line(name: str, category: Category) -> Line:
@@ -160,7 +181,8 @@ def _treatment_lines(plan: Plan) -> Iterator[Line]:
         yield _option_line(modality.lead, "Basis")
     for option in modality.options.applies:
         if option is not modality.lead and not option.id.startswith("fu_"):
-            yield _option_line(option, "Also fits" if modality.lead is not None else "Named for this stage")
+            fits = "Also fits" if modality.lead is not None else "Named for this stage"
+            yield _option_line(option, "Named here, ruled out by the form" if option.ruled_out else fits)
     yield from modality.branches
     for option in modality.options.depends:
         facts = [f for f in option.depends_on if not f.startswith("case.t") and f not in ("case.n", "case.stage_group")]
@@ -198,6 +220,24 @@ def _prescription_lines(plan: Plan) -> Iterator[Line]:
         yield Line(f"Alternative{what}: {_doses(scheme)}, {scheme.schedule}", scheme.sources)
 
 
+def _fraction_size(plan: Plan) -> list[Line]:
+    """Say that the limits are not for the fractions drafted; with a dose the rule of that name says it."""
+    rule = load_kb().entry("dvh_fraction_size")
+    if any(check.id == rule["id"] and check.status == "warn" for check in plan.checks):
+        return []
+    sizes = {level.per_fraction_gy for level in plan.prescription.levels}
+    large = sorted(
+        size for size in sizes if holds(rule["when"], {"plan": {"dvh": [], "rt": {"per_fraction_gy": size}}})
+    )
+    if not large:
+        return []
+    drafted = " or ".join(f"{size:g}" for size in large)
+    text = (
+        f"Limits are for about 2 Gy per fraction, drafted are {drafted} Gy: convert the dose to EQD2 before judging it"
+    )
+    return [Line(text, documents(rule))]
+
+
 def _doses(scheme: Scheme) -> str:
     if len({level.fractions for level in scheme.levels}) > 1:
         return " or ".join(f"{level.dose_gy:g} Gy in {level.fractions} fractions" for level in scheme.levels)
@@ -210,9 +250,10 @@ def _scheme_lines(scheme: Scheme) -> Iterator[Line]:
         details = "; ".join(part for part in (level.purpose, scheme.condition) if part)
         purpose = f" ({details})" if details else ""
         schedule = f", {scheme.schedule}" if len(scheme.levels) == 1 else ""
+        course = "of one course " if load_kb().entry(scheme.id).get("repeat") else ""
         text = (
             f"{level.target}{purpose}: {level.dose_gy:g} Gy in {level.fractions} fractions of "
-            f"{level.per_fraction_gy:g} Gy{schedule}; computed EQD2 {level.eqd2_10_gy:.1f} Gy, "
+            f"{level.per_fraction_gy:g} Gy{schedule}; computed EQD2 {course}{level.eqd2_10_gy:.1f} Gy, "
             f"BED {level.bed10_gy:.1f} Gy (alpha/beta 10 Gy assumed, no time factor)"
         )
         yield Line(text, (*level.sources, *documents(load_kb().entry("eqd2"))))

@@ -95,7 +95,8 @@ def _run(rule: Mapping[str, Any], context: Context, functions: Functions) -> lis
         if verdict.truth is None:
             missing |= verdict.missing
     if fired:
-        return [_result(rule, _STATUS[rule["severity"]], _message(rule, inner), {}) for inner in _worst(rule, fired)]
+        status = _STATUS[rule["severity"]]
+        return [_result(rule, status, _message(rule, inner, functions), {}) for inner in _worst(rule, fired)]
     if not contexts:
         missing = {rule["for_each"]}
     status = "not_evaluated" if missing else "pass"
@@ -124,11 +125,12 @@ def _counted_missing(condition: Any, context: Context) -> list[str]:
     return list(dict.fromkeys(name for part in parts for name in _counted_missing(part, context)))
 
 
-def _message(rule: Mapping[str, Any], context: Context) -> str:
+def _message(rule: Mapping[str, Any], context: Context, functions: Functions) -> str:
     def fill(match: re.Match[str]) -> str:
         if match[1] == "missing":
             return ", ".join(_counted_missing(rule["when"], context))
-        value = lookup(context, match[1])
+        derive = match[1].replace("derived_", "derive_")
+        value = functions[derive](context) if derive != match[1] else lookup(context, match[1])
         if match[1] == "d.metric":
             return str(value).replace("pct", "%")
         if isinstance(value, float) and match[1].startswith(_MEASURED):

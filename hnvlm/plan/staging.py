@@ -73,6 +73,7 @@ class Staging:
     Attributes:
         site: Key of the site map (``oropharynx_p16_neg``).
         kind: ``clinical`` or ``pathological``.
+        stated_group: Stage group of the form where T, N and M make another one; "" otherwise.
         alternatives: The same case under other tables, when a missing fact (p16) decides the table.
     """
 
@@ -88,6 +89,7 @@ class Staging:
     possible_groups: tuple[str, ...] = ()
     sources: tuple[Document, ...] = ()
     alternatives: tuple[Staging, ...] = field(default=())
+    stated_group: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -276,6 +278,8 @@ def stage(kb: KnowledgeBase, context: Context, site_key: str | None = None) -> S
         _t_row(kb, context), tables["t_tables"][site["t"]], _tumour_facts(kb, context), site["t"],
         _part(context, "tumour"),
     )  # fmt: skip
+    if lookup(context, "tumour.doi_source") == "imaging" and "depth of invasion" in t.facts:
+        t = replace(t, facts=f"{t.facts} as estimated on imaging", provisional=True)
     n_table, node_facts = _n_table(site, context), _node_facts(context)
     n_rows = tables["n_tables"][n_table]
     n_row = _first(n_rows, node_facts) if node_facts is not None else None

@@ -13,10 +13,12 @@ from hnvlm.plan.result import Modality
 from hnvlm.plan.words import sentence
 
 
-def _supportive_entries(kb: KnowledgeBase, context: dict[str, Any], cisplatin: bool) -> list[dict[str, Any]]:
+def _supportive_entries(
+    kb: KnowledgeBase, context: dict[str, Any], cisplatin: bool, fluorouracil: bool = False
+) -> list[dict[str, Any]]:
     """Supportive care that fits: no extractions without teeth, no tests for cisplatin where it plays no part."""
     toothless = lookup(context, "patient.dental_status") == "edentulous"
-    out = {"dental": toothless, "audiogram": not cisplatin}
+    out = {"dental": toothless, "audiogram": not cisplatin, "dpd": not fluorouracil}
     return [e for e in kb["regimens"]["supportive"] if not out.get(e["id"])]
 
 
@@ -47,7 +49,13 @@ def follow_up(kb: KnowledgeBase, modality: Modality, prescription: Prescription)
 
 
 def not_verified(
-    kb: KnowledgeBase, context: dict[str, Any], modality: Modality, prescription: Prescription, *, cisplatin: bool
+    kb: KnowledgeBase,
+    context: dict[str, Any],
+    modality: Modality,
+    prescription: Prescription,
+    *,
+    cisplatin: bool,
+    fluorouracil: bool,
 ) -> tuple[str, ...]:
     """Name unverified entries that a clinician may want to look up, without their numbers."""
     found = []
@@ -74,7 +82,7 @@ def not_verified(
         )
     if open_here is not None and prescription.schemes:
         found.append(f"{', '.join(['PTV margin', *open_here])}: department protocol")
-    if prescription.schemes:
-        unverified = [e for e in _supportive_entries(kb, context, cisplatin) if not e["verified"]]
-        found += [f"Supportive care: {e['label']}" for e in unverified]
+    unverified = [e for e in _supportive_entries(kb, context, cisplatin, fluorouracil) if not e["verified"]]
+    # What a drug asks for does not hang on a dose of radiotherapy.
+    found += [f"Supportive care: {e['label']}" for e in unverified if prescription.schemes or e["id"] == "dpd"]
     return tuple(found)

@@ -24,6 +24,9 @@ _SPECIAL_TOKENS = {
     "larynx_supraglottis": "larynx, supraglottis",
     "larynx_glottis": "larynx, glottis", "larynx_subglottis": "larynx, subglottis",
     "other_site": "another site (paranasal sinus, skin, ear, thyroid)",
+    "thyroid_cartilage_outer": "outer cortex of the thyroid cartilage",
+    "thyroid_cartilage_inner": "inner cortex of the thyroid cartilage",
+    "medial_pyriform": "medial wall of the pyriform sinus", "sublingual_or_fom_mucosa": "floor of mouth mucosa",
     "major_salivary": "major salivary gland", "squamous_cell_carcinoma": "squamous cell carcinoma",
 }  # fmt: skip
 # What the status of a drug and the strength of an option mean, wherever the words stand alone.

@@ -372,7 +372,7 @@ def test_a_code_is_held_against_a_known_primary_only_and_sites_are_named_in_word
     plan = draft_plan(findings, {**form, "icd10": "C12", "stated_t": "T1", "subsite": "tonsil"})
     said = {c.id: c.message for c in plan.checks if c.status == "fail"}
     assert said["fid_icd_site"] == "ICD-10 C12 does not belong to larynx, supraglottis"
-    assert said["st_t_mismatch"].endswith("8th edition table for larynx, supraglottis")
+    assert said["st_t_mismatch"].endswith("8th edition table for larynx, supraglottis: they give T4a")
 
 
 def test_a_branch_of_a_stated_group_names_what_is_not_known() -> None:

@@ -90,7 +90,9 @@ def test_no_id_of_a_table_stands_among_what_is_not_verified() -> None:
     plan = draft_plan(findings, form)
     option = plan.modality.options.applies[0]
     options = replace(plan.modality.options, unverified=(option,))
-    told = not_verified(kb, {}, replace(plan.modality, options=options), plan.prescription, cisplatin=False)
+    told = not_verified(
+        kb, {}, replace(plan.modality, options=options), plan.prescription, cisplatin=False, fluorouracil=False
+    )
     assert any("(option table)" in line for line in told) and not any(option.id in line for line in told)
 
 
