@@ -31,8 +31,11 @@ from hnvlm.imaging.volume import Volume
 
 MARK = "SYNTHETIC"
 AI_DRAFT = "AI draft, research use only"
+CLINIC_DRAWN = "drawn by the clinic, as imported"
 SYNTHETIC_TEXT = "SYNTHETIC image made by a model, research use only, not for diagnosis"
 _MARK_HU, _MARK_BACKGROUND_HU = 1500, -1024
+# RT ROI Interpreted Type (PS3.3 C.8.8.8.1): planning systems calculate dose within the EXTERNAL one only.
+_INTERPRETED = {"External": "EXTERNAL"}
 _COLOURS = {
     "PTV_7000": (255, 40, 40), "PTV_6300": (255, 160, 0), "PTV_5600": (250, 230, 60), "SpinalCord": (80, 160, 255),
     "Brainstem": (0, 220, 220), "Parotid_L": (90, 220, 90), "Parotid_R": (40, 160, 60), "Larynx": (220, 120, 255),
@@ -129,7 +132,7 @@ def ct_headers(
 ) -> list[FileDataset]:
     """Datasets of a CT series without pixel data, one a slice from foot to head."""
     meta = {**(meta or {}), "frame_uid": frame_uid(volume)}  # hashed once, not once a slice
-    key = (volume.content_hash(), bool(synthetic))
+    key = (volume.content_hash(), bool(synthetic), *_whose(meta))
     out = []
     for k in range(volume.shape[0]):
         ds = new_dataset(CTImageStorage, content_uid(*key, "instance", k))
@@ -185,7 +188,7 @@ def fill_study(ds: Dataset, volume: Volume, meta: Mapping[str, Any], modality: s
     ds.PatientBirthDate = ds.PatientSex = ""
     ds.PatientIdentityRemoved = "YES"
     ds.DeidentificationMethod = "built from voxels alone; no source header kept"
-    ds.StudyInstanceUID = str(meta.get("study_uid") or content_uid(frame, "study"))
+    ds.StudyInstanceUID = str(meta.get("study_uid") or content_uid(frame, "study", *_whose(meta)))
     ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.StudyID = ds.ReferringPhysicianName = ""
     ds.SeriesInstanceUID = series_uid
     ds.SeriesNumber = {"CT": 1, "RTSTRUCT": 2, "SEG": 3, "RTDOSE": 4}.get(modality, 9)
@@ -196,6 +199,11 @@ def fill_study(ds: Dataset, volume: Volume, meta: Mapping[str, Any], modality: s
     ds.PositionReferenceIndicator = ""
     if meta.get("body_part"):
         ds.BodyPartExamined = str(meta["body_part"])
+
+
+def _whose(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """What UIDs hold of the patient: an archive takes one UID under two patient IDs for a mix-up of patients."""
+    return (str(meta["patient_id"]),) if meta.get("patient_id") else ()
 
 
 def frame_uid(volume: Volume) -> str:
@@ -215,7 +223,7 @@ def write_rtstruct(
     *,
     synthetic: bool = False,
     meta: Mapping[str, Any] | None = None,
-    label: str = AI_DRAFT,
+    label: str = "",
     clinic: Collection[str] = (),
 ) -> Path:
     """Write structures as an RTSTRUCT that refers to the CT ``write_dicom_series`` writes of ``volume``.
@@ -231,7 +239,8 @@ def write_rtstruct(
         path: File to write.
         synthetic: Whether the CT was exported as synthetic: its UIDs differ, and the descriptions say so.
         meta: As for ``write_dicom_series``.
-        label: What the structure set says about itself.
+        label: What the structure set says about itself; default that it is an AI draft, or the clinic's where the
+            clinic drew all of it.
         clinic: Names of structures that the clinic drew, not a model: they are not marked as automatic.
 
     Raises:
@@ -240,14 +249,17 @@ def write_rtstruct(
     headers = ct_headers(volume, "", synthetic, meta)
     instances = [str(h.SOPInstanceUID) for h in headers]
     drawn = [name for name in masks if part_of(masks, name) is not None]
-    uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", *(f"{n}{mask_digest(masks[n])}" for n in drawn))
+    own = [name for name in drawn if name in clinic]
+    label = label or (f"Structures {CLINIC_DRAWN}; research use only" if drawn and own == drawn else AI_DRAFT)
+    content = (f"{n}{mask_digest(masks[n])}{'clinic' * (n in own)}" for n in drawn)
+    uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", label, *content)
     ds = new_dataset(RTStructureSetStorage, uid)
     # Explicit, an element of more than 64 kB (the contour of a rugged outline) loses its type, and with it readers.
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     fill_study(ds, volume, meta or {}, "RTSTRUCT", content_uid(uid, "series"))
     marked = f"{MARK} CT: {label}" if synthetic else label
     ds.SeriesDescription = marked[:64]
-    ds.StructureSetLabel = "AI DRAFT" if label == AI_DRAFT else label[:16]
+    ds.StructureSetLabel = "AI DRAFT" if label == AI_DRAFT else label[:16].strip()
     ds.StructureSetName = marked[:64]
     ds.StructureSetDescription = f"{marked}. {SYNTHETIC_TEXT}" if synthetic else label
     ds.StructureSetDate = ds.StructureSetTime = ""
@@ -257,8 +269,8 @@ def write_rtstruct(
     ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
     for number, name in enumerate(drawn, 1):
         roi, contour, observation = _roi(number, name, masks[name], volume, instances)
-        if name in clinic:
-            roi.ROIGenerationAlgorithm, roi.ROIGenerationDescription = "", "drawn by the clinic, as imported"
+        if name in own:
+            roi.ROIGenerationAlgorithm, roi.ROIGenerationDescription = "", CLINIC_DRAWN
         ds.StructureSetROISequence.append(roi)
         ds.ROIContourSequence.append(contour)
         ds.RTROIObservationsSequence.append(observation)
@@ -316,6 +328,7 @@ def _roi(
         item.add(DataElement(0x30060050, "DS", text, already_converted=True))
         drawing.ContourSequence.append(item)
     observation.ObservationNumber, observation.ReferencedROINumber = number, number
-    observation.RTROIInterpretedType = name[:3] if name[:3] in ("PTV", "CTV", "GTV") else "ORGAN"
+    target = name[:3].upper() in ("PTV", "CTV", "GTV")  # clinics also write "ptv boost"
+    observation.RTROIInterpretedType = name[:3].upper() if target else _INTERPRETED.get(name, "ORGAN")
     observation.ROIInterpreter = ""
     return roi, drawing, observation

@@ -99,7 +99,9 @@ def write_rtdose(
     scaling = format_number_as_ds(float(part.array.max()) / _LEVELS * (1 + 1e-9))
     stored = np.clip(np.rint(part.array.astype(np.float64) / float(scaling)), 0, _LEVELS).astype("<u2")
     header = ct_headers(ct, "", synthetic, meta)[0]
-    uid = content_uid(header.SeriesInstanceUID, "rtdose", part.content_hash(), predicted, note)
+    # All that the file says: an archive keeps the first object of a UID, and with it the structures that one refers to.
+    said = (predicted, what_if, note, version, structure_set_uid)
+    uid = content_uid(header.SeriesInstanceUID, "rtdose", part.content_hash(), *said)
     ds = new_dataset(RTDoseStorage, uid)
     fill_study(ds, ct, {**(meta or {}), "frame_uid": header.FrameOfReferenceUID}, "RTDOSE", content_uid(uid, "series"))
     _describe(ds, predicted, what_if, note, version)

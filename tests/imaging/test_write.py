@@ -81,6 +81,33 @@ def test_synthetic_and_real_series_never_share_uids(tmp_path):
     assert all(len(u) <= 64 for u in (real.SOPInstanceUID, real.SeriesInstanceUID, real.StudyInstanceUID))
 
 
+def test_two_patients_of_one_image_share_no_uid(tmp_path):
+    """An archive takes the same study, series or instance under two patient IDs for a mix-up of patients."""
+    dose = CT.with_array(np.where(masks()["Parotid_L"], 50.0, 1.0).astype(np.float32))
+    uids, instances = [], []
+    for patient in ("A1", "B2", ""):
+        out, meta = tmp_path / f"of{patient}", {"patient_id": patient}
+        files = [
+            *write_dicom_series(CT, out, "CT", False, meta),
+            write_rtstruct(masks(), CT, out / "rs.dcm", meta=meta),
+            write_seg(masks(), CT, out / "seg.dcm", meta=meta),
+            write_rtdose(dose, CT, out / "rd.dcm", meta=meta),
+        ]
+        read = [pydicom.dcmread(f) for f in files]
+        assert {str(ds.PatientID) for ds in read} == {patient or "ANONYMOUS"}
+        assert len({str(ds.StudyInstanceUID) for ds in read}) == 1, "all of one patient in one study"
+        uids.append({str(ds[k].value) for ds in read for k in ("StudyInstanceUID", "SeriesInstanceUID")})
+        instances.append({str(ds.SOPInstanceUID) for ds in read})
+        rs, seg = read[5], read[6]
+        series = rs.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+        assert (
+            series.SeriesInstanceUID == seg.ReferencedSeriesSequence[0].SeriesInstanceUID == read[0].SeriesInstanceUID
+        )
+        assert {str(i.ReferencedSOPInstanceUID) for i in series.ContourImageSequence} <= instances[-1]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not uids[one] & uids[other] and not instances[one] & instances[other]
+
+
 def test_rtstruct_round_trip_is_exact(tmp_path):
     path = write_rtstruct(masks(), CT, tmp_path / "rs.dcm")
     found = rt.read_structures(path, CT)
@@ -128,6 +155,23 @@ def test_rtstruct_refers_to_the_exported_ct_and_is_marked(tmp_path):
     z = {float(c.ContourData[2]) for c in ds.ROIContourSequence[0].ContourSequence}
     assert z == {ORIGIN[0] + 2.5 * k for k in (1, 2, 3)}
     assert [o.RTROIInterpretedType for o in ds.RTROIObservationsSequence] == ["ORGAN", "PTV"]
+
+
+def test_who_drew_a_set_and_what_a_structure_is_are_said(tmp_path):
+    """A set that the clinic drew called itself an AI draft; a target in small letters and the skin were organs."""
+    box = np.zeros(SHAPE, bool)
+    box[1:3, 4:9, 7:20] = True
+    drawn = {"External": box, "ptv boost": box, "Larynx": box}
+    for clinic, words in (
+        ((), "AI draft"),
+        (("Larynx",), "AI draft"),
+        (tuple(drawn), "Structures drawn by the clinic"),
+    ):
+        ds = pydicom.dcmread(write_rtstruct(drawn, CT, tmp_path / "rs.dcm", clinic=clinic))
+        assert ds.SeriesDescription.startswith(words) and "research use only" in ds.SeriesDescription
+        assert (ds.StructureSetLabel == "AI DRAFT") == (words == "AI draft")
+        assert [o.RTROIInterpretedType for o in ds.RTROIObservationsSequence] == ["EXTERNAL", "PTV", "ORGAN"]
+        assert [r.ROIGenerationAlgorithm == "" for r in ds.StructureSetROISequence] == [n in clinic for n in drawn]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -80,6 +80,18 @@ def test_a_prediction_says_so_in_its_tags(tmp_path):
     assert "PREDICTED" not in clinic.DoseComment + clinic.ImageComments and clinic.SOPInstanceUID != ds.SOPInstanceUID
 
 
+def test_a_dose_that_says_something_else_is_another_object(tmp_path):
+    """An archive keeps the first object of a UID: after the contours were corrected, the dose there still referred to
+    the structure set of before."""
+    plain = {"predicted": False, "structure_set_uid": "1.2.3"}
+    changes = ({}, {"structure_set_uid": "1.2.4"}, {"what_if": True}, {"version": "2"}, {"note": "scaled"}, {})
+    read = [pydicom.dcmread(write_rtdose(a_dose(), CT, tmp_path / "rd.dcm", **plain | change)) for change in changes]
+    uids = [str(ds.SOPInstanceUID) for ds in read]
+    assert len(set(uids)) == len(changes) - 1 and uids[0] == uids[-1]
+    assert [ds.ReferencedStructureSetSequence[0].ReferencedSOPInstanceUID for ds in read[:2]] == ["1.2.3", "1.2.4"]
+    assert len({str(ds.SeriesInstanceUID) for ds in read}) == len(changes) - 1
+
+
 @pytest.mark.parametrize("synthetic", [False, True])
 def test_a_scaled_dose_of_the_clinic_is_not_called_the_one_that_was_imported(tmp_path, synthetic):
     ds = pydicom.dcmread(
