@@ -250,9 +250,10 @@ def _modality(kb: KnowledgeBase, case: Case, staging: Staging, context: dict[str
         return Modality(None, "", None, options, (*branches, *_if_palliative(kb, context, staging.site)), why)
     if why:
         return Modality(None, "", None, replace(options, applies=(), depends=()), branches, why)
-    leads = options.leads(kb)
     if case.form.get("setting") == "postoperative":  # the palliative schemes treat gross disease, and it is resected
-        leads = [lead for lead in leads if any(action(kb, t)["rt"] != "palliative" for t in lead.actions)]
+        kept = (o for o in options.applies if any(action(kb, t)["rt"] != "palliative" for t in o.actions))
+        options = replace(options, applies=tuple(kept))
+    leads = options.leads(kb)
     if (lookup(context, "patient.ecog") or 0) >= POOR_ECOG:  # the drugs of recurrent disease come after relief
         leads = sorted(leads, key=lambda lead: all(action(kb, t)["rt"] != "palliative" for t in lead.actions))
     if not leads:

@@ -14,6 +14,8 @@ from hnvlm.plan.result import Need
 from hnvlm.plan.staging import Category, Staging
 from hnvlm.plan.words import label, question_id, words
 
+# Left out after progression on platinum, and no second line of the tables asks about it.
+_FIRST_LINE = ("npc_rm",)
 _BEFORE_RT = ("prior_neck_rt", "dental_status", "pregnant_or_lactating")
 # Derived, not asked: a missing stage is asked for through the facts behind it.
 _DERIVED = frozenset({"case.t", "case.n", "case.m", "case.stage_group", "case.site", "patient.cisplatin_eligible"})
@@ -68,6 +70,8 @@ def open_questions(
         asked = ("ene_path", "margin") if operated else ("resectable", "ene_path", "margin")
         needs += [_need(key) for key in asked if lookup(case.context, form_field(key).path) is None]
     needs += _option_questions(options.depends, case)
+    if any(o.id in _FIRST_LINE for o in options.applies) and "platinum_refractory" not in case.form:
+        needs.append(_need("platinum_refractory"))
     needs += _course_questions(case, staging)
     asked_before = _BEFORE_RT if radiotherapy else ("pregnant_or_lactating",) if drugs else ()
     needs += [_need(key) for key in asked_before if key not in case.form]

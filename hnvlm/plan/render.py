@@ -305,9 +305,12 @@ def _agent_line(row: SystemicOption, lead: str) -> Line:
 
 def _eligibility_lines(plan: Plan) -> Iterator[Line]:
     verdict = plan.eligibility.verdict if plan.eligibility else "undetermined"
+    # The consensus speaks of cisplatin with radiotherapy.
+    with_rt = not plan.systemic or any(s.id == "cis_weekly40" for s in plan.systemic)
+    weekly = "; weekly dosing is the usual answer" if with_rt else ""
     text = {
         "contraindicated": "Cisplatin is contraindicated on the form's facts",
-        "relative": "Cisplatin: relative contraindication, weigh it; weekly dosing is the usual answer",
+        "relative": "Cisplatin: relative contraindication, weigh it" + weekly,
         "eligible": "Cisplatin: no contraindication among the facts that were stated",
         "undetermined": "Cisplatin eligibility is not determined: see the open questions",
     }[verdict]

@@ -26,6 +26,7 @@ _SPECIAL_TOKENS = {
     "other_site": "another site (paranasal sinus, skin, ear, thyroid)",
     "thyroid_cartilage_outer": "outer cortex of the thyroid cartilage",
     "thyroid_cartilage_inner": "inner cortex of the thyroid cartilage",
+    "esophagus_mucosa": "oesophageal mucosa", "esophagus_muscle": "oesophageal muscle",
     "medial_pyriform": "medial wall of the pyriform sinus", "sublingual_or_fom_mucosa": "floor of mouth mucosa",
     "major_salivary": "major salivary gland", "squamous_cell_carcinoma": "squamous cell carcinoma",
 }  # fmt: skip
@@ -44,7 +45,7 @@ STRENGTH_MEANING = {
 }  # fmt: skip
 _OPERATORS = {
     "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": ":", "ne": "other than", "in": ":", "not_in": "none of",
-    "has_any": ":", "has_none": "none of", "is_true": "", "is_false": "", "missing": "not stated",
+    "has_any": ":", "has_none": ": none of", "is_true": "", "is_false": "", "missing": "not stated",
     "present": "stated",
 }  # fmt: skip
 # Staging facts whose question in the form has another id.

@@ -246,3 +246,32 @@ def test_words_of_a_board_for_sides_sizes_and_cartilage() -> None:
     assert told["fid_size"] == "Tumour size differs: CT draft 3.1 cm, form 1.8 cm"
     form = {**FIT, "site": "larynx_glottis", "invaded": ["thyroid_cartilage_outer"], "nodes_n_pos": 0}
     assert "T4a: invasion: outer cortex of the thyroid cartilage" in draft_plan([AIRWAY], form).text
+
+
+def test_a_resected_primary_gets_no_palliative_dose_beside_metastases() -> None:
+    plan = draft_plan([], {**AFTER_SURGERY, "distant": True, "cps": 5})
+    assert plan.staging.m.value == "M1" and plan.modality.drafted == "pembro_rm_mono"
+    assert plan.prescription.schemes == () and "palliative radiotherapy" not in plan.text
+    before = draft_plan(TONSIL, {**FIT, "p16": "negative", "distant": True, "cps": 5})
+    assert before.prescription.kind == "palliative"
+
+
+def test_first_line_of_the_nasopharynx_asks_about_platinum() -> None:
+    form = {**NASOPHARYNX, "nodes_n_pos": 0, "setting": "recurrent_metastatic", "intent": "palliative"}
+    assert "platinum_refractory" in {n.id for n in draft_plan([], form).needs}
+    assert "platinum_refractory" not in {n.id for n in draft_plan([], {**form, "platinum_refractory": False}).needs}
+    assert "platinum_refractory" not in {n.id for n in draft_plan([], {**NASOPHARYNX, "nodes_n_pos": 0}).needs}
+
+
+def test_weekly_cisplatin_is_no_answer_where_it_is_not_given_with_radiotherapy() -> None:
+    metastatic = {**NASOPHARYNX, "nodes_n_pos": 0, "distant": True, "crcl_ml_min": 55}
+    text = draft_plan([], metastatic).text
+    assert "gemcitabine + cisplatin (R/M NPC)" in text and "Cisplatin: relative contraindication, weigh it." in text
+    findings = [mass("pyriform sinus", "left", 45), NO_NODES]
+    concurrent = draft_plan(findings, {**FIT, "crcl_ml_min": 55, "cord_mobility": "fixed", "n_subsites": 2}).text
+    assert "weigh it; weekly dosing is the usual answer" in concurrent
+
+
+def test_what_is_not_invaded_reads_as_a_sentence() -> None:
+    form = {**FIT, "site": "larynx_subglottis", "cord_mobility": "normal", "nodes_n_pos": 0}
+    assert "T1: invasion: none of glottis, supraglottis." in draft_plan([], form).text.replace(" [S2]", "")
