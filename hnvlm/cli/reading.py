@@ -239,12 +239,17 @@ def _stored_series(case_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def structures_on(subject: Subject, path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Masks of ``--structures`` on this CT, and warnings."""
-    frame = ""
-    if subject.app is not None and path.is_file():
-        frame = rt_objects.original_frame_uid(subject.app, subject.volume.frame_of_reference_uid, path)
-    return rt_objects.read_structures(path, subject.volume, frame)
+def structures_on(subject: Subject, path: Path, dose: Path | None = None) -> tuple[dict[str, Any], list[str]]:
+    """Masks of ``--structures`` on this CT, and warnings; ``dose`` says which of several sets was planned on."""
+    beside = [dose] if dose is not None and dose.is_file() else []
+    return rt_objects.read_structures(path, subject.volume, frame_on(subject, path), beside=beside)
+
+
+def frame_on(subject: Subject, path: Path) -> str:
+    """The frame of reference that a file names, if the stored case was made from it; else ""."""
+    if subject.app is None or not path.is_file():
+        return ""
+    return rt_objects.original_frame_uid(subject.app, subject.volume.frame_of_reference_uid, path)
 
 
 def _require_neck(subject: Subject) -> None:

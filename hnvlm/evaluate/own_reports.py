@@ -6,6 +6,7 @@ what a model learns. A report that leaves open what is there counts neither as d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from hnvlm.report.vocabulary import LANGUAGES
 from hnvlm.types import MASS_SITES, Finding
 
 REPORT = "report.txt"
+# How the text file of a report from the app begins, and what it says when somebody signed it.
+APP_HEADING = "AI DRAFT - RESEARCH USE ONLY"
+SIGNED = re.compile(r"^Signed by ", re.MULTILINE)
 NAMED = 5
 
 
@@ -63,7 +67,8 @@ def own_report(folder: Path) -> OwnReport | None:
 
 def understood(text: str) -> OwnReport:
     """What a report says of lesions, in the words that the report model has."""
-    if AI_DRAFT in text:  # "hnvlm batch" writes a report.txt, too
+    # "hnvlm batch" writes a report.txt, and the app a text file with a heading; signed, it is a clinician's.
+    if AI_DRAFT.casefold() in text.casefold() or (APP_HEADING in text and not SIGNED.search(text)):
         return OwnReport(unclear="is an AI draft of this program, not a clinic's report")
     read = parse_report(text)
     unread = len(read.unparsed_sentences)

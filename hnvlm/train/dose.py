@@ -13,17 +13,30 @@ import torch
 from torch import Tensor, nn
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.evaluate.common import patient_folders
-from hnvlm.evaluate.dose_scores import dose_score, dvh_errors, dvh_score, read_dose_case
+from hnvlm.evaluate.common import drawn_by_model, patient_folders
+from hnvlm.evaluate.dose_scores import DoseCase, dose_score, dvh_errors, dvh_score, read_dose_case
 from hnvlm.evaluate.dose_trees import inputs_crop, inputs_of
+from hnvlm.imaging.nifti import to_int16_hu
+from hnvlm.imaging.resample import resample_like
 from hnvlm.models.checkpoint import save_model
-from hnvlm.models.dose import IN_CHANNELS, DoseNetwork, deliverable_dose, flip_input, network_input, predict
+from hnvlm.models.dose import (
+    IN_CHANNELS,
+    DoseNetwork,
+    block_mean,
+    ct_to,
+    deliverable_dose,
+    flip_input,
+    mask_to,
+    network_input,
+    predict,
+    working_grid,
+)
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
 from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.data import BIT, fingerprint, is_current, refuse_validation_folder, set_aside
 from hnvlm.train.loop import LoopOptions, Numbers, begin, length, log, train_loop
-from hnvlm.types import MIRRORED
+from hnvlm.types import MIRRORED, TARGET_NAMES
 
 WIDTHS = (32, 64, 128, 192)
 BLOCKS = (1, 2, 2, 2)
@@ -72,16 +85,43 @@ def dose_folders(data: Path) -> list[Path]:
     roots = [data / "train", data / "without_ct" / "train"] if (data / "train").is_dir() else [data]
     folders = sorted((f for root in roots for f in patient_folders(root, "dose.nii.gz")), key=lambda f: f.name)
     if not folders:
-        raise InputRefusedError(f"{data} holds no patient folder with a dose.nii.gz; see the case-folder layout.")
-    return folders
+        raise InputRefusedError(
+            f"{data} holds no patient folder with a dose.nii.gz; see the case-folder layout (hnvlm import-case --dose "
+            "makes one of an RTDOSE)."
+        )
+    guessed = {f for f in folders if drawn_by_model(f) & set(TARGET_NAMES)}
+    for folder in sorted(guessed):
+        log(f"dose: {folder.name} is left out, as a model drew its targets: its plan was made for others")
+    if guessed == set(folders):
+        raise InputRefusedError(f"{data}: a model drew the targets of all {len(folders)} patients with a dose.")
+    return [f for f in folders if f not in guessed]
+
+
+def on_working_grid(case: DoseCase) -> DoseCase:
+    """The patient on the grid the network works on; one that is on such a grid stays as it is.
+
+    A clinic plans on voxels a quarter as wide: a network that learned on those would be asked about others in use, and
+    one patient would fill the memory.
+    """
+    working = working_grid(case.dose)
+    if working.same_grid(case.dose):
+        return case
+    gray = resample_like(block_mean(case.dose), working, fill=0.0).array
+    return DoseCase(
+        case.patient_id,
+        working.with_array(np.maximum(gray, 0).astype(np.float32)),
+        {name: mask_to(mask, case.dose, working) for name, mask in case.masks.items()},
+        mask_to(case.possible, case.dose, working),
+        None if case.ct is None else working.with_array(to_int16_hu(ct_to(case.ct, working))),
+    )
 
 
 def cached_file(folder: Path, cache: Path) -> Path:
     """File of a prepared patient; it is computed once, and anew when a file of the patient changed."""
-    key = hashlib.sha256(f"v1|{CHANNELS}|{folder.resolve()}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"v2|{CHANNELS}|{folder.resolve()}".encode()).hexdigest()[:12]
     path = cache / f"dose-{folder.name}-{key}.npz"
     if not is_current(path, folder):
-        case = read_dose_case(folder)
+        case = on_working_grid(read_dose_case(folder))
         inputs = inputs_of(case)
         labels = np.zeros(case.possible.shape, np.uint16)
         for name, mask in case.masks.items():
@@ -274,7 +314,7 @@ def score_held(
     doses: dict[float, list[float]] = {s: [] for s in deliverable}
     errors: dict[float, list[dict[str, float]]] = {s: [] for s in deliverable}
     for folder in folders:
-        case = read_dose_case(folder)
+        case = on_working_grid(read_dose_case(folder))
         inputs = inputs_of(case)
         hu = None if case.ct is None else inputs_crop(inputs, case.ct.array)
         own = predict(network, inputs, hu, flip=flip, deliverable=0.0, iterations=0)

@@ -9,8 +9,10 @@ import torch
 from imaging.dose_phantom import dose_phantom, write_dose_case
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import AI_DRAFT, write_nifti
 from hnvlm.models.checkpoint import read_config
-from hnvlm.models.dose import DosePredictor
+from hnvlm.models.dose import DosePredictor, working_grid
 from hnvlm.models.dose_inputs import CHANNELS
 from hnvlm.train import cli, dose
 from hnvlm.train.data import BIT
@@ -145,3 +147,36 @@ def test_two_steps_and_resume_give_a_model_that_predicts(data, tmp_path, monkeyp
     resumed = cli.train("dose", data, True, steps=3, **options)
     assert resumed["metrics"]["steps"] == 3
     assert (tmp_path / "runs" / "dose.pt").exists()
+
+
+def test_a_clinics_fine_grid_is_learned_on_the_grid_that_the_network_works_on(tmp_path):
+    """With voxels of 1 mm a network learned on four times as many voxels a side as it is asked about in use."""
+    ct, gray, masks, body = dose_phantom()
+    fine = {"ct": ct.array, "dose": gray.array, "possible_dose_mask": body, "PTV_7000": masks["PTV_7000"]}
+    folder = tmp_path / "a1"
+    spacing = (gray.spacing_mm[0], gray.spacing_mm[1] / 4, gray.spacing_mm[2] / 2)
+    for name, array in fine.items():
+        wide = np.repeat(np.repeat(array, 4, axis=1), 2, axis=2)
+        write_nifti(Volume(wide, spacing, gray.origin_mm), folder / f"{name}.nii.gz")
+    patient = load_patient(cached_file(folder, tmp_path / "cache"))
+    # 1.125 x 2 mm: blocks of 3 and 2 voxels, as near to 3.9 mm as whole voxels come.
+    working = working_grid(Volume(np.zeros((20, 104, 64), bool), spacing, gray.origin_mm))
+    assert working.shape == (20, 34, 32) and working.spacing_mm == (3.0, 3.375, 4.0)
+    assert patient.dose.shape[1] <= 34 and patient.dose.shape[2] <= 32
+    volume_ml = np.prod(working.spacing_mm) / 1000
+    labels = (patient.labels.numpy() >> BIT["PTV_7000"]) & 1
+    assert labels.sum() * volume_ml == pytest.approx(masks["PTV_7000"].sum() * gray.voxel_ml, rel=0.2)
+    mean = patient.dose.numpy()[labels > 0].mean()
+    assert mean == pytest.approx(gray.array[masks["PTV_7000"]].mean(), abs=1.0)
+
+
+def test_nobody_learns_a_dose_for_targets_that_a_model_drew(tmp_path, capsys):
+    for name in ("a1", "a2"):
+        write_dose_case(tmp_path / "train" / name)
+    _, gray, masks, _ = dose_phantom()
+    write_nifti(gray.with_array(masks["PTV_7000"]), tmp_path / "train" / "a1" / "PTV70.nii.gz", AI_DRAFT)
+    assert [f.name for f in dose_folders(tmp_path)] == ["a2"]
+    assert "a1 is left out" in capsys.readouterr().err
+    write_nifti(gray.with_array(masks["PTV_5600"]), tmp_path / "train" / "a2" / "PTV56.nii.gz", AI_DRAFT)
+    with pytest.raises(InputRefusedError, match="drew the targets of all 2"):
+        dose_folders(tmp_path)

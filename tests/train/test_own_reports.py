@@ -29,6 +29,8 @@ Impression: Left tonsillar mass with nodal metastasis."""
 POLISH = """TK szyi z kontrastem.
 Opis: Guz migdałka podniebiennego lewego 32 mm. Powiększony węzeł chłonny w grupie II po lewej 24 mm, martwiczy.
 Wnioski: Rak migdałka lewego z przerzutem do węzła."""
+# How the app's text file begins (hnvlm.services.documents.as_text).
+HEADING = "AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE\nCase HN-0001, report version 2, 2026-01-01 10:00 UTC\n"
 NODE = Finding("node", side="left", level="II", size_mm=24.0, source="clinician", attributes={"texture": "necrotic"})
 MASS = Finding("mass", site="palatine tonsil", side="left", size_mm=32.0, source="clinician")
 
@@ -37,6 +39,11 @@ MASS = Finding("mass", site="palatine tonsil", side="left", size_mm=32.0, source
 @pytest.mark.parametrize("text", [ENGLISH, POLISH], ids=["en", "pl"])
 def test_a_report_of_either_language_gives_its_lesions(text):
     read = understood(text)
+    assert set(map(repr, read.lesions)) == {repr(MASS), repr(NODE)} and not read.unclear
+
+
+def test_a_report_that_a_clinician_signed_in_the_app_is_the_clinics():
+    read = understood(f"{HEADING}Signed by Dr A on 2026-01-01; AI-assisted draft\n\n{ENGLISH}")
     assert set(map(repr, read.lesions)) == {repr(MASS), repr(NODE)} and not read.unclear
 
 
@@ -58,6 +65,8 @@ def test_a_report_that_denies_disease_is_one_without_lesions(text):
         ("Narrowing of the larynx.", "says nothing of masses or nodes"),
         ("Widespread lymphadenopathy.", "a node without its side"),
         (f"{ENGLISH}\n\n(AI draft, research use only)\n", "an AI draft of this program"),
+        (f"{HEADING}AI draft, not signed\n\n{ENGLISH}", "an AI draft of this program"),
+        (f"{HEADING}AI draft, edited, not signed\n\n{ENGLISH}", "an AI draft of this program"),
         ("No mass. A 30 mm mass in the left oral tongue.", "contradicts itself"),
     ],
 )
