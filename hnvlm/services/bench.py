@@ -33,7 +33,7 @@ class Measurement:
     """One number.
 
     Attributes:
-        value: Best of the repeats.
+        value: Best of the repeats; what the models do first (all but ``dose``) is timed once.
         compared_with: What the ratio divides by; "" when there is no reference.
         ratio: value / reference in the same unit (below 1: faster than the reference), or None.
     """
@@ -162,17 +162,21 @@ def model_inference(bench: Bench) -> list[Measurement]:
     segment = time.perf_counter() - started
     promised = "promised: 10 s for 512 x 512 x 130 on two cores"
     rows = [Measurement("models_load", load, "s"), Measurement("segment", segment, "s", promised, segment / 10.0)]
-    if models.scope(bench.volume, segmentation).in_scope:
+    started = time.perf_counter()
+    in_scope = models.scope(bench.volume, segmentation).in_scope
+    # Finds the landmarks, which the models keep: whoever drafts a report or a plan waits for them first.
+    before = segment + time.perf_counter() - started
+    if in_scope:
         started = time.perf_counter()
         models.findings(bench.volume, segmentation)
         models.draft_report(bench.volume, segmentation=segmentation)
-        report = segment + time.perf_counter() - started
+        report = before + time.perf_counter() - started
         rows.append(Measurement("report", report, "s", "promised: 10 s on two cores", report / 10.0))
         started = time.perf_counter()
         findings = models.findings(bench.volume, segmentation)
         # As `hnvlm plan` makes it: limits are judged on a predicted dose.
         make_plan(findings, {}, **judged_without_store(models, bench.volume, segmentation.masks))
-        plan = segment + time.perf_counter() - started
+        plan = before + time.perf_counter() - started
         rows.append(
             Measurement("plan", plan, "s", "promised: 5 s on two cores, contours and dose included", plan / 5.0)
         )

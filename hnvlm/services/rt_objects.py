@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hnvlm.errors import GeometryError, UnreadableFileError
+from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging import intake, rt
 from hnvlm.imaging.dose import of_one_plan
 from hnvlm.imaging.dvh import OUTSIDE_SHARE
@@ -54,7 +54,7 @@ def read_dose(files: Sequence[Path], volume: Volume, source_frame_uid: str = "")
     Raises:
         FrameOfReferenceError: The dose belongs to another frame of reference.
         GeometryError: The grids of the beams have no voxel in common.
-        InputRefusedError: The files are doses of several plans.
+        InputRefusedError: The files are doses of several plans, or hold no dose: every limit of an organ would be met.
         UnreadableFileError: A file cannot be read.
     """
     total: Volume | None = None
@@ -66,6 +66,11 @@ def read_dose(files: Sequence[Path], volume: Volume, source_frame_uid: str = "")
         raise UnreadableFileError("No dose file was given.")
     if not np.isfinite(total.array).any():
         raise GeometryError(f"The dose grids of {', '.join(p.name for p in chosen)} have no voxel in common.")
+    if not np.nanmax(total.array) > 0:
+        raise InputRefusedError(
+            f"{', '.join(p.name for p in chosen)}: the dose is 0 Gy everywhere on this CT. Calculate the plan's dose, "
+            "then export it again."
+        )
     return total, warnings
 
 

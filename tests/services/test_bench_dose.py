@@ -43,6 +43,30 @@ def test_dose_is_timed_where_it_can_be_predicted(masks, installed, rows, asked):
         assert row.ratio == pytest.approx(row.value / 1.5)
 
 
+def test_report_and_plan_are_timed_with_the_landmarks_they_wait_for(monkeypatch):
+    """By a scripted clock: contours 4 s, landmarks 1 s, findings 2 s, report 8 s, plan 16 s."""
+    now = [0.0]
+    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def taking(seconds, result=None):
+        def work(*args, **options):
+            now[0] += seconds
+            return result
+
+        return work
+
+    models = SimpleNamespace(
+        segment=taking(4, SimpleNamespace(masks={})), scope=taking(1, SimpleNamespace(in_scope=True)),
+        findings=taking(2), draft_report=taking(8), counterfactual=taking(32),
+    )  # fmt: skip
+    monkeypatch.setattr(bench, "make_plan", taking(16))
+    monkeypatch.setattr(bench, "judged_without_store", lambda *args: {})
+    rows = bench.model_inference(bench.Bench(Path(), VOLUME, Path(), 1, load_models=taking(64, models)))
+    told = {row.name: row.value for row in rows}
+    assert told == {"models_load": 64, "segment": 4, "report": 4 + 1 + 2 + 8, "plan": 4 + 1 + 2 + 16,
+                    "counterfactual": 32}  # fmt: skip
+
+
 def test_every_save_that_is_timed_writes_the_ct(tmp_path, monkeypatch):
     """A store writes the same content once: the best of three saves was one that wrote nothing."""
     writes = []

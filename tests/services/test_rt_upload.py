@@ -163,3 +163,20 @@ def test_one_mask_more_leaves_the_clinics_targets_where_they_are(app, ct, files,
     found = dose.structures(app, ct)
     np.testing.assert_array_equal(found.masks["Larynx"], theirs)
     np.testing.assert_array_equal(found.masks["PTV_7000"], mask)
+
+
+@pytest.mark.parametrize("name", ["dose.nii.gz", "rd.dcm"])
+def test_a_dose_of_0_gy_everywhere_is_no_dose(app, ct, files, phantom, name):
+    """It was stored, and every limit of an organ was met under it."""
+    contents, _, gy = files
+    if name == "rd.dcm":  # the file of a plan that was never calculated
+        tags = pydicom.dcmread(io.BytesIO(contents[name]))
+        tags.PixelData = bytes(len(tags.PixelData))
+        written = io.BytesIO()
+        tags.save_as(written)
+        empty = written.getvalue()
+    else:
+        empty = write_nifti_bytes(gy.with_array(np.zeros(phantom.shape, np.float32)))
+    with pytest.raises(InputRefusedError, match=r"0 Gy everywhere .* Calculate"):
+        rt_upload.attach(app, ct, [*opened(contents, "rs.dcm"), (name, io.BytesIO(empty))])
+    assert app.store.latest_result(ct, "dose") is None and app.store.latest_result(ct, "structures") is None
