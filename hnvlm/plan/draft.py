@@ -345,8 +345,9 @@ def _path(kb: KnowledgeBase, lead: Option, context: dict[str, Any], *, keep_lary
 
 
 def _branches(kb: KnowledgeBase, context: dict[str, Any], staging: Staging) -> tuple[Line, ...]:
-    """Return what a missing T or an open table (p16) would lead to, one line each."""
-    lines = []
+    """Return what a missing T or an open table (p16) would lead to, one line for all T that lead to the same."""
+    lines: list[Line] = []
+    same_end: dict[str, list[tuple[str, Line]]] = {}
     for other in staging.alternatives:
         if other.group is not None:
             lines.append(_branch(kb, context, other, words(other.site or "")))
@@ -360,7 +361,15 @@ def _branches(kb: KnowledgeBase, context: dict[str, Any], staging: Staging) -> t
             )
             if row:
                 assumed = replace(staging, t=replace(staging.t, value=t), group=row["group"], sources=documents(row))
-                lines.append(_branch(kb, context, assumed, t))
+                line = _branch(kb, context, assumed, t)
+                same_end.setdefault(line.text.split(", stage ", 1)[1], []).append((t, line))
+    for end, ways in same_end.items():
+        categories = [t for t, _ in ways]
+        together = (
+            f"If {', '.join(categories[:-1])} or {categories[-1]}: {staging.n.value} {staging.m.value}, stage {end}"
+        )
+        sources = tuple(dict.fromkeys(document for _, line in ways for document in line.sources))
+        lines.append(ways[0][1] if len(ways) == 1 else Line(together, sources))
     return tuple(lines)
 
 

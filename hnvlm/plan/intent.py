@@ -77,6 +77,11 @@ def unsettled(context: Mapping[str, Any]) -> str:
             "recurrent disease is to be treated for cure: salvage surgery or irradiating again is for the "
             "multidisciplinary meeting, and the tables hold no verified scheme for it"
         )
+    if intent == "palliative" and setting == "postoperative":
+        return (
+            "palliative intent is stated after surgery: the doses after surgery are given for cure, and the palliative "
+            "schedules treat gross disease"
+        )
     if intent is None and setting != _RECURRENT:
         before = lookup(context, "patient.prior_neck_rt") is True
         return "whether the intent is curative or palliative is not stated" + (

@@ -70,7 +70,7 @@ def open_questions(
         asked = ("ene_path", "margin") if operated else ("resectable", "ene_path", "margin")
         needs += [_need(key) for key in asked if lookup(case.context, form_field(key).path) is None]
     needs += _option_questions(options.depends, case)
-    if any(o.id in _FIRST_LINE for o in options.applies) and "platinum_refractory" not in case.form:
+    if any(o.id in _FIRST_LINE and not o.ruled_out for o in options.applies) and "platinum_refractory" not in case.form:
         needs.append(_need("platinum_refractory"))
     needs += _course_questions(case, staging)
     asked_before = _BEFORE_RT if radiotherapy else ("pregnant_or_lactating",) if drugs else ()

@@ -275,3 +275,16 @@ def test_weekly_cisplatin_is_no_answer_where_it_is_not_given_with_radiotherapy()
 def test_what_is_not_invaded_reads_as_a_sentence() -> None:
     form = {**FIT, "site": "larynx_subglottis", "cord_mobility": "normal", "nodes_n_pos": 0}
     assert "T1: invasion: none of glottis, supraglottis." in draft_plan([], form).text.replace(" [S2]", "")
+
+
+@pytest.mark.parametrize("more", [{}, {"ecog": 3}, {"ene_path": False, "margin": "negative"}])
+def test_palliative_intent_after_surgery_gets_no_dose_for_cure(more: dict[str, Any]) -> None:
+    plan = draft_plan([], {**AFTER_SURGERY, "intent": "palliative", **more})
+    assert plan.modality.drafted is None and plan.prescription.schemes == () and plan.systemic == ()
+    assert "No treatment drafted: palliative intent is stated after surgery" in plan.text
+
+
+def test_branches_that_lead_to_the_same_are_one_line() -> None:
+    nodes = [node("left", "II", 34), node("right", "II", 20)]
+    branches = [b.text.split("; ")[0] for b in draft_plan(nodes, {"site": "nasopharynx"}).modality.branches]
+    assert branches == ["If T1, T2 or T3: N2 M0, stage III", "If T4: T4 N2 M0, stage IVA"]
