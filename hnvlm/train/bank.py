@@ -9,21 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.own_reports import own_report
 from hnvlm.imaging.anatomy import Anatomy, build_anatomy
 from hnvlm.imaging.lesions import Lesion, LesionSpec, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
+from hnvlm.models.ct_encoder import cut
 from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, fingerprint, is_current, load_cached, read_case
+from hnvlm.train.disease import contoured, reported
 from hnvlm.train.loop import log
 
 # Contours from which the landmarks of a neck follow.
 LANDMARKS = "spinal cord, and mandible or brainstem,"
 NAMED = 5
+# Share of a voxel from which a lesion counts as there.
+INSIDE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +40,19 @@ class BankPatient:
         centre_mm: Origin of the neck frame, LPS (z, y, x).
         lesions: Differences on the training grid.
         source: Fingerprint of the patient's files; "" when the bank is from before it was noted.
+        reported: Where the clinic's report says a lesion is (``hnvlm.train.disease``); None where it names none.
     """
 
     patient: CachedPatient
     centre_mm: tuple[float, float, float]
     lesions: list[Lesion]
     source: str = ""
+    reported: np.ndarray | None = None
+
+    def diseased(self, start: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
+        """Where the patient's own disease is or may be, in a box of the training grid: bool of ``size``."""
+        found = contoured(cut(self.patient.labels, start, size, 0))
+        return found if self.reported is None else found | cut(self.reported, start, size, False)
 
 
 def anatomy_of(patient: CachedPatient) -> Anatomy | None:
@@ -146,7 +158,10 @@ def load_bank(
         if centre is None:
             without.append(job[0].name)
         else:
-            out.append(BankPatient(load_cached(job[0], cache), centre, lesions, source))
+            patient, report = load_cached(job[0], cache), own_report(job[0])
+            anatomy = anatomy_of(patient) if report is not None else None
+            region = reported(report, anatomy) if anatomy is not None else None
+            out.append(BankPatient(patient, centre, lesions, source, region))
     if without:
         more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
         log(f"lesion bank: left out, as {LANDMARKS} are not contoured: {', '.join(without[:NAMED])}{more}")
@@ -155,5 +170,24 @@ def load_bank(
             f"None of the {len(folders)} patients has the contours that tell where a lesion can lie ({LANDMARKS}), so "
             "there is nothing to learn lesions from. 'hnvlm segment FOLDER/ct.nii.gz --out FOLDER' puts the "
             "segmenter's own beside a CT (to learn lesions and reports with, not contours)."
+        )
+    return out
+
+
+def outside_disease(banks: list[BankPatient]) -> list[BankPatient]:
+    """The patients with those lesions that touch no disease of their own: what is left without them is a healthy neck.
+
+    Raises:
+        InputRefusedError: No lesion is left.
+    """
+    out = []
+    for bank in banks:
+        free = [x for x in bank.lesions if not bank.diseased(np.array(x.start), x.mask.shape)[x.mask > INSIDE].any()]
+        if free:
+            out.append(replace(bank, lesions=free))
+    if not out:
+        raise InputRefusedError(
+            f"In all {len(banks)} patients every lesion would lie where the patient's own disease is or may be (GTV, "
+            "PTV_7000, report.txt), so nothing tells how a place without one looks. Add patients."
         )
     return out

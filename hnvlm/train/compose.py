@@ -31,6 +31,7 @@ class Sample:
         owner: uint8 (64, 64, 64), 1 + the index in ``lesions`` of the lesion that a voxel belongs to, else 0.
         lesions: What was inserted, sides already mirrored when ``flipped``.
         flipped: Whether left and right were swapped.
+        diseased: bool (64, 64, 64), where the patient's own disease is or may be: no place to call free of lesions.
     """
 
     hu: np.ndarray
@@ -40,6 +41,7 @@ class Sample:
     owner: np.ndarray
     lesions: list[Lesion]
     flipped: bool
+    diseased: np.ndarray
 
 
 def mirrored(lesion: Lesion) -> Lesion:
@@ -136,12 +138,12 @@ def compose(
     for name, parts in NESTED.items():
         for part in parts:
             targets[BIT[name]] = np.maximum(targets[BIT[name]], targets[BIT[part]])
-    known = patient.known.copy()
+    known, diseased = patient.known.copy(), bank.diseased(start, hu.shape)
     flipped = bool(augment and rng.random() < 0.5)
     if flipped:
         swap = [BIT[MIRRORED.get(c, c)] for c in CHANNELS]
         hu, delta, masks, owner = hu[..., ::-1], delta[..., ::-1], masks[..., ::-1], owner[..., ::-1]
-        targets, known = targets[swap][..., ::-1], known[swap]
+        targets, known, diseased = targets[swap][..., ::-1], known[swap], diseased[..., ::-1]
         lesions = [mirrored(x) for x in lesions]
     if augment:
         gain = rng.uniform(0.97, 1.03)
@@ -155,4 +157,5 @@ def compose(
         np.ascontiguousarray(owner),
         lesions,
         flipped,
+        np.ascontiguousarray(diseased),
     )

@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.evaluate.common import log, patient_folders, read_case
+from hnvlm.evaluate.common import log, patient_folders, read_case, read_file, require_grid
 from hnvlm.evaluate.patients import RECORD, Trained, content_of, read_trained, write_trained
 from hnvlm.imaging.volume import Volume
 from hnvlm.types import OAR_NAMES, TARGET_NAMES
@@ -24,6 +24,9 @@ NAMED = 5
 CHANNELS = OAR_NAMES + TARGET_NAMES
 # Bit of the packed label map for each channel.
 BIT = {name: i for i, name in enumerate(CHANNELS)}
+# Gross disease of the clinic's (all gross tumour volumes together), which no network draws; above the bits of
+# ``hnvlm.train.segmenter``.
+GTV, GTV_BIT = "GTV", 12
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class CachedPatient:
 
     Attributes:
         ct: int16 HU (z, y, x) at ``GRID_MM`` isotropic, cropped to the body.
-        labels: uint16 (z, y, x), one bit a channel (``BIT``).
+        labels: uint16 (z, y, x), one bit a channel (``BIT``), and ``GTV_BIT``.
         known: bool per channel: whether the clinic contoured it. Of the targets all are known where one is contoured:
             a level without a contour was not treated.
         origin_mm: LPS position of voxel (0, 0, 0), (z, y, x).
@@ -154,6 +157,8 @@ def to_grid(ct: Volume, masks: dict[str, np.ndarray], patient_id: str) -> Cached
         if name in masks:
             labels |= (resample(masks[name], 0.0) > 0.5).astype(np.uint16) << bit
         known[bit] = name in masks or (planned and name in TARGET_NAMES)
+    if GTV in masks:
+        labels |= (resample(masks[GTV], 0.0) > 0.5).astype(np.uint16) << GTV_BIT
     return CachedPatient(patient_id, hu, labels, known, tuple(float(v) for v in lo))  # type: ignore[arg-type]
 
 
@@ -184,6 +189,11 @@ def load_cached(folder: Path, cache: Path) -> CachedPatient:
         with np.load(path) as z:
             return CachedPatient(folder.name, z["ct"], z["labels"], z["known"], tuple(z["origin_mm"].tolist()))
     ct, masks = read_case(folder)
+    gross = folder / f"{GTV}.nii.gz"
+    if gross.exists():
+        volume = read_file(gross, order=0)
+        require_grid(gross, volume, ct, "CT")
+        masks[GTV] = volume.array > 0
     patient = to_grid(ct, masks, folder.name)
     cache.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")

@@ -33,7 +33,7 @@ from hnvlm.models.text_tower import TextReader, token_features
 from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_request
 from hnvlm.train.ahead import AUTO, Ahead, training_device
-from hnvlm.train.bank import BankPatient, load_bank
+from hnvlm.train.bank import BankPatient, load_bank, outside_disease
 from hnvlm.train.compose import mirrored, pick_lesions
 from hnvlm.train.data import training_folders
 from hnvlm.train.loop import LoopOptions, Numbers, begin, length, log, train_loop
@@ -187,11 +187,7 @@ def train(
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     reader = load_weights(out.parent / "text", TextReader())
-    banks: list[BankPatient] = [
-        b
-        for b in load_bank(training_folders(data), work / "cache", per_patient=per_patient, workers=threads)
-        if b.lesions
-    ]
+    banks = outside_disease(load_bank(training_folders(data), work / "cache", per_patient=per_patient, workers=threads))
     lesions = sum(len(b.lesions) for b in banks)
     log(f"diffusion: {len(banks)} patients, {lesions} lesions, {batch} pairs a step, {length(steps, minutes)}")
     model, before = begin(LesionDenoiser(), out, from_pack)

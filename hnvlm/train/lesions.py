@@ -58,11 +58,14 @@ class Patch:
         lesions: uint8 (3, 24, 24, 24), share of each voxel that is lesion, times 255.
         said: float32 (4, 12, 12, 12): size / SIZE_SCALE, necrotic 0/1, place index, 1 where there is a lesion to say
             this of.
+        unknown: bool (24, 24, 24), where the patient's own disease may be and nothing was inserted: neither answer is
+            taught there.
     """
 
     inputs: Tensor
     lesions: Tensor
     said: Tensor
+    unknown: Tensor
 
 
 Start = tuple[int, int, int]
@@ -76,12 +79,14 @@ class Pair:
         hu: float32 (2, 64, 64, 64), with the lesions and without.
         lesions: uint8 (3, 64, 64, 64), share of each voxel that is lesion, times 255.
         said: float32 (4, 32, 32, 32), see ``Patch``.
+        unknown: bool (2, 64, 64, 64), see ``Patch``.
         at_lesions, elsewhere: First cells of patches.
     """
 
     hu: Tensor
     lesions: Tensor
     said: Tensor
+    unknown: Tensor
     at_lesions: list[Start]
     elsewhere: list[Start]
 
@@ -125,10 +130,12 @@ def warped(sample: Sample, clean_hu: np.ndarray, rng: np.random.Generator) -> tu
     lesions = F.grid_sample(lesions, grid, mode="bilinear", align_corners=False)[0].numpy()
     owner = torch.from_numpy(sample.owner[None, None].astype(np.float32))
     owner = F.grid_sample(owner, grid, mode="nearest", align_corners=False)[0, 0].numpy().astype(np.uint8)
+    diseased = torch.from_numpy(sample.diseased[None, None].astype(np.float32))
+    diseased = F.grid_sample(diseased, grid, mode="nearest", align_corners=False)[0, 0].numpy() > 0
     # Interpolation smooths the noise away, which would tell a warped neck from a real one.
     grain = rng.standard_normal(clean_hu.shape, dtype=np.float32) * rng.uniform(0, 8)
     targets = np.concatenate([sample.targets[: len(CHANNELS)], lesions])
-    return replace(sample, hu=hu[0] + grain, targets=targets, owner=owner), hu[1] + grain
+    return replace(sample, hu=hu[0] + grain, targets=targets, owner=owner, diseased=diseased), hu[1] + grain
 
 
 def said_of(sample: Sample) -> np.ndarray:
@@ -164,10 +171,12 @@ def pair_of(bank: BankPatient, rng: np.random.Generator) -> Pair | None:
     elsewhere = [_start(tissue[int(rng.integers(len(tissue)))], rng) for _ in range(ELSEWHERE)]
     lesions = np.rint(sample.targets[len(CHANNELS) :] * 255).astype(np.uint8)
     hu = torch.from_numpy(np.stack([sample.hu, clean_hu]).astype(np.float32))
-    return Pair(hu, torch.from_numpy(lesions), torch.from_numpy(said_of(sample)), at_lesions, elsewhere)
+    unknown = torch.from_numpy(np.stack([sample.diseased & (sample.owner == 0), sample.diseased]))
+    said = torch.from_numpy(said_of(sample))
+    return Pair(hu, torch.from_numpy(lesions), said, unknown, at_lesions, elsewhere)
 
 
-def cut_patch(inputs: Tensor, lesions: Tensor, said: Tensor, start: Start) -> Patch:
+def cut_patch(inputs: Tensor, lesions: Tensor, said: Tensor, unknown: Tensor, start: Start) -> Patch:
     """Cut one patch out of a crop's inputs (INPUTS, 32, 32, 32) and targets."""
     cells = tuple(slice(s, s + PATCH) for s in start)
     voxels = tuple(slice(FOLD * s, FOLD * (s + PATCH)) for s in start)
@@ -175,6 +184,7 @@ def cut_patch(inputs: Tensor, lesions: Tensor, said: Tensor, start: Start) -> Pa
         inputs[(slice(None), *cells)].half(),
         lesions[(slice(None), *voxels)].clone(),
         said[(slice(None), *cells)].clone(),
+        unknown[voxels].clone(),
     )
 
 
@@ -191,16 +201,20 @@ def pair_patches(
     """Patches of one twin pair: every lesion, its place without it, false alarms of ``network``, other places."""
     lesions, said = pair.lesions.to(device), pair.said.to(device)
     nothing, silent = torch.zeros_like(lesions), torch.zeros_like(said)
+    around, own = pair.unknown.to(device)
     with torch.inference_mode():
         with_lesion, clean = network_inputs(pair.hu.to(device))
         patches = []
         for start in pair.at_lesions:
-            patches += [cut_patch(with_lesion, lesions, said, start), cut_patch(clean, nothing, silent, start)]
+            patches.append(cut_patch(with_lesion, lesions, said, around, start))
+            patches.append(cut_patch(clean, nothing, silent, own, start))
         elsewhere = list(pair.elsewhere)
         if network is not None:
-            alarms = false_alarms(lesion_maps(network, clean[None])[0].amax(0), FALSE_ALARMS)
+            # What is seen in the patient's own disease is no false alarm.
+            seen = lesion_maps(network, clean[None])[0].amax(0).masked_fill(own, 0.0)
+            alarms = false_alarms(seen, FALSE_ALARMS)
             elsewhere += [_start(c, rng) for c in alarms]
-        patches += [cut_patch(clean, nothing, silent, start) for start in elsewhere]
+        patches += [cut_patch(clean, nothing, silent, own, start) for start in elsewhere]
     return patches
 
 
@@ -222,15 +236,17 @@ def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, Numbers]
     inputs = torch.stack([p.inputs for p in batch]).float().contiguous(memory_format=torch.channels_last_3d)
     targets = torch.stack([p.lesions for p in batch]).float() / 255.0
     said = torch.stack([p.said for p in batch])
+    told_of = ~torch.stack([p.unknown for p in batch])[:, None]
     with mixed_precision(inputs.device):
         logits, attributes, _ = network(inputs)
     inner = (..., *[slice(MARGIN, -MARGIN)] * 3)
-    logits, targets = logits[inner], targets[inner]
+    logits, targets, told_of = logits[inner], targets[inner], told_of[inner].float()
     positive = targets.sum((2, 3, 4))
     weight = (FULL_WEIGHT_VOXELS / positive.clamp(min=1)).clamp(1, LARGEST_WEIGHT)[..., None, None, None]
     weight = torch.where(targets > 0.3, weight, 1.0)
-    entropy = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight).mean()
-    p = logits.sigmoid()
+    wrong = F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight * told_of
+    entropy = wrong.sum() / (told_of.sum() * targets.shape[1]).clamp(min=1)
+    p = logits.sigmoid() * told_of
     there = (positive > 4).float()
     overlap, total = (p * targets).sum((2, 3, 4)), p.sum((2, 3, 4)) + positive
     dice = ((1 - (2 * overlap + 1) / (total + 1)) * there).sum() / there.sum().clamp(min=1)
@@ -302,14 +318,16 @@ def presence_scores(network: LesionNet, banks: list[BankPatient]) -> Scores:
         wanted = [b for b in bank.lesions if b.spec.kind != "airway"]
         if not wanted:
             continue  # the neck is not where its landmarks say
+        if bank.reported is not None and bank.reported.all():
+            continue  # nobody knows what is in this neck
         chosen = [wanted[int(i)] for i in rng.permutation(len(wanted))[:CROPS_PER_KEPT]]
         samples = [compose(bank, rng, augment=False, lesions=x) for x in ([], *[[c] for c in chosen])]
         with torch.inference_mode():
-            maps = [seen_in(network, s.hu) for s in samples]
+            maps = [np.where(s.diseased & (s.owner == 0), 0, seen_in(network, s.hu)) for s in samples]
         for sample, m in zip(samples, maps, strict=True):
             out.neck.append(float(m.max()))
             out.lesioned.append(bool(sample.lesions))
-            if sample.lesions and sample.owner.any():
+            if sample.lesions and sample.owner.any() and not sample.diseased[sample.owner > 0].any():
                 out.place += [float(m[sample.owner > 0].max()), float(maps[0][sample.owner > 0].max())]
                 out.there += [True, False]
     return out
@@ -332,6 +350,12 @@ def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, 
         a lesion-free neck (``clear_threshold``); number of necks.
     """
     s = presence_scores(network, kept_aside(banks)[1])
+    if not s.neck or not s.there:
+        raise InputRefusedError(
+            "Of the patients kept aside to set the threshold of detection on, none has a place that is surely free of "
+            "disease: the GTV, the PTV_7000 or a report.txt that is not clear covers all. Add patients, or take "
+            "reports out that say nothing readable of masses and nodes."
+        )
     return {
         "auroc": round(auroc(s.neck, s.lesioned), 4),
         "threshold": best_threshold(s.neck, s.lesioned),

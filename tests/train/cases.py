@@ -12,7 +12,7 @@ from hnvlm.imaging.anatomy import build_anatomy
 from hnvlm.imaging.lesions import Lesion, LesionSpec, insert
 from hnvlm.imaging.volume import Volume
 from hnvlm.train.bank import BankPatient
-from hnvlm.train.data import BIT, CHANNELS, CachedPatient
+from hnvlm.train.data import BIT, CHANNELS, GTV, GTV_BIT, CachedPatient
 from hnvlm.types import OPENKBP_TO_TG263
 
 FILE_NAMES = {tg263: name for name, tg263 in OPENKBP_TO_TG263.items()}
@@ -48,7 +48,7 @@ def bank_patient(
     masks = masks | (targets or {})
     labels = np.zeros(ct.shape, np.uint16)
     for name, mask in masks.items():
-        labels |= mask.astype(np.uint16) << BIT[name]
+        labels |= mask.astype(np.uint16) << (GTV_BIT if name == GTV else BIT[name])
     known = np.array([name not in unknown for name in CHANNELS])
     anatomy = build_anatomy(ct, masks)
     rng = np.random.default_rng(0)
