@@ -92,7 +92,7 @@ def build_constraints(
     """Return the limits of a template for the structures that are there.
 
     Args:
-        structures: TG-263 names; None stands for the core set that is to be contoured.
+        structures: TG-263 names; None stands for what is to be contoured: the core set, and the organs near the site.
         site: Staging site key: the organ that carries the tumour gets no limit as an organ at risk.
         carrying: Structures that carry the tumour (``glands_with_tumour``): they get none either.
         template: Name of a template (``templates()``).
@@ -107,7 +107,8 @@ def build_constraints(
     """
     if own_rows is None and template not in templates():
         raise UsageError(f"No constraint template {template!r}; choose {', '.join(templates())}.")
-    drawn = list(OAR_NAMES) if structures is None else list(structures)
+    near = kb["templates"]["near_organs"].get(site or "", ())
+    drawn = [*OAR_NAMES, *near] if structures is None else list(structures)
     names = [name for name in drawn if name not in set(carrying)]
     spared = _TARGET_ORGANS.get(site or "", set())
     rows = []

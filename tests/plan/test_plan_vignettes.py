@@ -288,3 +288,24 @@ def test_branches_that_lead_to_the_same_are_one_line() -> None:
     nodes = [node("left", "II", 34), node("right", "II", 20)]
     branches = [b.text.split("; ")[0] for b in draft_plan(nodes, {"site": "nasopharynx"}).modality.branches]
     assert branches == ["If T1, T2 or T3: N2 M0, stage III", "If T4: T4 N2 M0, stage IVA"]
+
+
+NEAR = {"OpticChiasm", "OpticNrv_L", "OpticNrv_R", "Lobe_Temporal_L", "Lobe_Temporal_R", "Cochlea_L", "Cochlea_R"}
+
+
+def test_limits_of_the_organs_near_the_nasopharynx_are_named() -> None:
+    form = {**NASOPHARYNX, "nodes_n_pos": 0, "invaded": ["intracranial", "skull_base"]}
+    named = {row.structure for row in draft_plan([], form).constraints}
+    assert named >= NEAR and {"SpinalCord", "Brainstem"} <= named
+    assert not {row.structure for row in draft_plan(TONSIL, {**FIT, "p16": "negative"}).constraints} & NEAR
+
+
+def test_organs_near_the_nasopharynx_that_are_not_contoured_are_told() -> None:
+    form = {**NASOPHARYNX, "nodes_n_pos": 0}
+    drawn = dict.fromkeys(["SpinalCord", "Brainstem", *(NEAR - {"Cochlea_R", "OpticChiasm"})])
+    checks = {c.id: c.message for c in draft_plan([], form, structures=drawn).checks if c.status == "warn"}
+    assert checks["rt_oars_near"] == "Not contoured, of the organs near the nasopharynx: OpticChiasm, Cochlea_R"
+    complete = draft_plan([], form, structures=dict.fromkeys(NEAR)).checks
+    assert "rt_oars_near" not in {c.id for c in complete if c.status == "warn"}
+    rule = load_kb().entry("rt_oars_near")["when"]["all"][-1]["f"]["args"][0]
+    assert rule == load_kb()["templates"]["near_organs"]["nasopharynx"]
