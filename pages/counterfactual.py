@@ -13,6 +13,8 @@ from hnvlm.ui.viewer import Series, jump_to
 from hnvlm.ui.viewer import show as show_viewer
 
 VIEWER = "counterfactual"
+# Remembered of a case: the job of the edit that was asked for, and the edit that is looked at.
+ASKED, SHOWN = "edit-asked", "edit-shown"
 EXAMPLES = (
     "Necrotic node in left level II, 22 mm",
     "Remove the node in right level III",
@@ -90,20 +92,20 @@ def start(app, case_id: str) -> None:
     seed = int(st.session_state.get("edit-seed", 0))
     job_id = counterfactual.start(app, case_id, text, seed=seed, who=state.who())
     jobs.started(job_id)
-    st.session_state[f"_edit-asked-{case_id}"] = job_id
+    state.of_case(case_id)[ASKED] = job_id
 
 
 def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
     # Numbered: the same words in the same minute, with another seed, could not be told apart, nor chosen.
     names = {e.id: f"{n}. {casebar.when(e.created)}  {e.payload['text'][:60]}" for n, e in enumerate(edits[::-1], 1)}
-    key, shown = f"edit-choice-{case.id}", f"_edit-shown-{case.id}"
+    key, memory = f"edit-choice-{case.id}", state.of_case(case.id)
     if mine := arrived(app, case.id, names):
-        st.session_state[key] = st.session_state[shown] = mine
+        st.session_state[key] = memory[SHOWN] = mine
     # Who looks at one stays there when somebody else's comes, also after a look at another page.
     ids = [e.id for e in edits]
     number = st.selectbox(f"Counterfactuals of this case ({len(edits)})", ids, format_func=names.get, key=key,
-                          index=ids.index(st.session_state.get(shown, ids[0])))  # fmt: skip
-    st.session_state[shown] = number
+                          index=ids.index(memory.get(SHOWN, ids[0])))  # fmt: skip
+    memory[SHOWN] = number
     chosen = next(e for e in edits if e.id == number)
     badges.synthetic()
     edit_facts.show(chosen.payload)
@@ -114,14 +116,14 @@ def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
 
 def arrived(app, case_id: str, edits: Container[int]) -> int | None:
     """Return the id of the edit that this session asked for, once, in the first run that lists it; else None."""
-    asked = f"_edit-asked-{case_id}"
-    status = app.jobs.status(st.session_state[asked]) if asked in st.session_state else None
+    memory = state.of_case(case_id)
+    status = app.jobs.status(memory[ASKED]) if ASKED in memory else None
     if status is None or status.active:
         return None
     made = status.result.get("result_id")
     if made is not None and made not in edits:  # it came after the list was read: in the next run
         return None
-    del st.session_state[asked]
+    del memory[ASKED]
     return made
 
 

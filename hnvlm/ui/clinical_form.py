@@ -15,6 +15,8 @@ from hnvlm.ui.errors import handled
 UNKNOWN = "unknown"
 _CHOICE_TYPES = ("choice", "yes_no")
 _OPEN = ("Disease",)
+# Of a case, by question: the answers that were last sent to the browser, and what is wrong with what was entered.
+_SEEN, _WRONG = "form-seen", "form-wrong"
 
 
 def show(app: App, case_id: str) -> None:
@@ -41,17 +43,18 @@ def _key(case_id: str, field_id: str) -> str:
 
 def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
     key = _key(case_id, question.id)
+    seen, wrong = (state.of_case(case_id).setdefault(part, {}) for part in (_SEEN, _WRONG))
     stored = _to_widget(question, answer)
     # The session may still hold the widgets of a form that the browser no longer shows. The browser then draws new,
     # empty ones, and the next click on anything would empty the stored form. So a form that comes back is told its
     # answers, in every run until it is used: of two runs in short order the browser may draw the last one alone.
     if key not in st.session_state or state.form_in_use() != case_id:
-        st.session_state.pop(f"{key}-error", None)
+        wrong.pop(question.id, None)
         st.session_state[key] = stored
     # What somebody else answered meanwhile is shown: the plan is drafted from what is stored.
-    elif f"{key}-error" not in st.session_state and st.session_state.get(f"{key}-seen", stored) != stored:
+    elif question.id not in wrong and seen.get(question.id, stored) != stored:
         st.session_state[key] = stored
-    st.session_state[f"{key}-seen"] = stored
+    seen[question.id] = stored
     label = question.label + (f" ({question.unit})" if question.unit else "")
     common = {"key": key, "help": _help(question), "on_change": handled(_store), "args": (app, case_id, question)}
     if question.type in _CHOICE_TYPES:
@@ -70,7 +73,7 @@ def _field(app: App, case_id: str, question: Any, answer: Any) -> None:
         st.text_input(label, value=stored, placeholder="not known", **common)
     else:
         _number(label, question, common)
-    if message := st.session_state.get(f"{key}-error"):
+    if message := wrong.get(question.id):
         st.error(message)
 
 
@@ -119,10 +122,11 @@ def _store(app: App, case_id: str, question: Any) -> None:
     """Store one answer; a wrong one is named beside its field and the others are not lost."""
     key = _key(case_id, question.id)
     state.form_answered(case_id)
+    wrong = state.of_case(case_id).setdefault(_WRONG, {})
     try:
         planning.answer(app, case_id, question.id, _given(question, st.session_state.get(key)), who=state.who())
     except UsageError as error:
         # The name of the field in files says nothing beside the field itself.
-        st.session_state[f"{key}-error"] = error.message.replace(f" ({question.id})", "")
+        wrong[question.id] = error.message.replace(f" ({question.id})", "")
     else:
-        st.session_state.pop(f"{key}-error", None)
+        wrong.pop(question.id, None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
@@ -50,6 +51,11 @@ class Document:
         """Session key of a widget of this text."""
         return f"{self.name}-{part}-{self.latest.case_id}-{self.latest.slot}"
 
+    def memory(self) -> tuple[dict[str, Any], str, str]:
+        """What this session remembers of the case; in it the key of the version seen and of the one before a draft."""
+        of_case = state.of_case(self.latest.case_id)
+        return of_case, f"{self.name}-seen-{self.latest.slot}", f"{self.name}-expected-{self.latest.slot}"
+
     @property
     def text_key(self) -> str:
         """Session key of the editor; a new version gets a new editor."""
@@ -58,7 +64,7 @@ class Document:
 
 def expect(name: str, case_id: str, slot: str, latest: ResultRecord | None) -> None:
     """Note that this session asked for a new draft: its arrival is no surprise to who reads."""
-    st.session_state[f"{name}-expected-{case_id}-{slot}"] = latest.id if latest else 0
+    state.of_case(case_id)[f"{name}-expected-{slot}"] = latest.id if latest else 0
 
 
 def show(app: App, doc: Document) -> None:
@@ -95,16 +101,17 @@ def show(app: App, doc: Document) -> None:
 
 def _follow(doc: Document) -> None:
     """Remember which version this session reads; one it asked for itself takes the place of the one before."""
-    seen, expected = doc.key("seen"), doc.key("expected")
-    st.session_state.setdefault(seen, doc.latest.id)
-    if expected in st.session_state and st.session_state[expected] != doc.latest.id:
-        del st.session_state[expected]
-        st.session_state[seen] = doc.latest.id
+    memory, seen, expected = doc.memory()
+    memory.setdefault(seen, doc.latest.id)
+    if expected in memory and memory[expected] != doc.latest.id:
+        del memory[expected]
+        memory[seen] = doc.latest.id
 
 
 def _is_news(doc: Document) -> bool:
     """Whether somebody else saved the newest version while this session was reading another one."""
-    return st.session_state.get(doc.key("seen"), doc.latest.id) != doc.latest.id
+    memory, seen, _ = doc.memory()
+    return memory.get(seen, doc.latest.id) != doc.latest.id
 
 
 def _news(doc: Document) -> None:
@@ -118,8 +125,9 @@ def _news(doc: Document) -> None:
         st.button(f"I have seen version {doc.latest.version}", key=doc.key("seen-it"), on_click=_seen, args=(doc,))
 
 
-def _seen(doc: Document) -> None:
-    st.session_state[doc.key("seen")] = doc.latest.id
+def _seen(doc: Document, version: ResultRecord | None = None) -> None:
+    memory, seen, _ = doc.memory()
+    memory[seen] = (version or doc.latest).id
 
 
 def _unsaved(app: App, doc: Document) -> None:
@@ -183,7 +191,7 @@ def _save(app: App, doc: Document) -> None:
     else:
         saved = doc.save(text, doc.latest.id, state.who() or "clinician")
         _keep_text(app, doc, str(doc.latest.payload["text"]))  # saved: nothing is left to remember
-        st.session_state[doc.key("seen")] = saved.id
+        _seen(doc, saved)
         st.toast("Saved as a new version.")
     st.session_state[doc.key("mode")] = READ
 
@@ -230,7 +238,7 @@ def _restore(doc: Document, version: ResultRecord) -> None:
         made = doc.restore(version, doc.latest.id, who)
     else:
         made = doc.save(version.payload["text"], doc.latest.id, who)
-    st.session_state[doc.key("seen")] = made.id
+    _seen(doc, made)
     st.session_state[doc.key("mode")] = READ
     st.toast(f"Version {version.version} is the newest version again.")
 

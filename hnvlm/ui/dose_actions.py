@@ -11,17 +11,19 @@ from hnvlm.services.dose import WhatIf
 from hnvlm.ui import casebar, jobs, state
 from hnvlm.ui.errors import handled
 
+# Remembered of a case: how often files were added, what became of them, how often something was asked.
+_FILES_ROUND, _SAID, _ASKED_ROUND = "files-round", "files-said", "what-if-round"
 SIDES = {"none": "no", "left": "left", "right": "right"}
 
 
 def files_key(case_id: str) -> str:
     """Key of the menu and the upload in it: another one after each upload, which closes the menu."""
-    return f"rt-{case_id}-{st.session_state.setdefault(f'_rt_round_{case_id}', 0)}"
+    return f"rt-{case_id}-{state.of_case(case_id).setdefault(_FILES_ROUND, 0)}"
 
 
 def what_if_key(case_id: str) -> str:
     """Key of the what-if menu: another one after each question, so that it closes and the answer is seen."""
-    return f"what-if-{case_id}-{st.session_state.get(f'_what_if_round_{case_id}', 0)}"
+    return f"what-if-{case_id}-{state.of_case(case_id).get(_ASKED_ROUND, 0)}"
 
 
 def add_files(app: App, case_id: str) -> None:
@@ -33,19 +35,20 @@ def add_files(app: App, case_id: str) -> None:
                              label_visibility="collapsed")  # fmt: skip
     if not files:
         return
-    st.session_state[f"_rt_round_{case_id}"] += 1
+    memory = state.of_case(case_id)
+    memory[_FILES_ROUND] += 1
     try:
         saved, notes = rt_upload.attach(app, case_id, [(f.name, f) for f in files], who=state.who())
         said = [f"Added: {' and '.join(r.kind for r in saved)}.", *notes]
-        st.session_state[f"_rt_said_{case_id}"] = ("", said)
+        memory[_SAID] = ("", said)
     except HnvlmError as error:
-        st.session_state[f"_rt_said_{case_id}"] = (error.message, [])
+        memory[_SAID] = (error.message, [])
     st.rerun()
 
 
 def added(case_id: str) -> None:
     """Say what became of the files, once."""
-    problem, said = st.session_state.pop(f"_rt_said_{case_id}", ("", []))
+    problem, said = state.of_case(case_id).pop(_SAID, ("", []))
     if problem:
         st.error(problem)
     for line in said:
@@ -117,5 +120,5 @@ def _ask(app: App, case_id: str, base_id: int, key: str, top: float | None) -> N
     else:
         dose.scale(app, base_id, what_if, who=state.who())
     # Not reached by a question that is refused: what was entered stays open.
-    asked = f"_what_if_round_{case_id}"
-    st.session_state[asked] = st.session_state.get(asked, 0) + 1
+    memory = state.of_case(case_id)
+    memory[_ASKED_ROUND] = memory.get(_ASKED_ROUND, 0) + 1

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, availability, dose, histograms, planning
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
 from hnvlm.types import TARGET_NAMES
-from hnvlm.ui import casebar, dose_actions, dose_tables, dvh_plot, frame, html, jobs, picture, template_editor
+from hnvlm.ui import casebar, dose_actions, dose_tables, dvh_plot, frame, html, jobs, picture, state, template_editor
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import jump_to
 from hnvlm.ui.viewer import show as show_viewer
 
 VIEWER = "dose"
+_KEPT_PLOTS = 16
+# Remembered of a case, by id: the dose that is shown, the one it is compared with, the newest there was.
+_SHOWN, _COMPARED, _NEWEST = "dose-shown", "dose-compared", "dose-newest"
 
 
 def show(app: App, case: CaseRecord) -> None:
@@ -29,7 +33,7 @@ def show(app: App, case: CaseRecord) -> None:
             _meaning(app, case, chosen, other)
     with left, guard():
         masks = picture.plan_structures(app, case)
-        if masks is not None and f"_dose_aimed_{case.id}" not in st.session_state:
+        if masks is not None and "dose-aimed" not in state.of_case(case.id):
             _aim(case, masks.masks)
         show_viewer(
             VIEWER,
@@ -45,7 +49,7 @@ def show(app: App, case: CaseRecord) -> None:
 def selected(app: App, case_id: str) -> ResultRecord | None:
     """Return the dose that is shown now, else the first there is: exports go with it."""
     items = dose.doses(app, case_id)
-    wanted = st.session_state.get(f"_dose_shown_{case_id}")
+    wanted = state.of_case(case_id).get(_SHOWN)
     return next((i for i in items if i.id == wanted), items[0] if items else None)
 
 
@@ -55,17 +59,18 @@ def _aim(case: CaseRecord, masks: dict) -> None:
     if levels:
         hit = masks[next(iter(levels))].any(axis=(1, 2)).nonzero()[0]
         jump_to(VIEWER, int(hit[len(hit) // 2]))
-    st.session_state[f"_dose_aimed_{case.id}"] = True
+    state.of_case(case.id)["dose-aimed"] = True
 
 
 def _take_newest(case_id: str, items: Sequence[ResultRecord]) -> None:
     """Select a dose that was made since the last run, and compare it with the one that was shown."""
     newest = max((i.id for i in items), default=0)
-    seen, shown = st.session_state.get(f"_dose_seen_{case_id}"), f"_dose_shown_{case_id}"
+    memory = state.of_case(case_id)
+    seen = memory.get(_NEWEST)
     if seen is not None and newest > seen:
-        st.session_state[f"_dose_other_{case_id}"] = st.session_state.get(shown)
-        st.session_state[shown] = newest
-    st.session_state[f"_dose_seen_{case_id}"] = newest
+        memory[_COMPARED] = memory.get(_SHOWN)
+        memory[_SHOWN] = newest
+    memory[_NEWEST] = newest
 
 
 def _controls(
@@ -120,12 +125,12 @@ def _controls(
 
 def _pick(case_id: str, items: Sequence[ResultRecord]) -> tuple[ResultRecord, ResultRecord | None]:
     by_id = {i.id: i for i in items}
+    memory = state.of_case(case_id)
     if len(items) == 1:
-        st.session_state[f"_dose_shown_{case_id}"] = items[0].id
+        memory[_SHOWN] = items[0].id
         return items[0], None
-    shown, compared = f"_dose_shown_{case_id}", f"_dose_other_{case_id}"
     first, second = st.columns(2, gap="small")
-    current = st.session_state.get(shown)
+    current = memory.get(_SHOWN)
     # Keys with the newest id: a new dose gives new widgets, which take the remembered choice as their start.
     newest = max(by_id)
     ids = list(by_id)
@@ -137,9 +142,9 @@ def _pick(case_id: str, items: Sequence[ResultRecord]) -> tuple[ResultRecord, Re
         key=f"dose-choice-{case_id}-{newest}",
         label_visibility="collapsed",
     )
-    st.session_state[shown] = chosen
+    memory[_SHOWN] = chosen
     others = [0, *(i for i in ids if i != chosen)]
-    before = st.session_state.get(compared)
+    before = memory.get(_COMPARED)
     other = second.selectbox(
         "Compared with (dashed)",
         others,
@@ -148,7 +153,7 @@ def _pick(case_id: str, items: Sequence[ResultRecord]) -> tuple[ResultRecord, Re
         key=f"dose-compare-{case_id}-{newest}-{chosen}",
         label_visibility="collapsed",
     )
-    st.session_state[compared] = other
+    memory[_COMPARED] = other
     return by_id[chosen], by_id.get(other)
 
 
@@ -165,7 +170,7 @@ def _meaning(app: App, case: CaseRecord, item: ResultRecord, other: ResultRecord
             "RTSTRUCT with the CT."
         )
         return
-    _plot(item, judged, other, against)
+    _plot(app, item, judged, other, against)
     limits, figures, basis = st.tabs(["Constraints", "Figures", "What it rests on"])
     with limits, guard():
         template_editor.choose(app, case.id)
@@ -220,15 +225,23 @@ def _in_fractions(number: int | None) -> str:
     return "" if not number else f" in {number} {'fraction' if number == 1 else 'fractions'}"
 
 
-def _plot(item: ResultRecord, judged: Judged, other: ResultRecord | None, against: Judged | None) -> None:
+@st.cache_resource(max_entries=_KEPT_PLOTS, show_spinner=False)
+def _figure(_judged: Judged, _against: Judged | None, made_from: tuple, names: tuple[str, str]) -> go.Figure:
+    """Return the plot of one or two doses, kept by what it is made from: making it took a third of a run."""
+    return dvh_plot.figure(
+        _judged.histograms,
+        _against.histograms if _against else None,
+        name=names[0],
+        other_name=names[1],
+        prescription_gy=_judged.prescription_gy,
+    )
+
+
+def _plot(app: App, item: ResultRecord, judged: Judged, other: ResultRecord | None, against: Judged | None) -> None:
+    names = (dose.label(item), dose.label(other) if other else "")
+    made_from = (str(app.store.path), item.id, other.id if other else 0, dose.structures_version(app, item.case_id))
     st.plotly_chart(
-        dvh_plot.figure(
-            judged.histograms,
-            against.histograms if against else None,
-            name=dose.label(item),
-            other_name=dose.label(other) if other else "",
-            prescription_gy=judged.prescription_gy,
-        ),
+        _figure(judged, against, made_from, names),
         theme=None,
         key=f"dvh-{item.id}-{other.id if other else 0}",
         config={"displayModeBar": False},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from typing import Any
 
 import streamlit as st
 
@@ -12,7 +13,7 @@ from hnvlm.services.context import App
 from hnvlm.ui.access import COOKIE
 
 _CASE, _QUERY, _WHO, _BROWSER = "case_id", "case", "clinician_name", "_browser"
-_FORM = "_form_of"
+_FORM, _OF_CASES = "_form_of", "_of_cases"
 
 
 def open_case(case_id: str | None) -> None:
@@ -37,6 +38,15 @@ def current_case(app: App) -> CaseRecord | None:
     if case is not None and st.query_params.get(_QUERY) != case.id:
         st.query_params[_QUERY] = case.id
     return case
+
+
+def of_case(case_id: str) -> dict[str, Any]:
+    """Return what this session remembers of a case, to be read and written.
+
+    One entry of the session for all cases: Streamlit goes through all entries for each widget, so with entries of every
+    case that was opened the clinical form became slower with each of them.
+    """
+    return st.session_state.setdefault(_OF_CASES, {}).setdefault(case_id, {})
 
 
 def form_shown(case_id: str | None) -> None:

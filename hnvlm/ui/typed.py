@@ -35,21 +35,22 @@ def fill(key: str, text: str) -> None:
 
 def _typed(key: str, start: str) -> str:
     """Return what this session typed last, else what this browser did, from the store."""
-    if _kept(key) not in st.session_state:
-        what, case_id = key.split("-", 1)
+    what, case_id = key.split("-", 1)
+    memory = state.of_case(case_id)
+    if _kept(what) not in memory:
         found = typed_text.kept(context.app(), case_id, _KINDS[what], writer=state.browser())
         if found is None:
             return start
-        st.session_state[_kept(key)] = found
-    return st.session_state[_kept(key)]
+        memory[_kept(what)] = found
+    return memory[_kept(what)]
 
 
-def _kept(key: str) -> str:
-    return f"_{key}"
+def _kept(what: str) -> str:
+    return f"typed-{what}"
 
 
 def _keep(key: str) -> None:
     # In the session first: what is typed is not lost to it when the store cannot be written.
-    text = st.session_state[_kept(key)] = st.session_state[key]
     what, case_id = key.split("-", 1)
+    text = state.of_case(case_id)[_kept(what)] = st.session_state[key]
     typed_text.keep(context.app(), case_id, _KINDS[what], text, who=state.who(), writer=state.browser())

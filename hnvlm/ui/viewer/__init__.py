@@ -160,7 +160,7 @@ def _payload(
         "shape": list(base.shape),
         "spacing": list(base.spacing_mm),
         "origin": list(base.origin_mm),
-        "body": body_box(base),
+        "body": body_box(base, series[0].content_id),
         "series": shown,
         "presets": tables["presets"]["list"],
         "position_url": f"{POSITION_ROUTE}/{shown[0]['token']}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,6 +28,7 @@ AIR_HU = -1024
 BODY_HU = -300  # denser than this is patient (or couch), not air
 BODY_SHARE = 0.002  # of a plane's voxels, so that specks of noise do not count
 BODY_MARGIN_MM = 6.0
+MAX_BODIES = 1000  # remembered boxes, oldest out first
 PART_SHARE = 0.1  # of the largest part: what is smaller and apart is not looked at
 
 
@@ -133,6 +135,7 @@ class _IdentityCache:
 
 _IDS = _IdentityCache()
 _SUMMARIES = _IdentityCache()
+_BODIES: OrderedDict[str, list[int]] = OrderedDict()
 
 
 def to_int16(array: np.ndarray) -> np.ndarray:
@@ -175,11 +178,16 @@ def volume_blob(store: BlobStore, volume: Volume, content_id: str = "") -> Blob:
     return store.put(f"hu:{blob_id}", volume.shape, "int16", lambda: to_int16(array))
 
 
-def body_box(volume: Volume) -> list[int]:
+def body_box(volume: Volume, content_id: str = "") -> list[int]:
     """Return the patient's extent as (z0, y0, x0, z1, y1, x1) voxels, end exclusive, with a margin.
 
     The viewer fits this to its panes: a 50 cm field of view is mostly air around a neck.
+
+    Args:
+        content_id: Content hash if already known: a CT of the store is another array in every run of a page.
     """
+    if content_id and content_id in _BODIES:
+        return _BODIES[content_id]
 
     def measure() -> list[int]:
         step = tuple(max(1, n // 96) for n in volume.shape)
@@ -194,7 +202,12 @@ def body_box(volume: Volume) -> list[int]:
             high.append(min(volume.shape[axis], int(last + 1) * step[axis] + pad))
         return low + high
 
-    return _SUMMARIES.get([volume.array], ("body", volume.spacing_mm), measure)
+    box = _SUMMARIES.get([volume.array], ("body", volume.spacing_mm), measure)
+    if content_id:
+        _BODIES[content_id] = box
+        while len(_BODIES) > MAX_BODIES:
+            _BODIES.popitem(last=False)
+    return box
 
 
 def _large_parts(dense: np.ndarray) -> np.ndarray:
