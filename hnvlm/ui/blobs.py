@@ -13,12 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 # Beyond this the least recently shown arrays leave the disk; showing them again writes them again.
 DISK_LIMIT_BYTES = 6 * 1024**3
 # Level 1 shrinks a CT to 42 % in a third of the time level 5 needs for 41.8 %.
 GZIP_LEVEL = 1
 WIRE_DTYPES = ("int16", "uint8", "uint16", "uint32")
+# Folders of the blobs, and the file in each that its server holds locked for as long as it lives, however it dies.
+FOLDERS, OWNER = "hnvlm-view-", "owner.lock"
+# A folder without that file is just being made, or was by a version that had none.
+UNOWNED_S = 24 * 3600.0
 # A page reruns within milliseconds and its browser fetches within seconds; so young a blob is in use.
 IN_USE_S = 300.0
 
@@ -74,6 +79,40 @@ class Blob:
             self.path.with_suffix(".gz").unlink(missing_ok=True)
 
 
+def remove_leftovers(parent: Path | None = None) -> list[Path]:
+    """Remove the folders of servers that are gone, and with them the pixels of their patients; return which.
+
+    A server that is killed, or whose machine loses its power, cannot take its own along.
+
+    Args:
+        parent: Where they are; default the system's folder of temporary files.
+    """
+    removed = []
+    for folder in sorted((parent or Path(tempfile.gettempdir())).glob(f"{FOLDERS}*")):
+        try:
+            if _left_behind(folder):
+                shutil.rmtree(folder)
+                removed.append(folder)
+        except OSError:  # of another user, or whoever else looks after them was faster
+            continue
+    return removed
+
+
+def _left_behind(folder: Path) -> bool:
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    owner = folder / OWNER
+    if not owner.is_file():
+        return folder.stat().st_mtime < time.time() - UNOWNED_S
+    lock = FileLock(owner)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    lock.release()
+    return True
+
+
 class BlobStore:
     """Blobs by content id in one directory that only this user may read and that goes with the process.
 
@@ -86,6 +125,7 @@ class BlobStore:
         self._blobs: OrderedDict[str, Blob] = OrderedDict()
         self._lock = threading.RLock()
         self._dir: Path | None = None
+        self._owner: FileLock | None = None
 
     def put(self, blob_id: str, shape: Sequence[int], dtype: str, make: Callable[[], np.ndarray]) -> Blob:
         """Return the blob of ``blob_id``, calling ``make`` for its array only if it is not stored yet.
@@ -123,13 +163,16 @@ class BlobStore:
             for blob in self._blobs.values():
                 blob.remove()
             self._blobs.clear()
-            if self._dir is not None:
+            if self._dir is not None and self._owner is not None:
+                self._owner.release()
                 shutil.rmtree(self._dir, ignore_errors=True)
                 self._dir = None
 
     def _directory(self) -> Path:
         if self._dir is None:
-            self._dir = Path(tempfile.mkdtemp(prefix="hnvlm-view-"))  # mode 0700
+            self._dir = Path(tempfile.mkdtemp(prefix=FOLDERS))  # mode 0700
+            self._owner = FileLock(self._dir / OWNER, thread_local=False)
+            self._owner.acquire(timeout=5)
             atexit.register(shutil.rmtree, self._dir, ignore_errors=True)
         return self._dir
 

@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from hnvlm.ui.access import ACCESS, BLOB_ROUTE, COOKIE, POSITION_ROUTE, Access
+from hnvlm.ui.blobs import remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,6 +209,7 @@ def create_app(
     """
     import streamlit as st
 
+    remove_leftovers()
     access.serving = True
     middleware = [Middleware(PrivacyMiddleware, policy=content_security_policy())]
     return st.App(script, routes=make_routes(access), middleware=middleware, lifespan=lifespan)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
+from hnvlm.config import PROJECT_DIR
 from hnvlm.ui import access as access_module
 from hnvlm.ui import blobs as blobs_module
 from hnvlm.ui.access import Access
 from hnvlm.ui.blobs import BlobStore
-from hnvlm.ui.server import PrivacyMiddleware, content_security_policy, cookie_of, make_routes, parse_position
+from hnvlm.ui.server import (
+    PrivacyMiddleware,
+    content_security_policy,
+    cookie_of,
+    create_app,
+    make_routes,
+    parse_position,
+)
 
 SID = "a-browser-cookie-value-1"
 OTHER = "a-browser-cookie-value-2"
@@ -74,6 +86,36 @@ def test_folder_is_private_and_goes_with_the_store(store) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
     store.clear()
     assert not folder.exists()
+
+
+LEAVES_PIXELS = """
+import os, sys, tempfile
+import numpy as np
+from hnvlm.ui.blobs import BlobStore
+tempfile.tempdir = sys.argv[1]
+BlobStore().put("a", (2, 3, 4), "int16", lambda: np.ones((2, 3, 4), np.int16))
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_server_left_goes_with_the_next_start(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(blobs_module.tempfile, "tempdir", str(tmp_path))
+    subprocess.run([sys.executable, "-c", LEAVES_PIXELS, str(tmp_path)], cwd=PROJECT_DIR, timeout=120)
+    (left,) = tmp_path.iterdir()
+    assert (left / "owner.lock").is_file() and list(left.glob("*.raw")), "patient pixels, and nobody who owns them"
+    living = BlobStore()
+    mine = put(living, "a", array()).path
+    young, old = tmp_path / "hnvlm-view-young", tmp_path / "hnvlm-view-old"  # of a version that locked nothing
+    for folder, age_s in ((young, 0), (old, 2 * 24 * 3600)):
+        folder.mkdir()
+        os.utime(folder, (time.time() - age_s,) * 2)
+    (tmp_path / "hnvlm-view-a-file").touch()
+    (tmp_path / "hnvlm-view-elsewhere").symlink_to(left, target_is_directory=True)
+    create_app(PROJECT_DIR / "app.py", Access(living))
+    assert not left.exists() and not old.exists()
+    assert mine.is_file() and young.is_dir() and (tmp_path / "hnvlm-view-a-file").is_file()
+    living.clear()
+    assert not mine.parent.exists()
 
 
 def test_least_recently_used_blob_leaves_but_never_one_in_use(monkeypatch) -> None:
