@@ -15,7 +15,7 @@ from hnvlm.store.arrays import ArrayStore
 from hnvlm.store.database import CASES, EVENTS, RESULTS, SIGNOFFS, reading, utc_now, writing
 from hnvlm.store.jsonable import dumps
 from hnvlm.store.records import AUTOSAVE, FIRST, RESULT_KINDS, AuditEvent, ResultRecord, SignOff
-from hnvlm.store.rows import latest_row, load_case, load_result, result_of, signoff_of, write_event
+from hnvlm.store.rows import latest_row, load_case, load_latest, load_result, result_of, signoff_of, write_event
 
 ArrayLike = np.ndarray | Mapping[str, np.ndarray]
 
@@ -86,8 +86,7 @@ class ResultMethods:
     def latest_result(self, case_id: str, kind: str, slot: str = "") -> ResultRecord | None:
         """Return the newest version of a result, or None when there is none yet."""
         with reading(self.engine) as conn:
-            row = latest_row(conn, case_id, kind, slot)
-            return load_result(conn, row["id"]) if row else None
+            return load_latest(conn, case_id, kind, slot)
 
     def get_result(self, result_id: int) -> ResultRecord:
         """Return one version by its id.

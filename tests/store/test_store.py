@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 
 from hnvlm.errors import HnvlmError, NotFoundError, UsageError
@@ -166,6 +166,22 @@ def test_sign_off_belongs_to_one_version(store):
     assert error.value.code == "conflict"
     with pytest.raises(UsageError, match="name"):
         store.sign(two.id, "   ")
+
+
+def test_the_newest_version_and_its_signatures_take_one_question_each(store):
+    """A page asks for two dozen results in each run."""
+    case = store.add_case(volume())
+    store.save_result(case.id, "plan", {"text": "a"})
+    store.save_result(case.id, "plan", {"text": "other"}, slot="x")
+    two = store.save_result(case.id, "plan", {"text": "b"})
+    store.sign(two.id, "Dr A")
+    asked = []
+    event.listen(store.engine, "before_cursor_execute", lambda *args: asked.append(args[2].split()[0]))
+    newest = store.latest_result(case.id, "plan")
+    assert newest.payload == {"text": "b"} and newest.version == 2 and newest.signoffs[0].clinician == "Dr A"
+    assert asked == ["BEGIN", "SELECT", "SELECT"]
+    assert store.latest_result(case.id, "plan", "y") is None and store.latest_result(case.id, "report") is None
+    assert asked[3:] == ["BEGIN", "SELECT"] * 2
 
 
 def test_audit_says_who_did_what(store):
