@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
@@ -23,6 +24,8 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, write_nifti
 from hnvlm.types import OAR_NAMES, TARGET_NAMES
 
+# How a file of UTF-16 begins; a code page of one byte a letter reads it without an error, and as nonsense.
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # GTV, GTVp, GTV-1, iGTV, GTV_7000: nobody but the clinic says where the tumour is.
 GROSS_TUMOUR = re.compile(r"^i?gtv", re.IGNORECASE)
 
@@ -131,7 +134,10 @@ def _write(part: Path, ct: Volume, found: _Contours, planned: OwnDose | None, te
 
 def _report_text(path: Path, encoding: str) -> str:
     try:
-        return path.read_text(encoding=encoding)
+        given = path.read_bytes()
+        if given.startswith(UTF_16) and "16" not in encoding:
+            raise InputRefusedError(f"{path}: UTF-16 text. Say --encoding utf-16.", code="unreadable")
+        text = given.decode(encoding)
     except LookupError as error:
         raise UsageError(f"--encoding {encoding}: no such code page; for instance utf-8, cp1250, iso8859-2.") from error
     except UnicodeDecodeError as error:
@@ -141,6 +147,9 @@ def _report_text(path: Path, encoding: str) -> str:
         ) from error
     except OSError as error:
         raise InputRefusedError(f"{path}: cannot be read ({error.strerror}).", code="unreadable") from error
+    if "\0" in text:
+        raise InputRefusedError(f"{path}: no text file. Save the report as plain text.", code="unreadable")
+    return text
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

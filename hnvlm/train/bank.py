@@ -144,8 +144,9 @@ def load_bank(
     Patients without landmarks are left out, which the log says.
 
     Raises:
-        InputRefusedError: No lesion can be put into any of them.
+        InputRefusedError: No lesion can be put into any of them, or a report.txt is no text.
     """
+    reports = {f: own_report(f) for f in folders}  # a file that is no text is to be told before an hour of work
     jobs = [(f, cache, per_patient, seed) for f in folders]
     todo = [j for j in jobs if not is_current(_path(*j), j[0])]
     if todo:
@@ -158,7 +159,7 @@ def load_bank(
         if centre is None:
             without.append(job[0].name)
         else:
-            patient, report = load_cached(job[0], cache), own_report(job[0])
+            patient, report = load_cached(job[0], cache), reports[job[0]]
             anatomy = anatomy_of(patient) if report is not None else None
             region = reported(report, anatomy) if anatomy is not None else None
             out.append(BankPatient(patient, centre, lesions, source, region))

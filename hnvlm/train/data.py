@@ -16,8 +16,9 @@ import SimpleITK as sitk
 from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.common import log, patient_folders, read_case, read_file, require_grid
 from hnvlm.evaluate.patients import RECORD, Trained, content_of, read_trained, write_trained
+from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
 from hnvlm.imaging.volume import Volume
-from hnvlm.types import OAR_NAMES, TARGET_NAMES
+from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263, TARGET_NAMES
 
 GRID_MM = 3.0
 NAMED = 5
@@ -87,7 +88,25 @@ def training_folders(data: Path) -> list[Path]:
     """Return the folders to train on: ``data/train`` when it exists, else ``data``; never ``validation``."""
     data = Path(data)
     refuse_validation_folder(data)
-    return case_folders(data / "train" if (data / "train").is_dir() else data)
+    folders = case_folders(data / "train" if (data / "train").is_dir() else data)
+    tell_unread(folders)
+    return folders
+
+
+def tell_unread(folders: list[Path]) -> None:
+    """Say in the log which masks have names that no trainer reads, and what to call those whose name is understood."""
+    where: dict[str, int] = {}
+    for path in (p for f in folders for p in f.glob("*.nii.gz")):
+        stem = path.name.removesuffix(".nii.gz")
+        if stem not in (*OPENKBP_TO_TG263, *CHANNELS, *NOT_STRUCTURES, GTV) and not stem.startswith("."):
+            where[stem] = where.get(stem, 0) + 1
+    told = []
+    for stem, n in sorted(where.items(), key=lambda item: (to_tg263(item[0]) not in CHANNELS, -item[1], item[0])):
+        meant = to_tg263(stem)
+        told.append(f"{stem} ({n} patients{f'; call it {meant}' if meant in CHANNELS else ''})")
+    if told:
+        more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+        log(f"masks that are not read, as no model has a structure of that name: {', '.join(told[:NAMED])}{more}")
 
 
 def patients_of_run(

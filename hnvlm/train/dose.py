@@ -34,7 +34,7 @@ from hnvlm.models.dose import (
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
 from hnvlm.train.ahead import AUTO, training_device
-from hnvlm.train.data import BIT, fingerprint, is_current, refuse_validation_folder, set_aside
+from hnvlm.train.data import BIT, fingerprint, is_current, refuse_validation_folder, set_aside, tell_unread
 from hnvlm.train.loop import LoopOptions, Numbers, begin, length, log, train_loop
 from hnvlm.types import MIRRORED, TARGET_NAMES
 
@@ -94,6 +94,7 @@ def dose_folders(data: Path) -> list[Path]:
         log(f"dose: {folder.name} is left out, as a model drew its targets: its plan was made for others")
     if guessed == set(folders):
         raise InputRefusedError(f"{data}: a model drew the targets of all {len(folders)} patients with a dose.")
+    tell_unread(folders)
     return [f for f in folders if f not in guessed]
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.common import drawn_by_model
 from hnvlm.evaluate.segmentation import dice
 from hnvlm.imaging.volume import Volume
@@ -20,7 +21,7 @@ from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.unet import FoldedUNet, ct_channels
 from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.augment import bend, other_scanner, partly_cut, random_matrix
-from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, load_cached, set_aside, training_folders
+from hnvlm.train.data import BIT, CHANNELS, GRID_MM, NAMED, CachedPatient, load_cached, set_aside, training_folders
 from hnvlm.train.loop import LoopOptions, begin, length, log, train_loop
 from hnvlm.types import MIRRORED, TARGET_NAMES
 
@@ -102,6 +103,25 @@ def by_the_clinic(folder: Path, cache: Path) -> CachedPatient:
         known[BIT[name]] = False
         labels &= ~labels.dtype.type(1 << BIT[name])
     return replace(patient, known=known, labels=labels)
+
+
+def taught(folders: list[Path], cache: Path, device: torch.device) -> list[Loaded]:
+    """The patients that teach something, on the device.
+
+    Raises:
+        InputRefusedError: Nobody has a contour of the clinic: the weights would only decay.
+    """
+    found = {f: loaded(by_the_clinic(f, cache), device) for f in folders}
+    without = [f.name for f, patient in found.items() if not patient.known.any()]
+    if len(without) == len(found):
+        raise InputRefusedError(
+            f"None of the {len(found)} patients has a contour that the clinic drew ({', '.join(CHANNELS)}), so there "
+            "is nothing to learn contours from. hnvlm import-case --structures takes them from an RTSTRUCT or SEG."
+        )
+    if without:
+        more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+        log(f"segmenter: left out, as the clinic contoured nothing: {', '.join(without[:NAMED])}{more}")
+    return [patient for patient in found.values() if patient.known.any()]
 
 
 def with_ends(labels: np.ndarray) -> np.ndarray:
@@ -209,7 +229,7 @@ def train(
     crop = CROP if where.type == "cpu" else CROP_ON_GPU
     folders = training_folders(data)
     held = set_aside(folders, min(hold_out, len(folders) // 10))
-    patients = [loaded(by_the_clinic(f, work / "cache"), where) for f in folders if f not in held]
+    patients = taught([f for f in folders if f not in held], work / "cache", where)
     log(f"segmenter: {len(patients)} patients, {length(steps, minutes)}")
     network, before = begin(FoldedUNet(2, len(CHANNELS), WIDTHS), out, from_pack)
     # Those of structures that nobody kept aside has stay the pack's.

@@ -63,6 +63,18 @@ def test_what_cannot_be_imported_is_refused_and_leaves_nothing(run, nifti, tmp_p
     assert list(folder.iterdir()) == []
 
 
+def test_a_report_in_utf_16_is_no_nonsense_of_one_byte_a_letter(run, nifti, tmp_path):
+    """With --encoding cp1250, as the message then said, every second letter was a zero byte."""
+    report, asked = tmp_path / "r.txt", ("import-case", nifti, tmp_path / "a5", "--report", tmp_path / "r.txt")
+    report.write_text(POLISH, encoding="utf-16")
+    for more in ((), ("--encoding", "cp1250")):
+        assert "--encoding utf-16" in run(*asked, *more, "--json").refused("unreadable")
+    assert run(*asked, "--encoding", "utf-16", "--json").data["report"]["lesions"]
+    assert (tmp_path / "a5" / "report.txt").read_text(encoding="utf-8") == POLISH
+    report.write_bytes(b"PK\x03\x04\0\0 docx")
+    assert "plain text" in run(*asked[:2], tmp_path / "a6", *asked[3:], "--json").refused("unreadable")
+
+
 def test_a_synthetic_ct_is_nobody_to_learn_from(run, phantom, tmp_path):
     write_dicom_series(phantom, tmp_path / "ct", "drawn", synthetic=True)
     assert "SYNTHETIC" in run("import-case", tmp_path / "ct", tmp_path / "a4", "--json").refused("input_refused")

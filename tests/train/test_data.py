@@ -267,3 +267,32 @@ def test_a_ct_that_was_never_planned_on_says_nothing_of_targets(contoured, known
     patient = to_grid(ct, dict.fromkeys(contoured, np.ones(ct.shape, bool)), "p")
     assert sum(bool(patient.known[BIT[name]]) for name in ("PTV_7000", "PTV_6300", "PTV_5600")) == known
     assert bool(patient.known[BIT["Brainstem"]]) is ("Brainstem" in contoured)
+
+
+def test_masks_of_names_that_no_model_knows_are_told(tmp_path, capsys):
+    """A folder made by hand held Myelon.nii.gz, and the segmenter learned no cord, without a word."""
+    for name, files in {
+        "a1": ("ct", "Myelon", "Lt Parotid", "Thyroid"),
+        "a2": ("ct", "Myelon", "Parotid_R", "GTV"),
+    }.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / f"{file}.nii.gz").touch()
+    training_folders(tmp_path)
+    told = capsys.readouterr().err
+    assert "Myelon (2 patients; call it SpinalCord), Lt Parotid (1 patients; call it Parotid_L), Thyroid (1" in told
+    assert "GTV" not in told and "Parotid_R" not in told
+
+
+def test_a_ct_without_contours_teaches_no_contour(tmp_path, capsys):
+    """A folder of CTs alone was trained on with a loss of 0: only the weights decayed."""
+    device = torch.device("cpu")
+    write_case(tmp_path / "a1")
+    write_case(tmp_path / "a2")
+    for path in (tmp_path / "a2").glob("*.nii.gz"):
+        if path.name != "ct.nii.gz":
+            path.unlink()
+    assert len(segmenter.taught([tmp_path / "a1", tmp_path / "a2"], tmp_path / "cache", device)) == 1
+    assert "the clinic contoured nothing: a2" in capsys.readouterr().err
+    with pytest.raises(InputRefusedError, match="None of the 1 patients has a contour"):
+        segmenter.taught([tmp_path / "a2"], tmp_path / "cache", device)

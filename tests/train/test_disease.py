@@ -87,6 +87,14 @@ def test_the_bank_brings_contours_and_report_of_a_folder(tmp_path):
     assert everything[region].all() and everything[contoured > 0].all() and not everything.all()
 
 
+def test_a_report_that_is_no_text_is_told_before_lesions_are_made(tmp_path):
+    write_case(tmp_path / "a1")
+    (tmp_path / "a1" / "report.txt").write_bytes("Węzeł".encode("cp1250"))
+    with pytest.raises(InputRefusedError, match=r"report\.txt is no UTF-8 text"):
+        load_bank([tmp_path / "a1"], tmp_path / "cache", per_patient=2, workers=1)
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_gtv_on_another_grid_is_refused(tmp_path):
     ct, _ = write_case(tmp_path / "a1")
     write_image(tmp_path / "a1" / "GTV.nii.gz", ct, np.ones(np.add(ct.shape, (0, 1, 2)), np.uint8))
