@@ -15,7 +15,7 @@ from hnvlm.errors import ScopeError
 from hnvlm.evaluate.cases import Case, Tally, lesion_cases
 from hnvlm.evaluate.common import log
 from hnvlm.evaluate.stats import area, estimate, mean_of, median, share
-from hnvlm.imaging.lesions import Lesion
+from hnvlm.imaging.lesions import LesionSpec
 from hnvlm.models.detect import evidence
 from hnvlm.models.facts import lesion_finding, measured_findings, target_finding
 from hnvlm.models.neck import Neck, working_masks
@@ -49,9 +49,16 @@ def without_lesion(case: Case) -> bool:
     return case.report is None or not (case.report.lesions or case.report.unclear)
 
 
-def line_of(lesion: Lesion) -> str:
+def line_of(lesion: LesionSpec | Finding) -> str:
     """The line of the report that has to name a node or a mass."""
-    return "Primary site:" if lesion.spec.kind == "mass" else f"Nodes {lesion.spec.side}:"
+    return "Primary site:" if lesion.kind == "mass" else f"Nodes {lesion.side}:"
+
+
+def may_name(case: Case, line: str) -> bool:
+    """Whether a line may name the patient's own disease, by the patient's own report: no false alarm then."""
+    if case.report is None:
+        return False
+    return bool(case.report.unclear) or any(line_of(f) == line for f in _lesions(list(case.report.lesions)))
 
 
 class Presence:
@@ -80,8 +87,10 @@ class Presence:
         self.truth.append(bool(case.lesions))
         self.patients.append(case.patient)
         self.size_mm.append(max((x.spec.size_mm for x in case.lesions), default=0.0))
-        named = {line_of(x) for x in case.lesions}
-        self.lines += [(1.0 - p, line in named, case.patient) for line, p in denials]
+        named = {line_of(x.spec) for x in case.lesions}
+        self.lines += [
+            (1.0 - p, line in named, case.patient) for line, p in denials if line in named or not may_name(case, line)
+        ]
 
     def _real_target(self, case: Case, target: np.ndarray, seen: np.ndarray, neck: Neck) -> None:
         """Whether the highest peak of the patient's own CT lies in the clinic's high-dose target (real disease)."""
@@ -207,8 +216,9 @@ def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> d
     Side, place, texture and size are judged on the lesion named that is most like the true one, among the CTs in which
     any is named; ``..._of_all`` counts the CTs in which none is as wrong. Where several are named (one on each side,
     say) that choice flatters: ``another_lesion_named_too`` says how often, ``..._where_one_is_named`` leaves no choice.
-    A patient's own disease may be named as well, so more than one lesion is not always wrong. ``finding_f1`` is over
-    the CTs with a lesion, ``finding_f1_of_all_cts`` counts what is named in CTs without one as well.
+    A patient's own disease may be named as well, so more than one lesion is not always wrong; what the patient's own
+    report (``report.txt``) names counts neither for nor against. ``finding_f1`` is over the CTs with a lesion,
+    ``finding_f1_of_all_cts`` counts what is named in CTs without one as well.
 
     Args:
         rows: As ``_judge``, with ``patient``. clean: ``patient``, ``named`` and ``compare`` of the own CT of each
@@ -251,9 +261,15 @@ def majority_baseline(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -
     }
 
 
+def _place(finding: Finding) -> tuple[str, str | None, str | None]:
+    return finding.kind, finding.side, finding.level or finding.site
+
+
 def _judge(case: Case, found: list[Finding]) -> dict[str, Any]:
     truth = lesion_finding(case.lesions[0])
-    lesions = _lesions(found)
+    # What the patient's own report names is neither the inserted lesion nor made up.
+    own = {_place(f) for f in (case.report.lesions if case.report else ())} - {_place(truth)}
+    lesions = [f for f in _lesions(found) if _place(f) not in own]
     same_kind = [f for f in lesions if f.kind == truth.kind]
     pool = same_kind or lesions
     if not pool:

@@ -33,13 +33,8 @@ def ranks(similarity: np.ndarray, groups: list[str]) -> np.ndarray:
     return np.array(out)
 
 
-def recall(similarity: np.ndarray, groups: list[str], k: int) -> float:
-    """Share of rows whose own column, or one with the very same report, is among the k best."""
-    return float((ranks(similarity, groups) <= k).mean())
-
-
 def chance(groups: list[str], k: int) -> float:
-    """``recall`` of a random order: the same report may stand there several times."""
+    """Recall at ``k`` of a random order: the same report may stand there several times."""
     n = len(groups)
     same = Counter(groups)
     return 1.0 - sum(comb(n - same[g], k) for g in groups) / (n * comb(n, k)) if k < n else 1.0
@@ -49,7 +44,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     """Recall@1/5/10 and mean reciprocal rank both ways over validation CTs with one inserted lesion each.
 
     The same text is a hit too. Four of the CTs are of one patient, so intervals are those of resampled patients, among
-    all reports.
+    all reports. The contours are those of the CT without the lesion.
     """
     images, reports, texts, patients = [], [], [], []
     tally = Tally()

@@ -24,7 +24,7 @@ from hnvlm.evaluate.cases import Case, lesion_cases, rng_of
 from hnvlm.evaluate.common import MEASURED, evaluation_folders, read_case, write_metrics
 from hnvlm.evaluate.counterfactual import finding_of, judged_left, lesion_zone, outside_change, stated_request
 from hnvlm.evaluate.report import denial_probabilities, majority_report
-from hnvlm.evaluate.retrieval import chance, recall
+from hnvlm.evaluate.retrieval import chance, ranks
 from hnvlm.evaluate.segmentation import Scored, dice, usual
 from hnvlm.evaluate.stats import auroc, share
 from hnvlm.evaluate.zeroshot import labels_with_truth
@@ -80,6 +80,9 @@ def test_dice_by_hand():
 
 
 def test_recall_by_hand():
+    def recall(similarity, groups, k):
+        return (ranks(similarity, groups) <= k).mean()
+
     similarity = np.array([[0.9, 0.1, 0.5], [0.8, 0.2, 0.3], [0.1, 0.7, 0.6]])
     assert recall(similarity, ["a", "b", "c"], 1) == pytest.approx(1 / 3)
     assert recall(similarity, ["a", "b", "c"], 2) == pytest.approx(2 / 3)
@@ -354,7 +357,7 @@ def test_majority_report_is_the_most_frequent():
 
 def test_a_report_is_judged_against_its_lesion():
     truth = LesionSpec("node", "II", "left", 20.0, "necrotic")
-    case = SimpleNamespace(lesions=[SimpleNamespace(spec=truth)])
+    case = SimpleNamespace(lesions=[SimpleNamespace(spec=truth)], report=None)
 
     def found(**given):
         values = {"side": "left", "level": "II", "size_mm": 26.0, "attributes": {"texture": "necrotic"}}

@@ -1,0 +1,211 @@
+"""Models that are wrong in a known way: each figure has to say so. And patients whose own disease is known."""
+
+from __future__ import annotations
+
+from itertools import product
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from imaging.neck_phantom import phantom
+
+from hnvlm.evaluate import report, retrieval, zeroshot
+from hnvlm.evaluate.cases import Case
+from hnvlm.evaluate.own_reports import OwnReport
+from hnvlm.imaging.lesions import Lesion, LesionSpec
+from hnvlm.models.neck import build_neck
+from hnvlm.types import MASS_SITES, NODE_LEVELS, SIDES, Finding, Provenance, Segmentation
+
+NODE = Finding("node", side="left", level="II", attributes={"texture": "necrotic"})
+CT, MASKS = phantom()
+FOUND = Segmentation(MASKS, {}, Provenance("phantom", "1", "", 0), 0.0)
+
+
+def case_of(patient: str, *specs: LesionSpec, own: OwnReport | None = None) -> Case:
+    nothing = np.zeros((1, 1, 1), np.float32)
+    lesions = [Lesion(spec, (0, 0, 0), nothing, nothing, (0.0, 0.0, 0.0)) for spec in specs]
+    return Case(patient, CT, CT, FOUND, lesions, {}, own)
+
+
+def cohort(patients: int = 6, own: OwnReport | None = None) -> list[Case]:
+    """Of each patient the own CT and four with a lesion; places and textures go round."""
+    places = [("node", p, s) for p in NODE_LEVELS for s in SIDES] + [("mass", p, s) for p in MASS_SITES for s in SIDES]
+    out = []
+    for k in range(patients):
+        out.append(case_of(f"p{k}", own=own))
+        for n in range(4):
+            kind, place, side = places[(4 * k + n) % len(places)]
+            spec = LesionSpec(kind, place, side, 20.0 + n, ("solid", "necrotic")[(k + n) % 2])
+            out.append(case_of(f"p{k}", spec, own=own))
+    return out
+
+
+class Scripted:
+    """A pack that answers by a function of the case; tokens are the case itself."""
+
+    def __init__(self, answer) -> None:
+        self.answer = answer
+
+    def neck(self, ct, segmentation):
+        return SimpleNamespace(ct=ct)
+
+    def encode(self, neck):
+        return None, next(self.cases)
+
+    def score(self, tokens, labels):
+        return self.answer(tokens, labels)
+
+
+def zero_shot(monkeypatch, cases, answer):
+    pack = Scripted(answer)
+    pack.cases = iter(cases)
+    monkeypatch.setattr(zeroshot, "lesion_cases", lambda *a, **k: iter(cases))
+    return zeroshot.run(pack, None)["metrics"]
+
+
+def truth_of(case: Case, labels) -> list[float]:
+    tests = dict(zeroshot.labels_with_truth())
+    return [float(any(tests[text](x.spec) for x in case.lesions)) for text in labels]
+
+
+def mirrored(case: Case, labels) -> list[float]:
+    """Sees everything, on the other side."""
+    swap = {"left": "right", "right": "left"}
+    told = dict(zip(labels, truth_of(case, labels), strict=True))
+    return [told[" ".join(swap.get(word, word) for word in text.split())] for text in labels]
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        (truth_of, 1.0),
+        (lambda case, labels: [1.0 - t for t in truth_of(case, labels)], 0.0),
+        (lambda case, labels: [0.7] * len(labels), 0.5),  # sees a lesion everywhere
+        (lambda case, labels: [float(bool(case.lesions))] * len(labels), None),  # knows that, but not where
+        (mirrored, None),
+        (lambda case, labels: [float("nan") if case.lesions else 0.0] * len(labels), "none"),
+    ],
+)
+def test_zero_shot_of_models_that_are_wrong(monkeypatch, answer, value):
+    told = zero_shot(monkeypatch, cohort(), answer)
+    got = told["mean_auroc"]["value"]
+    if value == "none":
+        assert got is None
+    elif value is None:
+        assert got < 0.75
+    else:
+        assert got == value
+    assert told["mean_auroc"]["n"] == told["n_cts"] == 30
+
+
+def test_what_a_patients_own_report_names_is_no_false_alarm_of_a_label(monkeypatch):
+    """Nodes of the left level II on every patient's own CT were scored as if they were not there."""
+    names_it = {"a mass or an enlarged lymph node", "enlarged lymph node in the left neck", "left level II node",
+                "necrotic lymph node"}  # fmt: skip
+
+    def sees_both(case, labels):
+        return [max(t, float(text in names_it)) for t, text in zip(truth_of(case, labels), labels, strict=True)]
+
+    ill, well = cohort(6, OwnReport((NODE,))), cohort(6, OwnReport())
+    for k, case in enumerate(well):
+        object.__setattr__(case, "patient", f"w{k}")
+
+    def answer(case, labels):
+        return (sees_both if case.report.lesions else truth_of)(case, labels)
+
+    told = zero_shot(monkeypatch, [*ill, *well], answer)
+    assert told["mean_auroc"]["value"] == 1.0
+    assert told["per_label"]["left level II node"]["auroc"] == 1.0
+    blind = zero_shot(monkeypatch, [*ill, *well], lambda case, labels: [0.5] * len(labels))
+    assert blind["mean_auroc"]["value"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("own", "text", "may"),
+    [
+        (None, "left level II node", False),
+        (OwnReport(), "left level II node", False),
+        (OwnReport(unclear="open"), "right level V node", True),
+        (OwnReport((NODE,)), "left level II node", True),
+        (OwnReport((NODE,)), "right level II node", False),
+        (OwnReport((Finding("node", side="left"),)), "left level V node", True),  # no level is stated
+        (OwnReport((Finding("node", side="left"),)), "necrotic lymph node", True),
+        (OwnReport((Finding("mass", site="palatine tonsil", side=None),)), "mass in the right palatine tonsil", True),
+        (OwnReport((Finding("airway", site="larynx"),)), "a mass or an enlarged lymph node", False),
+    ],
+)
+def test_what_a_patients_own_report_leaves_open(own, text, may):
+    assert zeroshot.may_be_true(dict(zeroshot.labels_with_truth())[text], own) is may
+
+
+# ---- retrieval ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["collapsed", "right"])
+def test_retrieval_of_a_model_that_embeds_everything_the_same_is_chance(monkeypatch, kind):
+    cases = [c for c in cohort(5) if c.lesions]
+    texts = [retrieval.render_finding(retrieval.lesion_finding(c.lesions[0]), "en", None) for c in cases]
+    places = {text: k for k, text in enumerate(dict.fromkeys(texts))}
+
+    def vector(text):
+        out = torch.zeros(1, len(texts))
+        out[0, 0 if kind == "collapsed" else places[text]] = 1.0
+        return out
+
+    queue = iter(texts)
+    space = SimpleNamespace(
+        project=lambda tokens: tokens, image_embedding=lambda tokens: vector(next(queue)),
+        report_embedding=lambda features: vector(features[0]),
+    )  # fmt: skip
+    pack = SimpleNamespace(
+        neck=lambda ct, s: None, encode=lambda neck: (None, None), reader=lambda features, mask: features,
+        clip=SimpleNamespace(space=space),
+    )  # fmt: skip
+    monkeypatch.setattr(retrieval, "token_features", lambda texts: (texts[0], None))
+    monkeypatch.setattr(retrieval, "lesion_cases", lambda *a, **k: iter(cases))
+    told = retrieval.run(pack, None)["metrics"]
+    for way, k in product(("image_to_report", "report_to_image"), (1, 5, 10)):
+        expected = told[f"chance_recall_{k}"] if kind == "collapsed" else 1.0
+        assert told[f"{way}_recall_{k}"]["value"] == pytest.approx(expected, abs=0.001)
+    assert told["n"] == 20
+
+
+# ---- report ---------------------------------------------------------------------------------------------------------
+EVERYTHING = [Finding("node", side=s, level=v, size_mm=20.0) for s, v in product(SIDES, NODE_LEVELS)]
+
+
+def test_a_report_that_names_everything_is_told_by_its_false_alarms():
+    specs = [LesionSpec("node", "II", "left", 20.0), LesionSpec("node", "V", "right", 30.0)]
+    rows = [{"patient": "a", "drafted": True, **report._judge(case_of("a", s), EVERYTHING)} for s in specs]
+    clean = [{"patient": "a", "named": True, "compare": report.compare([], EVERYTHING)}]
+    told = report.lesion_metrics(rows, clean)
+    assert told["sensitivity"]["value"] == told["side_right"]["value"] == told["place_right"]["value"] == 1.0
+    assert told["another_lesion_named_too"]["value"] == 1.0
+    assert told["side_right_where_one_is_named"] == {"value": None, "n": 0}
+    assert told["no_lesion_named_without_one"]["value"] == 0.0
+    assert told["finding_f1"]["value"] == round(4 / (4 + 18), 4)
+
+
+def test_the_patients_own_disease_counts_neither_for_nor_against_a_draft():
+    """Left II is the patient's own; right III is inserted. Naming both is right, naming the own one alone is a miss."""
+    inserted = LesionSpec("node", "III", "right", 20.0)
+    own = case_of("a", inserted, own=OwnReport((NODE,)))
+    right = Finding("node", side="right", level="III", size_mm=24.0)
+    both = report._judge(own, [NODE, right])
+    assert both["found"] and not both["another"] and (both["compare"]["tp"], both["compare"]["fp"]) == (1, 0)
+    assert report._judge(own, [NODE])["found"] is False
+    assert report._judge(case_of("a", inserted), [NODE, right])["another"] is True
+    same = case_of("a", LesionSpec("node", "II", "left", 20.0), own=OwnReport((NODE,)))
+    assert report._judge(same, [NODE])["found"] is True
+
+
+@pytest.mark.parametrize(
+    ("own", "lines"),
+    [(None, 3), (OwnReport(), 3), (OwnReport((NODE,)), 2), (OwnReport(unclear="open"), 1)],
+)
+def test_a_line_that_names_the_patients_own_disease_is_no_false_alarm(own, lines):
+    presence = report.Presence()
+    denials = [("Primary site:", 0.1), ("Nodes right:", 0.9), ("Nodes left:", 0.1)]
+    case = case_of("a", LesionSpec("mass", "palatine tonsil", "left", 20.0), own=own)
+    presence.add(case, denials, np.zeros((3, 64, 64, 64), np.float32), build_neck(CT, MASKS))
+    assert len(presence.lines) == lines
+    assert [truth for _, truth, _ in presence.lines] == [True, False, False][:lines]
