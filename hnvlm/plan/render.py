@@ -147,7 +147,7 @@ def _group(staging: Staging) -> str:
     if staging.group:
         return f"stage {staging.group}"
     if len(staging.possible_groups) == 1:
-        return f"stage {staging.possible_groups[0]} whichever category is found"
+        return f"stage {staging.possible_groups[0]} (the only one possible)"
     return f"stage not determinable{_possible(staging)}"
 
 

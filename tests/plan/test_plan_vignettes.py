@@ -10,6 +10,7 @@ from plan_cases import AIRWAY, FIT, NO_NODES, mass, node
 from hnvlm.plan import draft_plan
 from hnvlm.plan.kb import load_kb
 from hnvlm.plan.prescription import build_scheme
+from hnvlm.plan.textcheck import check_plan_text
 
 AFTER_SURGERY: dict[str, Any] = {
     **FIT, "site": "oral_cavity", "setting": "postoperative", "side": "left", "tumour_size_mm": 38, "doi_mm": 14,
@@ -90,7 +91,9 @@ def test_a_depth_estimated_on_imaging_is_marked(source: str, marked: bool) -> No
 def test_one_possible_stage_is_not_called_undeterminable() -> None:
     plan = draft_plan([], {**FIT, "site": "hypopharynx", "nodes_n_pos": 2, "nodes_max_mm": 30})
     assert plan.staging.group is None and plan.staging.possible_groups == ("IVA",)
-    assert "stage IVA whichever category is found" in plan.text and "not determinable (possible" not in plan.text
+    assert "stage IVA (the only one possible)" in plan.text and "not determinable (possible" not in plan.text
+    edited = plan.text.replace("STAGING\n- ", "STAGING\n- Reviewed. ", 1)
+    assert edited != plan.text and {c.status for c in check_plan_text(edited, plan)} == {"pass"}
 
 
 @pytest.mark.parametrize("histology", ["salivary_carcinoma", "other"])
