@@ -26,9 +26,8 @@ MAX_SAMPLES = 20_000_000
 OUTSIDE_SHARE = 0.01
 # Counted volumes are sums of floats; two that differ by less are the same.
 _TOLERANCE = 1e-9
-# Metrics shown for every structure; ICRU Report 83 asks D98, D50, D2 and the mean for targets.
-ICRU_METRICS = ("D98pct", "D95pct", "D50pct", "D2pct", "Dmean")
-ORGAN_METRICS = ("Dmean", "D0.03cc", "D0.1cc", "D1cc", "D2pct", "Dmax")
+# A dose this close below a level reaches it: 59.85 Gy (95 % of 63) is less than that as a float32.
+_SAME_GY = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ class Dvh:
 
     def volume_at_gy(self, dose_gy: float) -> float:
         """Return the volume in cc that gets at least ``dose_gy``."""
-        count = len(self.dose_gy) - int(np.searchsorted(self.dose_gy[::-1], dose_gy, side="left"))
+        count = len(self.dose_gy) - int(np.searchsorted(self.dose_gy[::-1], dose_gy - _SAME_GY, side="left"))
         return float(self.above_cc[count - 1]) if count else 0.0
 
     def percent_at_gy(self, dose_gy: float) -> float:
@@ -124,7 +123,7 @@ class Dvh:
         """Return (dose in Gy, volume in percent) at even steps from 0, for drawing and tables."""
         end = self.max_gy if end_gy is None else end_gy
         doses = np.arange(0.0, end + step_gy, step_gy)
-        counts = len(self.dose_gy) - np.searchsorted(self.dose_gy[::-1], doses, side="left")
+        counts = len(self.dose_gy) - np.searchsorted(self.dose_gy[::-1], doses - _SAME_GY, side="left")
         volumes = np.where(counts > 0, self.above_cc[np.maximum(counts - 1, 0)], 0.0)
         return doses, 100 * volumes / self.volume_cc
 

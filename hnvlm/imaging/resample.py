@@ -1,4 +1,4 @@
-"""Change the grid of a volume: resample, crop, pad; each crop or pad comes with the step that undoes it.
+"""Change the grid of a volume: resample, crop; each crop comes with the step that undoes it.
 
 Volumes are axis-aligned, so linear interpolation is done one axis at a time, which is exact and fast.
 """
@@ -157,7 +157,7 @@ def _as_type(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Window:
-    """Where a cropped or padded grid lies in the grid it came from; undoes the step.
+    """Where a cropped grid lies in the grid it came from; undoes the step.
 
     Attributes:
         box: (z0, y0, x0, z1, y1, x1) of the new grid in the old one, end exclusive; may reach outside.
@@ -215,13 +215,6 @@ def crop(volume: Volume, box: Box, *, fill: float = 0) -> tuple[Volume, Window]:
     array[part] = volume.array[inside]
     origin = volume.index_to_mm(np.array(box[:3]))
     return Volume(array, volume.spacing_mm, tuple(origin), volume.frame_of_reference_uid), window
-
-
-def pad(volume: Volume, shape: tuple[int, int, int], *, fill: float = 0) -> tuple[Volume, Window]:
-    """Pad (or cut) around the centre to a shape; returns the volume and the window that undoes it."""
-    low = [(volume.shape[a] - int(shape[a])) // 2 for a in range(3)]
-    box = (*low, *(low[a] + int(shape[a]) for a in range(3)))
-    return crop(volume, box, fill=fill)  # type: ignore[arg-type]
 
 
 def mask_box(mask: np.ndarray, margin: int | tuple[int, int, int] = 0) -> Box | None:

@@ -45,6 +45,20 @@ def test_uniform_dose() -> None:
     assert found.volume_at_gy(50) == pytest.approx(0.96)
 
 
+@pytest.mark.parametrize("level_gy", [70.0, 63.0, 56.0, 59.4, 54.0, 52.9])
+def test_a_dose_that_is_just_the_level_reaches_it(level_gy: float) -> None:
+    """95 % of 63 Gy everywhere covered nothing of the target: the level was a little more than its own float32."""
+    exact = dose_volume(grid(np.full(SHAPE, 0.95 * level_gy, np.float32)), block())
+    for found in (exact, exact.compact()):
+        assert found.metric("V95pct", prescription_gy=level_gy) == pytest.approx(100)
+        assert found.metric("V95.01pct", prescription_gy=level_gy) == 0
+    whole = dose_volume(grid(np.full(SHAPE, level_gy, np.float32)), block()).scaled(0.95)
+    assert whole.percent_at_gy(0.95 * level_gy) == pytest.approx(100)
+    doses, volumes = exact.curve(0.95 * level_gy / 7, 1.2 * level_gy)
+    assert volumes[7] == pytest.approx(100) and doses[7] == pytest.approx(0.95 * level_gy)
+    assert volumes[8] == 0
+
+
 def test_counted_by_hand_without_division() -> None:
     """Ten voxels of 0.006 cc with 1..10 Gy."""
     array, mask = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool)

@@ -1,4 +1,4 @@
-"""Resampling by hand-computed numbers; crop and pad undo themselves exactly."""
+"""Resampling by hand-computed numbers; a crop undoes itself exactly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import ndimage
 from scipy.interpolate import RegularGridInterpolator
 
 from hnvlm.errors import FrameOfReferenceError
-from hnvlm.imaging.resample import crop, mask_box, pad, resample_like, resample_to
+from hnvlm.imaging.resample import crop, mask_box, resample_like, resample_to
 from hnvlm.imaging.volume import Volume
 
 
@@ -105,15 +105,6 @@ def test_crop_and_undo(numbers):
     inside[tuple(slice(max(0, a), max(0, h)) for a, h in zip(low, high, strict=True))] = True
     np.testing.assert_array_equal(back[inside], source.array[inside] + 1)
     assert (back[~inside] == -5).all()
-
-
-def test_pad_keeps_the_centre_and_positions():
-    source = ramp()
-    padded, window = pad(source, (10, 8, 7), fill=-1)
-    assert padded.shape == (10, 8, 7)
-    assert padded.origin_mm == pytest.approx((-9 - 2 * 3.0, 4.0, 7 + 1.0))
-    np.testing.assert_array_equal(padded.array[2:8, :, :], source.array[:, :, 1:8])
-    np.testing.assert_array_equal(window.undo(padded.array)[:, :, 1:8], source.array[:, :, 1:8])
 
 
 def test_mask_box():
