@@ -38,7 +38,7 @@ def _table(name: str) -> str:
 
 @cache
 def _pattern(name: str) -> re.Pattern[str]:
-    openers = rf"\W*(?:(?:{_table('openers')})\s+)*"
+    openers = rf"\W*(?:(?:{_table('openers')})[,.!…]*\s+)*"
     verb = rf"{openers}(?:{_table('verbs')})\b(?!\s+(?:{_table('pronouns')})\b)"
     joint = rf"(?:{_table('joints')})\s+"
     body = {

@@ -210,6 +210,9 @@ def implied_kind(clause: Clause) -> str | None:
     if clause.has("level") and clause.has("size", "texture", "normal"):
         return "node"
     known_site = any(site in MASS_SITES for site in clause.values("site"))
+    spaces = [site for site in clause.values("site") if site.endswith((" space", " fossa"))]
+    if len(spaces) == len(clause.values("site")):
+        return None  # a collection in the parapharyngeal space is no mass
     if clause.has("site") and (clause.has("size", "texture") or (clause.has("normal") and known_site)):
         return "mass"
     return None

@@ -7,6 +7,7 @@ solid one, "no mass left in the tonsil" of no side.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 
 from hnvlm.report.tokens import Token
@@ -16,12 +17,18 @@ _LESION = ("node", "mass")
 _PLACE = ("level", "bare_level", "site", "side")
 # Words that leave open or deny a lesion. Beside a complication they speak of the complication.
 _BEFORE = ("negation", "indeterminate", "possible")
+# What a change of mind puts right.
+_CORRECTABLE = ("side", "level", "bare_level", "site", "size", "texture")
 _BEHIND = ("negated_after", "indeterminate", "negation")
 
 
 def settle(sentence: str, tokens: list[Token], language: str) -> list[Token]:
     """Return the tagged spans with those put right that their neighbours make into something else."""
+    tokens = _past_side(sentence, tokens)
+    tokens = _corrected(sentence, tokens, language)
+    tokens = _low_densities(tokens)
     tokens = _other_places(sentence, tokens, language)
+    tokens = _reached_places(sentence, tokens, language)
     tokens = _denied_textures(sentence, tokens, language)
     tokens = _complications(sentence, tokens, language)
     tokens = _other_subjects(sentence, tokens, language)
@@ -43,9 +50,13 @@ def _pattern(language: str, name: str) -> re.Pattern[str]:
         "describing": rf"{_any(table['describing'])}$",
         "relation": rf" {_any(table['relations'])} ",
         "agent": rf" {_any(table['agents'])} ",
+        "grows_into": rf"(?<!\w){complication} {_any(table['relations'])}(?: (?:the|left|right))*\s*$",
+        "grown_into": rf"\W{{0,2}}(?:(?:space|fat|muscles?) )?{complication}(?!\w)",
         "added": rf"(?:^|[\s(]){_any(table['added'])}(?: {filler})*\s*$",
         "into": rf"{_any(table['into'])}$",
         "other_subject": rf"\s*{_any(table['other_subject'])}\s*",
+        "corrects": rf"(?<!\w){_any(table['corrects'])}(?!\w)",
+        "corrected": rf"(?:\W|(?<!\w){_any(table['corrected'])}(?!\w))*",
         "touches": rf"(?<!\w){_any(table['touches'])}(?!\w)",
         "other_side": rf"(?<!\w){_any(table['other_side'])}\s*$",
         "other_place": rf"(?<!\w){_any(table['other_place'])}\s*$",
@@ -79,6 +90,68 @@ def _other_places(sentence: str, tokens: list[Token], language: str) -> list[Tok
         # "In left level II, not right level II": the level goes with the side; in "left, not right level II" it stays.
         if behind is not None and behind.tag in _PLACE and sentence[token.end : behind.start].isspace():
             gone += [behind] * any(t.tag == behind.tag and t not in gone for t in tokens[:index])
+    return _without(tokens, gone)
+
+
+def _past_side(sentence: str, tokens: list[Token]) -> list[Token]:
+    """Drop what was done once, before a comma, where a measured lesion follows: "s/p left neck dissection, 14 mm node".
+
+    The side of what was done is none of the lesion's.
+    """
+    first = tokens[0] if tokens else None
+    comma = next((token for token in tokens if token.tag == "separator" and token.value == ","), None)
+    if first is None or comma is None or not any(t.tag == "history" for t in tokens if t.start < comma.start):
+        return tokens
+    before = [token for token in tokens if token.start < comma.start]
+    told = {token.tag for token in tokens if token.start > comma.start}
+    if any(token.tag in _LESION for token in before) or "removed" in told or not told >= {"size"}:
+        return tokens
+    return [token for token in tokens if token.start > comma.start] if told & set(_LESION) else tokens
+
+
+def _corrected(sentence: str, tokens: list[Token], language: str) -> list[Token]:
+    """Drop what a change of mind takes back: "left level II, no wait, level III"."""
+    gone: list[Token] = []
+    for match in _pattern(language, "corrects").finditer(sentence):
+        behind = [token for token in tokens if token.start >= match.end()]
+        stop = next((i for i, token in enumerate(behind) if token.tag == "separator" and i > 0), len(behind))
+        said = [token for token in behind[:stop] if token.tag in _CORRECTABLE]
+        if not said or not _pattern(language, "corrected").fullmatch(sentence[match.end() : said[0].start]):
+            continue
+        before = [token for token in tokens if token.end <= match.start()]
+        kinds = {token.tag for token in said if any(other.tag == token.tag for other in before)}
+        if kinds:
+            gone += [token for token in before if token.tag in kinds]
+            gone += [token for token in tokens if match.start() <= token.start < said[0].start]
+    return _without(tokens, gone)
+
+
+def _low_densities(tokens: list[Token]) -> list[Token]:
+    """Read a low-density centre as necrotic, and "hypodense" where a node and no mass is spoken of.
+
+    "Areas of low attenuation in the tonsils" tell of no lesion.
+    """
+    tags = {token.tag for token in tokens}
+    nodal = bool(tags & {"node", "level", "bare_level"})
+    read = {"low_density"} if nodal and "mass" not in tags else set()
+    if nodal or "mass" in tags or "site" not in tags:
+        read.add("low_centre")
+    told = [replace(t, tag="texture", value="necrotic") if t.tag in read else t for t in tokens]
+    return [token for token in told if token.tag not in ("low_density", "low_centre")]
+
+
+def _reached_places(sentence: str, tokens: list[Token], language: str) -> list[Token]:
+    """Drop a site that a lesion of another site grows into: "parapharyngeal extension of the right tonsil mass"."""
+    sites = [token for token in tokens if token.tag == "site"]
+    gone: list[Token] = []
+    for site in sites:
+        before = _pattern(language, "grows_into").search(sentence[: site.start])
+        behind = _pattern(language, "grown_into").match(sentence, site.end)
+        others = [other for other in sites if other.value != site.value and other not in gone]
+        if (before or behind) and others:
+            gone.append(site)
+            sides = [token for token in tokens if token.tag == "side"]
+            gone += [side for side in sides if len(sides) > 1 and sentence[side.end : site.start].isspace()]
     return _without(tokens, gone)
 
 

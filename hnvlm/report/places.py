@@ -9,6 +9,8 @@ from hnvlm.report.tokens import Clause, Token
 # "right" and "left" in one clause with one place: nobody can know which is meant.
 CONFLICT = "conflict"
 _REGIONS = ("oral cavity", "oropharynx", "hypopharynx", "larynx")
+# A node in one of these spaces is a node of that level.
+_LEVEL_OF_SPACE = {"submandibular space": "IB", "parapharyngeal space": "parapharyngeal"}
 Place = tuple[str | None, str | None]
 
 
@@ -19,7 +21,8 @@ def node_places(clause: Clause, attributes: dict[str, Any]) -> list[Place]:
     """
     levels = _levels(clause)
     if not levels:
-        return [(None, None)]
+        spaces = [_LEVEL_OF_SPACE[site] for site in clause.values("site") if site in _LEVEL_OF_SPACE]
+        return [(spaces[0] if spaces else None, None)]
     several = _several_sides(clause, levels)
     places: list[Place] = []
     for token in levels:

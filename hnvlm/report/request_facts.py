@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from hnvlm.report.parse import detect_language
 from hnvlm.report.request_parse import PLACES, Command, parse_commands, parse_request, place_of
+from hnvlm.report.tagging import tag_sentence
 
 # Middle of what a size word covers, when no number is given.
 SIZE_OF_WORD_MM = {"small": 12.0, "medium": 21.0, "large": 34.0}
@@ -106,8 +108,15 @@ def cannot_be_placed(command: Command) -> str:
     if command.request.op != "add" or finding is None or place_of(finding) in PLACES[finding.kind]:
         return ""
     if place_of(finding) is None:
-        return f"it is not said where; {_places_there_are(finding.kind)} can be named"
+        return f"it is not said where, or in words that are not known; {_places_there_are(finding.kind)} can be named"
     return f"nothing can be drawn there; {_places_there_are(finding.kind)} can be"
+
+
+def elsewhere(command: Command) -> list[str]:
+    """Return the words of a command that name what lies outside of what can be drawn: "lung", "breast"."""
+    text = command.text
+    tokens = tag_sentence(text, detect_language(text))
+    return [text[token.start : token.end] for token in tokens if token.tag == "foreign"]
 
 
 def one_sentence(command: str) -> str:
@@ -125,8 +134,10 @@ def limits(command: Command) -> list[str]:
         said.append("only one side is changed, ask for left and right in a sentence each")
     if op == "remove":
         return said
-    if place_of(finding) is not None and (why := cannot_be_placed(command)):
+    if why := cannot_be_placed(command):
         said.append(why)
+    if finding.size_mm is None and (short := finding.attributes.get("short_axis_mm")):
+        said.append(f"only its short axis is given, {short:g} mm; give its greatest diameter")
     if why := _rival_sizes(command):
         said.append(why)
     if ends := finding.attributes.get("size_range_mm"):

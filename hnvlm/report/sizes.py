@@ -14,20 +14,39 @@ _SIGNS = {"½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
 _PART = rf"(?:(?:1/2|1/4|3/4|1/3|2/3)(?!\d)|[{''.join(_SIGNS)}])"
 # "1 1/2", "1½", "1.5", ".5"
 NUMBER = rf"(?:(?:\d{{1,2}}[\s-]?)?{_PART}|\d{{1,4}}(?:[.,]\d{{1,2}})?|\.\d{{1,2}})"
-_UNIT = r"(?:mm|millimet(?:re|er)s?|cm|centimet(?:re|er)s?)"
+_MM_PER_INCH = 25.4
+# Polish words are read with and without their marks: "15 milimetrow".
+_METRE = r"met(?:re|er)s?|metr(?:[oó]w[yaeą](?:ch|go|j|m)?|[oó]w|[yaue]|em|ach)?"
+_UNIT = rf"(?:mm|cm|inch(?:es)?|milli(?:{_METRE})|mili(?:{_METRE})|centi(?:{_METRE})|centy(?:{_METRE}))"
+# Numbers in words, before a unit alone.
+_IN_WORDS = {
+    "one and a half": "1.5", "two and a half": "2.5", "three and a half": "3.5", "half an?": "0.5", "an?": "1",
+    "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "ten": "10", "fifteen": "15",
+    "twenty": "20", "thirty": "30",
+    "p[oó][lł]tora": "1.5", "p[oó][lł]": "0.5", r"jedn\w+|jeden": "1", "dw(?:a|u|óch|och)": "2", "trz(?:y|ech)": "3",
+    "czter(?:y|ech)": "4", "pi[eę][cć](?:iu|io)?": "5", "dziesi[eę][cć](?:iu|io)?": "10", "pi[eę]tna[sś]cie": "15",
+    "dwadzie[sś]cia": "20",
+}  # fmt: skip
+_WORDED = rf"(?:{'|'.join(_IN_WORDS)})[\s-]*(?={_UNIT})"
 # Which axis a number belongs to may stand behind it: "18 (AP) x 12 (TR) mm".
 _AXIS = r"(?:\s*\(?(?:AP|TR|TV|CC|SI|ML|LR|RL|HF)\)?)?"
 _ONE = rf"{NUMBER}(?:[\s-]*{_UNIT})?{_AXIS}(?:\s*{_UNIT})?"
 _TIMES = r"\s*-?\s*(?:x|×|\*|by|na)\s*"
 _JOINED = rf"(?:{_TIMES}|\s*(?:to|do|-|–|and|i|or|lub|albo)\s*)"
 _AXES = rf"{_ONE}(?:{_TIMES}{_ONE}){{0,2}}"
-_COURSE = rf"(?:from|od|z)\s+{_AXES}\s+(?:to|do)\s+{_AXES}"
+_ARROW = r"\s*(?:-+>|=+>|→)\s*"
+_COURSE = rf"(?:(?:from|od|z)\s+{_AXES}\s+(?:to|do)\s+{_AXES}|{_AXES}{_ARROW}{_AXES})"
 # The unit may stand once at the end ("12 x 9 mm") or after each number.
 NUMERIC = (
     ("area", rf"{NUMBER}\s*(?:mm2|mm²|mm\^2|sq\.? ?mm)"),
     ("volume", rf"{NUMBER}\s*(?:ml|cc|cm3|cm³|mL)"),
     ("percent", rf"{NUMBER}\s*(?:%|percent|per cent|procent\w*)"),
-    ("size", rf"(?:{_COURSE}|(?:(?:from|od|z)\s+)?{_ONE}(?:{_JOINED}{_ONE}){{0,2}})(?<=mm|cm|re|er|es|rs)"),
+    ("size", rf"{_WORDED}{_UNIT}(?!\w)"),
+    (
+        "size",
+        rf"(?:{_COURSE}|(?:(?:from|od|z)\s+)?{_ONE}(?:{_JOINED}{_ONE}){{0,2}})"
+        r"(?<=[a-zó]{2})(?<!AP|TR|TV|CC|SI|ML|LR|RL|HF)",
+    ),
 )
 _VALUE = re.compile(rf"({NUMBER})[\s-]*({_UNIT})?", re.IGNORECASE)
 _BEGINS_FROM = re.compile(r"(?:from|od|z)\s", re.IGNORECASE)
@@ -67,16 +86,25 @@ def size_of(text: str) -> float:
 
 def _values_of(text: str) -> list[float]:
     """Every number of a size in millimetres; of a course over time those of today."""
+    text = _in_figures(text)
     course = re.match(_COURSE, text, re.IGNORECASE)
     pairs = _VALUE.findall(text)
     last_unit = (re.findall(_UNIT, text, re.IGNORECASE) or ["mm"])[-1]
     if course:
-        pairs = _VALUE.findall(re.split(r"\s(?:to|do)\s", text, flags=re.IGNORECASE)[-1])
+        pairs = _VALUE.findall(re.split(rf"\s(?:to|do)\s|{_ARROW}", text, flags=re.IGNORECASE)[-1])
     return [round(_value(number) * _millimetres(unit or last_unit), 2) for number, unit in pairs]
 
 
 def _millimetres(unit: str) -> float:
-    return 10.0 if unit.lower().startswith("c") else 1.0
+    return {"c": 10.0, "i": _MM_PER_INCH}.get(unit[:1].lower(), 1.0)
+
+
+def _in_figures(text: str) -> str:
+    """A size in words, "two centimetres", with its number in figures."""
+    for word, figure in _IN_WORDS.items():
+        if match := re.match(rf"(?:{word})[\s-]*(?={_UNIT}$)", text, re.IGNORECASE):
+            return f"{figure} {text[match.end() :]}"
+    return text
 
 
 def is_former(before: str, language: str) -> bool:

@@ -86,8 +86,6 @@ def _regex(pattern: str) -> str:
 def _english() -> list[tuple[str, Any, str]]:
     words, patterns = vocabulary(), load("patterns_en")
     entries: list[tuple[str, Any, str]] = []
-    for side, entry in words["sides"].items():
-        entries += [("side", side, _literal(word)) for word in all_wordings(entry)]
     for side, entry in words["side_abbreviations"].items():
         entries += [("side", side, rf"(?-i:{word})\.?") for word in all_wordings(entry)]
     for side, extra in patterns["side_extra"].items():
@@ -100,19 +98,19 @@ def _english() -> list[tuple[str, Any, str]]:
         entries += [("level", ([level], "one"), _literal(word)) for word in phrases if not word.startswith("level")]
     for level, regexes in patterns["level_before_node"].items():
         entries += [("level", ([level], "one"), _regex(regex)) for regex in regexes]
-    for site, entry in words["sites"].items():
-        entries += [("site", site, _literal(word)) for word in all_wordings(entry)]
     for site, phrases in words["other_sites"].items():
         entries += [("site", site, _literal(word)) for word in phrases]
-    for site, entry in words["airways"].items():
-        entries += [("airway", site, _literal(word)) for word in all_wordings(entry)]
-    for kind, entry in words["nouns"].items():
-        entries += [(kind, kind, _literal(word)) for word in all_wordings(entry)]
-    for kind, entry in words["plural_nouns"].items():
+    for tag, table in (("side", "sides"), ("site", "sites"), ("airway", "airways")):
+        for value, entry in words[table].items():
+            entries += [(tag, value, _literal(word)) for word in all_wordings(entry)]
+    for kind, entry in (*words["nouns"].items(), *words["plural_nouns"].items()):
         entries += [(kind, kind, _literal(word)) for word in all_wordings(entry)]
     for texture, forms in words["textures"].items():
         phrases = [word for form in ("adj", "post", "word") for word in all_wordings(forms[form])] + forms["parse"]
         entries += [("texture", texture, _literal(word)) for word in phrases]
+    for tag, table in (("texture", "textures"), ("site", "sites")):
+        for value, regexes in patterns[table].items():
+            entries += [(tag, value, _regex(regex)) for regex in regexes]
     for tag in ("size_words", "narrowing_words"):
         for word, entry in words[tag].items():
             entries += [(tag, word, _literal(wording)) for wording in all_wordings(entry)]
@@ -135,12 +133,12 @@ _SIMPLE = (
     "ignore", "history", "removed", "advice", "crosses", "definite", "probable", "possible", "indeterminate",
     "negated_after", "negation", "other", "unsuspicious", "benign", "normal", "anaphora", "ipsilateral",
     "contralateral", "short_axis", "node", "mass", "airway_general", "narrowing", "patent", "artefact", "target",
-    "coverage", "foreign",
+    "coverage", "foreign", "low_density",
 )  # fmt: skip
 # Tried first, in this order, at the same place in the text; everything else goes by length.
 _FIRST = (
     "ignore", "history", "removed", "advice", "crosses", "unsuspicious", "benign", "indeterminate", "negated_after",
-    "normal", "texture", "patent",
+    "normal", "texture", "low_centre", "patent",
 )  # fmt: skip
 
 
@@ -150,6 +148,10 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
     entries = _english() if language == "en" else _polish()
     for tag in _SIMPLE:
         entries += [(tag, tag, _regex(regex)) for regex in patterns[tag]]
+    for regex in patterns["low_centre"]:
+        for name, words in patterns["low_centre_words"].items():
+            regex = regex.replace(f"{{{name}}}", words)
+        entries.append(("low_centre", "low_centre", _regex(regex)))
     entries += [("side", "bilateral", _regex(regex)) for regex in patterns["bilateral"]]
     for side in ("left", "right"):
         entries += [("side", side, _regex(regex)) for regex in patterns[side]]

@@ -18,7 +18,7 @@ from scipy import ndimage
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.report.request_facts import acted_upon, cannot_be_drawn, drawn_lines, limits
+from hnvlm.report.request_facts import acted_upon, cannot_be_drawn, drawn_lines, elsewhere, limits
 from hnvlm.report.request_parse import Command, parse_commands, place_of
 from hnvlm.services import export, reporting
 from hnvlm.services.agreement import words
@@ -35,7 +35,8 @@ MAX_TEXT = 6000
 CLEAR_VOXELS = 4
 # More sentences than these that ask for nothing are counted, not quoted: a whole report was pasted.
 QUOTED = 2
-NOT_UNDERSTOOD = "Not understood as an edit. Say what to add or remove: a node with its level, or a mass with its site."
+_HOW_TO_SAY = "Say what to add or remove: a node with its level, or a mass with its site."
+NOT_UNDERSTOOD = f"Not understood as an edit. {_HOW_TO_SAY}"
 ANOTHER_LESION = (
     "Not understood as an edit: a lesion is not resized, moved or turned into another. Ask to remove it and to add "
     "another one, in a sentence each."
@@ -170,7 +171,13 @@ def _doubtful(commands: list[Command]) -> str:
 
 
 def _not_understood(commands: list[Command]) -> str:
-    return ANOTHER_LESION if any(_puzzling(command) for command in commands) else NOT_UNDERSTOOD
+    if any(_puzzling(command) for command in commands):
+        return ANOTHER_LESION
+    organs = [organ for command in commands if not command.asks_nothing for organ in elsewhere(command)]
+    if not organs:
+        return NOT_UNDERSTOOD
+    named = ", ".join(f"'{_quotable(organ)}'" for organ in dict.fromkeys(organs))
+    return f"Nothing can be drawn at {named}. {_HOW_TO_SAY}"
 
 
 def _quotable(text: str) -> str:

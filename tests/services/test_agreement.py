@@ -33,7 +33,7 @@ def _found(text: str, *measured: Finding) -> list[tuple[str, str]]:
         ("A node is seen.", NODE, [("unstated", "warn")]),
         ("Left node, 18 mm.", NODE, [("unstated", "warn")]),
         ("Level II node, 18 mm.", NODE, [("unstated", "warn")]),
-        ("Right AE fold mass 3 cm.", MASS, [("unstated", "warn")]),
+        ("Right paraspinal mass 3 cm.", MASS, [("unstated", "warn")]),
         ("Left level II/III node 18 mm.", replace(NODE, level="III"), [("agreement", "pass")]),
         ("Left level II/III node 18 mm.", replace(NODE, level="IV"), [("level", "warn")]),
         # Denied at its very place: another lesion of the text does not stand for it.

@@ -59,6 +59,16 @@ from hnvlm.ui import edit_facts
             "Add a 22 mm node in left level III. Shrink the right level II node.",
             'Understood: add 22 mm node in the left level III. Nothing is done for "Shrink the right level II node".',
         ),
+        (
+            "18 mm short axis node left level II",
+            "Understood: add node in the left level II. Not said: size. "
+            "Not as asked: only its short axis is given, 18 mm; give its greatest diameter.",
+        ),
+        (
+            "Left paraspinal node 20 mm",
+            "Understood: add 20 mm node on the left. Not said: level. Not as asked: it is not said where, or in words "
+            "that are not known; levels IB, II, III, IV and V can be named.",
+        ),
         ("No mass. No adenopathy.", "Understood: the neck shall show no lesion."),
         ("hello there", counterfactual.NOT_UNDERSTOOD),
     ],
@@ -100,13 +110,18 @@ def test_a_request_for_no_change_is_refused():
         counterfactual.to_draw("Do not remove the left level II node.")
 
 
+HOW = "Say what to add or remove: a node with its level, or a mass with its site."
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         # The learned reader made a node of level IV, of level V, a removed tonsil mass and a second node of these.
-        ("New bone metastasis in C4", counterfactual.NOT_UNDERSTOOD),
-        ("Add a 20 mm skin lesion", counterfactual.NOT_UNDERSTOOD),
-        ("Tracheostomy tube in place", counterfactual.NOT_UNDERSTOOD),
+        ("New bone metastasis in C4", f"Nothing can be drawn at 'bone', 'C4'. {HOW}"),
+        ("Add a 20 mm skin lesion", f"Nothing can be drawn at 'skin'. {HOW}"),
+        ("Tracheostomy tube in place", f"Nothing can be drawn at 'Tracheostomy'. {HOW}"),
+        ("left axillary node 2 cm, breast cancer", f"Nothing can be drawn at 'axillary', 'breast'. {HOW}"),
+        ("guz nerki lewej 4 cm", f"Nothing can be drawn at 'nerki'. {HOW}"),
         ("Shrink the left level II node", counterfactual.ANOTHER_LESION),
         ("Turn the solid left level II node into a necrotic one", counterfactual.ANOTHER_LESION),
     ],
@@ -121,9 +136,14 @@ def test_what_is_not_understood_is_not_drawn(text, said):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("Right paratracheal adenopathy 15 mm", "it is not said where; levels IB"),
+        ("Right paratracheal adenopathy 15 mm", "nothing can be drawn there; levels IB"),
         ("Węzeł zagardłowy lewy 10 mm", "nothing can be drawn there; levels IB"),
-        ("Posterior pharyngeal wall mass 20 mm", "it is not said where; oral tongue"),
+        ("Posterior pharyngeal wall mass 20 mm", "nothing can be drawn there; oral tongue"),
+        ("Left paraspinal mass 20 mm", "it is not said where, or in words that are not known; oral tongue"),
+        ("Left pterygopalatine fossa mass 18 mm", "nothing can be drawn there; oral tongue"),
+        ("guz przestrzeni przygardłowej lewej 35 mm", "nothing can be drawn there; oral tongue"),
+        ("Guz dołka językowo-nagłośniowego po lewej 20 mm", "nothing can be drawn there; oral tongue"),
+        ("węzeł potyliczny lewy 11 mm", "nothing can be drawn there; levels IB"),
         ("Left retropharyngeal node 12 mm", "nothing can be drawn there; levels IB"),
         ("Level VI node 10 mm", "nothing can be drawn there; levels IB"),
         ("Add a 20 mm node in left level II. Left glottic mass 15 mm", "nothing can be drawn there; oral tongue"),
