@@ -159,7 +159,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             continue
         probability, tokens = pack.encode(neck)
         started = time.perf_counter()
-        text, _, steps = pack.write_report(tokens, "en")
+        text, _, steps = pack.write_report(tokens, measured_findings(neck.anatomy), "en")
         seconds.append(time.perf_counter() - started)
         found = parse(text)
         presence.add(case, denial_probabilities(tokenizer, steps), probability, neck)

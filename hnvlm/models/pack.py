@@ -30,9 +30,10 @@ from hnvlm.models.lesion_net import lesion_probability
 from hnvlm.models.neck import Neck, build_neck, judge_scope
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.registry import model_cards
-from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer
+from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer, prompt_ids
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.text_tower import TextReader, read_facts, token_features
+from hnvlm.report.measured import measured_lines
 from hnvlm.types import (
     TARGET_NAMES,
     Counterfactual,
@@ -221,20 +222,27 @@ class ModelPack:
         if language not in PROMPTS:
             raise UsageError(f"Reports are written in {' and '.join(PROMPTS)}, not in '{language}'.")
         progress(0.05, "Encoding the CT")
-        _, tokens = self.encode(self.neck(volume, segmentation))
-        text, first, _ = self.write_report(tokens, language, started=started, on_text=on_text, progress=progress)
+        neck = self.neck(volume, segmentation)
+        _, tokens = self.encode(neck)
+        facts = measured_findings(neck.anatomy)
+        text, first, _ = self.write_report(tokens, facts, language, started=started, on_text=on_text, progress=progress)
         return ReportDraft(
             text, language, self.provenance("report", seed, language=language), time.perf_counter() - started, first
         )
 
     def write_report(
-        self, tokens: Tensor, language: str, *, started: float | None = None,
+        self, tokens: Tensor, facts: Sequence[Finding], language: str, *, started: float | None = None,
         on_text: Callable[[str], None] | None = None, progress: Progress = no_progress,
     ) -> tuple[str, float, list[tuple[Tensor, int]]]:  # fmt: skip
-        """Decode a report from CT tokens: text, seconds to the first piece, and (probabilities, id) of every step."""
+        """Decode a report from CT tokens and the measured facts, which a model that learned to read them is told.
+
+        Returns:
+            Text, seconds to the first piece, and (probabilities, id) of every step.
+        """
         started = time.perf_counter() if started is None else started
-        model, tokenizer, _ = self.report_model
-        prompt = torch.tensor([[tokenizer.token_to_id(PROMPTS[language])]])
+        model, tokenizer, config = self.report_model
+        measured = measured_lines(facts, language) if config.get("told_facts") else ""
+        prompt = torch.tensor([prompt_ids(tokenizer, language, measured)])
         ids: list[int] = []
         steps: list[tuple[Tensor, int]] = []
         shown, first = "", 0.0

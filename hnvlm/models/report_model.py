@@ -1,7 +1,7 @@
 """The report model: CT tokens -> pixel shuffle and linear projector -> prefix-LM decoder (PaliGemma 2 pattern).
 
-The prefix (CT tokens and the task prompt) is read in both directions, the report is written left to right by a
-small Gemma 2. The decoder keeps a key-value cache, so text can be streamed piece by piece.
+The prefix (CT tokens, the task prompt and what was measured on the CT) is read in both directions, the report is
+written left to right by a small Gemma 2. The decoder keeps a key-value cache, so text can be streamed piece by piece.
 """
 
 from __future__ import annotations
@@ -84,17 +84,27 @@ class ReportModel(nn.Module):
         return hidden @ self.decoder.embed_tokens.weight.T
 
     def forward(self, tokens: Tensor, prompt: Tensor, text: Tensor) -> Tensor:
-        """Logits (B, T, V) that predict each id of ``text`` (B, T) from CT, prompt and the ids before it."""
+        """Logits (B, T, V) that predict each id of ``text`` (B, T) from CT, prompt and the ids before it.
+
+        Prompts (B, P) of different lengths are padded in front: nothing sees the padding and it takes no place.
+        """
         prefix = self.prefix(tokens, prompt)
         embedded = torch.cat([prefix, self.decoder.embed_tokens(text[:, :-1]).to(prefix.dtype)], dim=1)
-        n, p = embedded.shape[1], prefix.shape[1]
+        b, n, p = len(embedded), embedded.shape[1], prefix.shape[1]
+        there = torch.ones(b, n, dtype=torch.bool, device=embedded.device)
+        there[:, p - prompt.shape[1] : p] = prompt != self.decoder.config.pad_token_id
         allowed = torch.ones(n, n, dtype=torch.bool, device=embedded.device).tril()
         allowed[:p, :p] = True
-        mask = torch.zeros(1, 1, n, n, dtype=embedded.dtype, device=embedded.device).masked_fill(
-            ~allowed, torch.finfo(embedded.dtype).min
+        # Padding sees itself, for a row of nothing has no mean.
+        seen = (allowed & there[:, None, :]) | torch.eye(n, dtype=torch.bool, device=embedded.device)
+        mask = torch.zeros(b, 1, n, n, dtype=embedded.dtype, device=embedded.device).masked_fill(
+            ~seen[:, None], torch.finfo(embedded.dtype).min
         )
         masks = {"full_attention": mask, "sliding_attention": mask}
-        hidden = self.decoder(inputs_embeds=embedded, attention_mask=masks, use_cache=False).last_hidden_state
+        places = (there.cumsum(1) - 1).clamp(min=0)
+        hidden = self.decoder(
+            inputs_embeds=embedded, attention_mask=masks, position_ids=places, use_cache=False
+        ).last_hidden_state
         return self.logits(hidden[:, p - 1 :])
 
 
@@ -138,6 +148,11 @@ def decode(
         if choice == end:
             return
         yield choice
+
+
+def prompt_ids(tokenizer: Tokenizer, language: str, measured: str = "") -> list[int]:
+    """Token ids of the task prompt: the language, then what was measured (``hnvlm.report.measured``)."""
+    return [tokenizer.token_to_id(PROMPTS[language]), *(tokenizer.encode(measured).ids if measured else ())]
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -1,6 +1,8 @@
-"""Train the report model on the frozen CT encoder's tokens: measured facts and lesions to report text.
+"""Train the report model on the frozen CT encoder's tokens and what was measured: both to report text.
 
-Lesions are those inserted into the CT and, where the clinic's own report of the patient is there, those it names.
+It is told the measured facts and repeats them; of most samples these are not the patient's own but drawn at random, so
+that they are read and not remembered. Lesions it has to see: those inserted into the CT and, where the clinic's own
+report of the patient is there, those it names.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.facts import measured_findings
 from hnvlm.models.precision import mixed_precision
-from hnvlm.models.report_model import EOS, PAD, PROMPTS, SPECIAL, ReportModel, load_tokenizer, model_config
+from hnvlm.models.report_model import EOS, PAD, PROMPTS, SPECIAL, ReportModel, load_tokenizer, model_config, prompt_ids
 from hnvlm.report.flip import flip_finding
+from hnvlm.report.measured import measured_lines
 from hnvlm.report.render import render
 from hnvlm.report.vocabulary import load
 from hnvlm.train.ahead import AUTO, training_device
@@ -41,6 +44,8 @@ from hnvlm.types import Finding
 VOCABULARY = 1200
 WIDTH, LAYERS = 256, 5
 TOKEN_NOISE = 0.1
+# Of the samples whose measured facts are drawn at random.
+RANDOM_FACTS = 0.7
 POLISH_SHARE = 0.25
 LESION_WEIGHT = 4.0
 LESION_LINES = ("mass", "node_right", "node_left", "airway", "impression")
@@ -58,9 +63,9 @@ LANDMARKS = (
 )
 
 
-def findings_of(base: list[Finding], inserted: list[Finding], flipped: bool) -> list[Finding]:
-    """What the report of a sample says: measured facts (mirrored with the CT) and the inserted lesions."""
-    facts = [flip_finding(f) for f in base] if flipped else list(base)
+def findings_of(facts: list[Finding], inserted: list[Finding]) -> list[Finding]:
+    """What the report of a sample says: measured facts and the inserted lesions."""
+    facts = list(facts)
     if any(f.kind == "airway" for f in inserted):
         facts = [f for f in facts if f.kind != "airway"]
     if any(f.kind == "mass" for f in inserted):
@@ -92,6 +97,26 @@ def with_own_reports(pool: list[Encoded], banks: list[BankPatient], reports: dic
     return out
 
 
+def random_facts(rng: random.Random) -> list[Finding]:
+    """Measured facts of nobody: coverage, target, dental artefact and the airway's area."""
+
+    def extent() -> dict[str, Any]:
+        upper, lower = sorted(rng.sample(range(len(LANDMARKS)), 2))
+        return {"superior": LANDMARKS[upper], "inferior": LANDMARKS[lower]}
+
+    facts = [Finding("coverage", attributes=extent())]
+    if rng.random() < 0.95:
+        side = rng.choice(("left", "right", "midline", "bilateral"))
+        volume = float(rng.randrange(20, 500 if rng.random() < 0.7 else 1000, 20))
+        facts.append(Finding("target", side=side, attributes={**extent(), "volume_ml": volume}))
+    if rng.random() < 0.6:
+        facts.append(Finding("artefact", attributes={"extent": rng.choice(("mild", "moderate", "severe"))}))
+    if rng.random() < 0.95:
+        area = float(rng.randrange(20, 500 if rng.random() < 0.7 else 1000, 20))
+        facts.append(Finding("airway", "absent", attributes={"min_area_mm2": area}))
+    return facts
+
+
 def random_report(rng: random.Random, language: str) -> str:
     """A report about nothing in particular: only its words matter (tokenizer)."""
     findings = []
@@ -99,16 +124,8 @@ def random_report(rng: random.Random, language: str) -> str:
         candidate = random_finding(rng)
         if not any(f.kind == candidate.kind == "airway" for f in findings):
             findings.append(candidate)
-    upper, lower = sorted(rng.sample(range(len(LANDMARKS)), 2))
-    extent = {"superior": LANDMARKS[upper], "inferior": LANDMARKS[lower]}
-    findings.append(Finding("coverage", attributes=extent))
-    side = rng.choice(("left", "right", "midline", "bilateral"))
-    findings.append(Finding("target", side=side, attributes={**extent, "volume_ml": float(rng.randrange(20, 500, 20))}))
-    if rng.random() < 0.6:
-        findings.append(Finding("artefact", attributes={"extent": rng.choice(("mild", "moderate", "severe"))}))
-    if not any(f.kind == "airway" for f in findings):
-        findings.append(Finding("airway", "absent", attributes={"min_area_mm2": float(rng.randrange(20, 500, 20))}))
-    return render(findings, language=language)
+    facts = [f for f in random_facts(rng) if f.kind != "airway" or not any(x.kind == "airway" for x in findings)]
+    return render(findings + facts, language=language)
 
 
 def train_tokenizer(folder: Path) -> Tokenizer:
@@ -177,8 +194,14 @@ def target_of(tokenizer: Tokenizer, text: str, end: int) -> Target:
     return Target([*encoded.ids, end], [*weights, 1.0])
 
 
+def padded_in_front(prompts: list[list[int]], pad: int) -> Tensor:
+    """Prompts as one tensor (B, P); the ends lie side by side, next to the text."""
+    longest = max(map(len, prompts))
+    return torch.tensor([[pad] * (longest - len(ids)) + ids for ids in prompts])
+
+
 def report_loss(
-    model: ReportModel, tokens: Tensor, targets: list[Target], prompts: list[int], pad: int
+    model: ReportModel, tokens: Tensor, targets: list[Target], prompts: list[list[int]], pad: int
 ) -> tuple[Tensor, Tensor]:
     """Weighted mean cross-entropy over report tokens (padding left out) and the share predicted right."""
     length = max(len(t.ids) for t in targets)
@@ -188,7 +211,7 @@ def report_loss(
         weight[k, : len(target.ids)] = torch.tensor(target.weights)
     ids, weight = ids.to(tokens.device), weight.to(tokens.device)
     with mixed_precision(tokens.device):
-        logits = model(tokens, torch.tensor(prompts, device=tokens.device)[:, None], ids)
+        logits = model(tokens, padded_in_front(prompts, pad).to(tokens.device), ids)
     logits = logits.float()
     loss = (F.cross_entropy(logits.transpose(1, 2), ids, reduction="none") * weight).sum() / weight.sum()
     real = weight > 0
@@ -236,7 +259,6 @@ def train(
     reports = own_reports(folders)
     tokenizer = tokenizer_of_run(out, work / "report-tokenizer", resume=resume, from_pack=from_pack)
     pad, end = tokenizer.token_to_id(PAD), tokenizer.token_to_id(EOS)
-    prompts = {k: tokenizer.token_to_id(v) for k, v in PROMPTS.items()}
     network: ClipNetwork = load_weights(out.parent / "clip", ClipNetwork(len(CHANNELS), WIDTHS))  # type: ignore[assignment]
     banks: list[BankPatient] = load_bank(folders, work / "cache", per_patient=per_patient, workers=threads)
     base = [measured_findings(a) for a in (anatomy_of(b.patient) for b in banks) if a is not None]
@@ -253,27 +275,25 @@ def train(
     model = ReportModel(tokenizer.get_vocab_size(), network.encoder.token_width, WIDTH, LAYERS)
     before = go_on(model, out) if from_pack else 0
     model = model.to(where)
-    texts = {
-        language: [
-            target_of(tokenizer, render(findings_of(base[e.patient], e.findings, e.flipped), language=language), end)
-            for e in pool
-        ]
-        for language in PROMPTS
-    }
+
+    def sample(encoded: Encoded, language: str, rng: random.Random) -> tuple[list[int], Target]:
+        facts = base[encoded.patient]
+        if rng.random() < RANDOM_FACTS:
+            facts = random_facts(rng)
+        elif encoded.flipped:
+            facts = [flip_finding(f) for f in facts]
+        text = render(findings_of(facts, encoded.findings), language=language)
+        return prompt_ids(tokenizer, language, measured_lines(facts, language)), target_of(tokenizer, text, end)
 
     def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
         rng = np.random.default_rng([4, before + step])
         chosen = [int(i) for i in rng.integers(len(pool), size=batch)]
-        languages = ["pl" if rng.random() < POLISH_SHARE else "en" for _ in chosen]
+        words = random.Random(int(rng.integers(2**31)))
+        samples = [sample(pool[i], "pl" if words.random() < POLISH_SHARE else "en", words) for i in chosen]
         tokens = torch.stack([pool[i].tokens for i in chosen]).to(where).float()
         tokens = tokens + TOKEN_NOISE * tokens.std() * torch.randn_like(tokens)
-        loss, right = report_loss(
-            model,
-            tokens,
-            [texts[g][i] for g, i in zip(languages, chosen, strict=True)],
-            [prompts[g] for g in languages],
-            pad,
-        )
+        prompts, targets = zip(*samples, strict=True)
+        loss, right = report_loss(model, tokens, list(targets), list(prompts), pad)
         return loss, {"right": right}
 
     options = LoopOptions(steps=steps, learning_rate=learning_rate, weight_decay=5e-2, minutes=minutes)
@@ -284,6 +304,7 @@ def train(
         "architecture": "Projector+Gemma2",
         "encoder": "clip",
         "languages": list(PROMPTS),
+        "told_facts": True,
         **model_config(tokenizer.get_vocab_size(), WIDTH, LAYERS, network.encoder.token_width),
         "train_patients": len(banks),
         "own_reports": sum(not r.unclear for r in reports.values()),

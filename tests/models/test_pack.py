@@ -309,6 +309,23 @@ def test_shipped_pack_scope_and_findings(synthetic, contoured):
             assert all(0 <= a < b <= n for a, b, n in zip(f.box[:3], f.box[3:], synthetic.volume.shape, strict=True))
 
 
+def test_a_report_model_that_learned_to_read_facts_is_told_what_was_measured(untrained, patient, monkeypatch):
+    ct, segmentation = patient
+    _, tokenizer, config = untrained.report_model
+    prompts, write = [], pack_module.decode
+    monkeypatch.setattr(
+        pack_module, "decode", lambda m, t, prompt, **k: prompts.append(prompt) or write(m, t, prompt, **k)
+    )
+    untrained.draft_report(ct, segmentation=segmentation)
+    monkeypatch.setitem(config, "told_facts", True)
+    untrained.draft_report(ct, segmentation=segmentation)
+    plain, told = (prompt[0].tolist() for prompt in prompts)
+    assert plain == told[:1] == [tokenizer.token_to_id("<report en>")]
+    coverage = next(f for f in untrained.findings(ct, segmentation) if f.kind == "coverage")
+    words = tokenizer.decode(told[1:])
+    assert all(end in words for end in coverage.attributes.values()) and "node" not in words
+
+
 def test_shipped_pack_writes_a_report_that_parses(synthetic, contoured):
     pack = shipped("segmenter", "clip", "report")
     draft = pack.draft_report(synthetic.volume, segmentation=contoured)

@@ -90,6 +90,20 @@ def test_the_text_is_read_from_left_to_right(model, tokens):
         assert not torch.allclose(model(late, PROMPT, text)[0, 0], a[0], atol=1e-3)
 
 
+def test_padding_in_front_of_a_prompt_changes_nothing(model, tokens):
+    """A prompt of one id beside one of four: as if each were alone, and decoding writes what training reads."""
+    short, long, text = [3], [4, 17, 8, 30], torch.tensor([[9, 4, 11, 20], [6, 8, 5, 5]])
+    both = torch.cat([tokens, tokens.flip(1)])
+    with torch.inference_mode():
+        batch = model(both, torch.tensor([[0, 0, 0, *short], long]), text)
+        for row, prompt in enumerate((short, long)):
+            alone = model(both[row : row + 1], torch.tensor([prompt]), text[row : row + 1])
+            torch.testing.assert_close(batch[row : row + 1], alone, atol=1e-5, rtol=1e-4)
+    ids = list(decode(model, tokens, torch.tensor([long]), end=-1, max_length=10))
+    with torch.inference_mode():
+        assert model(tokens, torch.tensor([[0, 0, *long]]), torch.tensor([ids])).argmax(-1)[0].tolist() == ids
+
+
 def test_the_prefix_does_not_see_the_text(model, tokens):
     a = hidden_of(model, tokens, PROMPT, torch.tensor([[9, 4, 11]]))
     b = hidden_of(model, tokens, PROMPT, torch.tensor([[30, 31, 32]]))

@@ -10,8 +10,9 @@ import torch
 from tokenizers import Tokenizer, models
 
 from hnvlm.models.checkpoint import save_model
-from hnvlm.models.report_model import BOS, EOS, PAD, SPECIAL, ReportModel, decoder_config, load_tokenizer
+from hnvlm.models.report_model import BOS, EOS, PAD, SPECIAL, ReportModel, decoder_config, load_tokenizer, prompt_ids
 from hnvlm.models.text_tower import HEADS, NUMBERS
+from hnvlm.report.measured import measured_lines
 from hnvlm.report.parse import parse
 from hnvlm.report.render import render
 from hnvlm.train import report, text
@@ -60,13 +61,13 @@ def test_loss_leaves_padding_out():
 
     class Flat(torch.nn.Module):
         def forward(self, tokens, prompt, ids):
-            assert prompt.tolist() == [[3], [4]]
+            assert prompt.tolist() == [[0, 3], [4, 5]]  # padded in front
             out = torch.zeros(*ids.shape, 10)
             out[..., 7] = 1.0
             return out
 
     targets = [report.Target([7, 8, 7, 2], [1.0, 4.0, 1.0, 1.0]), report.Target([7], [1.0])]
-    loss, right = report.report_loss(Flat(), torch.zeros(2, 512, 4), targets, [3, 4], pad=0)
+    loss, right = report.report_loss(Flat(), torch.zeros(2, 512, 4), targets, [[3], [4, 5]], pad=0)
     e = np.exp(1.0)
     hit, miss = np.log(9 + e) - 1, np.log(9 + e)
     assert float(loss) == pytest.approx((3 * hit + (4 + 1) * miss) / 8, rel=1e-2)  # the 8 weighs four times
@@ -103,21 +104,36 @@ MASS = Finding("mass", side="left", site="oral tongue", size_mm=20.0)
 
 def test_measured_facts_follow_what_is_inserted():
     node = Finding("node", side="left", level="II", size_mm=20.0)
-    assert report.findings_of([TARGET, AIRWAY], [node], flipped=False) == [TARGET, AIRWAY, node]
-    flipped = report.findings_of([TARGET, AIRWAY], [node], flipped=True)
-    assert flipped[0].side == "right"
-    assert flipped[2].side == "left"  # inserted lesions are described as they are seen already
-    assert report.findings_of([TARGET, AIRWAY], [NARROW], flipped=False) == [TARGET, NARROW]
+    assert report.findings_of([TARGET, AIRWAY], [node]) == [TARGET, AIRWAY, node]
+    assert report.findings_of([TARGET, AIRWAY], [NARROW]) == [TARGET, NARROW]
     # A mass may fill the lumen: the area measured without it is not repeated.
-    assert report.findings_of([AIRWAY], [MASS], flipped=False) == [Finding("airway", "absent"), MASS]
+    assert report.findings_of([AIRWAY], [MASS]) == [Finding("airway", "absent"), MASS]
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_random_facts_are_told_and_said_in_the_same_words(tokenizer, language):
+    rng, told = random.Random(3), set()
+    for _ in range(40):
+        facts = report.random_facts(rng)
+        lines = measured_lines(facts, language)
+        told.add(lines)
+        written = render(report.findings_of(facts, [MASS, NARROW]), language=language)
+        # Technique, artefact and target word for word; of the airway the lesion is told.
+        assert [line in written.split("\n") for line in lines.split("\n")] == [True, False, True, True]
+        ids = prompt_ids(tokenizer, language, lines)
+        assert ids[0] == tokenizer.token_to_id(f"<report {language}>") and tokenizer.decode(ids[1:]) == lines
+        assert len(ids) < 130
+    assert len(told) > 35
 
 
 def test_random_reports_say_one_thing_of_the_airway():
     rng = random.Random(0)
-    for _ in range(30):
+    targets = []
+    for _ in range(60):
         found = parse(report.random_report(rng, "en"))
         assert sum(f.kind == "airway" for f in found) == 1
-        assert sum(f.kind == "target" for f in found) == 1
+        targets.append(sum(f.kind == "target" for f in found))
+    assert set(targets) == {0, 1}  # that none is predicted is said, too
 
 
 def test_labels_by_hand():

@@ -1,0 +1,36 @@
+"""What the report model is told of a CT."""
+
+from __future__ import annotations
+
+from hnvlm.report.measured import measured_lines
+from hnvlm.types import Finding
+
+FACTS = [
+    Finding("airway", "absent", attributes={"min_area_mm2": 180.0}),
+    Finding("coverage", attributes={"superior": "skull base", "inferior": "clavicle"}),
+    Finding("artefact", attributes={"extent": "mild"}),
+    Finding("target", side="left", attributes={"superior": "hyoid", "inferior": "cricoid", "volume_ml": 120.0}),
+]
+
+
+def test_the_measured_lines_are_those_of_the_report_but_for_lesions():
+    assert measured_lines(FACTS) == (
+        "TECHNIQUE: Axial CT. Coverage from the skull base to the clavicle.\n"
+        "Airway: Airway patent, minimum area 180 mm2.\n"
+        "Bones and dentition: Mild dental artefact.\n"
+        "High-dose target region (predicted): Left-sided, from the hyoid to the cricoid, volume 120 ml."
+    )
+
+
+def test_what_was_not_measured_is_not_invented():
+    lines = measured_lines([FACTS[1]]).split("\n")
+    assert lines[1:] == [
+        "Airway: Airway patent.",
+        "Bones and dentition: No dental artefact.",
+        "High-dose target region (predicted): Not predicted.",
+    ]
+
+
+def test_polish_lines():
+    lines = measured_lines(FACTS, "pl")
+    assert len(lines.split("\n")) == 4 and "180 mm2" in lines and "120 ml" in lines and "node" not in lines
