@@ -33,7 +33,6 @@ from hnvlm.models.registry import model_cards
 from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer, prompt_ids
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.text_tower import TextReader, read_facts, token_features
-from hnvlm.report.measured import measured_lines
 from hnvlm.types import (
     TARGET_NAMES,
     Counterfactual,
@@ -68,6 +67,8 @@ class ModelPack:
         # A reading by rules (sentence -> facts or None) that services and evaluations may put in front of the learned
         # reader: where the rules are sure they win, what they leave open the reader fills in.
         self.rules: Callable[[str], dict[str, Any] | None] | None = None
+        # The words (facts, language -> lines) in which the report model is told what was measured.
+        self.measured_lines: Callable[[Sequence[Finding], str], str] | None = None
 
     # ---- parts, loaded once -------------------------------------------------------------------------------------
     @cached_property
@@ -241,7 +242,8 @@ class ModelPack:
         """
         started = time.perf_counter() if started is None else started
         model, tokenizer, config = self.report_model
-        measured = measured_lines(facts, language) if config.get("told_facts") else ""
+        tell = self.measured_lines if config.get("told_facts") else None
+        measured = tell(facts, language) if tell is not None else ""
         prompt = torch.tensor([prompt_ids(tokenizer, language, measured)])
         ids: list[int] = []
         steps: list[tuple[Tensor, int]] = []

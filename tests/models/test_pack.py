@@ -27,6 +27,7 @@ from hnvlm.models.pack import DIFFUSION_STEPS, TRIES, ModelPack
 from hnvlm.models.registry import missing_models
 from hnvlm.models.report_model import SPECIAL, ReportModel, model_config
 from hnvlm.models.text_tower import TextReader, minilm_folder
+from hnvlm.report.measured import measured_lines
 from hnvlm.report.parse import parse_report
 from hnvlm.types import OAR_NAMES, TARGET_NAMES, Provenance, Segmentation
 
@@ -317,6 +318,7 @@ def test_a_report_model_that_learned_to_read_facts_is_told_what_was_measured(unt
         pack_module, "decode", lambda m, t, prompt, **k: prompts.append(prompt) or write(m, t, prompt, **k)
     )
     untrained.draft_report(ct, segmentation=segmentation)
+    monkeypatch.setattr(untrained, "measured_lines", measured_lines)
     monkeypatch.setitem(config, "told_facts", True)
     untrained.draft_report(ct, segmentation=segmentation)
     plain, told = (prompt[0].tolist() for prompt in prompts)
