@@ -45,7 +45,7 @@ VOCABULARY = 1200
 WIDTH, LAYERS = 256, 5
 TOKEN_NOISE = 0.1
 # Of the samples whose measured facts are drawn at random.
-RANDOM_FACTS = 0.7
+RANDOM_FACTS = 0.9
 POLISH_SHARE = 0.25
 LESION_WEIGHT = 4.0
 LESION_LINES = ("mass", "node_right", "node_left", "airway", "impression")
