@@ -25,6 +25,9 @@ SITE_OF_MASS = {
 LEVEL_NAMES = {"IB": "Ib", "II": "II", "III": "III", "IV": "IVa", "V": "Va"}
 # Sizes that differ by less are the same (rule fid_size).
 SAME_SIZE_MM = 2.0
+# Ends of a field of view that leave out the upper or the lower neck (landmarks of the CT report, bands from above).
+_NECK_CUT_ABOVE = ("hard palate", "oropharynx", "hyoid", "larynx", "cricoid", "clavicle", "upper mediastinum")
+_NECK_CUT_BELOW = ("vertex", "skull base", "nasopharynx", "hard palate", "oropharynx", "hyoid", "larynx", "cricoid")
 PREGNANCY = "Pregnant or lactating: a specialist decision comes before any radiotherapy or chemotherapy"
 # p16 is read in squamous cell carcinoma only.
 NOT_P16 = ("salivary_carcinoma", "other")
@@ -97,6 +100,7 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
         flat["nodes.max_node_cm"] = 0.0
     else:
         flat |= _levels(present) | (_node_facts(present, findings, flat) if from_ct else {})
+    conflicts += _partial_neck(present, flat) if from_ct and "nodes_n_pos" not in form else []
     conflicts += _other_side(present, flat.get("case.side"))
     conflicts += _after_surgery(present) if after_surgery else []
     _convert_lengths(flat)
@@ -203,6 +207,21 @@ def _low_nodes(present: list[Finding], flat: Mapping[str, Any]) -> list[CheckRes
     said = "the form denies a node there" if "nodes.below_cricoid" in flat else "the form does not say"
     text = f"CT draft shows {'; '.join(found)}: level IV begins at the lower border of the cricoid, below which {said}"
     return [_conflict("fid_below_cricoid", f"{text}; N3 if it is involved")]
+
+
+def _partial_neck(present: list[Finding], flat: Mapping[str, Any]) -> list[CheckResult]:
+    """Nodes counted on a CT that does not show every level: what lies outside it is not excluded."""
+    fields = [f.attributes for f in present if f.kind == "coverage"]
+    above = next((a["superior"] for a in fields if a.get("superior") in _NECK_CUT_ABOVE), None)
+    below = next((a["inferior"] for a in fields if a.get("inferior") in _NECK_CUT_BELOW), None)
+    if "nodes.n_pos" not in flat or not (above or below):
+        return []
+    ends = [f"begins at the {above}" if above else "", f"ends at the {below}" if below else ""]
+    text = (
+        f"CT draft's field of view {' and '.join(e for e in ends if e)} and does not show the whole neck: nodes "
+        f"outside it are not determinable from this CT, and N counts only those inside"
+    )
+    return [_conflict("fid_partial_neck", text)]
 
 
 def _after_surgery(present: list[Finding]) -> list[CheckResult]:

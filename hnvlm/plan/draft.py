@@ -130,6 +130,7 @@ def draft_plan(
         ),
         disease_seen=case.disease_seen or case.primary_site is not None, nodes_from_ct=case.nodes_from_ct,
         carries_tumour=carrying, histology=case.form.get("histology"),
+        recurrent=case.form.get("setting") == "recurrent_metastatic" and staging.m.value != "M1",
     )  # fmt: skip
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources)
@@ -419,6 +420,11 @@ def _prescription(
         only_if = "only if staging leads to definitive radiotherapy"
         drafted = draft_prescription(kb, context, "definitive", concurrent=True, cisplatin=possible, condition=only_if)
         return replace(drafted, alternatives=())
+    if context["case"].get("setting") == "recurrent_metastatic" and context["case"].get("intent") is None:
+        if lookup(context, "patient.prior_neck_rt") is True:
+            return draft_prescription(kb, context, "none", concurrent=False)
+        why = "whether radiotherapy has a part in recurrent disease is for the multidisciplinary meeting"
+        return Prescription("none", withheld=why)
     return Prescription("none", withheld=modality.withheld)
 
 

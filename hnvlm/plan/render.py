@@ -112,6 +112,10 @@ def _staging_lines(plan: Plan) -> Iterator[Line]:
         )
     if any(need.id == "histology" for need in plan.needs):
         yield Line("The stage holds only if biopsy shows carcinoma: histology is not stated", (APP_LOGIC,))
+    if plan.recurrent:
+        yield Line(
+            "Recurrent disease: these categories describe what is there now, not the first disease", (APP_LOGIC,)
+        )
     if plan.histology == "other":
         text = (
             "The stage holds for carcinoma only: lymphoma, melanoma, sarcoma and thyroid cancer have their own tables"

@@ -107,6 +107,7 @@ class Plan:
         nodes_from_ct: The number of nodes was counted on CT, not stated.
         carries_tumour: Structures that carry the primary, which are no organs to spare.
         histology: As the form states it, None when it does not.
+        recurrent: Recurrence without a distant metastasis.
         dose_line: Which dose the limits are judged on, or why the one at hand does not; None without any.
         not_verified: Entries that no graded source confirms, named without their numbers.
         sources: Documents in the order of their tags in ``text`` ([S1] is the first).
@@ -133,6 +134,7 @@ class Plan:
     dose_line: Line | None = None
     carries_tumour: tuple[str, ...] = ()
     histology: str | None = None
+    recurrent: bool = False
     sources: tuple[Document, ...] = field(default=())
     text: str = ""
 

@@ -11,6 +11,7 @@ from hnvlm.plan import draft_plan
 from hnvlm.plan.kb import load_kb
 from hnvlm.plan.prescription import build_scheme
 from hnvlm.plan.textcheck import check_plan_text
+from hnvlm.types import Finding
 
 AFTER_SURGERY: dict[str, Any] = {
     **FIT, "site": "oral_cavity", "setting": "postoperative", "side": "left", "tumour_size_mm": 38, "doi_mm": 14,
@@ -312,3 +313,45 @@ def test_organs_near_the_nasopharynx_that_are_not_contoured_are_told() -> None:
     assert "rt_oars_near" not in {c.id for c in complete if c.status == "warn"}
     rule = load_kb().entry("rt_oars_near")["when"]["all"][-1]["f"]["args"][0]
     assert rule == load_kb()["templates"]["near_organs"]["nasopharynx"]
+
+
+def field(superior: str, inferior: str) -> Finding:
+    return Finding("coverage", attributes={"superior": superior, "inferior": inferior})
+
+
+@pytest.mark.parametrize(
+    ("superior", "inferior", "said_of_it"),
+    [
+        ("vertex", "upper mediastinum", ""),
+        ("nasopharynx", "clavicle", ""),
+        ("skull base", "larynx", "ends at the larynx and"),
+        ("hyoid", "clavicle", "begins at the hyoid and"),
+        ("oropharynx", "cricoid", "begins at the oropharynx and ends at the cricoid and"),
+    ],
+)
+def test_a_ct_that_does_not_show_the_whole_neck_excludes_no_nodes(
+    superior: str, inferior: str, said_of_it: str
+) -> None:
+    findings = [mass("palatine tonsil", "left", 31), NO_NODES, field(superior, inferior)]
+    told = said(findings, {**FIT, "p16": "negative"}).get("fid_partial_neck", "")
+    assert (f"field of view {said_of_it} does not show the whole neck" in told) is bool(said_of_it)
+    answered = said(findings, {**FIT, "p16": "negative", "nodes_n_pos": 0})
+    assert "fid_partial_neck" not in answered  # the clinician counted
+
+
+def test_categories_of_a_recurrence_are_not_those_of_the_first_disease() -> None:
+    findings = [mass("oral tongue", "left", 30), NO_NODES]
+    recurrence = {**FIT, "setting": "recurrent_metastatic", "doi_mm": 8}
+    assert "Recurrent disease: these categories describe what is there now" in draft_plan(findings, recurrence).text
+    for form in ({**FIT, "doi_mm": 8}, {**recurrence, "distant": True}):
+        assert "Recurrent disease:" not in draft_plan(findings, form).text
+
+
+def test_a_dose_for_a_recurrence_does_not_wait_for_the_drugs() -> None:
+    findings = [mass("oral tongue", "left", 30), NO_NODES]
+    recurrence = {**FIT, "setting": "recurrent_metastatic", "doi_mm": 8}
+    plan = draft_plan(findings, recurrence)
+    assert plan.intent.value is None and "drugs" in plan.modality.withheld
+    assert "drugs" not in plan.prescription.withheld and "multidisciplinary meeting" in plan.prescription.withheld
+    before = draft_plan(findings, {**recurrence, "prior_neck_rt": True})
+    assert before.prescription.withheld.startswith("previous head and neck radiotherapy")
