@@ -7,7 +7,7 @@ record of the export. Everything a model made says so in the file itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +127,33 @@ def _with_mark(array: np.ndarray) -> np.ndarray:
     return out
 
 
+def instance_uids(volume: Volume, synthetic: bool, meta: Mapping[str, Any] | None = None) -> list[str]:
+    """SOP instances of the CT series that ``write_dicom_series`` writes, one a slice from foot to head."""
+    key = _series_key(volume, synthetic, meta or {})
+    return [content_uid(*key, "instance", k) for k in range(volume.shape[0])]
+
+
+def _series_key(volume: Volume, synthetic: bool, meta: Mapping[str, Any]) -> tuple[object, ...]:
+    return (volume.content_hash(), bool(synthetic), *_whose(meta))
+
+
 def ct_headers(
-    volume: Volume, description: str, synthetic: bool, meta: Mapping[str, Any] | None = None
+    volume: Volume,
+    description: str,
+    synthetic: bool,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    slices: Iterable[int] | None = None,
 ) -> list[FileDataset]:
-    """Datasets of a CT series without pixel data, one a slice from foot to head."""
+    """Datasets of a CT series without pixel data, one a slice from foot to head.
+
+    Args:
+        slices: Only those of these slices: of a thousand, an object that refers to the series needs one.
+    """
     meta = {**(meta or {}), "frame_uid": frame_uid(volume)}  # hashed once, not once a slice
-    key = (volume.content_hash(), bool(synthetic), *_whose(meta))
+    key = _series_key(volume, synthetic, meta)
     out = []
-    for k in range(volume.shape[0]):
+    for k in range(volume.shape[0]) if slices is None else slices:
         ds = new_dataset(CTImageStorage, content_uid(*key, "instance", k))
         fill_study(ds, volume, meta, "CT", content_uid(*key, "series"))
         text = f"{MARK} {description}" if synthetic else description
@@ -246,13 +265,13 @@ def write_rtstruct(
     Raises:
         ValueError: A mask is not on the volume's grid.
     """
-    headers = ct_headers(volume, "", synthetic, meta)
-    instances = [str(h.SOPInstanceUID) for h in headers]
+    header = ct_headers(volume, "", synthetic, meta, slices=(0,))[0]
+    instances = instance_uids(volume, synthetic, meta)
     drawn = [name for name in masks if part_of(masks, name) is not None]
     own = [name for name in drawn if name in clinic]
     label = label or (f"Structures {CLINIC_DRAWN}; research use only" if drawn and own == drawn else AI_DRAFT)
     content = (f"{n}{mask_digest(masks[n])}{'clinic' * (n in own)}" for n in drawn)
-    uid = content_uid(headers[0].SeriesInstanceUID, "rtstruct", label, *content)
+    uid = content_uid(header.SeriesInstanceUID, "rtstruct", label, *content)
     ds = new_dataset(RTStructureSetStorage, uid)
     # Explicit, an element of more than 64 kB (the contour of a rugged outline) loses its type, and with it readers.
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
@@ -265,7 +284,7 @@ def write_rtstruct(
     ds.StructureSetDate = ds.StructureSetTime = ""
     ds.InstanceNumber = 1
     ds.ApprovalStatus = "UNAPPROVED"
-    ds.ReferencedFrameOfReferenceSequence = [_frame_reference(headers[0], instances)]
+    ds.ReferencedFrameOfReferenceSequence = [_frame_reference(header, instances)]
     ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
     for number, name in enumerate(drawn, 1):
         roi, contour, observation = _roi(number, name, masks[name], volume, instances)
@@ -307,7 +326,7 @@ def _roi(
     number: int, name: str, mask: np.ndarray, volume: Volume, instances: list[str]
 ) -> tuple[Dataset, Dataset, Dataset]:
     roi, drawing, observation = Dataset(), Dataset(), Dataset()
-    roi.ROINumber, roi.ROIName = number, name[:64]
+    roi.ROINumber, roi.ROIName = number, name.replace("\\", "/")[:64]  # to DICOM a backslash begins another value
     roi.ReferencedFrameOfReferenceUID = frame_uid(volume)
     roi.ROIGenerationAlgorithm = "AUTOMATIC"
     roi.ROIGenerationDescription = AI_DRAFT

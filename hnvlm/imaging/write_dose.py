@@ -98,7 +98,7 @@ def write_rtdose(
     part, _ = crop(dose, box)
     scaling = format_number_as_ds(float(part.array.max()) / _LEVELS * (1 + 1e-9))
     stored = np.clip(np.rint(part.array.astype(np.float64) / float(scaling)), 0, _LEVELS).astype("<u2")
-    header = ct_headers(ct, "", synthetic, meta)[0]
+    header = ct_headers(ct, "", synthetic, meta, slices=(0,))[0]
     # All that the file says: an archive keeps the first object of a UID, and with it the structures that one refers to.
     said = (predicted, what_if, note, version, structure_set_uid)
     uid = content_uid(header.SeriesInstanceUID, "rtdose", part.content_hash(), *said)

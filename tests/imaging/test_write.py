@@ -9,8 +9,9 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis.extra.numpy import arrays
 from phantoms import FRAME, ORIGIN, SPACING, head
+from pydicom.uid import CTImageStorage
 
-from hnvlm.imaging import intake, rt
+from hnvlm.imaging import intake, rt, write
 from hnvlm.imaging.contours import contours_from_mask, mask_from_contours
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import MARK, write_dicom_series, write_nifti, write_rtstruct
@@ -155,6 +156,29 @@ def test_rtstruct_refers_to_the_exported_ct_and_is_marked(tmp_path):
     z = {float(c.ContourData[2]) for c in ds.ROIContourSequence[0].ContourSequence}
     assert z == {ORIGIN[0] + 2.5 * k for k in (1, 2, 3)}
     assert [o.RTROIInterpretedType for o in ds.RTROIObservationsSequence] == ["ORGAN", "PTV"]
+
+
+def test_an_object_that_refers_to_a_ct_builds_one_header_of_it(tmp_path, monkeypatch):
+    """A full header of every slice was built to refer to them: half a minute for a CT of thousands of slices."""
+    made, build = [], write.new_dataset
+    monkeypatch.setattr(write, "new_dataset", lambda *args: made.append(args[0]) or build(*args))
+    write_rtstruct(masks(), CT, tmp_path / "rs.dcm")
+    write_rtdose(CT.with_array(np.full(SHAPE, 2.0, np.float32)), CT, tmp_path / "rd.dcm")
+    assert made.count(CTImageStorage) == 2
+    ct = [pydicom.dcmread(f) for f in write_dicom_series(CT, tmp_path / "ct", "CT", False)]
+    rs = pydicom.dcmread(tmp_path / "rs.dcm")
+    series = rs.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+    named = [str(i.ReferencedSOPInstanceUID) for i in series.ContourImageSequence]
+    assert named == [str(ds.SOPInstanceUID) for ds in ct] == write.instance_uids(CT, False)
+    for roi in rs.ROIContourSequence:
+        for contour in roi.ContourSequence:
+            slice_index = named.index(contour.ContourImageSequence[0].ReferencedSOPInstanceUID)
+            assert float(contour.ContourData[2]) == float(ct[slice_index].ImagePositionPatient[2])
+
+
+def test_a_backslash_makes_no_second_name(tmp_path):
+    ds = pydicom.dcmread(write_rtstruct({"Node\\left": masks()["Parotid_L"]}, CT, tmp_path / "rs.dcm"))
+    assert ds.StructureSetROISequence[0].ROIName == "Node/left"
 
 
 def test_who_drew_a_set_and_what_a_structure_is_are_said(tmp_path):
