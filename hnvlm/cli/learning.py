@@ -12,9 +12,10 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 import typer.core
 
-from hnvlm.cli.inputs import require_folder
+from hnvlm.cli.inputs import require_folder, require_place
 from hnvlm.cli.reading import Json, Out
 from hnvlm.cli.runtime import Session, session
+from hnvlm.config import settings
 from hnvlm.errors import HnvlmError, UsageError
 
 TRAINABLE = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
@@ -92,7 +93,11 @@ def train(
             from hnvlm.train.cli import trainer
 
             takes = trainer(name)
-        payload = run(name, data, resume, **known_options(takes, options))
+        wanted = known_options(takes, options)
+        # Said before hours of training, not when their weights are to be written.
+        require_place((wanted.get("out") or settings().models_dir) / name)
+        require_place(wanted.get("work", Path("runs")))
+        payload = run(name, data, resume, **wanted)
         out.emit(payload, lambda: _print_pairs(out, payload))
 
 

@@ -120,14 +120,19 @@ def _dose(subject: Subject, path: Path, found: _Contours) -> OwnDose:
 
 
 def _write(part: Path, ct: Volume, found: _Contours, planned: OwnDose | None, text: str | None) -> None:
-    write_nifti(ct.with_array(to_int16_hu(ct.array)), part / "ct.nii.gz")
+    from hnvlm.train.importer import require_whole
+
+    def put(name: str, array: np.ndarray, note: str = "") -> None:
+        require_whole(write_nifti(ct.with_array(array), part / name, note), array.nbytes)
+
+    put("ct.nii.gz", to_int16_hu(ct.array))
     if found.gross.any():
-        write_nifti(ct.with_array(found.gross), part / "GTV.nii.gz")
+        put("GTV.nii.gz", found.gross)
     for name in found.taken:
-        write_nifti(ct.with_array(found.masks[name]), part / f"{name}.nii.gz", AI_DRAFT * (name in found.by_model))
+        put(f"{name}.nii.gz", found.masks[name], AI_DRAFT * (name in found.by_model))
     if planned is not None:
-        write_nifti(planned.gray, part / "dose.nii.gz")
-        write_nifti(ct.with_array(planned.possible), part / POSSIBLE_DOSE)
+        put("dose.nii.gz", planned.gray.array)
+        put(POSSIBLE_DOSE, planned.possible)
     if text is not None:
         (part / "report.txt").write_text(text, encoding="utf-8")
 

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from hnvlm.config import settings
-from hnvlm.errors import CancelledError, UsageError
+from hnvlm.errors import CancelledError, HnvlmError, UsageError
 from hnvlm.evaluate.common import forget_metrics, log
 from hnvlm.evaluate.patients import RECORD, read_trained, write_trained
 from hnvlm.models.checkpoint import weights_sha256
@@ -22,6 +24,8 @@ from hnvlm.train.loop import CHECKPOINT_SECONDS, ENDLESS
 KEPT_SETTINGS = ("batch", "learning_rate", "hold_out", "pool_size", "per_patient", "from_pack")
 # Models whose weights become part of another: whom they saw, it saw.
 PARTS = {"clip": ("segmenter",)}
+# What torch and safetensors say of a disk that is full.
+DISK_FULL = ("No space left", "os error 28", "PytorchStreamWriter failed writing", "file write failed")
 TRAINERS = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
 
 
@@ -70,6 +74,15 @@ def train(
             "Stopped. The same command with --resume goes on from the last checkpoint (one is written every "
             f"{CHECKPOINT_SECONDS // 60} minutes)."
         ) from None
+    except (RuntimeError, SafetensorError) as error:
+        # Neither library raises an OSError for a full disk.
+        if not any(words in str(error) for words in DISK_FULL):
+            raise
+        raise HnvlmError(
+            f"There is no room left for the checkpoint in {work} or for the weights in {folder}; the model there is "
+            "as it was. Make room; the same command with --resume goes on from the last checkpoint.",
+            code="output",
+        ) from error
     if seen is not None:
         # So that nobody measures the model on them.
         for part in PARTS.get(name, ()):
@@ -87,8 +100,16 @@ def _copied(folder: Path, copy: Path) -> Path:
     if not copy.exists():
         part = copy.with_name(f".{copy.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(folder, part)
-        part.rename(copy)
+        try:
+            shutil.copytree(folder, part)
+            part.rename(copy)
+        except (OSError, shutil.Error) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            raise HnvlmError(
+                f"{copy}: the model as it is cannot be kept there, so nothing was trained. Is the disk full, or "
+                "read-only? Make room, or name another place with --work.",
+                code="output",
+            ) from error
     return copy
 
 

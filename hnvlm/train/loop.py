@@ -151,17 +151,12 @@ def train_loop(
     def save(step: int) -> None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         temporary = checkpoint.with_suffix(".tmp")
-        torch.save(
-            {
-                "network": network.state_dict(),
-                "ema": ema.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": step,
-                "seconds": seconds,
-            },
-            temporary,
-        )
-        temporary.replace(checkpoint)
+        states = {"network": network, "ema": ema, "optimiser": optimiser}
+        try:
+            torch.save({k: v.state_dict() for k, v in states.items()} | {"step": step, "seconds": seconds}, temporary)
+            temporary.replace(checkpoint)
+        finally:
+            temporary.unlink(missing_ok=True)  # half a file would keep the disk full
 
     began = saved = logged = time.monotonic()
     seconds = before

@@ -1,0 +1,103 @@
+"""Disks that are full and places where nothing may be written: told before the work or in words, nothing half done."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from hnvlm.errors import HnvlmError
+from hnvlm.train import cli as training
+from hnvlm.train.importer import require_whole
+from hnvlm.train.loop import LoopOptions, train_loop
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_training(run, tmp_path):
+    """After hours of training the weights met a file where their folder should be, and were a fault of the program."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "file").write_text("")
+    for option in ("--out", "--work"):
+        asked = ("train", "dose", "--data", tmp_path / "data", option, tmp_path / "file" / "x", "--json")
+        message = run(*asked).refused("output")
+        assert str(tmp_path / "file") in message and "is a file" in message
+
+
+def test_a_nifti_cut_short_by_a_full_disk_is_no_patient(tmp_path):
+    whole = tmp_path / "ct.nii.gz"
+    whole.write_bytes(gzip.compress(bytes(352 + 24)))
+    require_whole(whole, 24)
+    for broken in (gzip.compress(bytes(352 + 23)), whole.read_bytes()[:20], b""):
+        whole.write_bytes(broken)
+        with pytest.raises(HnvlmError, match="Is the disk full"):
+            require_whole(whole, 24)
+
+
+def test_an_import_on_a_full_disk_leaves_nothing(run, nifti, tmp_path, monkeypatch):
+    """The library that writes NIfTI only prints that a disk is full; the import said that all was well."""
+    from hnvlm.cli import own_case
+
+    real = own_case.write_nifti
+
+    def cut(volume, path, note=""):
+        real(volume, path, note)
+        path.write_bytes(path.read_bytes()[:100])
+        return path
+
+    monkeypatch.setattr(own_case, "write_nifti", cut)
+    assert "Is the disk full" in run("import-case", nifti, tmp_path / "own" / "a1", "--json").refused("output")
+    assert list((tmp_path / "own").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file data/1"),
+    ],
+)
+def test_a_full_disk_is_told_in_words_and_how_to_go_on(tmp_path, monkeypatch, error):
+    def fails(data, out, work, *, resume=False):
+        raise error
+
+    monkeypatch.setattr(training, "trainer", lambda name: fails)
+    with pytest.raises(HnvlmError, match=r"no room left.*--resume") as told:
+        training.train("dose", tmp_path, out=tmp_path / "pack", work=tmp_path / "work")
+    assert told.value.code == "output"
+
+
+def test_other_faults_stay_faults(tmp_path, monkeypatch):
+    def fails(data, out, work, *, resume=False):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(training, "trainer", lambda name: fails)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        training.train("dose", tmp_path, out=tmp_path / "pack", work=tmp_path / "work")
+
+
+def test_a_model_that_cannot_be_kept_is_not_trained_over(tmp_path, monkeypatch):
+    (tmp_path / "pack" / "dose").mkdir(parents=True)
+
+    def no_room(source, target):
+        (target).mkdir(parents=True)
+        raise training.shutil.Error([("a", "b", "[Errno 28] No space left on device")])
+
+    monkeypatch.setattr(training.shutil, "copytree", no_room)
+    with pytest.raises(HnvlmError, match="nothing was trained"):
+        training._copied(tmp_path / "pack" / "dose", tmp_path / "replaced" / "dose-1")
+    assert list((tmp_path / "replaced").iterdir()) == []
+
+
+def test_half_a_checkpoint_does_not_keep_the_disk_full(tmp_path, monkeypatch):
+    def cut(states, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/1")
+
+    network = torch.nn.Linear(2, 3)
+    monkeypatch.setattr(torch, "save", cut)
+    with pytest.raises(RuntimeError, match="failed writing"):
+        train_loop(
+            network, lambda step: (network(torch.ones(2)).sum(), {}), LoopOptions(1), tmp_path / "x.pt", resume=False
+        )
+    assert list(tmp_path.iterdir()) == []
