@@ -68,7 +68,11 @@ def ready(app, case_id: str) -> None:
 def worklist_table(app) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Worklist", width="stretch")
-        search = st.text_input("Search", key="search", placeholder="Search", label_visibility="collapsed", width=220)
+        search = st.text_input(
+            "Search", st.session_state.get("_search", ""), key="search", placeholder="Search", on_change=searched,
+            label_visibility="collapsed", width=220,
+        )  # fmt: skip
+    st.session_state["_search"] = search  # outlives the widget when another page is shown; so does the page's number
     undo(app)
     total = worklist.count(app, search)
     if total == 0:
@@ -77,7 +81,11 @@ def worklist_table(app) -> None:
     pages = (total - 1) // PAGE_ROWS
     number = 0
     if pages:
-        number = st.number_input(f"Page (1 to {pages + 1})", 1, pages + 1, 1, key="page", width=160) - 1
+        here = min(st.session_state.get("_page", 1), pages + 1)
+        st.session_state["_page"] = st.number_input(
+            f"Page (1 to {pages + 1})", 1, pages + 1, here, key="page", width=160
+        )
+        number = st.session_state["_page"] - 1
     heads = ("Case", "Images", "Head and neck", "Results", "Added (UTC)", "", "")
     with st.container(key="worklist-heads"):
         for column, head in zip(st.columns(WIDTHS, gap=GAP, vertical_alignment="center"), heads, strict=True):
@@ -87,6 +95,11 @@ def worklist_table(app) -> None:
     if not demo.existing_demo(app):
         demo_button(app, "secondary")
     restore_list(app)
+
+
+def searched() -> None:
+    """Begin at the first page of what is found."""
+    st.session_state["_page"] = st.session_state["page"] = 1
 
 
 def show_row(app, row: worklist.Row) -> None:

@@ -156,7 +156,9 @@ def pictures(app, case: CaseRecord, chosen: ResultRecord | None) -> None:
     if chosen is None:
         show_viewer(f"{VIEWER}-none", series, window=picture.window(case), height=frame.PAGE_HEIGHT, case=case.id)
         return
-    with_difference = st.toggle("Show the difference in HU (orange denser, blue less dense)", key="difference")
+    with_difference = st.toggle("Show the difference in HU (orange denser, blue less dense)",
+                                st.session_state.get("_difference", False), key="difference")  # fmt: skip
+    st.session_state["_difference"] = with_difference  # outlives the widget when another page is shown
     series.append(picture.synthetic(app, case, chosen))
     if with_difference:
         series.append(Series(None, "Difference", "difference", of=(0, 1)))

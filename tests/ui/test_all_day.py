@@ -111,3 +111,45 @@ def test_the_histogram_is_drawn_once_for_a_dose_and_anew_for_other_structures(se
     app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": {"SpinalCord": mask}})
     at.run()
     assert drawn == [["PTV_7000"], ["SpinalCord"]] and len(at.get("plotly_chart")) == 1
+
+
+def test_the_place_in_the_worklist_outlives_a_look_at_a_case(services) -> None:
+    app = services(None)
+    for n in range(40):
+        add_case(app, "tonsil" if n < 30 else "larynx", seed=n)
+    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=PATIENCE_S)
+    at.run()
+    at.number_input(key="page").set_value(4).run()
+    assert [b.label for b in at.button if b.key == "open-HN-0001"] == ["Open"], "the last page"
+    at.text_input(key="search").set_value("tonsil").run()
+    assert at.number_input(key="page").value == 1 and at.number_input(key="page").max == 3
+    at.number_input(key="page").set_value(2).run()
+    at.button(key="open-HN-0010").click().run()
+    at.switch_page("pages/review.py").run()
+    at.switch_page("pages/cases.py").run()
+    assert at.text_input(key="search").value == "tonsil" and at.number_input(key="page").value == 2
+    shown = [b.key for b in at.button if b.key.startswith("open-")]
+    assert shown == [f"open-HN-{n:04d}" for n in range(18, 6, -1)]
+    at.text_input(key="search").set_value("larynx").run()
+    assert len([b for b in at.button if b.key.startswith("open-")]) == 10, "one page of another search"
+    at.text_input(key="search").set_value("").run()
+    assert at.number_input(key="page").value == 1
+
+
+def test_the_difference_stays_switched_on_from_one_case_to_another(services) -> None:
+    app = services(fakes())
+    cases = [add_case(app, seed=n) for n in range(2)]
+    for case_id in cases:
+        counterfactual.run_for_case(app, case_id, "Necrotic node in left level II, 22 mm")
+    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=PATIENCE_S)
+    at.session_state["case_id"] = cases[0]
+    at.run()
+    at.switch_page("pages/counterfactual.py").run()
+    at.toggle(key="difference").set_value(True).run()
+    at.switch_page("pages/review.py").run()
+    at.session_state["case_id"] = cases[1]
+    at.switch_page("pages/counterfactual.py").run()
+    assert at.toggle(key="difference").value is True
+    at.toggle(key="difference").set_value(False).run()
+    at.run()
+    assert at.toggle(key="difference").value is False
