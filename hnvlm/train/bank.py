@@ -189,6 +189,6 @@ def outside_disease(banks: list[BankPatient]) -> list[BankPatient]:
     if not out:
         raise InputRefusedError(
             f"In all {len(banks)} patients every lesion would lie where the patient's own disease is or may be (GTV, "
-            "PTV_7000, report.txt), so nothing tells how a place without one looks. Add patients."
+            "report.txt), so nothing tells how a place without one looks. Add patients."
         )
     return out

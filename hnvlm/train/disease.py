@@ -1,7 +1,8 @@
 """Where a patient's own disease is or may be, so that no trainer teaches it as healthy tissue.
 
-Gross disease as the clinic contoured it (``GTV``, or the highest target level around it), and what the clinic's own
-report names, whose place is only known by level or site. Elective levels are no such place: they look healthy.
+Gross disease as the clinic contoured it (``GTV``), and what the clinic's own report names, whose place is only known by
+level or site. Planning targets are no such place: the highest level alone fills several hundred millilitres of a neck,
+most of which looks healthy, and without them seven in ten places for a lesion would be gone.
 """
 
 from __future__ import annotations
@@ -11,11 +12,9 @@ from scipy import ndimage
 
 from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, SITE_BOX, Anatomy
-from hnvlm.train.data import BIT, GRID_MM, GTV_BIT
+from hnvlm.train.data import GRID_MM, GTV_BIT
 from hnvlm.types import SIDES, Finding
 
-# Bits of the packed labels where gross disease is.
-GROSS = (1 << BIT["PTV_7000"]) | (1 << GTV_BIT)
 # A level's or site's region is where centres of lesions lie; one reaches further by half its size and what differs
 # between patients. The size of one whose report tells none.
 MARGIN_MM, UNKNOWN_SIZE_MM = 10.0, 40.0
@@ -23,7 +22,7 @@ MARGIN_MM, UNKNOWN_SIZE_MM = 10.0, 40.0
 
 def contoured(labels: np.ndarray) -> np.ndarray:
     """Where the clinic contoured gross disease: bool of the shape of the packed labels."""
-    return (labels & GROSS) > 0
+    return ((labels >> GTV_BIT) & 1) > 0
 
 
 def reported(report: OwnReport | None, anatomy: Anatomy) -> np.ndarray | None:

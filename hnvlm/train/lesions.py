@@ -353,7 +353,7 @@ def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, 
     if not s.neck or not s.there:
         raise InputRefusedError(
             "Of the patients kept aside to set the threshold of detection on, none has a place that is surely free of "
-            "disease: the GTV, the PTV_7000 or a report.txt that is not clear covers all. Add patients, or take "
+            "disease: the GTV or a report.txt that is not clear covers all. Add patients, or take "
             "reports out that say nothing readable of masses and nodes."
         )
     return {
