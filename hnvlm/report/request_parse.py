@@ -20,6 +20,7 @@ from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, Finding
 
 RequestOp = Literal["add", "remove", "none", "unknown"]
 _DENIED = re.compile(r"\b(?:no|not|without|w/o|wo|nor|or|bez|brak|nie)\b[^.,;]{0,40}$", re.IGNORECASE)
+_NO = re.compile(r"\b(?:no|not|none|without|w/o|bez|brak|nie)\b", re.IGNORECASE)
 _EDITABLE = ("node", "mass", "airway")
 # Where the models can draw, by kind.
 PLACES: dict[str, tuple[str, ...]] = {"node": NODE_LEVELS, "mass": MASS_SITES, "airway": AIRWAY_LEVELS}
@@ -214,6 +215,9 @@ def _read_part(part: Part, language: str) -> _Reading:
     unknown_verb = _has_unknown_verb(words, language)
     for finding in findings:
         op = _op_of(finding, words, part.adds)
+        if op == "add" and not part.adds and _says_only_not_necrotic(finding, words):
+            left_out = True
+            continue
         if (op in ("add", "remove") and resize) or (op == "add" and unknown_verb):
             op = "unknown"
         if op == "none":
@@ -221,6 +225,13 @@ def _read_part(part: Part, language: str) -> _Reading:
         elif op is not None:
             wanted.append((op, finding))
     return _Reading(part, wanted, clear, left_out and not wanted, denied)
+
+
+def _says_only_not_necrotic(finding: Finding, words: str) -> bool:
+    """Whether a report remarks that its nodes have no necrosis: a lesion of nowhere, solid for what is denied of it."""
+    told = set(finding.attributes) - {"texture"}
+    nowhere = not (finding.side or finding.size_mm or place_of(finding) or told)
+    return nowhere and finding.attributes.get("texture") == "solid" and bool(_NO.search(words))
 
 
 _HEAD = re.compile(

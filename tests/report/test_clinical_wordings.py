@@ -74,3 +74,20 @@ def test_report_sentences_that_tell_of_no_lesion_of_the_neck(text):
 )
 def test_no_disease_clears_the_neck_where_it_is_said_of_all_of_it(text, line):
     assert asked(text) == line
+
+
+@pytest.mark.parametrize(
+    ("remark", "language"),
+    [
+        ("Nie wykazano cech martwicy w węzłach.", "pl"),
+        ("Bez cech martwicy w węzłach.", "pl"),
+        ("No necrosis in the nodes.", "en"),
+        ("Nodes without necrosis.", "en"),
+    ],
+)
+def test_a_remark_that_nodes_have_no_necrosis_draws_none(remark, language):
+    node = {"en": "20 mm node in left level II.", "pl": "Węzeł 20 mm w grupie II po lewej."}[language]
+    for text, expected in ((remark, [True]), (f"{node} {remark}", [False, True])):
+        assert [command.asks_nothing for command in parse_commands(text, language)] == expected
+    added = parse_commands("Add a left level II node without necrosis, 20 mm.")[0]
+    assert not added.asks_nothing and added.request.finding.attributes["texture"] == "solid"
