@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from hnvlm.errors import InputRefusedError, ScopeError
 from hnvlm.evaluate.common import evaluation_folders, log, read_case
@@ -111,3 +112,16 @@ def lesion_cases(
                 yield Case(folder.name, apply(ct, [lesion]), ct, segmentation, [lesion], masks, report)
     if not tally.measured:
         raise InputRefusedError(f"No patient in {data} has a neck that the models would draft on.")
+
+
+def tokens_of(pack: ModelPack, case: Case) -> Tensor | None:
+    """CT tokens (1, 512, W) as the product makes them: contours and landmarks of the CT as it is, lesion and all.
+
+    None where the product would not look at the CT.
+    """
+    segmentation = pack.segment(case.ct) if case.lesions else case.segmentation
+    try:
+        return pack.encode(pack.neck(case.ct, segmentation))[1]
+    except ScopeError as error:
+        log(f"{case.patient} with a lesion: {error.message}")
+        return None

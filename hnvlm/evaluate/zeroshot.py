@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hnvlm.evaluate.cases import Tally, lesion_cases
+from hnvlm.evaluate.cases import Tally, lesion_cases, tokens_of
 from hnvlm.evaluate.common import log
 from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.evaluate.stats import auroc, estimate
@@ -74,15 +74,15 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     """AUROC of every label that at least three CTs show and three do not, and their mean.
 
     A label that is true of nothing inserted, but may be of what the patient's own report (``report.txt``) names, is
-    neither right nor wrong of that patient's CTs. The contours, and with them the landmarks, are those of the CT
-    without an inserted lesion.
+    neither right nor wrong of that patient's CTs. A CT that its lesion puts out of scope shows nothing.
     """
     table = labels_with_truth()
     tally = Tally()
-    scores, truth, known, patients = [], [], [], []
+    scores, truth, known, patients, unseen = [], [], [], [], 0
     for case in lesion_cases(pack, data, per_patient=4, limit=limit, tally=tally):
-        _, tokens = pack.encode(pack.neck(case.ct, case.segmentation))
-        scores.append(pack.score(tokens, [text for text, _ in table]))
+        tokens = tokens_of(pack, case)
+        unseen += tokens is None
+        scores.append([0.0] * len(table) if tokens is None else pack.score(tokens, [text for text, _ in table]))
         truth.append([any(test(x.spec) for x in case.lesions) for _, test in table])
         own = [may_be_true(test, case.report) for _, test in table]
         known.append([shown or not may for shown, may in zip(truth[-1], own, strict=True)])
@@ -101,6 +101,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         "labels": len(enough),
         "labels_left_out": len(table) - len(enough),
         "n_cts": len(s),
+        "ct_with_lesion_not_scored": unseen,
         **tally.told(),
         "per_label": per_label,
     }

@@ -10,6 +10,7 @@ import pytest
 import torch
 from imaging.neck_phantom import phantom
 
+from hnvlm.errors import ScopeError
 from hnvlm.evaluate import report, retrieval, zeroshot
 from hnvlm.evaluate.cases import Case
 from hnvlm.evaluate.own_reports import OwnReport
@@ -46,6 +47,9 @@ class Scripted:
 
     def __init__(self, answer) -> None:
         self.answer = answer
+
+    def segment(self, ct):
+        return "of the CT as it is"
 
     def neck(self, ct, segmentation):
         return SimpleNamespace(ct=ct)
@@ -157,7 +161,8 @@ def test_retrieval_of_a_model_that_embeds_everything_the_same_is_chance(monkeypa
         report_embedding=lambda features: vector(features[0]),
     )  # fmt: skip
     pack = SimpleNamespace(
-        neck=lambda ct, s: None, encode=lambda neck: (None, None), reader=lambda features, mask: features,
+        segment=lambda ct: None, neck=lambda ct, s: None, encode=lambda neck: (None, "tokens"),
+        reader=lambda features, mask: features,
         clip=SimpleNamespace(space=space),
     )  # fmt: skip
     monkeypatch.setattr(retrieval, "token_features", lambda texts: (texts[0], None))
@@ -167,6 +172,52 @@ def test_retrieval_of_a_model_that_embeds_everything_the_same_is_chance(monkeypa
         expected = told[f"chance_recall_{k}"] if kind == "collapsed" else 1.0
         assert told[f"{way}_recall_{k}"]["value"] == pytest.approx(expected, abs=0.001)
     assert told["n"] == 20
+
+
+@pytest.mark.parametrize("lost", [0, 7])
+def test_a_ct_that_its_lesion_puts_out_of_scope_is_a_miss(monkeypatch, lost):
+    """Of 20 CTs the product looks at 19: the one finds no report, and its report finds no CT but one with the same."""
+    cases = [c for c in cohort(5) if c.lesions]
+    seen = []
+
+    class OneLost(Scripted):
+        def neck(self, ct, segmentation):
+            assert segmentation == "of the CT as it is"
+            seen.append(ct)
+            if len(seen) == lost + 1:
+                raise ScopeError("no neck")
+            return super().neck(ct, segmentation)
+
+    queue = iter(k for k in range(len(cases)) if k != lost)
+    order = iter(range(len(cases)))
+    pack = OneLost(None)
+    pack.cases = iter(cases)
+    pack.reader = lambda features, mask: features
+    pack.clip = SimpleNamespace(space=SimpleNamespace(
+        project=lambda tokens: tokens, image_embedding=lambda tokens: torch.eye(len(cases))[next(queue)][None],
+        report_embedding=lambda features: torch.eye(len(cases))[next(order)][None],
+    ))  # fmt: skip
+    monkeypatch.setattr(retrieval, "token_features", lambda texts: (texts[0], None))
+    monkeypatch.setattr(retrieval, "lesion_cases", lambda *a, **k: iter(cases))
+    monkeypatch.setattr(retrieval, "render_finding", lambda *a: f"report {len(seen)}")
+    told = retrieval.run(pack, None)["metrics"]
+    assert told["ct_with_lesion_not_scored"] == 1
+    for way in ("image_to_report", "report_to_image"):
+        assert told[f"{way}_recall_1"]["value"] == pytest.approx(19 / 20)
+    assert told["image_to_report_recall_10"]["value"] == pytest.approx(19 / 20)
+
+
+def test_zero_shot_scores_of_a_ct_out_of_scope_are_nothing(monkeypatch):
+    cases = cohort(4)
+
+    class NoneSeen(Scripted):
+        def neck(self, ct, segmentation):
+            raise ScopeError("no neck")
+
+    pack = NoneSeen(truth_of)
+    monkeypatch.setattr(zeroshot, "lesion_cases", lambda *a, **k: iter(cases))
+    told = zeroshot.run(pack, None)["metrics"]
+    assert told["ct_with_lesion_not_scored"] == len(cases) and told["mean_auroc"]["value"] == 0.5
 
 
 # ---- report ---------------------------------------------------------------------------------------------------------
