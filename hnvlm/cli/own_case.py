@@ -120,10 +120,8 @@ def _dose(subject: Subject, path: Path, found: _Contours) -> OwnDose:
 
 
 def _write(part: Path, ct: Volume, found: _Contours, planned: OwnDose | None, text: str | None) -> None:
-    from hnvlm.train.importer import require_whole
-
     def put(name: str, array: np.ndarray, note: str = "") -> None:
-        require_whole(write_nifti(ct.with_array(array), part / name, note), array.nbytes)
+        write_nifti(ct.with_array(array), part / name, note)
 
     put("ct.nii.gz", to_int16_hu(ct.array))
     if found.gross.any():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.evaluate.common import evaluation_folders, log
+from hnvlm.evaluate.common import drawn_by_model, evaluation_folders, log
 from hnvlm.evaluate.dose_scores import DoseCase, dose_score, dvh_errors, dvh_score, read_dose_case
 from hnvlm.evaluate.dose_trees import DoseTrees
 from hnvlm.evaluate.patients import training_beside
@@ -70,6 +70,20 @@ def tree_folders(data: Path) -> list[Path]:
     return training_beside(data, "dose.nii.gz")[:TREE_PATIENTS]
 
 
+def with_clinics_targets(folders: list[Path]) -> list[Path]:
+    """The patients whose targets no model drew: a plan was made for the clinic's.
+
+    Raises:
+        InputRefusedError: There is none.
+    """
+    guessed = [f for f in folders if drawn_by_model(f) & set(TARGET_NAMES)]
+    for folder in guessed:
+        log(f"{folder.name} is left out: a model drew its targets, and its plan was made for others")
+    if len(guessed) == len(folders):
+        raise InputRefusedError(f"A model drew the targets of all {len(folders)} patients, so no dose can be scored.")
+    return [f for f in folders if f not in guessed]
+
+
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
     """Score the dose network on patients never trained on.
 
@@ -84,6 +98,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         absent = [name for name in NEEDED if not (folder / name).is_file()]
         if absent:
             raise InputRefusedError(f"{folder} has no {' and no '.join(absent)}, so its dose cannot be scored.")
+    folders = with_clinics_targets(folders)
     for_trees = tree_folders(data)
     baseline = DoseTrees(for_trees, CACHE) if for_trees else None
     without_target = 0

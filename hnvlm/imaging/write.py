@@ -6,7 +6,9 @@ record of the export. Everything a model made says so in the file itself.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,14 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
+from hnvlm.errors import HnvlmError
 from hnvlm.imaging.contours import contours_from_mask, with_keyholes
 from hnvlm.imaging.masks import part_of
 from hnvlm.imaging.volume import Volume
 
 MARK = "SYNTHETIC"
 AI_DRAFT = "AI draft, research use only"
+NIFTI_HEADER = 352
 CLINIC_DRAWN = "drawn by the clinic, as imported"
 SYNTHETIC_TEXT = "SYNTHETIC image made by a model, research use only, not for diagnosis"
 _MARK_HU, _MARK_BACKGROUND_HU = 1500, -1024
@@ -62,6 +66,9 @@ def write_nifti(volume: Volume, path: Path | str, note: str = "") -> Path:
         volume: Any volume.
         path: File to write.
         note: What the file says about itself (``descrip`` of its header, at most 79 ASCII characters).
+
+    Raises:
+        HnvlmError: As ``require_whole``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +78,27 @@ def write_nifti(volume: Volume, path: Path | str, note: str = "") -> Path:
     image.SetOrigin([float(v) for v in volume.origin_mm[::-1]])
     image.SetMetaData("ITK_FileNotes", note[:79])
     sitk.WriteImage(image, str(path), useCompression=path.name.endswith(".gz"))
+    require_whole(path, array.nbytes)
     return path
+
+
+def require_whole(path: Path, size: int) -> None:
+    """Refuse a NIfTI file that was not written whole: the library that writes it is silent on a full disk.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        size: Bytes of its voxels.
+
+    Raises:
+        HnvlmError: Code ``output``: it is cut short.
+    """
+    try:
+        with gzip.open(path) if path.name.endswith(".gz") else open(path, "rb") as file:
+            written = sum(len(block) for block in iter(lambda: file.read(1 << 24), b""))
+    except (OSError, EOFError, zlib.error):
+        written = 0
+    if written < NIFTI_HEADER + size:
+        raise HnvlmError(f"{path} could not be written whole. Is the disk full? Make room there.", code="output")
 
 
 def write_dicom_series(

@@ -52,8 +52,7 @@ def load_model_pack() -> Models:
 def keep_for_good() -> None:
     """Have garbage collection pass over everything that is in memory now.
 
-    Streamlit collects after each run of a page. The libraries' half a million objects cost it half a second each time,
-    in which no other thread runs: a page that asks how a job goes on kept the models from ever being loaded.
+    The libraries' half a million objects cost each collection half a second, in which no other thread runs.
     """
     gc.collect()
     gc.freeze()
@@ -73,6 +72,11 @@ class ModelSlot:
             if self._models is None:
                 self._models = self._loader()
             return self._models
+
+    @property
+    def loading(self) -> bool:
+        """Whether a thread is loading them now."""
+        return self._models is None and self._lock.locked()
 
     @property
     def loaded(self) -> bool:
@@ -102,6 +106,11 @@ class App:
     def models(self) -> Models:
         """The models; the first use loads them (seconds)."""
         return self._slot.get()
+
+    @property
+    def models_loading(self) -> bool:
+        """Whether the models are on their way into memory."""
+        return self._slot.loading
 
     @property
     def models_loaded(self) -> bool:

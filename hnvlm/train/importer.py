@@ -15,11 +15,9 @@ the order of the array axes, (y, x, z). CT values are HU + 1024, so air that is 
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from hnvlm.errors import HnvlmError, InputRefusedError, UnreadableFileError
+from hnvlm.errors import InputRefusedError, UnreadableFileError
+from hnvlm.imaging.write import require_whole
 from hnvlm.types import OPENKBP_TO_TG263, Progress, no_progress
 
 SHAPE = (128, 128, 128)
@@ -38,7 +37,6 @@ SPLITS = {"train-pats": "train", "valid-pats": "validation", "validation-pats": 
 # Names that count only for the folder the patients lie in: a path may hold a "test" for other reasons.
 PLAIN_SPLITS = {"train": "train", "valid": "validation", "validation": "validation", "test": "test"}
 _MAX_DOSE_GY = 200.0
-NIFTI_HEADER = 352
 
 
 def import_openkbp(src: Path | str, dst: Path | str, *, progress: Progress = no_progress) -> dict[str, Any]:
@@ -200,24 +198,6 @@ def write_nifti(array: np.ndarray, spacing_yxz: tuple[float, float, float], path
     image.SetSpacing((spacing_x, spacing_y, spacing_z))
     sitk.WriteImage(image, str(path), useCompression=True)
     require_whole(path, array.nbytes)
-
-
-def require_whole(path: Path, size: int) -> None:
-    """Refuse a NIfTI file (.nii.gz) that was not written whole: the library that writes it is silent on a full disk.
-
-    Args:
-        size: Bytes of its voxels.
-
-    Raises:
-        HnvlmError: Code ``output``: it is cut short.
-    """
-    try:
-        with gzip.open(path) as file:
-            written = sum(len(block) for block in iter(lambda: file.read(1 << 24), b""))
-    except (OSError, EOFError, zlib.error):
-        written = 0
-    if written < NIFTI_HEADER + size:
-        raise HnvlmError(f"{path} could not be written whole. Is the disk full? Make room there.", code="output")
 
 
 def _dense(path: Path, *, values: bool) -> np.ndarray:

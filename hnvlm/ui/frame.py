@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from hnvlm.config import PROJECT_DIR
+from hnvlm.services import context
 from hnvlm.ui import errors, html, keeper, state
 
 if TYPE_CHECKING:
@@ -41,5 +43,18 @@ def run(page: StreamlitPage) -> None:
     if page.url_path != "plan":
         state.form_shown(None)
     errors.show_flashes()
-    with errors.guard():
-        page.run()
+    try:
+        with errors.guard():
+            page.run()
+    finally:
+        collect_garbage()
+
+
+def collect_garbage() -> None:
+    """Let go of what the run of a page left behind (arrays of a CT, before all).
+
+    Streamlit would do so after every run, polls of a job too, and while the libraries of the models come into memory
+    each time takes longer and stops their import: a page that asked how a job goes on kept it from ever beginning.
+    """
+    if not context.app().models_loading:
+        gc.collect()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import SafetensorError
 
 from hnvlm.errors import HnvlmError
+from hnvlm.imaging import write
+from hnvlm.imaging.write import require_whole
 from hnvlm.train import cli as training
-from hnvlm.train.importer import require_whole
 from hnvlm.train.loop import LoopOptions, train_loop
 
 
@@ -24,11 +26,12 @@ def test_a_place_that_cannot_be_written_is_told_before_the_training(run, tmp_pat
         assert str(tmp_path / "file") in message and "is a file" in message
 
 
-def test_a_nifti_cut_short_by_a_full_disk_is_no_patient(tmp_path):
-    whole = tmp_path / "ct.nii.gz"
-    whole.write_bytes(gzip.compress(bytes(352 + 24)))
+@pytest.mark.parametrize(("name", "packed"), [("ct.nii.gz", gzip.compress), ("ct.nii", bytes)])
+def test_a_nifti_cut_short_by_a_full_disk_is_no_patient(tmp_path, name, packed):
+    whole = tmp_path / name
+    whole.write_bytes(packed(bytes(352 + 24)))
     require_whole(whole, 24)
-    for broken in (gzip.compress(bytes(352 + 23)), whole.read_bytes()[:20], b""):
+    for broken in (packed(bytes(352 + 23)), whole.read_bytes()[:20], b""):
         whole.write_bytes(broken)
         with pytest.raises(HnvlmError, match="Is the disk full"):
             require_whole(whole, 24)
@@ -36,16 +39,13 @@ def test_a_nifti_cut_short_by_a_full_disk_is_no_patient(tmp_path):
 
 def test_an_import_on_a_full_disk_leaves_nothing(run, nifti, tmp_path, monkeypatch):
     """The library that writes NIfTI only prints that a disk is full; the import said that all was well."""
-    from hnvlm.cli import own_case
+    real = write.sitk.WriteImage
 
-    real = own_case.write_nifti
+    def cut(image, path, useCompression):
+        real(image, path, useCompression=useCompression)
+        Path(path).write_bytes(Path(path).read_bytes()[:100])
 
-    def cut(volume, path, note=""):
-        real(volume, path, note)
-        path.write_bytes(path.read_bytes()[:100])
-        return path
-
-    monkeypatch.setattr(own_case, "write_nifti", cut)
+    monkeypatch.setattr(write.sitk, "WriteImage", cut)
     assert "Is the disk full" in run("import-case", nifti, tmp_path / "own" / "a1", "--json").refused("output")
     assert list((tmp_path / "own").iterdir()) == []
 

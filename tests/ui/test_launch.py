@@ -6,9 +6,11 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 from hnvlm.services import context
-from hnvlm.ui import launch, server
+from hnvlm.ui import frame, launch, server
 
 
 def test_the_services_are_made_and_the_models_asked_for_before_the_first_request(monkeypatch, store_dir) -> None:
@@ -20,6 +22,7 @@ def test_the_services_are_made_and_the_models_asked_for_before_the_first_request
 
         def run(self, config) -> None:
             assert config["runner.magicEnabled"] is False  # it reads syntax trees while the models are imported
+            assert config["runner.postScriptGC"] is False
             asyncio.run(self.listen(config["server.port"]))
 
         async def listen(self, port: int) -> None:
@@ -39,6 +42,28 @@ def test_the_services_are_made_and_the_models_asked_for_before_the_first_request
     monkeypatch.setattr(server, "create_app", lambda script, lifespan: Served(lifespan))
     launch.serve(9001)
     assert steps == ["services", "pages", "models", ("serves", 9001)]
+
+
+def test_garbage_is_collected_after_a_page_and_not_while_the_models_are_loaded(monkeypatch) -> None:
+    loading, release, collected = threading.Event(), threading.Event(), []
+
+    def load():
+        loading.set()
+        release.wait(20)
+        return "models"
+
+    slot = context.ModelSlot(load)
+    monkeypatch.setattr(context, "app", lambda: SimpleNamespace(models_loading=slot.loading))
+    monkeypatch.setattr(frame.gc, "collect", lambda: collected.append(slot.loaded))
+    frame.collect_garbage()
+    thread = threading.Thread(target=slot.get)
+    thread.start()
+    assert loading.wait(20)
+    frame.collect_garbage()
+    release.set()
+    thread.join(20)
+    frame.collect_garbage()
+    assert collected == [False, True]
 
 
 def test_no_page_imports_what_the_models_import_meanwhile() -> None:
