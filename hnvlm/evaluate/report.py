@@ -20,7 +20,7 @@ from hnvlm.models.detect import evidence
 from hnvlm.models.facts import lesion_finding, measured_findings, target_finding
 from hnvlm.models.neck import Neck, working_masks
 from hnvlm.models.pack import ModelPack
-from hnvlm.models.report_model import presence_score
+from hnvlm.models.report_model import PROMPTS, presence_score
 from hnvlm.report.compare import compare
 from hnvlm.report.parse import parse
 from hnvlm.types import Finding
@@ -140,7 +140,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     Where the clinic's own report of a patient is there (``report.txt``), what is drafted on the patient's own CT is
     compared with it, too.
     """
-    presence, facts, tally = Presence(), Facts(), Tally()
+    presence, facts, repeated, tally = Presence(), Facts(), Repeated(), Tally()
     rows: list[dict[str, Any]] = []
     clean: list[dict[str, Any]] = []
     clinics: list[dict[str, Any]] = []
@@ -172,6 +172,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
                 clean.append({"patient": case.patient, "named": bool(named), "compare": compare([], named)})
             clinics += against_own_report(case, named)
             facts.add(case.patient, measured_findings(neck.anatomy), found, clinics_target_side(case, neck))
+            repeated.add(case.patient, pack, tokens, measured_findings(neck.anatomy))
         log(f"{case.patient} lesions {len(case.lesions)} named {len(_lesions(found))}")
     metrics: dict[str, Any] = {
         **presence.metrics(),
@@ -182,6 +183,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         "ct_with_lesion_not_drafted_on": sum(not r["drafted"] for r in rows),
         "median_writing_seconds": median(seconds),
         **{f"{key}_right": facts.right(key) for key in Facts.KEYS},
+        **repeated.metrics(),
         "baseline_majority_report": majority_baseline(rows, clean) | facts.majority(),
         **own_report_metrics(clinics),
     }
@@ -310,6 +312,28 @@ def clinics_target_side(case: Case, neck: Neck) -> Finding | None:
     return target_finding(replace(neck.anatomy, masks=neck.anatomy.masks | working_masks(
         case.ct, neck.anatomy.ct, {"PTV_7000": mask}
     )))  # fmt: skip
+
+
+class Repeated:
+    """Whether a model that is told the measured lines repeats them word for word, in each language."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[bool, str]]] = {language: [] for language in PROMPTS}
+
+    def add(self, patient: str, pack: ModelPack, tokens: torch.Tensor, facts: list[Finding]) -> None:
+        """The report of one CT in each language."""
+        if pack.measured_lines is None or not pack.report_model[2].get("told_facts"):
+            return
+        for language, rows in self.rows.items():
+            written = pack.write_report(tokens, facts, language)[0].split("\n")
+            rows += [(line in written, patient) for line in pack.measured_lines(facts, language).split("\n")]
+
+    def metrics(self) -> dict[str, Any]:
+        """Share of the lines that are repeated, by language; empty where nothing is told."""
+        if not any(self.rows.values()):
+            return {}
+        told = {language: share(*map(list, zip(*rows, strict=True))) for language, rows in self.rows.items()}
+        return {"measured_lines_repeated": told}
 
 
 class Facts:

@@ -46,7 +46,7 @@ WIDTH, LAYERS = 256, 5
 TOKEN_NOISE = 0.1
 # Of the samples whose measured facts are drawn at random.
 RANDOM_FACTS = 0.9
-POLISH_SHARE = 0.25
+POLISH_SHARE = 0.5
 LESION_WEIGHT = 4.0
 LESION_LINES = ("mass", "node_right", "node_left", "airway", "impression")
 LANDMARKS = (
@@ -247,6 +247,7 @@ def train(
     per_patient: int = PER_PATIENT,
     from_pack: bool = False,
     learning_rate: float = 8e-4,
+    polish_share: float = POLISH_SHARE,
 ) -> dict[str, Any]:
     """Train on the tokens of the encoder in ``out``'s sibling ``clip`` and write the model folder ``out``.
 
@@ -289,7 +290,7 @@ def train(
         rng = np.random.default_rng([4, before + step])
         chosen = [int(i) for i in rng.integers(len(pool), size=batch)]
         words = random.Random(int(rng.integers(2**31)))
-        samples = [sample(pool[i], "pl" if words.random() < POLISH_SHARE else "en", words) for i in chosen]
+        samples = [sample(pool[i], "pl" if words.random() < polish_share else "en", words) for i in chosen]
         tokens = torch.stack([pool[i].tokens for i in chosen]).to(where).float()
         tokens = tokens + TOKEN_NOISE * tokens.std() * torch.randn_like(tokens)
         prompts, targets = zip(*samples, strict=True)

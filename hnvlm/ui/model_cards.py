@@ -26,7 +26,8 @@ _EVALUATIONS = {
 _COUNTS = frozenset({
     "n", "n_cts", "patients", "patients_out_of_scope", "patients_without_contours", "lesions_wanted",
     "lesions_inserted", "labels", "labels_left_out", "distinct_reports", "requests_not_understood", "requests_refused",
-    "edits_compared_outside", "ct_with_lesion_not_drafted_on", "mean_dice_core_structures",
+    "edits_compared_outside", "ct_with_lesion_not_drafted_on", "ct_with_lesion_not_scored",
+    "mean_dice_core_structures",
     "presence_auroc_15_mm_and_more_n", "presence_auroc_n", "presence_auroc_per_line_n",
 })  # fmt: skip
 COUNTS = "How it was counted"
@@ -37,6 +38,7 @@ _PLAIN = {
     "patients_without_contours": "Patients left out: no contours",
     "patients_out_of_scope": "Patients left out: not a head-and-neck CT",
     "median_seconds": "Time for one case, median (s)",
+    "measured_lines_repeated": "Measured lines repeated word for word",
     "median_writing_seconds": "Time to write one report, median (s)",
     "dose_score": "Dose score: mean error of a voxel (Gy)",
     "dose_score_sd": "Dose score, SD between patients (Gy)",

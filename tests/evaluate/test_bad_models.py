@@ -16,6 +16,7 @@ from hnvlm.evaluate.cases import Case
 from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.imaging.lesions import Lesion, LesionSpec
 from hnvlm.models.neck import build_neck
+from hnvlm.report.measured import measured_lines
 from hnvlm.types import MASS_SITES, NODE_LEVELS, SIDES, Finding, Provenance, Segmentation
 
 NODE = Finding("node", side="left", level="II", attributes={"texture": "necrotic"})
@@ -260,3 +261,31 @@ def test_a_line_that_names_the_patients_own_disease_is_no_false_alarm(own, lines
     presence.add(case, denials, np.zeros((3, 64, 64, 64), np.float32), build_neck(CT, MASKS))
     assert len(presence.lines) == lines
     assert [truth for _, truth, _ in presence.lines] == [True, False, False][:lines]
+
+
+class Repeats:
+    """A report model that repeats the four measured lines in one language, and all but one in the other."""
+
+    measured_lines = staticmethod(measured_lines)
+
+    def __init__(self, told: bool) -> None:
+        self.report_model = (None, None, {"told_facts": told})
+
+    def write_report(self, tokens, facts, language):
+        lines = measured_lines(facts, language).split("\n")
+        return "\n".join(lines if language == "en" else [*lines[:3], lines[3].replace("lewa", "prawa")]), 0.0, []
+
+
+def test_a_measured_line_that_is_not_repeated_word_for_word_counts():
+    left = Finding("target", side="left", attributes={"superior": "hyoid", "inferior": "larynx", "volume_ml": 40.0})
+    repeated = report.Repeated()
+    for patient in "abc":
+        repeated.add(patient, Repeats(True), None, [left])
+    told = repeated.metrics()["measured_lines_repeated"]
+    assert {k: (v["value"], v["n"], v["patients"]) for k, v in told.items()} == {
+        "en": (1.0, 12, 3),
+        "pl": (0.75, 12, 3),
+    }
+    untold = report.Repeated()
+    untold.add("a", Repeats(False), None, [left])
+    assert untold.metrics() == {}
