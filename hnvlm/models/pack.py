@@ -30,7 +30,7 @@ from hnvlm.models.lesion_net import lesion_probability
 from hnvlm.models.neck import Neck, build_neck, judge_scope
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.registry import model_cards
-from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer, prompt_ids
+from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer, not_told, told
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.text_tower import TextReader, read_facts, token_features
 from hnvlm.types import (
@@ -64,11 +64,11 @@ class ModelPack:
         self.folder = folder
         self.threads = threads
         self._necks: dict[str, Neck | None] = {}
-        # A reading by rules (sentence -> facts or None) that services and evaluations may put in front of the learned
-        # reader: where the rules are sure they win, what they leave open the reader fills in.
+        # Rules (sentence -> facts or None) that services and evaluations may put in front of the learned reader: where
+        # they are sure they win, what they leave open the reader fills in.
         self.rules: Callable[[str], dict[str, Any] | None] | None = None
         # The words (facts, language -> lines) in which the report model is told what was measured.
-        self.measured_lines: Callable[[Sequence[Finding], str], str] | None = None
+        self.measured_lines: Callable[..., str] | None = None
 
     # ---- parts, loaded once -------------------------------------------------------------------------------------
     @cached_property
@@ -235,21 +235,19 @@ class ModelPack:
         self, tokens: Tensor, facts: Sequence[Finding], language: str, *, started: float | None = None,
         on_text: Callable[[str], None] | None = None, progress: Progress = no_progress,
     ) -> tuple[str, float, list[tuple[Tensor, int]]]:  # fmt: skip
-        """Decode a report from CT tokens and the measured facts, which a model that learned to read them is told.
+        """Decode a report from CT tokens and measured facts, which a model that learned to read them is told and keeps.
 
-        Returns:
-            Text, seconds to the first piece, and (probabilities, id) of every step.
+        Returns text, seconds to the first piece, and (probabilities, id) of every step.
         """
-        started = time.perf_counter() if started is None else started
+        started = started or time.perf_counter()
         model, tokenizer, config = self.report_model
-        tell = self.measured_lines if config.get("told_facts") else None
-        measured = tell(facts, language) if tell is not None else ""
-        prompt = torch.tensor([prompt_ids(tokenizer, language, measured)])
+        words = (self.measured_lines or not_told) if config.get("told_facts") else None
+        prompt, given = told(tokenizer, language, facts, words)
         ids: list[int] = []
-        steps: list[tuple[Tensor, int]] = []
+        steps: list[Any] = []
         shown, first = "", 0.0
         for token in decode(
-            model, tokens, prompt, end=tokenizer.token_to_id(EOS), on_step=lambda p, c: steps.append((p, c))
+            model, tokens, prompt, end=tokenizer.token_to_id(EOS), given=given, on_step=lambda *s: steps.append(s)
         ):
             ids.append(token)
             text = tokenizer.decode(ids)

@@ -6,7 +6,7 @@ written left to right by a small Gemma 2. The decoder keeps a key-value cache, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import DynamicCache, Gemma2Config, Gemma2Model
 
+from hnvlm.errors import UsageError
 from hnvlm.models.ct_encoder import MAPS, TOKENS_PER_AXIS
+from hnvlm.types import Finding
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 PROMPTS = {"en": "<report en>", "pl": "<report pl>"}
@@ -116,14 +118,18 @@ def decode(
     end: int,
     max_length: int = 420,
     on_step: Callable[[Tensor, int], None] | None = None,
+    given: Callable[[list[int]], list[int]] | None = None,
 ) -> Iterator[int]:
     """Yield the ids of one report, most likely first choice, until ``end``.
 
     Args:
         tokens: (1, 512, W). prompt: (1, P).
         on_step: Called with the probabilities (V,) and the chosen id of every step.
+        given: Of the ids written so far, those that have to follow; none where the model chooses.
     """
     cache = DynamicCache(config=model.decoder.config)
+    written: list[int] = []
+    ahead: list[int] = []
     with torch.inference_mode():
         embedded = model.prefix(tokens, prompt)
     p = embedded.shape[1]
@@ -141,7 +147,9 @@ def decode(
                 use_cache=True,
             ).last_hidden_state
             probabilities = model.logits(hidden[0, -1]).float().softmax(-1)
-            choice = int(probabilities.argmax())
+            ahead = ahead or (given(written) if given is not None else [])
+            choice = ahead.pop(0) if ahead else int(probabilities.argmax())
+            written.append(choice)
             embedded = model.decoder.embed_tokens(torch.tensor([[choice]]))
         if on_step is not None:
             on_step(probabilities, choice)
@@ -153,6 +161,43 @@ def decode(
 def prompt_ids(tokenizer: Tokenizer, language: str, measured: str = "") -> list[int]:
     """Token ids of the task prompt: the language, then what was measured (``hnvlm.report.measured``)."""
     return [tokenizer.token_to_id(PROMPTS[language]), *(tokenizer.encode(measured).ids if measured else ())]
+
+
+def as_told(tokenizer: Tokenizer, measured: str) -> Callable[[list[int]], list[int]]:
+    """How ``decode`` goes on in a line that was measured: as it was told, from its heading to its end.
+
+    A model that is told a line may still name another side or extent, above all in the language it read less of.
+
+    Args:
+        measured: Lines that hold whatever the CT shows besides (``hnvlm.report.measured``).
+    """
+    told = dict(line.split(":", 1) for line in measured.split("\n") if ":" in line)
+
+    def given(written: list[int]) -> list[int]:
+        heading, colon, rest = tokenizer.decode(written).rpartition("\n")[2].partition(":")
+        return tokenizer.encode(told[heading]).ids if colon and not rest and heading in told else []
+
+    return given
+
+
+def not_told(*_: Any, **__: Any) -> str:
+    """What stands where the words of measured facts are missing; raises UsageError."""
+    raise UsageError("The report model is told what was measured, and nobody gave it the words for that.")
+
+
+def told(
+    tokenizer: Tokenizer, language: str, facts: Sequence[Finding], words: Callable[..., str] | None
+) -> tuple[Tensor, Callable[[list[int]], list[int]] | None]:
+    """The prompt (1, P) of a report, and how ``decode`` goes on in measured lines.
+
+    Args:
+        words: Facts and language to the lines the model is told, with ``firm=True`` to those that hold whatever lesion
+            is seen; None for a model that never learned to be told.
+    """
+    if words is None:
+        return torch.tensor([prompt_ids(tokenizer, language)]), None
+    prompt = torch.tensor([prompt_ids(tokenizer, language, words(facts, language))])
+    return prompt, as_told(tokenizer, words(facts, language, firm=True))
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -252,7 +252,9 @@ def shipped(*names: str) -> ModelPack:
     absent = [n for n in names if n in missing_models(folder)]
     if absent:
         pytest.skip(f"the pack lacks {', '.join(absent)}: no weights in {folder}")
-    return ModelPack(folder, threads=1)
+    pack = ModelPack(folder, threads=1)
+    pack.measured_lines = measured_lines
+    return pack
 
 
 @pytest.fixture(scope="module")
@@ -318,8 +320,10 @@ def test_a_report_model_that_learned_to_read_facts_is_told_what_was_measured(unt
         pack_module, "decode", lambda m, t, prompt, **k: prompts.append(prompt) or write(m, t, prompt, **k)
     )
     untrained.draft_report(ct, segmentation=segmentation)
-    monkeypatch.setattr(untrained, "measured_lines", measured_lines)
     monkeypatch.setitem(config, "told_facts", True)
+    with pytest.raises(UsageError, match="nobody gave it the words"):
+        untrained.draft_report(ct, segmentation=segmentation)
+    monkeypatch.setattr(untrained, "measured_lines", measured_lines)
     untrained.draft_report(ct, segmentation=segmentation)
     plain, told = (prompt[0].tolist() for prompt in prompts)
     assert plain == told[:1] == [tokenizer.token_to_id("<report en>")]

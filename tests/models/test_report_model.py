@@ -151,3 +151,16 @@ def test_presence_score_by_hand():
 
 def test_config_describes_the_architecture():
     assert model_config(50, 32, 3, 6) == {"vocabulary": 50, "width": 32, "layers": 3, "token_width": 6}
+
+
+def test_what_is_given_is_written_and_read_on_from(model, tokens):
+    free = list(decode(model, tokens, PROMPT, end=-1, max_length=12))
+    told: list[int] = []
+
+    def given(written: list[int]) -> list[int]:
+        return [41, 42, 43] if written == free[:4] else []
+
+    ids = list(decode(model, tokens, PROMPT, end=-1, max_length=12, given=given, on_step=lambda p, c: told.append(c)))
+    assert ids == told and ids[:7] == [*free[:4], 41, 42, 43] and len(ids) == 12
+    with torch.inference_mode():
+        assert model(tokens, PROMPT, torch.tensor([ids]))[0].argmax(-1).tolist()[7:] == ids[7:]

@@ -22,6 +22,11 @@ def test_the_measured_lines_are_those_of_the_report_but_for_lesions():
     )
 
 
+def test_lines_that_hold_whatever_lesion_is_seen_leave_the_airway_out():
+    lines = measured_lines(FACTS).split("\n")
+    assert measured_lines(FACTS, firm=True).split("\n") == [lines[0], *lines[2:]]
+
+
 def test_what_was_not_measured_is_not_invented():
     lines = measured_lines([FACTS[1]]).split("\n")
     assert lines[1:] == [

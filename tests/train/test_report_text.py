@@ -10,7 +10,17 @@ import torch
 from tokenizers import Tokenizer, models
 
 from hnvlm.models.checkpoint import save_model
-from hnvlm.models.report_model import BOS, EOS, PAD, SPECIAL, ReportModel, decoder_config, load_tokenizer, prompt_ids
+from hnvlm.models.report_model import (
+    BOS,
+    EOS,
+    PAD,
+    SPECIAL,
+    ReportModel,
+    as_told,
+    decoder_config,
+    load_tokenizer,
+    prompt_ids,
+)
 from hnvlm.models.text_tower import HEADS, NUMBERS
 from hnvlm.report.measured import measured_lines
 from hnvlm.report.parse import parse
@@ -124,6 +134,22 @@ def test_random_facts_are_told_and_said_in_the_same_words(tokenizer, language):
         assert ids[0] == tokenizer.token_to_id(f"<report {language}>") and tokenizer.decode(ids[1:]) == lines
         assert len(ids) < 130
     assert len(told) > 35
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_a_measured_line_goes_on_as_it_was_told(tokenizer, language):
+    facts = report.random_facts(random.Random(8))
+    given = as_told(tokenizer, measured_lines(facts, language, firm=True))
+    written = render(report.findings_of(facts, [NARROW, MASS]), language=language).split("\n")
+    followed = 0
+    for k, line in enumerate(written):
+        heading, _, rest = line.partition(":")
+        so_far = "\n".join([*written[:k], f"{heading}:"])
+        went_on = tokenizer.decode(given(tokenizer.encode(so_far).ids))
+        assert went_on in ("", rest)  # whatever is given is what the report says there
+        followed += went_on != ""
+        assert given(tokenizer.encode(so_far + rest[:5]).ids) == []
+    assert followed == 3  # technique, artefact, target; never a line of lesions
 
 
 def test_random_reports_say_one_thing_of_the_airway():
