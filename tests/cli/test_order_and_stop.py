@@ -94,6 +94,8 @@ def test_ctrl_c_while_the_program_is_being_loaded_is_no_traceback(tmp_path, as_j
     code = "import hnvlm.cli.stopping, sys; print('ready', file=sys.stderr, flush=True); import hnvlm.cli.__main__"
     loading = "import sys; sys.argv = ['hnvlm', 'inspect', 'nothing'" + (", '--json']" if as_json else "]") + "\n"
     wait = (
+        # A test run that a shell started in the background hands on that it does not hear the key.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import builtins; plain = builtins.__import__\n"
         "def slow(name, *rest, **more):\n"
         "    if name == 'typer': print('loading', file=sys.stderr, flush=True); import time; time.sleep(30)\n"
