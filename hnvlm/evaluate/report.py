@@ -158,8 +158,9 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             rows.append({"patient": case.patient, "drafted": False, **_judge(case, [])})
             continue
         probability, tokens = pack.encode(neck)
+        measured = measured_findings(neck.anatomy)
         started = time.perf_counter()
-        text, _, steps = pack.write_report(tokens, measured_findings(neck.anatomy), "en")
+        text, _, steps = pack.write_report(tokens, measured, "en")
         seconds.append(time.perf_counter() - started)
         found = parse(text)
         presence.add(case, denial_probabilities(tokenizer, steps), probability, neck)
@@ -171,8 +172,8 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             if without_lesion(case):
                 clean.append({"patient": case.patient, "named": bool(named), "compare": compare([], named)})
             clinics += against_own_report(case, named)
-            facts.add(case.patient, measured_findings(neck.anatomy), found, clinics_target_side(case, neck))
-            repeated.add(case.patient, pack, tokens, measured_findings(neck.anatomy))
+            facts.add(case.patient, measured, found, clinics_target_side(case, neck))
+            repeated.add(case.patient, pack, tokens, measured, {"en": text})
         log(f"{case.patient} lesions {len(case.lesions)} named {len(_lesions(found))}")
     metrics: dict[str, Any] = {
         **presence.metrics(),
@@ -320,12 +321,15 @@ class Repeated:
     def __init__(self) -> None:
         self.rows: dict[str, list[tuple[bool, str]]] = {language: [] for language in PROMPTS}
 
-    def add(self, patient: str, pack: ModelPack, tokens: torch.Tensor, facts: list[Finding]) -> None:
-        """The report of one CT in each language."""
+    def add(
+        self, patient: str, pack: ModelPack, tokens: torch.Tensor, facts: list[Finding], texts: dict[str, str]
+    ) -> None:
+        """The report of one CT in each language; ``texts`` holds those that are written already."""
         if pack.measured_lines is None or not pack.report_model[2].get("told_facts"):
             return
         for language, rows in self.rows.items():
-            written = pack.write_report(tokens, facts, language)[0].split("\n")
+            text = texts.get(language) or pack.write_report(tokens, facts, language)[0]
+            written = text.split("\n")
             rows += [(line in written, patient) for line in pack.measured_lines(facts, language).split("\n")]
 
     def metrics(self) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from hnvlm.errors import CancelledError, HnvlmError, NotFoundError
+from hnvlm.services.locks import is_held
 from hnvlm.store import CaseStore, JobRecord, JobStore
 
 log = logging.getLogger(__name__)
@@ -371,12 +372,8 @@ class JobManager:
         path = self._owners / f"{owner}.lock"
         if not path.exists():
             return False
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        if is_held(path):
             return True
-        lock.release()
         path.unlink(missing_ok=True)
         return False
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
+
+from hnvlm.services.locks import is_held
 
 # Beyond this the least recently shown arrays leave the disk; showing them again writes them again.
 DISK_LIMIT_BYTES = 6 * 1024**3
@@ -104,13 +106,7 @@ def _left_behind(folder: Path) -> bool:
     owner = folder / OWNER
     if not owner.is_file():
         return folder.stat().st_mtime < time.time() - UNOWNED_S
-    lock = FileLock(owner)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    lock.release()
-    return True
+    return not is_held(owner)
 
 
 class BlobStore:
