@@ -17,7 +17,7 @@ from hnvlm.evaluate.common import log
 from hnvlm.evaluate.stats import area, estimate, mean_of, median, share
 from hnvlm.imaging.lesions import LesionSpec
 from hnvlm.models.detect import evidence
-from hnvlm.models.facts import lesion_finding, measured_findings, target_finding
+from hnvlm.models.facts import lesion_finding, target_finding
 from hnvlm.models.neck import Neck, working_masks
 from hnvlm.models.pack import ModelPack
 from hnvlm.models.report_model import PROMPTS, presence_score
@@ -157,10 +157,10 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             log(f"{case.patient} with a lesion: {error.message}")
             rows.append({"patient": case.patient, "drafted": False, **_judge(case, [])})
             continue
-        probability, tokens = pack.encode(neck)
-        measured = measured_findings(neck.anatomy)
+        probability, _ = pack.encode(neck)
+        tokens, measured, seen = pack.to_write_from(neck)
         started = time.perf_counter()
-        text, _, steps = pack.write_report(tokens, measured, "en")
+        text, _, steps = pack.write_report(tokens, measured, seen, "en")
         seconds.append(time.perf_counter() - started)
         found = parse(text)
         presence.add(case, denial_probabilities(tokenizer, steps), probability, neck)
@@ -173,7 +173,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
                 clean.append({"patient": case.patient, "named": bool(named), "compare": compare([], named)})
             clinics += against_own_report(case, named)
             facts.add(case.patient, measured, found, clinics_target_side(case, neck))
-            repeated.add(case.patient, pack, tokens, measured, {"en": text})
+            repeated.add(case.patient, pack, (tokens, measured, seen), {"en": text})
         log(f"{case.patient} lesions {len(case.lesions)} named {len(_lesions(found))}")
     metrics: dict[str, Any] = {
         **presence.metrics(),
@@ -322,15 +322,22 @@ class Repeated:
         self.rows: dict[str, list[tuple[bool, str]]] = {language: [] for language in PROMPTS}
 
     def add(
-        self, patient: str, pack: ModelPack, tokens: torch.Tensor, facts: list[Finding], texts: dict[str, str]
+        self,
+        patient: str,
+        pack: ModelPack,
+        source: tuple[torch.Tensor, list[Finding], list[Finding]],
+        texts: dict[str, str],
     ) -> None:
-        """The report of one CT in each language; ``texts`` holds those that are written already."""
+        """The report of one CT in each language, from what ``pack.to_write_from`` gives.
+
+        ``texts`` holds those that are written already.
+        """
         if pack.measured_lines is None or not pack.report_model[2].get("told_facts"):
             return
         for language, rows in self.rows.items():
-            text = texts.get(language) or pack.write_report(tokens, facts, language)[0]
+            text = texts.get(language) or pack.write_report(*source, language)[0]
             written = text.split("\n")
-            rows += [(line in written, patient) for line in pack.measured_lines(facts, language).split("\n")]
+            rows += [(line in written, patient) for line in pack.measured_lines(source[1], language).split("\n")]
 
     def metrics(self) -> dict[str, Any]:
         """Share of the lines that are repeated, by language; empty where nothing is told."""

@@ -74,14 +74,16 @@ class CTEncoder(nn.Module):
         """
         return self._told(*self._look(hu, look_both_ways(self.lesion_net, hu)))
 
-    def both_ways(self, hu: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens of HU (B, 64, 64, 64) and of its mirror image; the costly lesion network looks once for both.
+    def both_ways(self, hu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens of HU (B, 64, 64, 64), of its mirror image, and lesion probabilities (B, 3, 64, 64, 64) of HU.
 
-        It reads every crop both ways round, so what it says of the mirror image is the mirror image of what it says.
+        The costly lesion network looks once for both: it reads every crop both ways round, so what it says of the
+        mirror image is the mirror image of what it says.
         """
         seen = look_both_ways(self.lesion_net, hu)
         mirrored = tuple(x.flip(-1) for x in seen)
-        return self._told(*self._look(hu, seen))[1], self._told(*self._look(hu.flip(-1), mirrored))[1]
+        own, other = self._told(*self._look(hu, seen))[1], self._told(*self._look(hu.flip(-1), mirrored))[1]
+        return own, other, seen[0].sigmoid()
 
     def _told(self, logits: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Logits as they are, and tokens of raw features."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -25,6 +25,9 @@ OWN_EDGE = 0.35
 # the rim).
 CORE_DEPTH = 0.8
 NECROTIC_BELOW_HU = 45.0
+# Lesions that the report model is told of, from this evidence and this many at most: fewer than it may name on its own
+# evidence, more than it will.
+TOLD_PEAK, MOST_TOLD = 0.2, 6
 # Voxels (3 mm) over which evidence is averaged: a lesion is wider than a false alarm.
 EVIDENCE = 3
 
@@ -50,6 +53,24 @@ class Detection:
     side: str
     mean_core_hu: float
 
+    def described(self) -> Finding:
+        """Kind, side, place, size and texture, without saying how certain it is or where it lies in the CT."""
+        place = {"level": self.place} if self.kind == "node" else {"site": self.place}
+        texture = "necrotic" if self.mean_core_hu < NECROTIC_BELOW_HU else "solid"
+        return Finding(
+            self.kind,  # type: ignore[arg-type]
+            side=self.side,  # type: ignore[arg-type]
+            size_mm=None if self.kind == "airway" else float(round(self.size_mm)),
+            attributes={} if self.kind == "airway" else {"texture": texture},
+            **place,
+        )
+
+    def brief(self) -> dict[str, object]:
+        """What it is, for a log of what was seen."""
+        size = None if self.kind == "airway" else round(self.size_mm)
+        score = round(self.score, 3)
+        return {"kind": self.kind, "place": self.place, "side": self.side, "size_mm": size, "score": score}
+
     def finding(self, volume: Volume, start: np.ndarray, working: Volume) -> Finding:
         """The finding with slice and box on the CT's own grid."""
         hit = np.argwhere(self.mask) + start
@@ -57,20 +78,14 @@ class Detection:
         hi = volume.mm_to_index(working.index_to_mm(hit.max(0) + 0.5))
         lo = np.clip(np.floor(lo + 0.5).astype(int), 0, np.array(volume.shape) - 1)
         hi = np.clip(np.ceil(hi + 0.5).astype(int), lo + 1, volume.shape)
-        attributes: dict[str, object] = {"volume_ml": round(float(self.mask.sum()) * GRID_MM**3 / 1000, 1)}
-        if self.kind != "airway":
-            attributes["texture"] = "necrotic" if self.mean_core_hu < NECROTIC_BELOW_HU else "solid"
-        place = {"level": self.place} if self.kind == "node" else {"site": self.place}
-        return Finding(
-            self.kind,  # type: ignore[arg-type]
-            side=self.side,  # type: ignore[arg-type]
-            size_mm=None if self.kind == "airway" else float(round(self.size_mm)),
+        told = self.described()
+        return replace(
+            told,
             certainty="probable" if self.score > 0.8 else "possible",
             slice_index=int(np.clip(round(float(volume.mm_to_index(self.centre_mm)[0])), 0, volume.shape[0] - 1)),
             box=(int(lo[0]), int(lo[1]), int(lo[2]), int(hi[0]), int(hi[1]), int(hi[2])),
             score=round(self.score, 3),
-            attributes=attributes,
-            **place,
+            attributes={"volume_ml": round(float(self.mask.sum()) * GRID_MM**3 / 1000, 1), **told.attributes},
         )
 
 
@@ -138,6 +153,15 @@ def detect(
                 Detection(kind, mask, float(score), centre, greatest_dimension(mask), place, side, _core_hu(crop, mask))
             )
     return sorted(found, key=lambda d: -d.score)
+
+
+def told_lesions(probability: np.ndarray, crop: np.ndarray, start: np.ndarray, anatomy: Anatomy) -> list[Detection]:
+    """Nodes and masses of which the report model is told size and texture, most certain first; see ``detect``.
+
+    Which of them are there the report model judges itself; narrowings of the airway have no size to tell.
+    """
+    found = detect(probability, crop, start, anatomy, peak=TOLD_PEAK)
+    return [d for d in found if d.kind != "airway" and d.place is not None][:MOST_TOLD]
 
 
 def locate(kind: str, centre_mm: np.ndarray, anatomy: Anatomy) -> tuple[str | None, str]:

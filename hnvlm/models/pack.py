@@ -21,7 +21,7 @@ from hnvlm.models import edit
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.ct_encoder import cut
-from hnvlm.models.detect import PEAK, Detection, detect, evidence
+from hnvlm.models.detect import PEAK, Detection, detect, evidence, told_lesions
 from hnvlm.models.diffusion import PATCH, LesionDenoiser
 from hnvlm.models.dose import DosePredictor
 from hnvlm.models.facts import measured_findings
@@ -224,25 +224,31 @@ class ModelPack:
             raise UsageError(f"Reports are written in {' and '.join(PROMPTS)}, not in '{language}'.")
         progress(0.05, "Encoding the CT")
         neck = self.neck(volume, segmentation)
-        _, tokens = self.encode(neck)
-        facts = measured_findings(neck.anatomy)
-        text, first, _ = self.write_report(tokens, facts, language, started=started, on_text=on_text, progress=progress)
+        text, first, _ = self.write_report(
+            *self.to_write_from(neck), language, started=started, on_text=on_text, progress=progress
+        )
         return ReportDraft(
             text, language, self.provenance("report", seed, language=language), time.perf_counter() - started, first
         )
 
+    def to_write_from(self, neck: Neck) -> tuple[Tensor, list[Finding], list[Finding]]:
+        """What a report is written from: CT tokens (1, 512, W), measured facts, and lesions that may be there."""
+        probability, tokens = self.encode(neck)
+        seen = told_lesions(probability, neck.crop, neck.start, neck.anatomy)
+        return tokens, measured_findings(neck.anatomy), [d.described() for d in seen]
+
     def write_report(
-        self, tokens: Tensor, facts: Sequence[Finding], language: str, *, started: float | None = None,
-        on_text: Callable[[str], None] | None = None, progress: Progress = no_progress,
+        self, tokens: Tensor, facts: Sequence[Finding], seen: Sequence[Finding], language: str, *,
+        started: float | None = None, on_text: Callable[[str], None] | None = None, progress: Progress = no_progress,
     ) -> tuple[str, float, list[tuple[Tensor, int]]]:  # fmt: skip
-        """Decode a report from CT tokens and measured facts, which a model that learned to read them is told and keeps.
+        """Decode a report; a model that learned it is told the measured facts, and keeps them, and what may be there.
 
         Returns text, seconds to the first piece, and (probabilities, id) of every step.
         """
         started = started or time.perf_counter()
         model, tokenizer, config = self.report_model
         words = (self.measured_lines or not_told) if config.get("told_facts") else None
-        prompt, given = told(tokenizer, language, facts, words)
+        prompt, given = told(tokenizer, language, facts, words, seen if config.get("told_lesions") else ())
         ids: list[int] = []
         steps: list[Any] = []
         shown, first = "", 0.0
@@ -400,8 +406,8 @@ class ModelPack:
         probability, _ = self.encode_crop(crop)
         after = detect(probability, crop, neck.start, neck.anatomy, peak=self.detection_peak)
         return {
-            "lesions_before": [_brief(d) for d in before if d.score >= self.detection_peak],
-            "lesions_after": [_brief(d) for d in after],
+            "lesions_before": [d.brief() for d in before if d.score >= self.detection_peak],
+            "lesions_after": [d.brief() for d in after],
             "understood": [r["text"] for r in requests],
         }
 
@@ -435,11 +441,6 @@ class ModelPack:
     def cards(self) -> list[dict[str, Any]]:
         """Model cards with their measured numbers."""
         return model_cards(self.folder)
-
-
-def _brief(d: Detection) -> dict[str, Any]:
-    size = None if d.kind == "airway" else round(d.size_mm)
-    return {"kind": d.kind, "place": d.place, "side": d.side, "size_mm": size, "score": round(d.score, 3)}
 
 
 def load() -> ModelPack:

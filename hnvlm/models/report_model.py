@@ -186,17 +186,22 @@ def not_told(*_: Any, **__: Any) -> str:
 
 
 def told(
-    tokenizer: Tokenizer, language: str, facts: Sequence[Finding], words: Callable[..., str] | None
+    tokenizer: Tokenizer,
+    language: str,
+    facts: Sequence[Finding],
+    words: Callable[..., str] | None,
+    seen: Sequence[Finding] = (),
 ) -> tuple[Tensor, Callable[[list[int]], list[int]] | None]:
     """The prompt (1, P) of a report, and how ``decode`` goes on in measured lines.
 
     Args:
         words: Facts and language to the lines the model is told, with ``firm=True`` to those that hold whatever lesion
             is seen; None for a model that never learned to be told.
+        seen: Lesions that may be there, which it is told, too.
     """
     if words is None:
         return torch.tensor([prompt_ids(tokenizer, language)]), None
-    prompt = torch.tensor([prompt_ids(tokenizer, language, words(facts, language))])
+    prompt = torch.tensor([prompt_ids(tokenizer, language, words(facts, language, seen=seen))])
     return prompt, as_told(tokenizer, words(facts, language, firm=True))
 
 

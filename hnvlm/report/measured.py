@@ -1,10 +1,14 @@
-"""What was measured on a CT, as its report would state it: the report model is told these lines before it writes."""
+"""What was measured on a CT, as its report would state it: the report model is told these lines before it writes.
+
+Facts of the whole scan are told as they are. Lesions that the encoder's maps may show are told with place, size and
+texture; whether they are there the report model judges by itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hnvlm.report.render import render
+from hnvlm.report.render import render, render_finding
 from hnvlm.report.vocabulary import load
 from hnvlm.types import Finding
 
@@ -13,12 +17,15 @@ LINES = ("technique", "airway", "artefact", "target")
 FIRM = ("technique", "artefact", "target")
 
 
-def measured_lines(facts: Sequence[Finding], language: str = "en", *, firm: bool = False) -> str:
-    """Return the lines of the report that say what was measured, without those that name or deny a lesion.
+def measured_lines(
+    facts: Sequence[Finding], language: str = "en", *, firm: bool = False, seen: Sequence[Finding] = ()
+) -> str:
+    """Return the lines of the report that say what was measured, without those that deny a lesion.
 
     Args:
         facts: From ``hnvlm.models.facts.measured_findings``.
         language: ``en`` or ``pl``.
+        seen: Nodes and masses that may be there (``hnvlm.models.detect.told_lesions``), a line each, in this order.
         firm: Only the lines that hold whatever lesion is seen.
 
     Raises:
@@ -26,4 +33,8 @@ def measured_lines(facts: Sequence[Finding], language: str = "en", *, firm: bool
     """
     headings = load(f"report_{language}")["headings"]
     starts = tuple(f"{headings[name]}: " for name in (FIRM if firm else LINES))
-    return "\n".join(line for line in render(facts, language=language).split("\n") if line.startswith(starts))
+    lines = [line for line in render(facts, language=language).split("\n") if line.startswith(starts)]
+    for lesion in seen:
+        name = "mass" if lesion.kind == "mass" else f"node_{lesion.side}"
+        lines.append(f"{headings.get(name, headings['node_other'])}: {render_finding(lesion, language)}")
+    return "\n".join(lines)

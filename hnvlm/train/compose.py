@@ -31,6 +31,7 @@ class Sample:
         owner: uint8 (64, 64, 64), 1 + the index in ``lesions`` of the lesion that a voxel belongs to, else 0.
         lesions: What was inserted, sides already mirrored when ``flipped``.
         flipped: Whether left and right were swapped.
+        start: The crop's first voxel on the patient's grid (z, y, x), as it lies when it is not mirrored.
         diseased: bool (64, 64, 64), where the patient's own disease is or may be: no place to call free of lesions.
     """
 
@@ -42,6 +43,7 @@ class Sample:
     lesions: list[Lesion]
     flipped: bool
     diseased: np.ndarray
+    start: np.ndarray
 
 
 def mirrored(lesion: Lesion) -> Lesion:
@@ -158,4 +160,5 @@ def compose(
         lesions,
         flipped,
         np.ascontiguousarray(diseased),
+        np.asarray(start),
     )

@@ -2,7 +2,8 @@
 
 It is told the measured facts and repeats them; of most samples these are not the patient's own but drawn at random, so
 that they are read and not remembered. Lesions it has to see: those inserted into the CT and, where the clinic's own
-report of the patient is there, those it names.
+report of the patient is there, those it names. Of those that the encoder's maps may show it is told place, size and
+texture as measured, and a lesion that is there has the size and texture that were measured of it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
 from hnvlm.train.clip import PER_PATIENT, POOL
 from hnvlm.train.data import CHANNELS, training_folders
 from hnvlm.train.loop import LoopOptions, Numbers, length, log, train_loop
-from hnvlm.train.pool import Encoded, build_pool, pool_folder
+from hnvlm.train.pool import POOL_SEED, Encoded, build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS
 from hnvlm.train.text import random_finding
 from hnvlm.types import Finding
@@ -46,6 +47,9 @@ WIDTH, LAYERS = 256, 5
 TOKEN_NOISE = 0.1
 # Of the samples whose measured facts are drawn at random.
 RANDOM_FACTS = 0.9
+# Of the lesions that the maps show, those whose size and texture are drawn at random; and how large those are.
+RANDOM_SEEN = 0.5
+SEEN_MM = (8, 45)
 POLISH_SHARE = 0.5
 LESION_WEIGHT = 4.0
 LESION_LINES = ("mass", "node_right", "node_left", "airway", "impression")
@@ -88,13 +92,31 @@ def with_own_reports(pool: list[Encoded], banks: list[BankPatient], reports: dic
         report = reports.get(banks[sample.patient].patient.patient_id, OwnReport())
         if not report.unclear:
             own = [flip_finding(f) for f in report.lesions] if sample.flipped else list(report.lesions)
-            out.append(replace(sample, findings=own + sample.findings))
+            seen = [(f, None if of is None else of + len(own)) for f, of in sample.seen]
+            out.append(replace(sample, findings=own + sample.findings, seen=seen))
     if not out:
         raise InputRefusedError(
             "No patient's own report (report.txt) says clearly which masses and nodes are there, so there is nothing "
             "to learn reports from. The log names the reasons; patients without a report.txt are learned from, too."
         )
     return out
+
+
+def lesions_told(encoded: Encoded, rng: random.Random) -> tuple[list[Finding], list[Finding]]:
+    """The lesions of a sample as its report names them, and those the model is told may be there.
+
+    What is there has the size and texture it is told with, so these are read and not guessed from the CT.
+    """
+    findings, told = list(encoded.findings), []
+    for lesion, of in encoded.seen:
+        if rng.random() < RANDOM_SEEN:
+            texture = {"texture": rng.choice(("solid", "necrotic"))}
+            lesion = replace(lesion, size_mm=float(rng.randint(*SEEN_MM)), attributes=lesion.attributes | texture)
+        if of is not None:
+            attributes = findings[of].attributes | {"texture": lesion.attributes["texture"]}
+            findings[of] = replace(findings[of], size_mm=lesion.size_mm, attributes=attributes)
+        told.append(lesion)
+    return findings, told
 
 
 def random_facts(rng: random.Random) -> list[Finding]:
@@ -218,17 +240,15 @@ def report_loss(
     return loss, ((logits.argmax(-1) == ids) & real).sum() / real.sum()
 
 
-def go_on(model: ReportModel, folder: Path) -> int:
-    """Take the weights of the model in ``folder`` that fit; returns the steps behind them.
+def go_on(model: ReportModel, folder: Path, steps: int) -> None:
+    """Take the weights of the model in ``folder`` that fit; ``steps`` lie behind them.
 
     The decoder knows how reports are written, whatever the encoder; the projector of another encoder does not fit.
     """
     state, own = load_file(folder / "model.safetensors"), model.state_dict()
     fits = {k: v.float() for k, v in state.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fits, strict=False)
-    steps = int(read_config(folder)["steps"])
     log(f"report: goes on from {steps} steps with {len(fits)} of {len(own)} tensors")
-    return steps
 
 
 def train(
@@ -267,14 +287,18 @@ def train(
     network.encoder.to(where)
     # Where the encoder was trained here, its pool is that of the alignment; else that of the encoder in the pack.
     encoder = work / "encoder" if (work / "encoder" / "model.safetensors").exists() else out.parent / "clip"
-    pool = build_pool(network.encoder, banks, pool_folder(work, encoder, banks), pool_size, workers=workers)
+    before = int(read_config(out)["steps"]) if from_pack else 0
+    # Weights that go on learn from other samples than those they know.
+    kept = pool_folder(work, encoder, banks) / str(before)
+    pool = build_pool(network.encoder, banks, kept, pool_size, seed=POOL_SEED + before, workers=workers)
     pool = with_own_reports(pool, banks, reports)
     log(
         f"report: {len(banks)} patients, {len(pool)} samples, vocabulary {tokenizer.get_vocab_size()}, "
         f"{length(steps, minutes)} of {batch}"
     )
     model = ReportModel(tokenizer.get_vocab_size(), network.encoder.token_width, WIDTH, LAYERS)
-    before = go_on(model, out) if from_pack else 0
+    if from_pack:
+        go_on(model, out, before)
     model = model.to(where)
 
     def sample(encoded: Encoded, language: str, rng: random.Random) -> tuple[list[int], Target]:
@@ -283,8 +307,10 @@ def train(
             facts = random_facts(rng)
         elif encoded.flipped:
             facts = [flip_finding(f) for f in facts]
-        text = render(findings_of(facts, encoded.findings), language=language)
-        return prompt_ids(tokenizer, language, measured_lines(facts, language)), target_of(tokenizer, text, end)
+        lesions, seen = lesions_told(encoded, rng)
+        text = render(findings_of(facts, lesions), language=language)
+        prompt = prompt_ids(tokenizer, language, measured_lines(facts, language, seen=seen))
+        return prompt, target_of(tokenizer, text, end)
 
     def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
         rng = np.random.default_rng([4, before + step])
@@ -306,6 +332,7 @@ def train(
         "encoder": "clip",
         "languages": list(PROMPTS),
         "told_facts": True,
+        "told_lesions": True,
         **model_config(tokenizer.get_vocab_size(), WIDTH, LAYERS, network.encoder.token_width),
         "train_patients": len(banks),
         "own_reports": sum(not r.unclear for r in reports.values()),

@@ -271,7 +271,7 @@ class Repeats:
     def __init__(self, told: bool) -> None:
         self.report_model = (None, None, {"told_facts": told})
 
-    def write_report(self, tokens, facts, language):
+    def write_report(self, tokens, facts, seen, language):
         lines = measured_lines(facts, language).split("\n")
         return "\n".join(lines if language == "en" else [*lines[:3], lines[3].replace("lewa", "prawa")]), 0.0, []
 
@@ -280,12 +280,12 @@ def test_a_measured_line_that_is_not_repeated_word_for_word_counts():
     left = Finding("target", side="left", attributes={"superior": "hyoid", "inferior": "larynx", "volume_ml": 40.0})
     repeated = report.Repeated()
     for patient in "abc":
-        repeated.add(patient, Repeats(True), None, [left], {})
+        repeated.add(patient, Repeats(True), (None, [left], []), {})
     told = repeated.metrics()["measured_lines_repeated"]
     assert {k: (v["value"], v["n"], v["patients"]) for k, v in told.items()} == {
         "en": (1.0, 12, 3),
         "pl": (0.75, 12, 3),
     }
     untold = report.Repeated()
-    untold.add("a", Repeats(False), None, [left], {})
+    untold.add("a", Repeats(False), (None, [left], []), {})
     assert untold.metrics() == {}

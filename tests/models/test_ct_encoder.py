@@ -148,8 +148,10 @@ def test_calibrated_features_have_mean_0_and_spread_1():
 def test_tokens_of_a_crop_and_of_its_mirror_image_together(encoder):
     hu = 40 + 60 * torch.randn(2, 64, 64, 64, generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():
-        own, mirrored = encoder.both_ways(hu)
-        torch.testing.assert_close(own, encoder(hu)[1], atol=1e-4, rtol=1e-4)
+        own, mirrored, maps = encoder.both_ways(hu)
+        logits, tokens = encoder(hu)
+        torch.testing.assert_close(own, tokens, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(maps, logits[:, encoder.n_structures :].sigmoid(), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(mirrored, encoder(hu.flip(-1))[1], atol=1e-4, rtol=1e-4)
     assert float((own - mirrored).abs().max()) > 0.01
 

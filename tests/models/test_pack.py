@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from hnvlm.models.report_model import SPECIAL, ReportModel, model_config
 from hnvlm.models.text_tower import TextReader, minilm_folder
 from hnvlm.report.measured import measured_lines
 from hnvlm.report.parse import parse_report
-from hnvlm.types import OAR_NAMES, TARGET_NAMES, Provenance, Segmentation
+from hnvlm.types import OAR_NAMES, TARGET_NAMES, Finding, Provenance, Segmentation
 
 WIDTHS = (8, 8, 8, 8)
 
@@ -330,6 +331,14 @@ def test_a_report_model_that_learned_to_read_facts_is_told_what_was_measured(unt
     coverage = next(f for f in untrained.findings(ct, segmentation) if f.kind == "coverage")
     words = tokenizer.decode(told[1:])
     assert all(end in words for end in coverage.attributes.values()) and "node" not in words
+    # Lesions that may be there are told to a model that learned to judge them, and to no other.
+    may_be = Finding("node", side="left", level="II", size_mm=23.0, attributes={"texture": "necrotic"})
+    monkeypatch.setattr(pack_module, "told_lesions", lambda *_: [SimpleNamespace(described=lambda: may_be)])
+    untrained.draft_report(ct, segmentation=segmentation)
+    monkeypatch.setitem(config, "told_lesions", True)
+    untrained.draft_report(ct, segmentation=segmentation)
+    ends = [tokenizer.decode(prompt[0].tolist()[1:]).rpartition("\n")[2] for prompt in prompts[-2:]]
+    assert "node" not in ends[0] and ends[1] == "Nodes left: 23 mm necrotic node in left level II."
 
 
 def test_shipped_pack_writes_a_report_that_parses(synthetic, contoured):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hnvlm.report.measured import measured_lines
+from hnvlm.report.render import render
 from hnvlm.types import Finding
 
 FACTS = [
@@ -34,6 +35,22 @@ def test_what_was_not_measured_is_not_invented():
         "Bones and dentition: No dental artefact.",
         "High-dose target region (predicted): Not predicted.",
     ]
+
+
+def test_lesions_that_may_be_there_are_told_as_a_report_names_them():
+    node = Finding("node", side="left", level="II", size_mm=23.0, attributes={"texture": "necrotic"})
+    mass = Finding("mass", side="right", site="oral tongue", size_mm=31.0, attributes={"texture": "solid"})
+    lines = measured_lines(FACTS, seen=[node, mass]).split("\n")
+    assert lines[:4] == measured_lines(FACTS).split("\n")
+    assert lines[4:] == [
+        "Nodes left: 23 mm necrotic node in left level II.",
+        "Primary site: 31 mm solid mass in the right oral tongue.",
+    ]
+    named = render([*FACTS, node, mass]).split("\n")
+    assert set(lines[4:]) <= set(named)
+    assert set(measured_lines(FACTS, "pl", seen=[node, mass]).split("\n")[4:]) <= set(
+        render([*FACTS, node, mass], language="pl").split("\n")
+    )
 
 
 def test_polish_lines():

@@ -15,9 +15,11 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.lesions import LesionSpec
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.facts import lesion_finding
+from hnvlm.report.flip import flip_finding
 from hnvlm.report.parse import parse
 from hnvlm.train import pool
 from hnvlm.train.bank import anatomy_of, load_bank
+from hnvlm.train.compose import compose
 from hnvlm.train.data import read_case
 from hnvlm.train.supervision import contact_sheets
 
@@ -114,7 +116,8 @@ class Means(torch.nn.Module):
 
     def both_ways(self, hu):
         Means.calls += 1
-        return tuple(F.avg_pool3d(x[:, None] / 1000.0, 8).flatten(2).transpose(1, 2) for x in (hu, hu.flip(-1)))
+        own, other = (F.avg_pool3d(x[:, None] / 1000.0, 8).flatten(2).transpose(1, 2) for x in (hu, hu.flip(-1)))
+        return own, other, torch.zeros(len(hu), 3, *hu.shape[1:])
 
 
 @pytest.fixture
@@ -178,6 +181,36 @@ def test_an_encoded_sample_knows_its_lesions(small_chunks, banks, tmp_path):
             assert (own[0].side == f.side) != e.flipped
 
 
+@pytest.mark.parametrize("flipped", [False, True])
+def test_what_the_maps_show_is_told_where_the_patient_has_it(banks, flipped):
+    """Lesion maps drawn by hand: the inserted node, too weak a spot, and a spot that nobody inserted."""
+    rng = np.random.default_rng(2)
+    sample = compose(banks[0], rng, augment=False, lesions=list(banks[0].lesions[:1]))
+    node = lesion_finding(sample.lesions[0])
+    anatomy = anatomy_of(banks[0].patient)
+    maps = np.zeros((3, 64, 64, 64), np.float32)
+    maps[0][sample.owner == 1] = 0.9
+    z, y, x = np.argwhere(sample.owner == 1).mean(0).astype(int)
+    other_side = 63 - x
+    maps[0, z - 3 : z + 3, y - 3 : y + 3, other_side - 3 : other_side + 3] = 0.6
+    hu, owner, known = sample.hu, sample.owner, {"flipped": flipped, "findings": [node.to_json()]}
+    if flipped:
+        maps, hu, owner = maps[..., ::-1], hu[..., ::-1], owner[..., ::-1]
+        known["findings"] = [flip_finding(node).to_json()]
+    seen = pool.seen_in(maps, hu, known, (sample.start, owner), anatomy)
+    (first, of), *others = seen
+    side = {"left": "right", "right": "left"}[node.side] if flipped else node.side
+    assert of == 0 and (first["kind"], first["side"], first["level"]) == ("node", side, node.level)
+    assert abs(first["size_mm"] - node.size_mm) <= 5
+    assert [of for _, of in others] == [None] and others[0][0]["side"] != side
+    again = pool.mirror_image({**known, "seen": seen})["seen"]
+    assert [f["side"] for f, _ in again] == [others[0][0]["side"], side]
+    assert (
+        pool.seen_in(np.where(maps > 0.1, 0.15, 0).astype(np.float32), hu, known, (sample.start, owner), anatomy) == []
+    )
+    assert pool.seen_in(maps, hu, known, (sample.start, owner), None) == []
+
+
 def test_another_encoder_or_other_patients_have_another_pool(tmp_path, banks):
     for k in range(2):
         torch.manual_seed(k)
@@ -186,7 +219,7 @@ def test_another_encoder_or_other_patients_have_another_pool(tmp_path, banks):
     assert a != b
     assert a == pool.pool_folder(tmp_path, tmp_path / "m0", banks)
     assert a != pool.pool_folder(tmp_path, tmp_path / "m0", banks[:-1])
-    assert a.parent == tmp_path / "pool"
+    assert a.parent == tmp_path / "pool-seen"
 
 
 # ---- contact sheets -------------------------------------------------------------------------------------------------

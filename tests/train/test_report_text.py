@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models
 
+from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.report_model import (
     BOS,
@@ -26,6 +29,7 @@ from hnvlm.report.measured import measured_lines
 from hnvlm.report.parse import parse
 from hnvlm.report.render import render
 from hnvlm.train import report, text
+from hnvlm.train.pool import Encoded
 from hnvlm.types import Finding
 
 
@@ -136,6 +140,36 @@ def test_random_facts_are_told_and_said_in_the_same_words(tokenizer, language):
     assert len(told) > 35
 
 
+def test_a_lesion_that_is_there_has_the_size_and_texture_that_are_told():
+    """Half of what is told is drawn at random; what is told and is not there is told all the same, and not reported."""
+    node = Finding("node", side="left", level="II", size_mm=20.0, attributes={"texture": "solid"})
+    mass = replace(MASS, attributes={"texture": "solid"})
+    measured = Finding("node", side="left", level="III", size_mm=17.0, attributes={"texture": "necrotic"})
+    false = Finding("node", side="right", level="IV", size_mm=12.0, attributes={"texture": "solid"})
+    sample = Encoded(torch.zeros(1), 0, False, [mass, node], [(measured, 1), (false, None)])
+    rng, sizes, textures = random.Random(5), [], set()
+    for _ in range(200):
+        findings, told = report.lesions_told(sample, rng)
+        assert findings[0] == mass and len(told) == 2 and told[1].side == "right"
+        named, heard = findings[1], told[0]
+        assert (named.level, heard.level) == ("II", "III")  # the place is what it is, size and texture as told
+        assert named.size_mm == heard.size_mm and named.attributes["texture"] == heard.attributes["texture"]
+        sizes.append(heard.size_mm)
+        textures.add(heard.attributes["texture"])
+    assert textures == {"solid", "necrotic"}
+    assert 0.4 < sum(size == 17.0 for size in sizes) / 200 < 0.65 and min(sizes) >= 8 and max(sizes) <= 45
+    assert sample.findings == [mass, node] and sample.seen[0][0] == measured
+
+
+def test_what_is_told_of_an_own_report_keeps_its_lesion():
+    seen = Finding("mass", side="left", site="oral tongue", size_mm=18.0, attributes={"texture": "solid"})
+    sample = Encoded(torch.zeros(1), 0, False, [MASS], [(seen, 0)])
+    bank = SimpleNamespace(patient=SimpleNamespace(patient_id="p"))
+    node = Finding("node", side="right", level="III", size_mm=15.0)
+    own = report.with_own_reports([sample], [bank], {"p": OwnReport((node,))})[0]
+    assert own.findings == [node, MASS] and own.seen == [(seen, 1)]
+
+
 @pytest.mark.parametrize("language", ["en", "pl"])
 def test_a_measured_line_goes_on_as_it_was_told(tokenizer, language):
     facts = report.random_facts(random.Random(8))
@@ -201,7 +235,7 @@ def test_a_decoder_goes_on_under_another_encoder(tmp_path):
     shipped, wider = ReportModel(40, 6, 16, 1), ReportModel(40, 9, 16, 1)
     fresh = {k: v.clone() for k, v in wider.state_dict().items()}
     save_model(tmp_path, shipped, {"steps": 70}, dtype=torch.float32)
-    assert report.go_on(wider, tmp_path) == 70
+    report.go_on(wider, tmp_path, 70)
     taken = wider.state_dict()
     changed = {k for k, v in taken.items() if not torch.equal(v, fresh[k])}
     assert "decoder.embed_tokens.weight" in changed
