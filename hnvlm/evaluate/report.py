@@ -157,10 +157,11 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             log(f"{case.patient} with a lesion: {error.message}")
             rows.append({"patient": case.patient, "drafted": False, **_judge(case, [])})
             continue
-        probability, _ = pack.encode(neck)
-        tokens, measured, seen = pack.to_write_from(neck)
+        probability, tokens = pack.encode(neck)
+        source = pack.to_write_from(neck, probability, tokens)
+        measured = source[1]
         started = time.perf_counter()
-        text, _, steps = pack.write_report(tokens, measured, seen, "en")
+        text, _, steps = pack.write_report(*source, "en")
         seconds.append(time.perf_counter() - started)
         found = parse(text)
         presence.add(case, denial_probabilities(tokenizer, steps), probability, neck)
@@ -173,7 +174,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
                 clean.append({"patient": case.patient, "named": bool(named), "compare": compare([], named)})
             clinics += against_own_report(case, named)
             facts.add(case.patient, measured, found, clinics_target_side(case, neck))
-            repeated.add(case.patient, pack, (tokens, measured, seen), {"en": text})
+            repeated.add(case.patient, pack, source, {"en": text})
         log(f"{case.patient} lesions {len(case.lesions)} named {len(_lesions(found))}")
     metrics: dict[str, Any] = {
         **presence.metrics(),

@@ -25,8 +25,8 @@ OWN_EDGE = 0.35
 # the rim).
 CORE_DEPTH = 0.8
 NECROTIC_BELOW_HU = 45.0
-# Lesions that the report model is told of, from this evidence and this many at most: fewer than it may name on its own
-# evidence, more than it will.
+# What the report model is told may be there: from weaker evidence than a finding needs, so that most of what it may
+# name is among it, and this many at most.
 TOLD_PEAK, MOST_TOLD = 0.2, 6
 # Voxels (3 mm) over which evidence is averaged: a lesion is wider than a false alarm.
 EVIDENCE = 3

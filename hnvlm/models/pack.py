@@ -225,15 +225,16 @@ class ModelPack:
         progress(0.05, "Encoding the CT")
         neck = self.neck(volume, segmentation)
         text, first, _ = self.write_report(
-            *self.to_write_from(neck), language, started=started, on_text=on_text, progress=progress
+            *self.to_write_from(neck, *self.encode(neck)), language, started=started, on_text=on_text, progress=progress
         )
         return ReportDraft(
             text, language, self.provenance("report", seed, language=language), time.perf_counter() - started, first
         )
 
-    def to_write_from(self, neck: Neck) -> tuple[Tensor, list[Finding], list[Finding]]:
-        """What a report is written from: CT tokens (1, 512, W), measured facts, and lesions that may be there."""
-        probability, tokens = self.encode(neck)
+    def to_write_from(
+        self, neck: Neck, probability: np.ndarray, tokens: Tensor
+    ) -> tuple[Tensor, list[Finding], list[Finding]]:
+        """What a report is written from, by what ``encode`` says: tokens, measured facts, lesions that may be there."""
         seen = told_lesions(probability, neck.crop, neck.start, neck.anatomy)
         return tokens, measured_findings(neck.anatomy), [d.described() for d in seen]
 

@@ -104,10 +104,15 @@ def build_pool(
     return [encoded for path in chunks for encoded in _read_chunk(path)][:n]
 
 
-def pool_folder(work: Path, model: Path, banks: list[BankPatient]) -> Path:
-    """Where the pool of an encoder and a set of patients lives: neither another encoder nor other data read it."""
+def pool_folder(work: Path, model: Path, banks: list[BankPatient], steps: int = 0) -> Path:
+    """Where the pool of an encoder and a set of patients lives: neither another encoder nor other data read it.
+
+    Args:
+        steps: Of the weights that go on; they learn from other samples than those they know.
+    """
     patients = ",".join(f"{b.patient.patient_id}:{len(b.lesions)}{b.source and ':' + b.source}" for b in banks)
-    return work / "pool-seen" / (weights_sha256(model)[:12] + hashlib.sha256(patients.encode()).hexdigest()[:8])
+    folder = work / "pool-seen" / (weights_sha256(model)[:12] + hashlib.sha256(patients.encode()).hexdigest()[:8])
+    return folder / str(steps) if steps else folder
 
 
 def _compose_batch(banks: list[BankPatient], rng: np.random.Generator) -> Composed:
@@ -140,7 +145,7 @@ def seen_in(
     if known["flipped"]:
         # Places are those of the patient as he lies.
         probability, hu, owner = probability[..., ::-1], hu[..., ::-1], owner[..., ::-1]
-    inserted = [Finding.from_json(f) for f in known["findings"]]
+    inserted = [f["kind"] for f in known["findings"]]
     voxels = np.bincount(owner.ravel(), minlength=len(inserted) + 1)
     out: list[tuple[dict[str, Any], int | None]] = []
     taken: set[int] = set()
@@ -150,7 +155,7 @@ def seen_in(
         if inserted:
             k = 1 + int(shared[1:].argmax())
             enough = shared[k] >= SAME_SHARE * min(int(lesion.mask.sum()), int(voxels[k])) > 0
-            if enough and inserted[k - 1].kind == lesion.kind and k not in taken:
+            if enough and inserted[k - 1] == lesion.kind and k not in taken:
                 taken.add(k)
                 of = k - 1
         told = lesion.described()

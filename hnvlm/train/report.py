@@ -139,6 +139,21 @@ def random_facts(rng: random.Random) -> list[Finding]:
     return facts
 
 
+def told_and_written(encoded: Encoded, measured: list[Finding], language: str, rng: random.Random) -> tuple[str, str]:
+    """The lines a model is told of a sample, and the report it is to write.
+
+    Args:
+        measured: Facts of the patient, not mirrored.
+    """
+    facts = measured
+    if rng.random() < RANDOM_FACTS:
+        facts = random_facts(rng)
+    elif encoded.flipped:
+        facts = [flip_finding(f) for f in facts]
+    lesions, seen = lesions_told(encoded, rng)
+    return measured_lines(facts, language, seen=seen), render(findings_of(facts, lesions), language=language)
+
+
 def random_report(rng: random.Random, language: str) -> str:
     """A report about nothing in particular: only its words matter (tokenizer)."""
     findings = []
@@ -288,8 +303,7 @@ def train(
     # Where the encoder was trained here, its pool is that of the alignment; else that of the encoder in the pack.
     encoder = work / "encoder" if (work / "encoder" / "model.safetensors").exists() else out.parent / "clip"
     before = int(read_config(out)["steps"]) if from_pack else 0
-    # Weights that go on learn from other samples than those they know.
-    kept = pool_folder(work, encoder, banks) / str(before)
+    kept = pool_folder(work, encoder, banks, before)
     pool = build_pool(network.encoder, banks, kept, pool_size, seed=POOL_SEED + before, workers=workers)
     pool = with_own_reports(pool, banks, reports)
     log(
@@ -302,15 +316,8 @@ def train(
     model = model.to(where)
 
     def sample(encoded: Encoded, language: str, rng: random.Random) -> tuple[list[int], Target]:
-        facts = base[encoded.patient]
-        if rng.random() < RANDOM_FACTS:
-            facts = random_facts(rng)
-        elif encoded.flipped:
-            facts = [flip_finding(f) for f in facts]
-        lesions, seen = lesions_told(encoded, rng)
-        text = render(findings_of(facts, lesions), language=language)
-        prompt = prompt_ids(tokenizer, language, measured_lines(facts, language, seen=seen))
-        return prompt, target_of(tokenizer, text, end)
+        prompt, text = told_and_written(encoded, base[encoded.patient], language, rng)
+        return prompt_ids(tokenizer, language, prompt), target_of(tokenizer, text, end)
 
     def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
         rng = np.random.default_rng([4, before + step])

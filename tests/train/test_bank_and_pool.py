@@ -220,6 +220,9 @@ def test_another_encoder_or_other_patients_have_another_pool(tmp_path, banks):
     assert a == pool.pool_folder(tmp_path, tmp_path / "m0", banks)
     assert a != pool.pool_folder(tmp_path, tmp_path / "m0", banks[:-1])
     assert a.parent == tmp_path / "pool-seen"
+    # Weights that go on have a pool of their own; those that begin share that of the alignment.
+    assert pool.pool_folder(tmp_path, tmp_path / "m0", banks, 70) == a / "70"
+    assert pool.pool_folder(tmp_path, tmp_path / "m0", banks, 0) == a
 
 
 # ---- contact sheets -------------------------------------------------------------------------------------------------
