@@ -25,6 +25,7 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.own_reports import OwnReport, own_reports
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork
+from hnvlm.models.detect import MOST_TOLD
 from hnvlm.models.facts import measured_findings
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.report_model import EOS, PAD, PROMPTS, SPECIAL, ReportModel, load_tokenizer, model_config, prompt_ids
@@ -47,9 +48,10 @@ WIDTH, LAYERS = 256, 5
 TOKEN_NOISE = 0.1
 # Of the samples whose measured facts are drawn at random.
 RANDOM_FACTS = 0.9
-# Of the lesions that the maps show, those whose size and texture are drawn at random; and how large those are.
+# Of the lesions that the maps show, those whose size and texture are drawn at random.
 RANDOM_SEEN = 0.5
-SEEN_MM = (8, 45)
+# Of the samples, those told of more lesions than the maps show: up to ``MOST_TOLD``, as of a neck full of false alarms.
+CROWDED = 0.5
 POLISH_SHARE = 0.5
 LESION_WEIGHT = 4.0
 LESION_LINES = ("mass", "node_right", "node_left", "airway", "impression")
@@ -110,13 +112,30 @@ def lesions_told(encoded: Encoded, rng: random.Random) -> tuple[list[Finding], l
     findings, told = list(encoded.findings), []
     for lesion, of in encoded.seen:
         if rng.random() < RANDOM_SEEN:
-            texture = {"texture": rng.choice(("solid", "necrotic"))}
-            lesion = replace(lesion, size_mm=float(rng.randint(*SEEN_MM)), attributes=lesion.attributes | texture)
+            lesion = _resized(lesion, random_finding(rng, ("node", "mass")))
         if of is not None:
-            attributes = findings[of].attributes | {"texture": lesion.attributes["texture"]}
-            findings[of] = replace(findings[of], size_mm=lesion.size_mm, attributes=attributes)
+            findings[of] = _resized(findings[of], lesion)
         told.append(lesion)
+    if rng.random() < CROWDED:
+        told = crowded(told, findings, rng)
     return findings, told
+
+
+def _resized(lesion: Finding, like: Finding) -> Finding:
+    """The lesion with the size and texture of another."""
+    texture = {"texture": like.attributes["texture"]}
+    return replace(lesion, size_mm=like.size_mm, attributes=lesion.attributes | texture)
+
+
+def crowded(told: list[Finding], there: list[Finding], rng: random.Random) -> list[Finding]:
+    """What is told, among up to ``MOST_TOLD`` lesions with some that are nowhere: none in the place of one that is."""
+    out, wanted = list(told), rng.randint(len(told), max(MOST_TOLD, len(told)))
+    places = {(f.kind, f.side, f.level or f.site) for f in (*told, *there)}
+    while len(out) < wanted:
+        lesion = random_finding(rng, ("node", "mass"))
+        if (lesion.kind, lesion.side, lesion.level or lesion.site) not in places:
+            out.insert(rng.randint(0, len(out)), lesion)
+    return out
 
 
 def random_facts(rng: random.Random) -> list[Finding]:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models
 
 from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.models.checkpoint import save_model
+from hnvlm.models.detect import MOST_TOLD
 from hnvlm.models.report_model import (
     BOS,
     EOS,
@@ -147,18 +148,43 @@ def test_a_lesion_that_is_there_has_the_size_and_texture_that_are_told():
     measured = Finding("node", side="left", level="III", size_mm=17.0, attributes={"texture": "necrotic"})
     false = Finding("node", side="right", level="IV", size_mm=12.0, attributes={"texture": "solid"})
     sample = Encoded(torch.zeros(1), 0, False, [mass, node], [(measured, 1), (false, None)])
-    rng, sizes, textures = random.Random(5), [], set()
+    rng, sizes, textures, numbers = random.Random(5), [], set(), []
     for _ in range(200):
         findings, told = report.lesions_told(sample, rng)
-        assert findings[0] == mass and len(told) == 2 and told[1].side == "right"
-        named, heard = findings[1], told[0]
-        assert (named.level, heard.level) == ("II", "III")  # the place is what it is, size and texture as told
+        assert findings[0] == mass and len(findings) == 2
+        numbers.append(len(told))
+        heard, other = (next(f for f in told if _place(f) == _place(x)) for x in (measured, false))
+        assert told.index(heard) < told.index(other)  # the most certain first, whatever is told between them
+        named = findings[1]
+        assert named.level == "II"  # the place is what it is, size and texture as told
         assert named.size_mm == heard.size_mm and named.attributes["texture"] == heard.attributes["texture"]
         sizes.append(heard.size_mm)
         textures.add(heard.attributes["texture"])
     assert textures == {"solid", "necrotic"}
     assert 0.4 < sum(size == 17.0 for size in sizes) / 200 < 0.65 and min(sizes) >= 8 and max(sizes) <= 45
+    assert set(numbers) == {2, 3, 4, 5, 6} and 0.5 < numbers.count(2) / 200 < 0.7
     assert sample.findings == [mass, node] and sample.seen[0][0] == measured
+
+
+def _place(finding):
+    return finding.kind, finding.side, finding.level or finding.site
+
+
+def test_lesions_that_are_nowhere_are_told_in_no_place_of_one_that_is():
+    there = [Finding("node", side=side, level="II", size_mm=20.0) for side in ("left", "right")]
+    told = [Finding("mass", side="left", site="larynx", size_mm=17.0, attributes={"texture": "solid"})]
+    rng, first, places = random.Random(2), 0, set()
+    for _ in range(300):
+        out = report.crowded(told, there, rng)
+        assert told[0] in out and 1 <= len(out) <= MOST_TOLD
+        invented = [_place(f) for f in out if f is not told[0]]
+        assert not {_place(f) for f in (*there, *told)} & set(invented)
+        assert all(f.size_mm and f.attributes["texture"] for f in out)
+        first += out[0] is told[0]
+        places |= set(invented)
+    assert 0.3 < first / 300 < 0.7 and len(places) > 15
+    full = told * MOST_TOLD
+    assert report.crowded(full, there, rng) == full
 
 
 def test_what_is_told_of_an_own_report_keeps_its_lesion():
