@@ -14,7 +14,8 @@ import torch
 from hnvlm.errors import ScopeError
 from hnvlm.evaluate.cases import Case, Tally, lesion_cases
 from hnvlm.evaluate.common import log
-from hnvlm.evaluate.stats import area, estimate, mean_of, median, share
+from hnvlm.evaluate.several import Several
+from hnvlm.evaluate.stats import area, finding_f1, mean_of, median, share
 from hnvlm.imaging.lesions import LesionSpec
 from hnvlm.models.detect import evidence
 from hnvlm.models.facts import lesion_finding, target_finding
@@ -140,7 +141,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     Where the clinic's own report of a patient is there (``report.txt``), what is drafted on the patient's own CT is
     compared with it, too.
     """
-    presence, facts, repeated, tally = Presence(), Facts(), Repeated(), Tally()
+    presence, facts, repeated, several, tally = Presence(), Facts(), Repeated(), Several(), Tally()
     rows: list[dict[str, Any]] = []
     clean: list[dict[str, Any]] = []
     clinics: list[dict[str, Any]] = []
@@ -163,7 +164,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         started = time.perf_counter()
         text, _, steps = pack.write_report(*source, "en")
         seconds.append(time.perf_counter() - started)
-        found = parse(text)
+        found, texts = parse(text), {"en": text}
         presence.add(case, denial_probabilities(tokenizer, steps), probability, neck)
         if case.lesions:
             rows.append({"patient": case.patient, "drafted": True, **_judge(case, found)})
@@ -174,7 +175,11 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
                 clean.append({"patient": case.patient, "named": bool(named), "compare": compare([], named)})
             clinics += against_own_report(case, named)
             facts.add(case.patient, measured, found, clinics_target_side(case, neck))
-            repeated.add(case.patient, pack, source, {"en": text})
+            texts |= {language: pack.write_report(*source, language)[0] for language in PROMPTS if language != "en"}
+            repeated.add(case.patient, pack, measured, texts)
+            if without_lesion(case):
+                several.add(pack, case, neck.anatomy)
+        several.add_form(case.patient, texts)
         log(f"{case.patient} lesions {len(case.lesions)} named {len(_lesions(found))}")
     metrics: dict[str, Any] = {
         **presence.metrics(),
@@ -186,6 +191,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         "median_writing_seconds": median(seconds),
         **{f"{key}_right": facts.right(key) for key in Facts.KEYS},
         **repeated.metrics(),
+        **several.metrics(),
         "baseline_majority_report": majority_baseline(rows, clean) | facts.majority(),
         **own_report_metrics(clinics),
     }
@@ -206,7 +212,7 @@ def own_report_metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:
         return {}
     ill, well = [r for r in rows if r["there"]], [r for r in rows if not r["there"]]
     return {
-        "own_report_finding_f1": _f1(rows),
+        "own_report_finding_f1": finding_f1(rows),
         "own_report_lesion_named_where_it_names_one": share([r["named"] for r in ill], [r["patient"] for r in ill]),
         "own_report_none_named_where_it_names_none": share(
             [not r["named"] for r in well], [r["patient"] for r in well]
@@ -247,8 +253,8 @@ def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> d
         "texture_right": told("texture", named),
         "another_lesion_named_too": told("another", named),
         "size_mae_mm": mean_of([r["size_error_mm"] for r in sized], [r["patient"] for r in sized], places=2),
-        "finding_f1": _f1(rows),
-        "finding_f1_of_all_cts": _f1([*rows, *clean]),
+        "finding_f1": finding_f1(rows),
+        "finding_f1_of_all_cts": finding_f1([*rows, *clean]),
     }
 
 
@@ -296,16 +302,6 @@ def _words(finding: Finding) -> str:
     return f"{finding.kind} {finding.side} {finding.level or finding.site}"
 
 
-def _f1(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    counts = np.array([[r["compare"][key] for key in ("tp", "fp", "fn")] for r in rows], float).reshape(-1, 3)
-
-    def f1(index: np.ndarray) -> float:
-        tp, fp, fn = counts[index].sum(0)
-        return float(2 * tp / (2 * tp + fp + fn)) if tp + fp + fn else float("nan")
-
-    return estimate(f1, [r["patient"] for r in rows])
-
-
 def clinics_target_side(case: Case, neck: Neck) -> Finding | None:
     """The target as the clinic contoured it, in the frame of the neck; None where it did not."""
     mask = case.masks.get("PTV_7000")
@@ -322,23 +318,13 @@ class Repeated:
     def __init__(self) -> None:
         self.rows: dict[str, list[tuple[bool, str]]] = {language: [] for language in PROMPTS}
 
-    def add(
-        self,
-        patient: str,
-        pack: ModelPack,
-        source: tuple[torch.Tensor, list[Finding], list[Finding]],
-        texts: dict[str, str],
-    ) -> None:
-        """The report of one CT in each language, from what ``pack.to_write_from`` gives.
-
-        ``texts`` holds those that are written already.
-        """
+    def add(self, patient: str, pack: ModelPack, measured: list[Finding], texts: dict[str, str]) -> None:
+        """The reports of one CT, by language."""
         if pack.measured_lines is None or not pack.report_model[2].get("told_facts"):
             return
         for language, rows in self.rows.items():
-            text = texts.get(language) or pack.write_report(*source, language)[0]
-            written = text.split("\n")
-            rows += [(line in written, patient) for line in pack.measured_lines(source[1], language).split("\n")]
+            written = texts[language].split("\n")
+            rows += [(line in written, patient) for line in pack.measured_lines(measured, language).split("\n")]
 
     def metrics(self) -> dict[str, Any]:
         """Share of the lines that are repeated, by language; empty where nothing is told."""

@@ -135,3 +135,18 @@ def mean_of(values: Sequence[float], patients: Sequence[str], *, places: int = 4
     """Mean with the interval of resampled patients."""
     x = np.asarray(values, float)
     return estimate(lambda index: float(x[index].mean()), patients, places=places)
+
+
+def finding_f1(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """F1 over findings, pooled over CTs, with its interval.
+
+    Args:
+        rows: One a CT: ``patient``, and ``compare`` (``hnvlm.report.compare.compare``).
+    """
+    counts = np.array([[r["compare"][key] for key in ("tp", "fp", "fn")] for r in rows], float).reshape(-1, 3)
+
+    def f1(index: np.ndarray) -> float:
+        tp, fp, fn = counts[index].sum(0)
+        return float(2 * tp / (2 * tp + fp + fn)) if tp + fp + fn else float("nan")
+
+    return estimate(f1, [r["patient"] for r in rows])

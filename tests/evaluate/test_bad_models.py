@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 
@@ -11,12 +12,14 @@ import torch
 from imaging.neck_phantom import phantom
 
 from hnvlm.errors import ScopeError
-from hnvlm.evaluate import report, retrieval, zeroshot
+from hnvlm.evaluate import report, retrieval, several, zeroshot
 from hnvlm.evaluate.cases import Case
 from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.imaging.lesions import Lesion, LesionSpec
+from hnvlm.models.facts import lesion_finding
 from hnvlm.models.neck import build_neck
 from hnvlm.report.measured import measured_lines
+from hnvlm.report.render import render
 from hnvlm.types import MASS_SITES, NODE_LEVELS, SIDES, Finding, Provenance, Segmentation
 
 NODE = Finding("node", side="left", level="II", attributes={"texture": "necrotic"})
@@ -263,29 +266,107 @@ def test_a_line_that_names_the_patients_own_disease_is_no_false_alarm(own, lines
     assert [truth for _, truth, _ in presence.lines] == [True, False, False][:lines]
 
 
-class Repeats:
-    """A report model that repeats the four measured lines in one language, and all but one in the other."""
-
-    measured_lines = staticmethod(measured_lines)
-
-    def __init__(self, told: bool) -> None:
-        self.report_model = (None, None, {"told_facts": told})
-
-    def write_report(self, tokens, facts, seen, language):
-        lines = measured_lines(facts, language).split("\n")
-        return "\n".join(lines if language == "en" else [*lines[:3], lines[3].replace("lewa", "prawa")]), 0.0, []
+def repeating(facts, language):
+    """A report of the four measured lines in English, and of all but the last in Polish."""
+    lines = measured_lines(facts, language).split("\n")
+    return "\n".join(lines if language == "en" else [*lines[:3], lines[3].replace("lewa", "prawa")])
 
 
 def test_a_measured_line_that_is_not_repeated_word_for_word_counts():
     left = Finding("target", side="left", attributes={"superior": "hyoid", "inferior": "larynx", "volume_ml": 40.0})
+    texts = {language: repeating([left], language) for language in ("en", "pl")}
+    pack = SimpleNamespace(measured_lines=measured_lines, report_model=(None, None, {"told_facts": True}))
     repeated = report.Repeated()
     for patient in "abc":
-        repeated.add(patient, Repeats(True), (None, [left], []), {})
+        repeated.add(patient, pack, [left], texts)
     told = repeated.metrics()["measured_lines_repeated"]
     assert {k: (v["value"], v["n"], v["patients"]) for k, v in told.items()} == {
         "en": (1.0, 12, 3),
         "pl": (0.75, 12, 3),
     }
-    untold = report.Repeated()
-    untold.add("a", Repeats(False), (None, [left], []), {})
+    untold, pack.report_model = report.Repeated(), (None, None, {})
+    untold.add("a", pack, [left], texts)
     assert untold.metrics() == {}
+
+
+# ---- several lesions, and the form of a draft -----------------------------------------------------------------------
+SEEN = [
+    Finding("coverage", attributes={"superior": "vertex", "inferior": "clavicle"}),
+    Finding("mass", side="left", site="oral tongue", size_mm=21.0, attributes={"texture": "solid"}),
+    replace(NODE, size_mm=18.0),
+    Finding("target", side="left", attributes={"superior": "hyoid", "inferior": "larynx", "volume_ml": 40.0}),
+]
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+@pytest.mark.parametrize("findings", [SEEN, SEEN[:1], []], ids=["ill", "well", "nothing known"])
+def test_what_the_grammar_writes_is_well_formed(language, findings):
+    assert several.well_formed(render(findings, language=language), language)
+
+
+def spoiled(text: str) -> dict[str, str]:
+    lines = text.split("\n")
+    at = {line.partition(":")[0]: k for k, line in enumerate(lines)}
+    node, mass = lines[at["Nodes left"]], lines[at["Primary site"]]
+    return {
+        # As once on the demo neck, told of six lesions.
+        "a heading with a lesion's words": "\n".join(["EXAMINATION: 18 mm solid node in left level III.", *lines[1:]]),
+        "a line twice": "\n".join([*lines[: at["Nodes left"]], node, *lines[at["Nodes left"] :]]),
+        "a line missing": "\n".join(line for line in lines if line != mass),
+        "lines exchanged": text.replace(node, "?").replace(mass, node).replace("?", mass),
+        "another side under the heading": text.replace(node, node.replace("left level", "right level")),
+        "an impression that forgets": "\n".join([*lines[:-1], lines[-1].replace("node", "")]),
+        "an end in the middle": text[:-20],
+        "words of no language": text.replace("oral tongue", "oral oral"),
+        "nothing": "",
+    }
+
+
+@pytest.mark.parametrize("how", list(spoiled(render(SEEN))))
+def test_what_is_no_report_is_not_well_formed(how):
+    assert not several.well_formed(spoiled(render(SEEN))[how], "en")
+
+
+def test_several_lesions_lie_apart_and_are_the_same_every_time():
+    case, anatomy = case_of("a"), build_neck(CT, MASKS).anatomy
+    made, again = several.several_lesions(case, anatomy), several.several_lesions(case, anatomy)
+    assert len(made.lesions) == 3 and [x.spec for x in made.lesions] == [x.spec for x in again.lesions]
+    assert len({(x.spec.kind, x.spec.side, x.spec.place) for x in made.lesions}) == 3
+    assert sum(x.spec.kind == "mass" for x in made.lesions) <= 1
+    taken = np.zeros(CT.shape, int)
+    for lesion in made.lesions:
+        taken[lesion.slices] += lesion.mask > 0
+    assert taken.max() == 1 and (made.ct.array != CT.array)[taken > 0].mean() > 0.5
+    other = several.several_lesions(case_of("b"), anatomy)
+    assert [x.spec for x in other.lesions] != [x.spec for x in made.lesions]
+
+
+def test_drafts_with_several_lesions_by_hand():
+    """One lesion found, one made up, one draft that is no report, one CT that is refused: n stays the same."""
+    anatomy = build_neck(CT, MASKS).anatomy
+    truth = {
+        name: [lesion_finding(x) for x in several.several_lesions(case_of(name), anatomy).lesions] for name in "ab"
+    }
+    texts = iter([render([truth["a"][0], Finding("node", side="left", level="V", size_mm=9.0)]), "Nodes left:"])
+    pack = SimpleNamespace(
+        segment=lambda ct: None,
+        neck=lambda ct, segmentation: None,
+        encode=lambda neck: (None, None),
+        to_write_from=lambda *a: (None, [], []),
+        write_report=lambda *a: (next(texts), 0.0, []),
+    )
+    form = several.Several()
+    form.add(pack, case_of("a"), anatomy)
+    form.add(pack, case_of("b"), anatomy)
+
+    def refuse(ct, segmentation):
+        raise ScopeError("no neck")
+
+    pack.neck = refuse
+    form.add(pack, case_of("b"), anatomy)
+    form.add_form("a", {"pl": render(SEEN, language="pl")})
+    told = form.metrics()
+    n = sum(len(truth[name]) for name in "abb")
+    assert told["several_lesions_n"] == n and told["several_lesions_named"] == 1
+    assert told["several_lesions_finding_f1"]["value"] == pytest.approx(2 / (2 + 1 + n - 1), abs=1e-4)
+    assert {k: (v["value"], v["n"]) for k, v in told["well_formed"].items()} == {"en": (0.5, 2), "pl": (1.0, 1)}

@@ -8,10 +8,9 @@ from scipy import stats as reference
 from sklearn import metrics as sk
 
 from hnvlm.evaluate.additions import summary
-from hnvlm.evaluate.report import _f1
 from hnvlm.evaluate.retrieval import ranks
 from hnvlm.evaluate.segmentation import Scored, dice, mean_core
-from hnvlm.evaluate.stats import area, auroc, estimate, mean_of, resampled, share, wilson
+from hnvlm.evaluate.stats import area, auroc, estimate, finding_f1, mean_of, resampled, share, wilson
 from hnvlm.evaluate.zeroshot import mean_auroc
 from hnvlm.imaging.dvh import challenge_metrics
 
@@ -58,9 +57,9 @@ def test_size_correlation_and_error_are_those_of_scipy_and_scikit_learn():
 def test_f1_of_findings_from_precision_and_recall():
     """3 right of 5 said and of 7 there: 2 / (5/3 + 7/3) = 0.5."""
     counts = [{"tp": 1, "fp": 2, "fn": 0}, {"tp": 2, "fp": 0, "fn": 4}]
-    told = _f1([{"patient": str(k), "compare": c} for k, c in enumerate(counts)])
+    told = finding_f1([{"patient": str(k), "compare": c} for k, c in enumerate(counts)])
     assert told["value"] == pytest.approx(2 / (5 / 3 + 7 / 3))
-    assert _f1([{"patient": "a", "compare": {"tp": 0, "fp": 0, "fn": 0}}])["value"] is None
+    assert finding_f1([{"patient": "a", "compare": {"tp": 0, "fp": 0, "fn": 0}}])["value"] is None
 
 
 @pytest.mark.parametrize(("voxel_mm3", "voxels"), [(40.0, 53), (7.3, 211), (240.0, 19)])

@@ -152,7 +152,13 @@ def test_the_trainer_teaches_what_the_clinic_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "build_pool", lambda *args, **options: [encoded(0), encoded(0, flipped=True)])
     monkeypatch.setattr(report, "target_of", target_of)
     monkeypatch.setattr(report, "report_loss", lambda *args: (torch.zeros(()), torch.zeros(())))
-    monkeypatch.setattr(report, "train_loop", lambda model, loss_of_step, *args, **options: (loss_of_step(0), model)[1])
+
+    def train_loop(model, loss_of_step, *args, **options):
+        for step in range(4):
+            loss_of_step(step)
+        return model
+
+    monkeypatch.setattr(report, "train_loop", train_loop)
     made = report.train(data, tmp_path / "pack" / "report", tmp_path / "runs", steps=1, threads=1, device="cpu")
     english = [t for t in taught if t.startswith("EXAMINATION")]
     for side, other in (("left", "right"), ("right", "left")):
@@ -160,7 +166,7 @@ def test_the_trainer_teaches_what_the_clinic_reported(tmp_path, monkeypatch):
         assert own and all(f"24 mm necrotic node in {side} level II" in t for t in own)
         assert not any(f"{other} palatine tonsil" in t for t in own)
     assert not any("No mass" in t or "Kowalski" in t for t in english)
-    assert len(taught) == 16 > len(english) and made["metrics"]["own_reports"] == 1
+    assert len(taught) == 64 > len(english) and made["metrics"]["own_reports"] == 1
 
 
 # ---- measuring ------------------------------------------------------------------------------------------------------
