@@ -30,7 +30,7 @@ from hnvlm.models.lesion_net import lesion_probability
 from hnvlm.models.neck import Neck, build_neck, judge_scope
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.registry import model_cards
-from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer, not_told, told
+from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer, told
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.text_tower import TextReader, read_facts, token_features
 from hnvlm.types import (
@@ -67,8 +67,9 @@ class ModelPack:
         # Rules (sentence -> facts or None) that services and evaluations may put in front of the learned reader: where
         # they are sure they win, what they leave open the reader fills in.
         self.rules: Callable[[str], dict[str, Any] | None] | None = None
-        # The words (facts, language -> lines) in which the report model is told what was measured.
+        # Words of a report: what was measured (facts, language -> lines), and its impression (text, language -> line).
         self.measured_lines: Callable[..., str] | None = None
+        self.impression_of: Callable[[str, str], str] | None = None
 
     # ---- parts, loaded once -------------------------------------------------------------------------------------
     @cached_property
@@ -248,8 +249,7 @@ class ModelPack:
         """
         started = started or time.perf_counter()
         model, tokenizer, config = self.report_model
-        words = (self.measured_lines or not_told) if config.get("told_facts") else None
-        prompt, given = told(tokenizer, language, facts, words, seen if config.get("told_lesions") else ())
+        prompt, given = told(tokenizer, config, language, facts, seen, self.measured_lines, self.impression_of)
         ids: list[int] = []
         steps: list[Any] = []
         shown, first = "", 0.0

@@ -6,7 +6,7 @@ written left to right by a small Gemma 2. The decoder keeps a key-value cache, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,19 +163,30 @@ def prompt_ids(tokenizer: Tokenizer, language: str, measured: str = "") -> list[
     return [tokenizer.token_to_id(PROMPTS[language]), *(tokenizer.encode(measured).ids if measured else ())]
 
 
-def as_told(tokenizer: Tokenizer, measured: str) -> Callable[[list[int]], list[int]]:
-    """How ``decode`` goes on in a line that was measured: as it was told, from its heading to its end.
+def as_told(
+    tokenizer: Tokenizer, measured: str, impression: Callable[[str], str] | None = None
+) -> Callable[[list[int]], list[int]]:
+    """How ``decode`` goes on after the heading of a line that is known: a measured one as it was told, to its end.
 
-    A model that is told a line may still name another side or extent, above all in the language it read less of.
+    A model that is told a line may still name another side or extent, above all in the language it read less of. And
+    one that has named a lesion of 25 mm may sum up one of 28 mm.
 
     Args:
         measured: Lines that hold whatever the CT shows besides (``hnvlm.report.measured``).
+        impression: Text up to the heading of the impression -> what follows there, by the lines above it; "" elsewhere.
     """
     told = dict(line.split(":", 1) for line in measured.split("\n") if ":" in line)
+    end = tokenizer.token_to_id(EOS)
 
     def given(written: list[int]) -> list[int]:
-        heading, colon, rest = tokenizer.decode(written).rpartition("\n")[2].partition(":")
-        return tokenizer.encode(told[heading]).ids if colon and not rest and heading in told else []
+        text = tokenizer.decode(written)
+        heading, colon, rest = text.rpartition("\n")[2].partition(":")
+        if not colon or rest:
+            return []
+        if heading in told:
+            return tokenizer.encode(told[heading]).ids
+        summed_up = impression(text) if impression is not None else ""
+        return [*tokenizer.encode(summed_up).ids, end] if summed_up else []
 
     return given
 
@@ -187,22 +198,32 @@ def not_told(*_: Any, **__: Any) -> str:
 
 def told(
     tokenizer: Tokenizer,
+    config: Mapping[str, Any],
     language: str,
     facts: Sequence[Finding],
+    seen: Sequence[Finding],
     words: Callable[..., str] | None,
-    seen: Sequence[Finding] = (),
-) -> tuple[Tensor, Callable[[list[int]], list[int]] | None]:
-    """The prompt (1, P) of a report, and how ``decode`` goes on in measured lines.
+    impression_of: Callable[[str, str], str] | None,
+) -> tuple[Tensor, Callable[[list[int]], list[int]]]:
+    """The prompt (1, P) of a report, and how ``decode`` goes on in lines that are known.
 
     Args:
+        config: Of the model: whether it learned to be told facts, and lesions that may be there.
+        facts: What was measured. seen: Lesions that may be there.
         words: Facts and language to the lines the model is told, with ``firm=True`` to those that hold whatever lesion
-            is seen; None for a model that never learned to be told.
-        seen: Lesions that may be there, which it is told, too.
+            is seen.
+        impression_of: Text and language to the impression (``hnvlm.report.impression``); without it the model's own.
+
+    Raises:
+        UsageError: It has to be told facts and there are no words for them.
     """
-    if words is None:
-        return torch.tensor([prompt_ids(tokenizer, language)]), None
-    prompt = torch.tensor([prompt_ids(tokenizer, language, words(facts, language, seen=seen))])
-    return prompt, as_told(tokenizer, words(facts, language, firm=True))
+    lines = firm = ""
+    if config.get("told_facts"):
+        words = words or not_told
+        lines = words(facts, language, seen=seen if config.get("told_lesions") else ())
+        firm = words(facts, language, firm=True)
+    impression = None if impression_of is None else lambda text: impression_of(text, language)
+    return torch.tensor([prompt_ids(tokenizer, language, lines)]), as_told(tokenizer, firm, impression)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

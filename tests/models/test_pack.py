@@ -28,6 +28,7 @@ from hnvlm.models.pack import DIFFUSION_STEPS, TRIES, ModelPack
 from hnvlm.models.registry import missing_models
 from hnvlm.models.report_model import SPECIAL, ReportModel, model_config
 from hnvlm.models.text_tower import TextReader, minilm_folder
+from hnvlm.report.impression import impression_of
 from hnvlm.report.measured import measured_lines
 from hnvlm.report.parse import parse_report
 from hnvlm.types import OAR_NAMES, TARGET_NAMES, Finding, Provenance, Segmentation
@@ -255,6 +256,7 @@ def shipped(*names: str) -> ModelPack:
         pytest.skip(f"the pack lacks {', '.join(absent)}: no weights in {folder}")
     pack = ModelPack(folder, threads=1)
     pack.measured_lines = measured_lines
+    pack.impression_of = impression_of
     return pack
 
 

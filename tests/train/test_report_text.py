@@ -26,6 +26,7 @@ from hnvlm.models.report_model import (
     prompt_ids,
 )
 from hnvlm.models.text_tower import HEADS, NUMBERS
+from hnvlm.report.impression import impression_of
 from hnvlm.report.measured import measured_lines
 from hnvlm.report.parse import parse
 from hnvlm.report.render import render
@@ -210,6 +211,20 @@ def test_a_measured_line_goes_on_as_it_was_told(tokenizer, language):
         followed += went_on != ""
         assert given(tokenizer.encode(so_far + rest[:5]).ids) == []
     assert followed == 3  # technique, artefact, target; never a line of lesions
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_the_impression_goes_on_as_the_lines_above_it_say_and_ends_the_report(tokenizer, language):
+    node = Finding("node", side="left", level="II", size_mm=25.0, attributes={"texture": "necrotic"})
+    written = render(report.findings_of([TARGET], [MASS, node]), language=language)
+    above, _, last = written.rpartition("\n")
+    heading, _, rest = last.partition(":")
+    given = as_told(tokenizer, "", lambda text: impression_of(text, language))
+    ids = given(tokenizer.encode(f"{above}\n{heading}:").ids)
+    assert tokenizer.decode(ids[:-1]) == rest and "25 mm" in rest and ids[-1] == tokenizer.token_to_id(EOS)
+    assert given(tokenizer.encode(above).ids) == given(tokenizer.encode(f"{above}\n{heading}: {rest[:4]}").ids) == []
+    own = as_told(tokenizer, "")
+    assert own(tokenizer.encode(f"{above}\n{heading}:").ids) == []
 
 
 def test_random_reports_say_one_thing_of_the_airway():
