@@ -28,7 +28,7 @@ _COUNTS = frozenset({
     "lesions_inserted", "labels", "labels_left_out", "distinct_reports", "requests_not_understood", "requests_refused",
     "edits_compared_outside", "ct_with_lesion_not_drafted_on", "ct_with_lesion_not_scored",
     "mean_dice_core_structures",
-    "presence_auroc_15_mm_and_more_n", "presence_auroc_n", "presence_auroc_per_line_n",
+    "presence_auroc_15_mm_and_more_n", "presence_auroc_n", "presence_auroc_per_line_n", "several_lesions_n",
 })  # fmt: skip
 COUNTS = "How it was counted"
 # Whole keys that need other words than their own.
@@ -39,6 +39,10 @@ _PLAIN = {
     "patients_out_of_scope": "Patients left out: not a head-and-neck CT",
     "median_seconds": "Time for one case, median (s)",
     "measured_lines_repeated": "Measured lines repeated word for word",
+    "well_formed": "Drafts that are well formed: each line what its heading says, the impression what the lines say",
+    "several_lesions_finding_f1": "F1 on CTs with three lesions",
+    "several_lesions_named": "Of the lesions of those CTs, named",
+    "several_lesions_n": "Lesions of CTs with three",
     "median_writing_seconds": "Time to write one report, median (s)",
     "dose_score": "Dose score: mean error of a voxel (Gy)",
     "dose_score_sd": "Dose score, SD between patients (Gy)",
