@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from hnvlm.errors import InputRefusedError, UnreadableFileError
-from hnvlm.imaging.write import require_whole
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import write_nifti
 from hnvlm.types import OPENKBP_TO_TG263, Progress, no_progress
 
 SHAPE = (128, 128, 128)
@@ -116,14 +116,14 @@ def import_patient(folder: Path, target: Path) -> None:
     Raises:
         UnreadableFileError: A file is damaged; nothing is left behind.
     """
-    spacing_yxz = read_dimensions(folder / "voxel_dimensions.csv")
+    y, x, z = read_dimensions(folder / "voxel_dimensions.csv")
     target.parent.mkdir(parents=True, exist_ok=True)
     temp = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         for csv in sorted(folder.glob("*.csv")):
             convert = _CONVERTERS.get(csv.stem)
             if convert is not None:
-                write_nifti(convert(csv), spacing_yxz, temp / f"{csv.stem}.nii.gz")
+                write_nifti(Volume(convert(csv), (z, y, x)), temp / f"{csv.stem}.nii.gz")
         temp.chmod(0o755)  # mkdtemp makes it private
         os.replace(temp, target)
     except BaseException:
@@ -189,15 +189,6 @@ def read_sparse(path: Path, *, values: bool) -> tuple[np.ndarray, np.ndarray]:
 def to_lps(challenge: np.ndarray) -> np.ndarray:
     """Reorder the challenge's array (y, x, z to the feet) to (z to the head, y, x); see the module's text."""
     return np.ascontiguousarray(challenge[:, :, ::-1].transpose(2, 0, 1))
-
-
-def write_nifti(array: np.ndarray, spacing_yxz: tuple[float, float, float], path: Path) -> None:
-    """Write an LPS array (z, y, x) with its spacing, origin 0."""
-    image = sitk.GetImageFromArray(array)
-    spacing_y, spacing_x, spacing_z = spacing_yxz
-    image.SetSpacing((spacing_x, spacing_y, spacing_z))
-    sitk.WriteImage(image, str(path), useCompression=True)
-    require_whole(path, array.nbytes)
 
 
 def _dense(path: Path, *, values: bool) -> np.ndarray:
