@@ -39,7 +39,7 @@ def split_clauses(sentence: str, tokens: list[Token], language: str, kind: str |
     if whole:
         denied = any(token.tag == "negation" for token in tokens)
         return [Clause(tokens, 0, len(sentence), kind=whole, denied=denied)]
-    cuts = sorted(set(_strong_cuts(tokens) + _noun_cuts(sentence, tokens)))
+    cuts = sorted(set(_strong_cuts(tokens) + _noun_cuts(sentence, tokens) + _none_cuts(tokens)))
     clauses = _cut(sentence, tokens, cuts)
     clauses = [part for clause in clauses for part in _split_by_place(sentence, clause)]
     clauses = [part for clause in clauses for part in _split_by_side(clause)]
@@ -47,7 +47,7 @@ def split_clauses(sentence: str, tokens: list[Token], language: str, kind: str |
     known = kind
     for clause in clauses:
         _set_head(clause)
-        named = clause.has("level", "bare_level", "site", "size")
+        named = clause.has("level", "bare_level", "site", "size") or _is_none(clause.tokens)
         if clause.kind is None and known is not None and named and not clause.aside:
             clause.kind = known
         known = clause.kind or known
@@ -77,6 +77,19 @@ def _strong_cuts(tokens: list[Token]) -> list[int]:
         if any(token.tag in _HEADS or token.tag in _PLACES for token in tokens[i + 1 : following]):
             cuts.append(tokens[i].start)
     return cuts
+
+
+def _none_cuts(tokens: list[Token]) -> list[int]:
+    """The comma of a list's last words, "left II 21 mm, right none": they deny the other side and no item before."""
+    commas = [i for i, token in enumerate(tokens) if token.tag == "separator" and token.value in _AND]
+    listed = commas and any(token.tag == "size" for token in tokens[: commas[-1]])
+    return [tokens[commas[-1]].start] if listed and _is_none(tokens[commas[-1] :]) else []
+
+
+def _is_none(tokens: list[Token]) -> bool:
+    """Whether words say of a side that there is none, and nothing else: ", right none", "none on the left"."""
+    tags = sorted(token.tag for token in tokens if token.tag != "separator")
+    return tags in (["negation", "side"], ["negated_after", "side"])
 
 
 def _noun_cuts(sentence: str, tokens: list[Token]) -> list[int]:

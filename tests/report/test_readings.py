@@ -428,3 +428,23 @@ def test_the_largest_of_several_nodes_is_a_size_that_was_said():
     ]  # fmt: skip
     assert parse_request(text).missing == ["one lesion at a time"]
     assert request_facts(text)["size_mm"] == 25.0
+
+
+THE_OTHER_SIDE = [
+    "Nodes: left II 21 mm, left III 12 mm, right none.",
+    "Left level II node 21 mm, left level III node 12 mm, none on the right.",
+    "Węzły chłonne: lewa II 21 mm, lewa III 12 mm, prawa brak.",
+]
+
+
+@pytest.mark.parametrize("text", THE_OTHER_SIDE)
+def test_the_last_words_of_a_list_deny_the_other_side_and_no_item(text):
+    """It denied level III, "left and right in one statement"."""
+    left = [(N, P, "left", level, size, None) for level, size in (("II", 21.0), ("III", 12.0))]
+    assert _read(text) == ([*left, (N, "absent", "right", None, None, None)], [])
+
+
+@pytest.mark.parametrize("axis", ["w osi krótkiej", "o osi krótkiej", "oś krótka", "w krótkiej osi"])
+def test_a_polish_short_axis_is_not_taken_for_the_greatest_dimension(axis):
+    (node,) = parse(f"Węzeł chłonny grupy II po stronie lewej, {axis} 12 mm.")
+    assert (node.size_mm, node.attributes["short_axis_mm"]) == (None, 12.0)
