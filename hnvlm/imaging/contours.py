@@ -14,8 +14,16 @@ from hnvlm.imaging.resample import mask_box
 from hnvlm.imaging.volume import Volume
 
 FLAT_MM = 0.05
+LEFT_OUT = "it was left out"
 _SAME_PLANE_MM = 0.05
 _SAME_POINT_MM = 0.01
+# Contours of one slice whose z was rounded or carried over from a registration lie apart by this share of a slice's
+# thickness at most; what is drawn finer than slices are thick stays what it is (``_rounded_together``).
+_ROUNDED = 0.15
+# Of two outlines whose bounding boxes share more than this, one is the other once more.
+_SAME_OUTLINE = 0.8
+# Contours cross where a smaller one has more than this share of itself on either side of a larger one's border.
+_CROSSING = 0.1
 # A plane exactly midway between two slices goes to the lower one.
 _TIE_MM = 1e-4
 
@@ -82,7 +90,7 @@ def mask_from_contours(
         return np.zeros(volume.shape, bool), []
     twice = sum(len(p) >= 3 for p in points_mm) - len(closed)
     warnings = [f"{twice} contour(s) are in the file twice and were taken once"] if twice else []
-    if max(float(np.ptp(p[:, 2])) for p in closed) <= FLAT_MM:
+    if max(float(np.ptp(p[:, 2])) for p in closed) <= max(FLAT_MM, _ROUNDED * volume.spacing_mm[0]):
         mask, notes = _axial_mask(closed, volume, slab_mm)
     else:
         mask, notes = _oblique_mask(closed, volume)
@@ -96,18 +104,24 @@ def _drawn(points: np.ndarray) -> bytes:
 
 
 def _axial_mask(contours: list[np.ndarray], volume: Volume, slab_mm: float | None) -> tuple[np.ndarray, list[str]]:
-    planes = _group(contours, np.array([p[:, 2].mean() for p in contours]))
+    planes = _rounded_together(_group(contours, np.array([p[:, 2].mean() for p in contours])), volume.spacing_mm[0])
     heights = np.array(sorted(planes))
     half = max(slab_mm or _between(heights, volume.spacing_mm[0]), volume.spacing_mm[0]) / 2
     z = volume.origin_mm[0] + volume.spacing_mm[0] * np.arange(volume.shape[0])
     mask = np.zeros(volume.shape, bool)
-    used = set()
+    used: dict[int, int] = {}
     for k, plane in _nearest(z, heights, half):
         in_pixels = [volume.mm_to_index(p[:, ::-1])[:, 1:] for p in planes[heights[plane]]]
         mask[k] = fill_even_odd(in_pixels, volume.shape[1], volume.shape[2])
-        used.add(plane)
+        if plane not in used:
+            used[plane] = _shared(in_pixels, volume.shape[1], volume.shape[2])
     outside = [h for n, h in enumerate(heights) if n not in used and (h < z[0] - half or h > z[-1] + half)]
     warnings = [f"{len(outside)} contour plane(s) lie above or below the CT"] if outside else []
+    if crossed := [n for n in used.values() if n]:
+        warnings.append(
+            f"on {len(crossed)} of its planes contours cross each other; what two of them share (up to "
+            f"{max(crossed)} pixels) was left out, as a hole is. If it is meant to be inside, join them and export again"
+        )
     return mask, warnings + ([] if slab_mm else _open_gaps(heights, z, half))
 
 
@@ -120,6 +134,47 @@ def _group(contours: list[np.ndarray], heights: np.ndarray) -> dict[float, list[
             planes[current] = []
         planes[current].append(contours[i])
     return planes
+
+
+def _rounded_together(planes: dict[float, list[np.ndarray]], slice_mm: float) -> dict[float, list[np.ndarray]]:
+    """Planes that differ by rounding joined to one: a slice takes one plane, and would lose what lies on the other."""
+    within = _ROUNDED * slice_mm
+    heights = np.array(sorted(planes))
+    clusters = np.split(heights, np.flatnonzero(np.diff(heights) > within) + 1)
+    middles = np.array([c.mean() for c in clusters])
+    drawn_finely = max(float(np.ptp(c)) for c in clusters) > within or (np.diff(middles) < 3 * within).any()
+    if len(clusters) == len(heights) or drawn_finely:
+        return planes
+    return {float(c.mean()): _outlines([planes[h] for h in c]) for c in clusters}
+
+
+def _outlines(groups: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """Contours of planes that are one; an outline that is there on two of them counts once."""
+    out = list(groups[0])
+    for more in groups[1:]:
+        out += [p for p in more if not any(_alike(p, q) for q in out)]
+    return out
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    low, high = np.maximum(one.min(axis=0), other.min(axis=0)), np.minimum(one.max(axis=0), other.max(axis=0))
+    shared = float(np.prod(np.maximum(high - low, 0)[:2]))
+    return shared > _SAME_OUTLINE * max(float(np.prod(np.ptp(p[:, :2], axis=0))) for p in (one, other))
+
+
+def _shared(contours: Sequence[np.ndarray], rows: int, columns: int) -> int:
+    """Pixels that two crossing contours of one plane share; nested ones (holes, islands in holes) do not cross."""
+    if len(contours) < 2:
+        return 0
+    low, high = (np.array([f(c, axis=0) for c in contours]) for f in (np.min, np.max))
+    meet = ((low[:, None] < high[None]) & (low[None] < high[:, None])).all(axis=2)
+    within = ((low[:, None] >= low[None]) & (high[:, None] <= high[None])).all(axis=2)
+    total = 0
+    for i, k in np.argwhere(np.triu(meet & ~within & ~within.T, 1)):
+        one, other = (fill_even_odd([contours[n]], rows, columns) for n in (i, k))
+        common, smaller = int(np.count_nonzero(one & other)), int(min(one.sum(), other.sum()))
+        total += common if _CROSSING * smaller < common < (1 - _CROSSING) * smaller else 0
+    return total
 
 
 def _between(heights: np.ndarray, slice_spacing: float) -> float:
@@ -173,7 +228,7 @@ def _oblique_mask(contours: list[np.ndarray], volume: Volume) -> tuple[np.ndarra
     off_plane = max(float(np.ptp(p @ normal)) for p in contours)
     if off_plane > max(0.5, min(volume.spacing_mm)):
         return np.zeros(volume.shape, bool), [
-            f"its contours are not drawn on parallel planes (up to {off_plane:.1f} mm off); it was left out"
+            f"its contours are not drawn on parallel planes (up to {off_plane:.1f} mm off); {LEFT_OUT}"
         ]
     planes = _group(contours, np.array([float((p @ normal).mean()) for p in contours]))
     heights = np.array(sorted(planes))

@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from hnvlm.errors import GeometryError, UnreadableFileError
 from hnvlm.imaging import archive, dicom, nifti
-from hnvlm.imaging.contours import mask_from_contours
+from hnvlm.imaging.contours import LEFT_OUT, mask_from_contours
 from hnvlm.imaging.dose import read_dose
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.orient import GridMap
@@ -80,7 +80,7 @@ def read_structures(
             found += _seg_masks(file, volume, warnings)
         else:
             found += _rtstruct_masks(file, dataset, volume, frame, warnings)
-    return _named(found, _joined(warnings), keep_unmapped)
+    return _named(found, _joined(warnings), keep_unmapped, ", ".join(dict.fromkeys(f.name for f in files[:3])))
 
 
 def _joined(warnings: list[str]) -> list[str]:
@@ -125,7 +125,7 @@ def _structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], l
     return out, others
 
 
-def _named(found: list[tuple[str, PackedMask]], warnings: list[str], keep_unmapped: bool) -> Structures:
+def _named(found: list[tuple[str, PackedMask]], warnings: list[str], keep_unmapped: bool, source: str) -> Structures:
     masks: dict[str, PackedMask] = {}
     unmapped: list[str] = []
     origin: dict[str, str] = {}
@@ -150,7 +150,9 @@ def _named(found: list[tuple[str, PackedMask]], warnings: list[str], keep_unmapp
         else:
             masks[mapped], origin[mapped] = mask, name
     if found and not inside:
-        raise GeometryError("None of the structures lies inside this CT; they belong to another image.")
+        left_out = [w for w in warnings if w.endswith(LEFT_OUT)]
+        why = f"{'; '.join(left_out[:3])}. Export them again" if left_out else "they belong to another image"
+        raise GeometryError(f"{source}: none of the structures lies inside this CT; {why}.")
     return Structures(PackedMasks(masks), unmapped, warnings)
 
 
@@ -183,11 +185,10 @@ def _rtstruct_masks(
     out = []
     try:
         foreign = _foreign(file, dataset, frame, warnings)
-        names = {int(r.ROINumber): _text(r.get("ROIName")) for r in dataset.StructureSetROISequence}
-        drawn: dict[int, DicomSequence] = {
-            int(c.ReferencedROINumber): c.get("ContourSequence") or DicomSequence()
-            for c in dataset.get("ROIContourSequence") or []
-        }
+        names = _names(file, dataset)
+        drawn: dict[int, DicomSequence] = {}
+        for item in dataset.get("ROIContourSequence") or []:
+            drawn.setdefault(int(item.ReferencedROINumber), DicomSequence()).extend(item.get("ContourSequence") or [])
         for number, name in names.items():
             label = name or f"ROI {number}"
             if number in foreign:
@@ -211,6 +212,24 @@ def _rtstruct_masks(
         where = " in the frame of reference of this CT" if foreign else ""
         raise UnreadableFileError(f"{file.name}: the structure set holds no closed contours{where}.")
     return out
+
+
+def _names(file: Path, dataset: Dataset) -> dict[int, str]:
+    """Name of each structure by its number.
+
+    Raises:
+        UnreadableFileError: Two have one number, so whose contours are whose is not certain.
+    """
+    names: dict[int, str] = {}
+    for roi in dataset.StructureSetROISequence:
+        number, name = int(roi.ROINumber), _text(roi.get("ROIName"))
+        if number in names:
+            raise UnreadableFileError(
+                f"{file.name}: {names[number]} and {name} have the same number ({number}), so whose contours are whose "
+                "is not certain. Export the structures again."
+            )
+        names[number] = name
+    return names
 
 
 def _slab_mm(dataset: Dataset, contours: DicomSequence) -> float | None:
