@@ -3,44 +3,64 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-# Organ as letters only, lower case, without side -> TG-263 base name. German, Polish and Latin words that
+# Organ as ASCII letters only, lower case, without side -> TG-263 base name. German, Polish and Latin words that
 # clinics write are included; anything not listed stays unmapped and is reported as such.
 _ORGANS = {
     "Brainstem": "brainstem brstem brainstm bstem truncus truncuscerebri hirnstamm pienmozgu pienmozg stem",
     "SpinalCord": "spinalcord cord spinal myelon spcord sc scord medullaspinalis rueckenmark rdzen rdzenkregowy",
     # Wider than the cord: its limits are not the cord's.
-    "SpinalCanal": "spinalcanal canalspinal vertebralcanal",
+    "SpinalCanal": "spinalcanal canalspinal vertebralcanal kanalkregowy",
     "Esophagus": "esophagus oesophagus esoph oesoph esophag eso przelyk speiseroehre",
     "Larynx": "larynx laryngx krtan kehlkopf",
     "Bone_Mandible": "mandible bonemandible mandibula mand jaw lowerjaw unterkiefer zuchwa bonemand",
-    "Cavity_Oral": "cavityoral oralcavity oral oralcav mouth",
+    "Cavity_Oral": "cavityoral oralcavity oral oralcav mouth jamaustna mundhoehle",
     "Musc_Constrict": "muscconstrict pharynxconst pharyngealconstrictor pharynxconstrictor pcm constrictor "
-    "constrictors musconstrict",
+    "constrictors musconstrict zwieraczegardla zwieraczgardla",
     "Brain": "brain cerebrum mozg gehirn",
-    "Glnd_Thyroid": "thyroid glndthyroid thyroidgland tarczyca",
-    "Trachea": "trachea tchawica",
-    "OpticChiasm": "opticchiasm chiasm chiasma opticchiasma",
-    "Pituitary": "pituitary hypophysis pituitarygland",
+    "Glnd_Thyroid": "thyroid glndthyroid thyroidgland tarczyca schilddruese",
+    "Trachea": "trachea tchawica luftroehre",
+    "OpticChiasm": "opticchiasm chiasm chiasma opticchiasma skrzyzowaniewzrokowe skrzyzowanienerwowwzrokowych",
+    "Pituitary": "pituitary hypophysis pituitarygland przysadka",
     "Lips": "lips lip",
-    "External": "external body skin outline patient",
+    "External": "external body skin outline patient skora",
 }
 _PAIRED = {
-    "Parotid": "parotid parotis glndparotid parotidgland parotidglnd par przyusznica slinianka slinankaprzyuszna",
-    "Glnd_Submand": "submandibular submand glndsubmand submandibulargland smg submandib",
-    "Eye": "eye globe bulbus eyeball",
+    "Parotid": "parotid parotis glndparotid parotidgland parotidglnd par ohrspeicheldruese",
+    "Glnd_Submand": "submandibular submand glndsubmand submandibulargland smg submandib submandibula glandsubmand",
+    "Eye": "eye globe bulbus eyeball auge",
     "Lens": "lens lense linse",
-    "OpticNrv": "opticnrv opticnerve optnerve nopticus optic",
+    "OpticNrv": "opticnrv opticnerve optnerve nopticus optic sehnerv",
     "Cochlea": "cochlea innerear",
-    "Lung": "lung pulmo",
+    "Lung": "lung pulmo lunge",
     "BrachialPlex": "brachialplex brachialplexus plexus",
     "Lobe_Temporal": "lobetemporal temporallobe templobe",
 }
-_KEYS = {word: name for table in (_ORGANS, _PAIRED) for name, words in table.items() for word in words.split()}
+# Here a P is the right side (prawa); in other languages it is none.
+_POLISH_PAIRED = {
+    "Parotid": "przyusznica slinianka sliniankaprzyuszna slinankaprzyuszna",
+    "Glnd_Submand": "sliniankapodzuchwowa podzuchwowa",
+    "Eye": "oko galkaoczna",
+    "Lens": "soczewka",
+    "OpticNrv": "nerwwzrokowy",
+    "Cochlea": "slimak uchowewnetrzne",
+    "Lung": "pluco",
+    "BrachialPlex": "splotbarkowy splotramienny",
+    "Lobe_Temporal": "platskroniowy",
+}
+_TABLES = (_ORGANS, _PAIRED, _POLISH_PAIRED)
+_KEYS = {word: name for table in _TABLES for name, words in table.items() for word in words.split()}
+_POLISH = {word for words in _POLISH_PAIRED.values() for word in words.split()}
 _SIDES = {
     "l": "L", "lt": "L", "left": "L", "li": "L", "links": "L", "sin": "L", "sinistra": "L", "lewa": "L", "lewy": "L",
+    "lewe": "L",
     "r": "R", "rt": "R", "right": "R", "re": "R", "rechts": "R", "dex": "R", "dextra": "R", "prawa": "R", "prawy": "R",
+    "prawe": "R",
 }  # fmt: skip
+_LETTERS = str.maketrans(
+    {"ł": "l", "Ł": "L", "ä": "ae", "ö": "oe", "ü": "ue", "Ä": "AE", "Ö": "OE", "Ü": "UE", "ß": "ss"}
+)
 # A structure made from an organ is another structure: it must never be taken for the organ itself.
 _DERIVED = re.compile(
     r"prv|(?:^|[^a-z])(?:opt|avoid|ring|minus|sub|eval|exp|help|dummy|old|test)(?:$|[^a-z])|[+]|\bexpand|\d\s*mm|[-]\s*ptv",
@@ -62,7 +82,7 @@ def to_tg263(name: str) -> str | None:
     Targets with a dose become e.g. PTV_7000 (cGy); numbered ones (PTV_01) and planning helpers (PRV, rings, opt)
     are not mapped.
     """
-    name = name.strip()
+    name = _in_ascii(name.strip())
     target = _TARGET.match(name)
     if target:
         return _target_name(*target.groups())
@@ -76,6 +96,8 @@ def to_tg263(name: str) -> str | None:
     if len(sides) > 1:
         return None
     side = sides.pop() if sides else None
+    if side is None and (polish := _without_polish_right(tokens)):
+        key, side = polish, "R"
     if key not in _KEYS and side is None:
         key, side = _glued_side(key)
     base = _KEYS.get(key)
@@ -84,6 +106,21 @@ def to_tg263(name: str) -> str | None:
     if base in _PAIRED:
         return f"{base}_{side}" if side else None
     return None if side else base
+
+
+def _without_polish_right(tokens: list[str]) -> str:
+    """A paired organ in Polish whose side is said by a P, without it; "" for any other name."""
+    key = "".join(tokens)
+    for rest in ("".join(t for t in tokens if t != "p"), key.removesuffix("p")):
+        if rest != key and rest in _POLISH:
+            return rest
+    return ""
+
+
+def _in_ascii(name: str) -> str:
+    """Letters without marks, as they are written where a keyboard has none: Rdzen, Rueckenmark."""
+    composed = unicodedata.normalize("NFC", name).translate(_LETTERS)
+    return "".join(c for c in unicodedata.normalize("NFD", composed) if not unicodedata.combining(c))
 
 
 def _glued_side(key: str) -> tuple[str, str | None]:
@@ -101,12 +138,12 @@ def _target_name(kind: str, digits: str, decimals: str | None, unit: str | None)
 
     Small numbers count targets: PTV_01 is the first of them, not one of 1 Gy. With a unit any number is a dose.
     """
-    if decimals is not None:
-        dose = round(float(f"{digits}.{decimals}") * 100)
-    elif len(digits) == 4 or (unit or "").lower() == "cgy":
+    if len(digits) == 4 or (unit or "").lower() == "cgy":
+        if int(decimals or 0):  # nobody prescribes parts of a cGy
+            return None
         dose = int(digits)
     elif len(digits) == 2:
-        dose = int(digits) * 100
+        dose = round(float(f"{digits}.{decimals or 0}") * 100)
     else:
         return None
     if not unit and dose < (LOWEST_CGY if len(digits) == 4 else LOWEST_GY * 100):

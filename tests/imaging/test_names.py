@@ -1,0 +1,54 @@
+"""Names as Polish, German and vendors' systems write them: letters with marks, P for the right side, doses in cGy."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from hnvlm.imaging.tg263 import to_tg263
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Rdzeń kręgowy", "SpinalCord"), ("RDZEŃ", "SpinalCord"), ("Pień mózgu", "Brainstem"),
+        ("Żuchwa", "Bone_Mandible"), ("KRTAŃ", "Larynx"), ("Przełyk", "Esophagus"), ("PRZEŁYK", "Esophagus"),
+        ("Mózg", "Brain"), ("Jama ustna", "Cavity_Oral"), ("Skrzyżowanie wzrokowe", "OpticChiasm"),
+        ("Rückenmark", "SpinalCord"), ("SPEISERÖHRE", "Esophagus"), ("Mundhöhle", "Cavity_Oral"),
+        ("Ohrspeicheldrüse links", "Parotid_L"), ("Parotide D", None),
+    ],
+)  # fmt: skip
+def test_letters_with_marks_are_read_as_without(name, expected):
+    """Rdzen was the cord and Rdzeń nothing known, so no limit of the cord was judged; either way of storing a mark."""
+    assert to_tg263(name) == expected
+    assert to_tg263(unicodedata.normalize("NFD", name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Ślinianka przyuszna L", "Parotid_L"), ("Ślinianka przyuszna P", "Parotid_R"), ("przyusznica_P", "Parotid_R"),
+        ("PRZYUSZNICA P", "Parotid_R"), ("PRZYUSZNICAP", "Parotid_R"), ("P przyusznica", "Parotid_R"),
+        ("przyusznica prawa", "Parotid_R"), ("Ślinianka podżuchwowa P", "Glnd_Submand_R"), ("Oko lewe", "Eye_L"),
+        ("Oko P", "Eye_R"), ("Ślimak P", "Cochlea_R"), ("Ślimak L", "Cochlea_L"), ("Płuco P", "Lung_R"),
+        ("przyusznica", None), ("przyusznica L P", None), ("PRV przyusznica P", None), ("Parotid P", None), ("P", None),
+        ("Lens P", None),
+    ],
+)  # fmt: skip
+def test_a_p_is_the_right_side_of_a_polish_name_alone(name, expected):
+    """Of a pair the left gland was known and the right one was not."""
+    assert to_tg263(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("PTV 5940.0 cGy", "PTV_5940"), ("PTV_7000.00", "PTV_7000"), ("PTV 6996 cGy", "PTV_6996"),
+        ("PTV 59,4 Gy", "PTV_5940"), ("PTV_69.96", "PTV_6996"), ("PTV 5940.5", None), ("PTV 66.5 cGy", None),
+        ("PTV 700.5", None), ("CTV 54.12", "CTV_5412"),
+    ],
+)  # fmt: skip
+def test_a_dose_in_cgy_stays_one_with_decimals(name, expected):
+    """59.4 Gy as 5940.0 cGy became a target of 5940 Gy."""
+    assert to_tg263(name) == expected
