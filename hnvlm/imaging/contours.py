@@ -120,7 +120,7 @@ def _axial_mask(contours: list[np.ndarray], volume: Volume, slab_mm: float | Non
     if crossed := [n for n in used.values() if n]:
         warnings.append(
             f"on {len(crossed)} of its planes contours cross each other; what two of them share (up to "
-            f"{max(crossed)} pixels) was left out, as a hole is. If it is meant to be inside, join them and export again"
+            f"{max(crossed)} pixels) was left out, as a hole is. If it is no hole, join them and export again"
         )
     return mask, warnings + ([] if slab_mm else _open_gaps(heights, z, half))
 

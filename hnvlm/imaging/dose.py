@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset
 
 from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
@@ -15,53 +17,124 @@ from hnvlm.imaging.overlay import DAMAGED, check_frame, frame_of, like_ct, load
 from hnvlm.imaging.volume import Volume
 
 _WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
+_TAGS = ["DoseSummationType", "SOPInstanceUID", "ReferencedRTPlanSequence"]
+# Doses of one session or less: against the limits of a whole treatment they say nothing.
+_SESSION = ("FRACTION_SESSION", "BEAM_SESSION", "BRACHY_SESSION", "CONTROL_POINT")
 # Not limits of treatment but of belief: above the first the unit is doubtful, above the second it is wrong (a plan of
 # 10 Gy already has 1000 cGy).
 UNLIKELY_GY, IMPOSSIBLE_GY = 150.0, 1000.0
 _ROUNDING_GY = 1e-3
 _SAME_PLACE_MM = 0.1
+# Directions are written with a few digits; off by more, they are no directions.
+_SAME_DIRECTION = 1e-2
 
 
 def of_one_plan(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Which of several dose files make up the dose of one treatment, to be added up, and what was left out.
 
     A planning system exports a plan's dose, that of each beam, or both; and a folder may hold the plans that were
-    compared. Adding those up would count a treatment twice. Types: PS3.3 C.8.8.3, Dose Summation Type.
+    compared, or a file twice. Adding those up would count a treatment twice. Types: PS3.3 C.8.8.3, Dose Summation Type.
 
     Raises:
-        InputRefusedError: The files hold the doses of several plans and no sum of them, or parts that do not add up.
+        InputRefusedError: The files hold the doses of several plans and no sum of them, parts that do not add up, or
+            the dose of a single session.
     """
-    files = list(files)
-    kinds = [_kind_and_plan(file) for file in files]
-    if len(files) == 1 and kinds[0][0] not in (*_WHOLE, ""):
-        return files, [f"{files[0].name}: this is the dose of one {kinds[0][0]}, not of the whole plan"]
+    given = list(files)
+    headers = {file: _header(file) for file in given}
+    files = list({headers[file].uid or str(file): file for file in reversed(given)}.values())[::-1]
+    notes = [f"{len(given) - len(files)} dose file(s) given twice were taken once"] if len(files) < len(given) else []
+    kinds = [headers[file].kind for file in files]
+    for file, kind in zip(files, kinds, strict=True):
+        if kind in _SESSION and not set(kinds) & {*_WHOLE, ""}:
+            raise InputRefusedError(
+                f"{file.name}: this is the dose of one session ({kind}), and limits hold for the whole treatment. "
+                "Export the dose of the whole plan."
+            )
+    part = part_of_plan(files)
+    if part:
+        return files, [*notes, f"{files[0].name}: this is the dose {part}"]
     if len(files) < 2:
-        return files, []
-    sums = [f for f, (kind, _) in zip(files, kinds, strict=True) if kind == "MULTI_PLAN"]
-    whole = sums or [f for f, (kind, _) in zip(files, kinds, strict=True) if kind in (*_WHOLE, "")]
+        return files, notes
+    sums = [f for f, kind in zip(files, kinds, strict=True) if kind == "MULTI_PLAN"]
+    whole = sums or [f for f, kind in zip(files, kinds, strict=True) if kind in (*_WHOLE, "")]
     if len(whole) == 1:
         what = "a sum of plans" if sums else "a whole plan"
-        return whole, [f"{len(files) - 1} other dose file(s) were left out, for one is the dose of {what}"]
+        return whole, [*notes, f"{len(files) - 1} other dose file(s) were left out, for one is the dose of {what}"]
     if whole:
         raise InputRefusedError(
             f"{len(whole)} doses of whole plans ({', '.join(f.name for f in whole)}); added up they could count one "
             "treatment twice. Add the one that is to be judged, or the plan sum that the planning system exports."
         )
-    if {kind for kind, _ in kinds} != {"BEAM"} or len({plan for _, plan in kinds}) > 1:
+    if set(kinds) != {"BEAM"} or len({headers[file].plan for file in files}) > 1:
         raise InputRefusedError(
             f"{len(files)} dose files that are not the beams of one plan "
-            f"({', '.join(sorted({kind for kind, _ in kinds}))}). Export the dose of the whole plan."
+            f"({', '.join(sorted(set(kinds)))}). Export the dose of the whole plan."
         )
-    return files, [f"the doses of {len(files)} beams were added up; whether the plan has more is not known"]
+    beams = [beam for file in files for beam in headers[file].beams]
+    if len(set(beams)) < len(beams):
+        raise InputRefusedError(
+            f"{', '.join(f.name for f in files)}: a beam is in two of these doses, and added up it would count twice. "
+            "Export the dose of the whole plan."
+        )
+    return files, [*notes, f"the doses of {len(files)} beams were added up; whether the plan has more is not known"]
 
 
-def _kind_and_plan(file: Path) -> tuple[str, str]:
-    """Dose Summation Type ("" in NIfTI) and UID of the plan."""
+def part_of_plan(files: Sequence[Path]) -> str:
+    """Say of what part of a plan the only dose there is: a lower bound of the plan's; "" of a whole plan or beams."""
+    headers = [_header(file) for file in files]
+    if len({header.uid or str(file) for header, file in zip(headers, files, strict=True)}) != 1:
+        return ""
+    kind = headers[0].kind
+    return "" if kind in (*_WHOLE, "") else f"of one {kind}, not of the whole plan"
+
+
+def fractions_of(doses: Sequence[Path], plans: Iterable[Path]) -> int | None:
+    """In how many fractions a dose is given, as the RTPLAN says that it was calculated for; None if none does so.
+
+    Args:
+        doses: The files of one treatment (``of_one_plan``).
+        plans: RTPLAN files that came with it.
+
+    Raises:
+        UnreadableFileError: A file is damaged.
+    """
+    wanted = {_header(file).plan for file in doses}
+    if len(wanted) != 1 or "" in wanted:
+        return None
+    for file in plans:
+        dataset = load(file)
+        if str(dataset.get("SOPInstanceUID") or "") in wanted:
+            groups = dataset.get("FractionGroupSequence") or []
+            planned = [dicom.whole(group.get("NumberOfFractionsPlanned")) for group in groups]
+            # Several groups give several doses a fraction, of which no single number tells.
+            return planned[0] if len(planned) == 1 and planned[0] and planned[0] > 0 else None
+    return None
+
+
+class _Header(NamedTuple):
+    """Dose Summation Type ("" in NIfTI), UID of the object, UID of its plan, numbers of its beams."""
+
+    kind: str = ""
+    uid: str = ""
+    plan: str = ""
+    beams: tuple[str, ...] = ()
+
+
+def _header(file: Path) -> _Header:
     if nifti.is_nifti(file):
-        return "", ""
-    dataset = load(file)
-    plans = dataset.get("ReferencedRTPlanSequence") or []
-    return str(dataset.get("DoseSummationType") or "").upper(), str(plans[0].ReferencedSOPInstanceUID) if plans else ""
+        return _Header()
+    try:
+        dataset = pydicom.dcmread(file, force=True, specific_tags=_TAGS)
+        kind = str(dataset.get("DoseSummationType") or "").upper()
+        plans = dataset.get("ReferencedRTPlanSequence") or []
+        # A plan sum names every plan that is in it, and is none of them.
+        plan = str(plans[0].get("ReferencedSOPInstanceUID") or "") if len(plans) == 1 else ""
+        groups = [g for p in plans for g in p.get("ReferencedFractionGroupSequence") or []]
+        beams = [b for g in groups for b in g.get("ReferencedBeamSequence") or []]
+        numbers = tuple(str(b.get("ReferencedBeamNumber")) for b in beams)
+        return _Header(kind, str(dataset.get("SOPInstanceUID") or ""), plan, numbers)
+    except DAMAGED as error:
+        raise UnreadableFileError(f"{file.name}: damaged DICOM file ({error}).") from error
 
 
 def read_dose(
@@ -92,6 +165,7 @@ def read_dose(
     """
     path = Path(path)
     warnings: list[str] = []
+    placed = not nifti.is_nifti(path)
     if nifti.is_nifti(path):
         dose = _nifti_volume(path, warnings)
     else:
@@ -104,8 +178,8 @@ def read_dose(
         dose = _dose_volume(path, dataset, warnings)
     known = np.isfinite(dose.array)  # an oblique grid does not fill the corners of the box around it
     dose = dose.with_array(np.where(known, dose.array, np.float32(0)))
-    array = like_ct(dose, volume, path, warnings, order=1)
-    covered = _covered(dose.with_array(known), volume, path)
+    array = like_ct(dose, volume, path, warnings, order=1, placed=placed)
+    covered = _covered(dose.with_array(known), volume, path, placed=placed)
     if not covered.any() or float(array.max()) <= 0 < float(dose.array.max()):
         raise GeometryError(f"{path.name}: the dose grid does not overlap this CT.")
     for text in warnings:
@@ -114,11 +188,12 @@ def read_dose(
     return volume.with_array(np.where(covered, array, np.float32(beyond)).astype(np.float32, copy=False))
 
 
-def _covered(known: Volume, volume: Volume, path: Path) -> np.ndarray:
+def _covered(known: Volume, volume: Volume, path: Path, *, placed: bool) -> np.ndarray:
     """Voxels of the CT (bool) whose dose comes from known voxels alone."""
     if known.array.all():
-        return like_ct(known, volume, path, [], order=0)
-    return like_ct(known.with_array(known.array.astype(np.float32)), volume, path, [], order=1) > 0.999
+        return like_ct(known, volume, path, [], order=0, placed=placed)
+    share = known.with_array(known.array.astype(np.float32))
+    return like_ct(share, volume, path, [], order=1, placed=placed) > 0.999
 
 
 def _nifti_volume(path: Path, warnings: list[str]) -> Volume:
@@ -164,13 +239,15 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
     if units != "GY":
         raise InputRefusedError(f"{path.name}: dose unit '{units or 'missing'}' is not Gy; export absolute dose.")
     kind = str(dataset.get("DoseType") or "")
+    if kind.upper() == "ERROR":
+        raise InputRefusedError(
+            f"{path.name}: dose type ERROR: this is the difference of two doses, and no limit holds for that. Export "
+            "the dose itself."
+        )
     if kind and kind.upper() != "PHYSICAL":
         warnings.append(f"{path.name}: dose type is {kind}, not PHYSICAL")
     try:
         scaling = float(dataset.DoseGridScaling)
-        orientation = np.array(dataset.ImageOrientationPatient, float)
-        position = np.array(dataset.ImagePositionPatient, float)
-        row_spacing, column_spacing = (float(v) for v in dataset.PixelSpacing)
         stored = dataset.pixel_array
     except DAMAGED as error:
         raise UnreadableFileError(f"{path.name}: damaged dose file ({error}).") from error
@@ -178,14 +255,41 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
         raise UnreadableFileError(f"{path.name}: dose grid scaling {scaling} is not a positive number.")
     stored = stored[None] if stored.ndim == 2 else stored
     array = _checked(path, (stored * np.float64(scaling)).astype(np.float32), warnings)
+    orientation, position, (row_spacing, column_spacing) = _plane(path, dataset)
     row_dir, col_dir = orientation[:3], orientation[3:]
     normal = np.cross(row_dir, col_dir)
     offsets = _offsets(path, dataset, len(array), float(position[2]), orientation)
     array, start, step = _even_frames(path, array, offsets, warnings)
     steps = np.stack([normal * step, col_dir * row_spacing, row_dir * column_spacing], axis=1)
-    grid = GridMap.build(array.shape, steps, position + normal * start)
+    try:
+        grid = GridMap.build(array.shape, steps, position + normal * start)
+    except GeometryError as error:
+        raise GeometryError(f"{path.name}: {error.message}") from error
     turned, spacing, origin = grid.apply(array, fill=np.nan)
     return Volume(turned, spacing, origin, "")
+
+
+def _plane(path: Path, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    """Row and column direction (6,), position of the first pixel (x, y, z) and distance of (rows, columns).
+
+    Raises:
+        GeometryError: One of them is missing, or cannot be what it is called.
+    """
+    names = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}
+    found = {name: dicom.floats(dataset.get(name), count) for name, count in names.items()}
+    missing = [name for name, values in found.items() if values is None]
+    orientation = np.array(found["ImageOrientationPatient"] or np.zeros(6))
+    off = orientation.reshape(2, 3) @ orientation.reshape(2, 3).T - np.eye(2)
+    if not missing and np.abs(off).max() > _SAME_DIRECTION:
+        missing = ["ImageOrientationPatient"]
+    if not missing and min(found["PixelSpacing"] or (0.0,)) <= 0:
+        missing = ["PixelSpacing"]
+    if missing:
+        raise GeometryError(
+            f"{path.name}: where the dose lies is not certain: {' and '.join(missing)} missing or not valid. Export "
+            "the dose again."
+        )
+    return orientation, np.array(found["ImagePositionPatient"]), found["PixelSpacing"] or ()
 
 
 def _offsets(path: Path, dataset: Dataset, frames: int, first_z: float, orientation: np.ndarray) -> np.ndarray:

@@ -72,12 +72,18 @@ def check_frame(own: str, ct: str, file: Path, warnings: list[str]) -> None:
         warnings.append(f"{file.name}: frame of reference unknown; that it belongs to this CT was not checked")
 
 
-def like_ct(other: Volume, volume: Volume, file: Path, warnings: list[str], order: Order) -> np.ndarray:
-    """Array of another volume on the CT's grid (order 1 linear, 0 nearest)."""
+def like_ct(
+    other: Volume, volume: Volume, file: Path, warnings: list[str], order: Order, *, placed: bool = False
+) -> np.ndarray:
+    """Array of another volume on the CT's grid (order 1 linear, 0 nearest).
+
+    Args:
+        placed: Its file always states a position (DICOM), so that an origin of 0 is one, too.
+    """
     if other.shape == volume.shape and np.allclose(other.spacing_mm, volume.spacing_mm, rtol=1e-3):
         if np.allclose(other.origin_mm, volume.origin_mm, atol=0.01):
             return other.array
-        if min(np.abs(other.origin_mm).max(), np.abs(volume.origin_mm).max()) < 1e-3:
+        if not placed and min(np.abs(other.origin_mm).max(), np.abs(volume.origin_mm).max()) < 1e-3:
             # The public challenge's grids lost their origin; same shape and spacing identify the grid.
             warnings.append(f"{file.name} {NO_ORIGIN}")
             return other.array

@@ -28,9 +28,9 @@ KEPT_WHAT_IFS = 8
 # A dose distribution scaled further than this says nothing about a plan made for the new prescription.
 SCALE_RANGE = (0.7, 1.2)
 _ORGAN_ORDER = ("SpinalCord", "Brainstem", "Parotid_L", "Parotid_R", "Parotids", "Larynx", "Esophagus", "Bone_Mandible")
-# cGy as TG-263 writes them; below 10 Gy the number counts targets (``imaging.tg263``).
+# cGy as TG-263 writes them; below 10 Gy the number counts targets (``imaging.tg263``). A side or a place may follow.
 _LEVEL = re.compile(r"PTV_([1-9]\d{3})")
-_TARGET_LEVEL = re.compile(r"(?:PTV|CTV|GTV)_([1-9]\d{3})", re.IGNORECASE)
+_TARGET_LEVEL = re.compile(r"(?:PTV|CTV|GTV)_?([1-9]\d{3})(?!\d)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def doses(app: App, case_id: str) -> list[ResultRecord]:
 def label(result: ResultRecord) -> str:
     """Return what a dose is, in words for lists and legends."""
     if result.slot == UPLOADED:
-        return "Uploaded dose"
+        of_part = result.payload.get("part")
+        return f"Uploaded dose, {of_part}" if of_part else "Uploaded dose"
     if result.slot == PREDICTED:
         return PREDICTED_LABEL
     return f"What-if {result.version}: {result.payload['label']}"
@@ -185,14 +186,16 @@ def prescriptions(names: Any) -> dict[str, float]:
 
 
 def level_gy(name: str) -> float | None:
-    """Return the dose (Gy) in the name of a target (PTV_5600 and CTV_5600 are 56 Gy), None without one."""
-    level = _TARGET_LEVEL.fullmatch(name)
+    """Return the dose (Gy) in the name of a target (PTV_5600, CTV_5600 and PTV_5600_L are 56 Gy), None without one."""
+    level = _TARGET_LEVEL.match(name)
     return int(level[1]) / 100 if level else None
 
 
 def top_prescription(app: App, result: ResultRecord, names: Any) -> float | None:
     """Return 100 % of the isodose lines: what the dose was asked for, else the highest level of the targets' names."""
-    stated = result.payload.get("prescriptions") or prescriptions(names)
+    stated = result.payload.get("prescriptions") or {
+        name: gy for name in names if name[:3].upper() == "PTV" and (gy := level_gy(name))
+    }
     return max(stated.values(), default=None)
 
 
@@ -420,7 +423,8 @@ def scale(app: App, base_id: int, what_if: WhatIf, *, who: str = "") -> ResultRe
         "max_gy": float(base.payload["max_gy"]) * factor,
         "prescriptions": {name: round(gy * factor, 3) for name, gy in stated.items()},
         "notes": [*base.payload.get("notes", []), *_notes((), factor)], "fractions": what_if.fractions,
-        "changes": asdict(what_if), "label": "; ".join(t for t in (before, words(what_if)) if t), "notice": NOTICE,
+        "part": base.payload.get("part", ""), "changes": asdict(what_if),
+        "label": "; ".join(t for t in (before, words(what_if)) if t), "notice": NOTICE,
     }  # fmt: skip
     return app.store.save_result(
         base.case_id, "dose", payload, slot=WHAT_IF, provenance=base.provenance, who=who or "user"

@@ -157,20 +157,23 @@ def judge(app: App, result: ResultRecord, *, template: str | None = None, site: 
     )  # fmt: skip
     prescription = dose.top_prescription(app, result, found.masks)
     metrics = figures(curves, rows, prescription)
-    judged = tuple(_certain(row, curves.get(row.structure)) for row in evaluate(rows, metrics))
-    metrics = {name: _known(values, judged, name, curves[name]) for name, values in metrics.items()}
+    part = f"the dose is {result.payload['part']}" if result.payload.get("part") else ""
+    why = {name: part or outside(dvh) for name, dvh in curves.items()}
+    judged = tuple(_certain(row, why.get(row.structure, "")) for row in evaluate(rows, metrics))
+    metrics = {name: _known(values, judged, name) if why[name] else values for name, values in metrics.items()}
     source = dict(found.source)
     if "Parotids" in curves and "Parotids" not in source:
         source["Parotids"] = "clinic" if {source["Parotid_L"], source["Parotid_R"]} == {"clinic"} else "AI"
     return Judged(judged, curves, metrics, source, prescription)
 
 
-def _certain(row: Constraint, dvh: Dvh | None) -> Constraint:
-    """Judge nothing on a structure that the dose grid covers in part, but for a limit that is exceeded already.
+def _certain(row: Constraint, why: str) -> Constraint:
+    """Judge nothing where a dose is only a lower bound, but for a limit that is exceeded already.
 
-    What lies outside counts as 0 Gy, so every figure is the least it can be.
+    Args:
+        why: A dose grid that ends inside the structure (what lies outside counts as 0 Gy), or a dose that is part of a
+            plan's; "" where every figure is what it says.
     """
-    why = outside(dvh) if dvh is not None else ""
     if not why:
         return row
     if row.status == "not_met" and row.op != ">=":
@@ -178,10 +181,8 @@ def _certain(row: Constraint, dvh: Dvh | None) -> Constraint:
     return replace(row, status="not_evaluable", value=None, margin=None, reason=why)
 
 
-def _known(values: dict[str, float], rows: Iterable[Constraint], name: str, dvh: Dvh) -> dict[str, float]:
+def _known(values: dict[str, float], rows: Iterable[Constraint], name: str) -> dict[str, float]:
     """Leave only those figures of a structure that judge the same limits as ``rows`` wherever they are taken to."""
-    if not outside(dvh):
-        return values
     mine = [row for row in rows if row.structure == name]
     shut, open_ = (set(needed_metrics(r for r in mine if r.status == s).get(name, ())) for s in _STATES)
     return {metric: value for metric, value in values.items() if metric in shut - open_}

@@ -20,7 +20,14 @@ from hnvlm.services.analysis import part
 from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid
 from hnvlm.services.jobs import JobContext
-from hnvlm.services.rt_objects import coverage_notes, dose_result, frames_of, read_dose, read_structures
+from hnvlm.services.rt_objects import (
+    coverage_notes,
+    dose_result,
+    frames_of,
+    prescription_notes,
+    read_dose,
+    read_structures,
+)
 from hnvlm.store import CaseRecord
 from hnvlm.types import Progress, no_progress
 
@@ -258,7 +265,7 @@ def _save_extras(app: App, case_id: str, volume: Volume, extras: dict[str, Any],
         payload = {"structures": rows, "source": "upload"}
         app.store.save_result(case_id, "structures", payload, arrays={"masks": masks}, who=who)
     if "dose" in extras:
-        payload, arrays = dose_result(extras["dose"])
+        payload, arrays = extras["dose"]
         app.store.save_result(case_id, "dose", payload, arrays=arrays, who=who)
 
 
@@ -363,14 +370,18 @@ def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dic
         "structures": lambda: read_structures(files["structures"], volume, beside=[*files["dose"], *plans]),
         "dose": lambda: read_dose(files["dose"], volume),
     }
+    heard: dict[str, list[str]] = {}
     for what, read in readers.items():
         if not files[what]:
             continue
         try:
-            extras[what], said = read()
-            notes += said
+            extras[what], heard[what] = read()
+            notes += heard[what]
         except HnvlmError as error:
             notes.append(f"{given[what][0].modality} left out: {error.message}")
     if "dose" in extras:
-        notes += coverage_notes(extras["dose"], extras.get("structures", {}))
+        dose, masks = extras["dose"], extras.get("structures", {})
+        doubts = prescription_notes(dose, masks)
+        notes += doubts + coverage_notes(dose, masks)
+        extras["dose"] = dose_result(dose, files["dose"], [*heard["dose"], *doubts], plans)
     return extras, notes

@@ -11,13 +11,19 @@ import numpy as np
 
 from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging import intake, rt
-from hnvlm.imaging.dose import of_one_plan
+from hnvlm.imaging.dose import fractions_of, of_one_plan, part_of_plan
 from hnvlm.imaging.dvh import OUTSIDE_SHARE
-from hnvlm.imaging.masks import PackedMasks, parts
+from hnvlm.imaging.masks import PackedMasks, part_of, parts
 from hnvlm.imaging.overlay import frames_in
 from hnvlm.imaging.volume import Volume
+from hnvlm.services import dose as dose_service
 from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid
+
+# Not limits of treatment but of belief: a median (ICRU Report 83, D50) outside this share of a target's prescription is
+# a phase's, a beam's, another plan's, or no Gy. A lower level may reach around a higher one, so only the highest has
+# both.
+_LEAST, _MOST = 0.9, 1.15
 
 
 def read_structures(
@@ -74,16 +80,59 @@ def read_dose(files: Sequence[Path], volume: Volume, source_frame_uid: str = "")
     return total, warnings
 
 
-def dose_result(dose: Volume) -> tuple[dict[str, Any], dict[str, Any]]:
+def dose_result(
+    dose: Volume, files: Sequence[Path] = (), notes: Sequence[str] = (), plans: Sequence[Path] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return payload and arrays that the store keeps of a dose of ``read_dose``.
 
     ``dose`` is 0 where no grid reaches, as the viewer shows it; ``covered`` (only where something is not covered)
     keeps that apart from 0 Gy.
+
+    Args:
+        files: The files that were given to ``read_dose``.
+        notes: What it warned of. It stays with the dose, without the names of files, which often name the patient.
+        plans: RTPLAN files that came with them: they know the number of fractions.
     """
     known = np.isfinite(dose.array)
     array = np.where(known, dose.array, np.float32(0))
     arrays: dict[str, Any] = {"dose": array} | ({} if known.all() else {"covered": {"covered": known}})
-    return {"source": "upload", "unit": "Gy", "max_gy": float(array.max())}, arrays
+    payload: dict[str, Any] = {"source": "upload", "unit": "Gy", "max_gy": float(array.max())}
+    if notes:
+        payload["notes"] = [_nameless(text, files) for text in notes]
+    if part := part_of_plan(files):
+        payload["part"] = part
+    if fractions := fractions_of(of_one_plan(files)[0] if files else [], plans):
+        payload["fractions"] = fractions
+    return payload, arrays
+
+
+def _nameless(text: str, files: Sequence[Path]) -> str:
+    for file in sorted(files, key=lambda f: len(f.name), reverse=True):
+        text = text.removeprefix(f"{file.name}: ").replace(file.name, "the dose file")
+    return text
+
+
+def prescription_notes(dose: Volume, masks: Mapping[str, np.ndarray]) -> list[str]:
+    """Say which targets a dose does not give what their names say; nothing of targets that its grid does not cover.
+
+    A dose in percent, of one beam or phase, or of another plan looks like any other, and meets the limits of organs.
+    """
+    levels = {name: gy for name in masks if (gy := dose_service.level_gy(name)) and name.upper().startswith("PTV")}
+    odd = []
+    for name, gy in levels.items():
+        part = part_of(masks, name)
+        values = dose.array[part.place][part.inside] if part is not None else np.zeros(0)
+        if not values.size or np.isnan(values).any():
+            continue
+        median = float(np.median(values))
+        if median < _LEAST * gy or (gy == max(levels.values()) and median > _MOST * gy):
+            odd.append(f"{name} gets {median:.1f} Gy (median)")
+    if not odd:
+        return []
+    return [
+        f"{', '.join(odd)}: is it the dose of one beam or phase, of another plan, or in percent? If so, its limits are "
+        "not this treatment's; export the dose of the whole plan in Gy"
+    ]
 
 
 def coverage_notes(dose: Volume, masks: Mapping[str, np.ndarray]) -> list[str]:

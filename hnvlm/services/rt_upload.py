@@ -77,10 +77,10 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
         payloads.append(("structures", {"structures": rows, "source": "upload"}, {"masks": masks}))
     if doses:
         dose, said = rt_objects.read_dose(doses, volume, frame)
-        notes += said
         drawn = masks if structures else dose_service.structures(app, case_id).masks
-        notes += rt_objects.coverage_notes(dose, drawn)
-        payloads.append(("dose", *rt_objects.dose_result(dose)))
+        said += rt_objects.prescription_notes(dose, drawn)
+        notes += said + rt_objects.coverage_notes(dose, drawn)
+        payloads.append(("dose", *rt_objects.dose_result(dose, doses, said, plans)))
     # Saved only once everything was read: half an upload would mix two plans.
     saved = [
         app.store.save_result(case_id, kind, payload, arrays=arrays, who=who) for kind, payload, arrays in payloads

@@ -96,7 +96,7 @@ def test_the_case_sheet_says_what_is_not_covered(app, drawn, phantom, tmp_path, 
 
 def test_a_dose_of_the_whole_ct_and_one_stored_earlier_are_as_they_were(app, drawn, phantom, tmp_path):
     item, notes = add_dose(app, drawn, phantom, tmp_path, np.full(phantom.shape, 30.0))
-    assert notes == [] and list(item.arrays) == ["dose"]
+    assert not [note for note in notes if "grid" in note] and list(item.arrays) == ["dose"]
     assert all(d.outside_cc == 0 for d in histograms.histograms(app, item).values())
     old = np.zeros(phantom.shape, np.float32)
     old[:3] = 30.0
