@@ -21,6 +21,8 @@ _CODES = {
     "Larynx": "Larynx", "Bone_Mandible": "Mandible", "Cavity_Oral": "OralCavity", "Brain": "Brain",
     "Glnd_Submand": "SubmandibularGland",
 }  # fmt: skip
+_TARGETS = {"PTV": "PlanningTargetVolume", "CTV": "ClinicalTargetVolume", "GTV": "GrossTumorVolume"}
+_SIDES = {"_L": "Left", "_R": "Right"}
 
 
 def write_seg(
@@ -90,14 +92,14 @@ def _description(number: int, name: str, version: str) -> SegmentDescription:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
-    keyword = _CODES.get(name.removesuffix("_L").removesuffix("_R"))
-    if name.startswith("PTV"):
-        category, kind = codes.SCT.SpatialAndRelationalConcept, codes.SCT.PlanningTargetVolume
+    keyword, target = _CODES.get(name.removesuffix("_L").removesuffix("_R")), _TARGETS.get(name[:3])
+    if target:
+        category, kind = codes.SCT.SpatialAndRelationalConcept, getattr(codes.SCT, target)
     elif keyword:
         category, kind = codes.SCT.AnatomicalStructure, getattr(codes.SCT, keyword)
     else:
         category, kind = codes.SCT.AnatomicalStructure, codes.SCT.BodyStructure
-    return hd.seg.SegmentDescription(
+    described = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=name,
         segmented_property_category=category,
@@ -107,3 +109,8 @@ def _description(number: int, name: str, version: str) -> SegmentDescription:
             name=f"hnvlm segmenter ({AI_DRAFT})"[:64], family=codes.DCM.ArtificialIntelligence, version=version
         ),
     )
+    # One code for both glands of a pair: who goes by codes and not by labels would take left and right for the same.
+    if (side := _SIDES.get(name[-2:])) and not target:
+        modifier = hd.sr.CodedConcept.from_code(getattr(codes.SCT, side))
+        described.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
+    return described

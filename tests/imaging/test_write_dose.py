@@ -173,3 +173,19 @@ def test_seg_by_raw_pydicom(tmp_path):
         back[labels[number]][k, row : row + frame.shape[0], column : column + frame.shape[1]] |= frame.astype(bool)
     for name, mask in masks.items():
         np.testing.assert_array_equal(back[name], mask)
+
+
+def test_codes_of_a_seg_tell_left_from_right_and_one_kind_of_target_from_another(tmp_path):
+    """By their codes alone both parotids were one, and a GTV was a body structure."""
+    mask = some_masks()["Parotid_R"]
+    masks = dict.fromkeys(("Parotid_L", "Parotid_R", "Larynx", "GTV_7000", "CTV_5600_L"), mask)
+    ds = pydicom.dcmread(write_seg(masks, CT, tmp_path / "seg.dcm"))
+    told = {}
+    for segment in ds.SegmentSequence:
+        (kind,) = segment.SegmentedPropertyTypeCodeSequence
+        sides = [m.CodeMeaning for m in kind.get("SegmentedPropertyTypeModifierCodeSequence", [])]
+        told[str(segment.SegmentLabel)] = (kind.CodeValue, *sides)
+    assert told == {
+        "Parotid_L": ("45289007", "Left"), "Parotid_R": ("45289007", "Right"), "Larynx": ("4596009",),
+        "GTV_7000": ("228791009",), "CTV_5600_L": ("228792002",),
+    }  # fmt: skip
