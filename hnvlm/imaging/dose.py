@@ -17,7 +17,7 @@ from hnvlm.imaging.overlay import DAMAGED, check_frame, frame_of, like_ct, load
 from hnvlm.imaging.volume import Volume
 
 _WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
-_TAGS = ["DoseSummationType", "SOPInstanceUID", "ReferencedRTPlanSequence"]
+_TAGS = ["DoseSummationType", "DoseType", "SOPInstanceUID", "ReferencedRTPlanSequence"]
 # Doses of one session or less: against the limits of a whole treatment they say nothing.
 _SESSION = ("FRACTION_SESSION", "BEAM_SESSION", "BRACHY_SESSION", "CONTROL_POINT")
 # Not limits of treatment but of belief: above the first the unit is doubtful, above the second it is wrong (a plan of
@@ -88,6 +88,17 @@ def part_of_plan(files: Sequence[Path]) -> str:
     return "" if kind in (*_WHOLE, "") else f"of one {kind}, not of the whole plan"
 
 
+def tags_of(files: Sequence[Path]) -> dict[str, str]:
+    """Dose Summation Type and Dose Type of what was read, where it is not the physical dose of a plan.
+
+    Args:
+        files: The files of one treatment (``of_one_plan``).
+    """
+    headers = [_header(file) for file in files]
+    tags = {"DoseSummationType": headers[0].kind} if part_of_plan(files) else {}
+    return tags | ({"DoseType": "EFFECTIVE"} if "EFFECTIVE" in {header.type for header in headers} else {})
+
+
 def fractions_of(doses: Sequence[Path], plans: Iterable[Path]) -> int | None:
     """In how many fractions a dose is given, as the RTPLAN says that it was calculated for; None if none does so.
 
@@ -112,12 +123,13 @@ def fractions_of(doses: Sequence[Path], plans: Iterable[Path]) -> int | None:
 
 
 class _Header(NamedTuple):
-    """Dose Summation Type ("" in NIfTI), UID of the object, UID of its plan, numbers of its beams."""
+    """Dose Summation Type ("" in NIfTI), UID of the object, UID of its plan, numbers of its beams, Dose Type."""
 
     kind: str = ""
     uid: str = ""
     plan: str = ""
     beams: tuple[str, ...] = ()
+    type: str = ""
 
 
 def _header(file: Path) -> _Header:
@@ -132,7 +144,8 @@ def _header(file: Path) -> _Header:
         groups = [g for p in plans for g in p.get("ReferencedFractionGroupSequence") or []]
         beams = [b for g in groups for b in g.get("ReferencedBeamSequence") or []]
         numbers = tuple(str(b.get("ReferencedBeamNumber")) for b in beams)
-        return _Header(kind, str(dataset.get("SOPInstanceUID") or ""), plan, numbers)
+        uid, of_what = (str(dataset.get(tag) or "") for tag in ("SOPInstanceUID", "DoseType"))
+        return _Header(kind, uid, plan, numbers, of_what.upper())
     except DAMAGED as error:
         raise UnreadableFileError(f"{file.name}: damaged DICOM file ({error}).") from error
 

@@ -67,6 +67,7 @@ def write_rtdose(
     synthetic: bool = False,
     meta: Mapping[str, Any] | None = None,
     structure_set_uid: str = "",
+    tags: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a dose as RTDOSE in the frame of reference of the CT that ``write_dicom_series`` writes of ``ct``.
 
@@ -84,6 +85,7 @@ def write_rtdose(
         version: Version of the model.
         synthetic, meta: As they were given to ``write_dicom_series``.
         structure_set_uid: SOP instance of the RTSTRUCT written beside it.
+        tags: Dose Summation Type and Dose Type of the clinic's dose, where it is not the physical dose of a plan.
 
     Raises:
         ValueError: The dose is not on the CT's grid, is negative or not finite, or holds no dose at all.
@@ -100,7 +102,7 @@ def write_rtdose(
     stored = np.clip(np.rint(part.array.astype(np.float64) / float(scaling)), 0, _LEVELS).astype("<u2")
     header = ct_headers(ct, "", synthetic, meta, slices=(0,))[0]
     # All that the file says: an archive keeps the first object of a UID, and with it the structures that one refers to.
-    said = (predicted, what_if, note, version, structure_set_uid)
+    said = (predicted, what_if, note, version, structure_set_uid, *sorted((tags or {}).items()))
     uid = content_uid(header.SeriesInstanceUID, "rtdose", part.content_hash(), *said)
     ds = new_dataset(RTDoseStorage, uid)
     fill_study(ds, ct, {**(meta or {}), "frame_uid": header.FrameOfReferenceUID}, "RTDOSE", content_uid(uid, "series"))
@@ -108,6 +110,8 @@ def write_rtdose(
     if synthetic:
         ds.SeriesDescription = f"{MARK} CT: {ds.SeriesDescription}"[:64]
         ds.ImageComments = f"{SYNTHETIC_TEXT}. {ds.ImageComments}"[:10240]
+    for tag, value in (tags or {}).items():
+        ds[tag].value = value
     _fill_grid(ds, part, scaling)
     ds.ReferencedRTPlanSequence = [_reference(RTPlanStorage, content_uid(uid, "plan"))]
     if structure_set_uid:

@@ -104,6 +104,14 @@ def is_stale(app: App, result: ResultRecord) -> bool:
     return made_from is not None and tuple(made_from) != structures_version(app, base.case_id)
 
 
+def tags(app: App, result: ResultRecord) -> dict[str, str]:
+    """Return DICOM tags in which an uploaded dose, or what was scaled from it, is not the physical dose of a plan."""
+    base = result
+    while base.payload.get("scale_of") is not None:
+        base = app.store.get_result(base.payload["scale_of"])
+    return dict(base.payload.get("tags", {}))
+
+
 def load(app: App, result: ResultRecord, *, beyond: float = 0.0) -> Volume:
     """Return a dose as float32 Gy on the CT's grid.
 

@@ -104,6 +104,7 @@ def _write_dose(
         "rtdose": write_rtdose(
             gy, volume, out / "dose.rtdose.dcm", predicted=predicted, what_if=what_if, note=note, meta=meta,
             version=str(item.provenance.get("version") or "1"), synthetic=synthetic, structure_set_uid=uid,
+            tags=dose.tags(app, item),
         ),
         "dose_nifti": write_nifti(gy, out / ("dose-PREDICTED.nii.gz" if predicted else "dose.nii.gz"), header),
         "constraints": out / "constraints.json",

@@ -11,7 +11,7 @@ import numpy as np
 
 from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging import intake, rt
-from hnvlm.imaging.dose import fractions_of, of_one_plan, part_of_plan
+from hnvlm.imaging.dose import fractions_of, of_one_plan, part_of_plan, tags_of
 from hnvlm.imaging.dvh import OUTSIDE_SHARE
 from hnvlm.imaging.masks import PackedMasks, part_of, parts
 from hnvlm.imaging.overlay import frames_in
@@ -101,8 +101,11 @@ def dose_result(
         payload["notes"] = [_nameless(text, files) for text in notes]
     if part := part_of_plan(files):
         payload["part"] = part
-    if fractions := fractions_of(of_one_plan(files)[0] if files else [], plans):
+    chosen = of_one_plan(files)[0] if files else []
+    if fractions := fractions_of(chosen, plans):
         payload["fractions"] = fractions
+    if tags := tags_of(chosen):
+        payload["tags"] = tags
     return payload, arrays
 
 
