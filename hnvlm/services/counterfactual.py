@@ -18,7 +18,15 @@ from scipy import ndimage
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.report.request_facts import acted_upon, cannot_be_drawn, drawn_lines, elsewhere, limits
+from hnvlm.report.request_facts import (
+    SIZE_DRAWN_MM,
+    SIZE_OF_WORD_MM,
+    acted_upon,
+    cannot_be_drawn,
+    drawn_lines,
+    elsewhere,
+    limits,
+)
 from hnvlm.report.request_parse import Command, parse_commands, place_of
 from hnvlm.services import export, reporting
 from hnvlm.services.agreement import words
@@ -241,16 +249,26 @@ def too_small_to_show(text: str, spacing_mm: Sequence[float], known: Collection[
     """
     if len(text) > MAX_TEXT:
         return ""
-    asked = [command.request for command in acted_upon(_commands(text, known)) if command.request.op == "add"]
-    sizes = [request.finding.size_mm for request in asked if request.finding is not None]
-    size = min((size for size in sizes if size is not None), default=None)
+    asked = [c for c in acted_upon(_commands(text, known)) if c.request.op == "add" and not cannot_be_drawn(c)]
+    sizes = [size for size in map(_size_drawn_mm, asked) if size is not None]
     coarsest = max(spacing_mm)
-    if size is None or size >= CLEAR_VOXELS * coarsest:
+    if not sizes or (size := min(sizes)) >= CLEAR_VOXELS * coarsest:
         return ""
     return (
         f"{size:g} mm is {size / coarsest:.1f} voxels of this CT (up to {coarsest:.1f} mm wide): what is drawn may be "
         "too faint to see."
     )
+
+
+def _size_drawn_mm(command: Command) -> float | None:
+    """The size a lesion is drawn with, also when it is asked for in a word; None when none is said."""
+    finding = command.request.finding
+    if finding is None or finding.kind == "airway":
+        return None
+    asked = finding.size_mm
+    if asked is None:
+        asked = SIZE_OF_WORD_MM.get(str(finding.attributes.get("size_word")))
+    return None if asked is None else min(max(asked, SIZE_DRAWN_MM[0]), SIZE_DRAWN_MM[1])
 
 
 # ---- stored cases -----------------------------------------------------------------------------

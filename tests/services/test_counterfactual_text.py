@@ -88,6 +88,15 @@ def test_the_smallest_addition_is_warned_of():
     assert counterfactual.too_small_to_show("Remove the 4 mm node in left level II", (3.0, 1.0, 1.0)) == ""
 
 
+def test_the_size_that_is_drawn_is_what_may_be_too_small():
+    """Not the asked one where another is drawn, nor one where nothing is drawn; a size in a word is a size."""
+    spacing_mm = (2.5, 1.25, 3.9)
+    assert counterfactual.too_small_to_show("Add a 0.5 mm node in left level II", spacing_mm).startswith("6 mm is 1.5")
+    assert counterfactual.too_small_to_show("Add a 12 mm tumour of the left glottis", spacing_mm) == ""
+    assert counterfactual.too_small_to_show("Add a small node in left level III", spacing_mm).startswith("12 mm is 3.1")
+    assert counterfactual.too_small_to_show("Add a large node in left level III", spacing_mm) == ""
+
+
 class _Listener:
     """Models that keep what they are asked to draw."""
 
