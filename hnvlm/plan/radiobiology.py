@@ -39,7 +39,7 @@ class AlphaBeta:
 def alpha_beta(kb: KnowledgeBase, structure: str) -> AlphaBeta | None:
     """Return the ratio for a structure: tumour for targets, the tissue for organs; None where the tables have none."""
     rows = {row["tissue"]: row for row in kb["radiotherapy"]["radiobiology"]["alpha_beta_gy"]}
-    if re.match(r"(PTV|CTV|GTV)", structure):
+    if re.match(r"(PTV|CTV|GTV)", structure, re.IGNORECASE):
         row = rows["tumour_hnscc"]
         return AlphaBeta(TUMOUR_ALPHA_BETA_GY, "tumour", row["verified"], documents(row))
     base = re.sub(r"_PRV\d+$", "", structure)

@@ -126,16 +126,28 @@ def figures(
 
     Args:
         rows: Unjudged limits.
-        prescription_gy: Highest level; what V95pct refers to for all but targets that carry their own in their names.
+        prescription_gy: Highest level; what V95pct refers to where ``full_dose_gy`` says so.
     """
     asked = needed_metrics(rows)
     out = {}
     for name, dvh in curves.items():
         usual = TARGET_METRICS if dose.is_target(name) else ORGAN_METRICS
         names = [*usual, *(m for m in asked.get(name, ()) if is_metric(m))]
-        full_gy = dose.level_gy(name) or prescription_gy
+        full_gy = full_dose_gy(name, curves, prescription_gy)
         out[name] = {k: round(v, 4) for k, v in dvh.metrics(dict.fromkeys(names), full_gy).items()}
     return out
+
+
+def full_dose_gy(name: str, names: Iterable[str], prescription_gy: float | None) -> float | None:
+    """Return 100 % for a structure (Gy): of a target the level in its name, of all else the highest prescription.
+
+    A target without a level is of the highest one where there is no other, or where it is gross tumour; of several
+    levels nobody knows which is meant for it (PTV_Low).
+    """
+    own = dose.level_gy(name)
+    if own is not None or not dose.is_target(name) or name[:3].upper() == "GTV":
+        return own or prescription_gy
+    return prescription_gy if len({dose.level_gy(n) for n in names} - {None}) < 2 else None
 
 
 def judge(app: App, result: ResultRecord, *, template: str | None = None, site: str | None = None) -> Judged:
@@ -220,8 +232,9 @@ def table(judged: Judged, fractions: int | None) -> list[dict[str, Any]]:
         if dvh.partly_outside:
             continue
         row |= judged.metrics.get(name, {}) | {"homogeneity": dvh.homogeneity}
-        if judged.prescription_gy and dose.is_target(name):
-            row["v95_pct"] = dvh.percent_at_gy(0.95 * (dose.level_gy(name) or judged.prescription_gy))
+        full_gy = full_dose_gy(name, judged.histograms, judged.prescription_gy)
+        if judged.prescription_gy and full_gy and dose.is_target(name):
+            row["v95_pct"] = dvh.percent_at_gy(0.95 * full_gy)
         if ratio is not None and fractions:
             row["eqd2"] = eqd2_of_total(near_max, fractions, ratio.gy)
             row["eqd2_mean"] = dvh.mapped_eqd2(fractions, ratio.gy).mean_gy
