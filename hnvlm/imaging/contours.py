@@ -94,7 +94,22 @@ def mask_from_contours(
         mask, notes = _axial_mask(closed, volume, slab_mm)
     else:
         mask, notes = _oblique_mask(closed, volume)
-    return mask, warnings + notes
+    return mask, warnings + _beside(closed, volume) + notes
+
+
+def _beside(contours: list[np.ndarray], volume: Volume) -> list[str]:
+    """Say how far contours leave the CT to the sides: a smaller field of view than they were drawn on cuts them."""
+    spacing, size = (np.array(v[:0:-1]) for v in (volume.spacing_mm, volume.shape))
+    first = np.array(volume.origin_mm[:0:-1]) - spacing / 2
+    last = first + spacing * size
+    beyond = [np.maximum(first - p[:, :2].min(axis=0), p[:, :2].max(axis=0) - last) for p in contours]
+    cut = [float(over.max()) for over in beyond if (over > spacing).any()]
+    if not cut:
+        return []
+    return [
+        f"{len(cut)} of its contours leave the field of view of this CT, by up to {max(cut):.0f} mm; what lies outside "
+        "is missing from its volume"
+    ]
 
 
 def _drawn(points: np.ndarray) -> bytes:

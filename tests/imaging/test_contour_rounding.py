@@ -92,3 +92,17 @@ def test_a_structure_that_cannot_be_read_is_named_with_its_file(tmp_path):
     with pytest.raises(GeometryError, match=r"rs\.dcm: none of the structures .*Larynx: .*not drawn on parallel") as e:
         rt.read_structures(path, CT)
     assert "another image" not in e.value.message
+
+
+def test_a_structure_cut_by_the_field_of_view_is_said(tmp_path):
+    """The CT ends at x 22.5: 11 of the 21 columns of 1 mm that were drawn are in it, in 4 rows."""
+    edge = CT.origin_mm[2] + (CT.shape[2] - 0.5) * CT.spacing_mm[2]
+    inside = 11 * CT.spacing_mm[2]
+    contours = [box(edge - inside, edge + 10.0, *BOX[2:], z) for z in LEVELS]
+    whole = [box(edge - inside, edge + 0.5 * CT.spacing_mm[2], *BOX[2:], z) for z in LEVELS]
+    found = rt.read_structures(rtstruct(tmp_path / "rs.dcm", {"Larynx": contours, "Brain": whole}), CT)
+    assert per_slice(found) == per_slice(found, "Brain") == [0, 0, 44, 44, 44, 0]
+    assert found.warnings == [
+        "Larynx: 3 of its contours leave the field of view of this CT, by up to 10 mm; what lies outside is missing "
+        "from its volume"
+    ]
