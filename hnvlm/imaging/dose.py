@@ -25,6 +25,8 @@ _SESSION = ("FRACTION_SESSION", "BEAM_SESSION", "BRACHY_SESSION", "CONTROL_POINT
 UNLIKELY_GY, IMPOSSIBLE_GY = 150.0, 1000.0
 _ROUNDING_GY = 1e-3
 _SAME_PLACE_MM = 0.1
+# A CT whose slices lie apart by this factor more than the dose's planes passes over what is between them.
+_COARSER = 1.5
 # Directions are written with a few digits; off by more, they are no directions.
 _SAME_DIRECTION = 1e-2
 
@@ -195,6 +197,11 @@ def read_dose(
     covered = _covered(dose.with_array(known), volume, path, placed=placed)
     if not covered.any() or float(array.max()) <= 0 < float(dose.array.max()):
         raise GeometryError(f"{path.name}: the dose grid does not overlap this CT.")
+    if volume.spacing_mm[0] > _COARSER * dose.spacing_mm[0]:
+        warnings.append(
+            f"{path.name}: its planes lie {dose.spacing_mm[0]:.1f} mm apart, the slices of this CT "
+            f"{volume.spacing_mm[0]:.1f} mm: between them the dose is interpolated, and maxima can be higher"
+        )
     for text in warnings:
         if warn is not None:
             warn(text)

@@ -137,3 +137,19 @@ def test_the_plan_of_a_dose_says_in_how_many_fractions(tmp_path):
         tmp_path / "sum.dcm", stored(), OFFSETS, DoseSummationType="MULTI_PLAN", ReferencedRTPlanSequence=total
     )
     assert fractions_of([added], plans) is None
+
+
+def test_a_peak_between_thick_slices_is_said_to_be_possible(tmp_path):
+    """Planes every 2 mm, 70 Gy on the one at z 4 and 50 Gy elsewhere; slices of 5 mm at z 0, 5, 10 see 60 Gy."""
+    stack = np.full((9, 20, 30), 5000)
+    stack[2] = 7000  # z = 4
+    path = rtdose(tmp_path / "rd.dcm", stack, 2.0 * np.arange(9), origin=(-7.0, 5.0, 0.0))
+    said = []
+    thick = Volume(np.zeros((3, 20, 30), np.int16), (5.0, 2.0, 1.0), (0.0, 5.0, -7.0), FRAME)
+    assert rt.read_dose(path, thick, warn=said.append).array.max() == pytest.approx(60.0)
+    assert said == ["rd.dcm: its planes lie 2.0 mm apart, the slices of this CT 5.0 mm: between them the dose is "
+                    "interpolated, and maxima can be higher"]  # fmt: skip
+    usual = Volume(np.zeros((7, 20, 30), np.int16), (2.5, 2.0, 1.0), (0.0, 5.0, -7.0), FRAME)
+    said.clear()
+    rt.read_dose(path, usual, warn=said.append)
+    assert said == []
