@@ -29,6 +29,7 @@ __all__ = ["Structures", "read_dose", "read_mask_file", "read_structures"]
 CLOSED = ("CLOSED_PLANAR", "CLOSED_PLANAR_XOR", "CLOSEDPLANAR_XOR")
 # Voxel centres that are no further apart than this share of a voxel are the same.
 _SAME_VOXEL = 0.01
+_SHARES = "holds probabilities or shares of voxels; a half and more was taken as inside"
 
 
 class Structures(NamedTuple):
@@ -272,7 +273,7 @@ def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[st
         names.pop(0, None)  # what a label map calls its background
         fractional = seg.SegmentationType == "FRACTIONAL"
         if fractional:
-            warnings.append(f"{file.name} holds probabilities or shares of voxels; a half and more was taken as inside")
+            warnings.append(f"{file.name} {_SHARES}")
         out = []
         for number, name in names.items():
             whole = {} if fractional else {"combine_segments": True, "relabel": True}
@@ -310,9 +311,15 @@ def _voxel_on_voxel(grid: GridMap, volume: Volume) -> Box | None:
 
 
 def read_mask_file(file: Path, volume: Volume, warnings: list[str]) -> np.ndarray:
-    """Read one NIfTI mask onto the CT's grid (nearest neighbour); bool (z, y, x)."""
+    """Read one NIfTI mask onto the CT's grid (nearest neighbour); bool (z, y, x).
+
+    Values between 0 and 1 are shares or probabilities, as in a fractional SEG: above 0, they reach far too wide.
+    """
     mask = nifti.read_volume(file, order=0)
     array = mask.array
+    if array.dtype.kind == "f" and ((array > 0) & (array < 1)).any() and float(np.nanmax(array)) <= 1:
+        warnings.append(f"{file.name} {_SHARES}")
+        return like_ct(mask.with_array(array >= 0.5), volume, file, warnings, order=0)
     values = np.unique(array[:: max(1, array.shape[0] // 16)])
     if len(values) > 2:
         warnings.append(f"{file.name} holds more than two values; everything above 0 was taken as inside")

@@ -8,6 +8,7 @@ from test_rt import BOX, CT, box, rtstruct
 
 from hnvlm.imaging import rt
 from hnvlm.imaging.orient import GridMap
+from hnvlm.imaging.write import write_nifti
 
 
 def test_a_name_that_reads_like_anothers_translation_keeps_its_own_structure(tmp_path):
@@ -51,3 +52,15 @@ def test_a_segment_lands_where_sampling_puts_it(shape, steps, origin, direct):
     sampled = grid.sample(array, CT.shape, CT.spacing_mm, CT.origin_mm, fill=0, order=0) > 0
     np.testing.assert_array_equal(rt._onto(grid, array, CT), sampled)
     assert (rt._voxel_on_voxel(grid, CT) is not None) == direct
+
+
+def test_a_mask_of_probabilities_ends_at_a_half(tmp_path):
+    """2 x 3 x 4 voxels surely inside, one column of a half beside them; all that is above 0 is the whole CT."""
+    share = np.full(CT.shape, 0.002, np.float32)
+    share[1:3, 4:7, 6:10], share[1:3, 4:7, 10], share[1:3, 4:7, 11] = 1.0, 0.5, 0.49
+    write_nifti(CT.with_array(share), tmp_path / "Larynx.nii.gz")
+    found = rt.read_structures(tmp_path, CT)
+    assert found.masks["Larynx"].sum() == 2 * 3 * 5
+    assert found.warnings == [
+        "Larynx.nii.gz holds probabilities or shares of voxels; a half and more was taken as inside"
+    ]
