@@ -271,6 +271,22 @@ def _size_drawn_mm(command: Command) -> float | None:
     return None if asked is None else min(max(asked, SIZE_DRAWN_MM[0]), SIZE_DRAWN_MM[1])
 
 
+def filled_in(request: Mapping[str, Any]) -> frozenset[str]:
+    """Return which of ``place`` and ``side`` a request's words leave open, so that the model's reader filled them in.
+
+    Args:
+        request: One of ``Counterfactual.asked["requests"]``: the values that were drawn and the words, ``text``.
+
+    Returns:
+        Keys of ``request``; none where the rules do not read its words.
+    """
+    findings = [c.request.finding for c in parse_commands(str(request.get("text", "")))]
+    if len(findings) != 1 or (said := findings[0]) is None:
+        return frozenset()
+    open_to_all = {"place": place_of(said) is None, "side": said.side not in ("left", "right")}
+    return frozenset(key for key, is_open in open_to_all.items() if is_open and request.get(key))
+
+
 # ---- stored cases -----------------------------------------------------------------------------
 
 

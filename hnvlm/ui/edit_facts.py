@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from hnvlm.services.counterfactual import filled_in
 from hnvlm.ui import html
 
 _ASKED = (("op", "Operation"), ("kind", "Lesion"), ("site", "Site"), ("place", "Place"), ("side", "Side"),
@@ -25,6 +26,7 @@ _WORDS = {
     "lesions_after": "Lesions seen after",
     "understood": "Sentences acted on",
 }
+_FILLED_IN = "not said, chosen by the model"
 
 
 def show(payload: Mapping[str, Any]) -> None:
@@ -48,11 +50,18 @@ def asked_of(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what was asked in words; of several commands each with its own operation."""
     commands = asked.get("requests") or [asked]
     if len(commands) == 1:
-        return [(label, _named(key, asked)) for key, label in _ASKED if asked.get(key)]
+        return [(label, _named(key, asked) + _filled_in(key, commands[0])) for key, label in _ASKED if asked.get(key)]
     return [
-        (f"Command {number}", ", ".join(_pair(key, command[key]) for key, _ in _ASKED if command.get(key)))
+        (
+            f"Command {number}",
+            ", ".join(_pair(key, command[key]) + _filled_in(key, command) for key, _ in _ASKED if command.get(key)),
+        )
         for number, command in enumerate(commands, 1)
     ]
+
+
+def _filled_in(key: str, command: Mapping[str, Any]) -> str:
+    return f" ({_FILLED_IN})" if key in filled_in(command) else ""
 
 
 def removed_otherwise(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str:
@@ -64,7 +73,12 @@ def removed_otherwise(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str
     removed = match["edits"] - sum(command.get("op") == "add" for command in commands)
     if removed < len(named):
         count = "No lesion" if removed == 0 else f"Only {removed} of {len(named)}"
-        return f"{count} to remove was found: nothing was seen on the original where it is said to be."
+        told = f"{count} to remove was found: nothing was seen on the original where it is said to be."
+        chosen = {key: _named(key, command) for command in named for key in sorted(filled_in(command))}
+        if not chosen:
+            return told
+        looked = ", ".join(f"{key}: {value}" for key, value in chosen.items())
+        return f"{told} Not said and chosen by the model: {looked}. Name the {' and the '.join(chosen)} to be sure."
     if removed > len(named) and all(command.get("place") for command in named):
         return (
             f"{removed} lesions were removed for {len(named)} named: one of the same kind and side in the neighbouring "

@@ -60,6 +60,28 @@ def test_facts_of_a_counterfactual_are_words() -> None:
     assert ("Place", "larynx") in edit_facts.asked_of({"op": "add", "kind": "mass", "place": "larynx"})
 
 
+def test_a_side_that_nobody_named_is_not_shown_as_asked() -> None:
+    node = {"op": "add", "kind": "node", "place": "II", "side": "left", "size_mm": 20.0}
+    one = {"requests": [node | {"text": "Węzeł poziomu II 20 mm"}], **node}
+    assert ("Side", "left (not said, chosen by the model)") in edit_facts.asked_of(one)
+    assert ("Place", "level II") in edit_facts.asked_of(one)
+    said = {"requests": [node | {"text": "node in left level II, 20 mm"}], **node}
+    assert ("Side", "left") in edit_facts.asked_of(said)
+    every = {"op": "remove", "kind": "node", "place": "V", "side": "right", "text": "remove every node on the right"}
+    both = {"requests": [said["requests"][0], every], **node}
+    assert dict(edit_facts.asked_of(both))["Command 2"] == ("remove, node, V (not said, chosen by the model), right")
+    assert ("Side", "left") in edit_facts.asked_of(node), "an older result has no words of its commands"
+
+
+def test_a_removal_that_found_nothing_says_what_was_taken_for_granted() -> None:
+    open_side = {"op": "remove", "kind": "node", "place": "II", "side": "left", "text": "Remove the node in level II"}
+    told = edit_facts.removed_otherwise({"requests": [open_side]}, {"edits": 0})
+    assert told.endswith("Not said and chosen by the model: side: left. Name the side to be sure.")
+    named = open_side | {"text": "Remove the node in left level II"}
+    told = edit_facts.removed_otherwise({"requests": [named]}, {"edits": 0})
+    assert told.endswith("where it is said to be.")
+
+
 @pytest.mark.parametrize("kinds", [("structures",), ("segmentation",), ("segmentation", "structures")])
 def test_the_worklist_tells_of_structures_whoever_drew_them(services, kinds) -> None:
     app = services(fakes())
