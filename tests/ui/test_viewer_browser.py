@@ -319,6 +319,33 @@ def test_keys_stay_inside_and_do_not_fire_in_text_boxes(single: Screen) -> None:
     box.fill("")
 
 
+def test_keys_are_for_the_picture_once_a_click_elsewhere_is_done(single: Screen) -> None:
+    """A clicked button keeps the focus, and so does a list whose entry was chosen: nobody types into them."""
+    keyboard, mouse = single.page.keyboard, single.page.mouse
+
+    def pressed_over_the_picture(key: str) -> str:
+        mouse.move(2, 2)
+        mouse.move(*single.centre_of(0), steps=3)
+        keyboard.press(key)
+        single.settle()
+        return single.js("v.presetKey()")
+
+    single.page.get_by_role("button", name="Jump").click()
+    assert pressed_over_the_picture("4") == "4"
+    box = single.page.get_by_test_id("stSelectbox")
+    box.click()
+    single.page.get_by_role("option", name="second").click()
+    assert pressed_over_the_picture("2") == "2"
+    box.click()
+    single.page.get_by_role("option", name="second").wait_for()
+    assert pressed_over_the_picture("3") == "2", "an open list is typed into"
+    keyboard.press("Escape")
+    single.page.get_by_label("Note").click()
+    keyboard.press("Tab")
+    assert pressed_over_the_picture("5") == "2", "what was reached by keys keeps them"
+    single.key("1")
+
+
 def test_arrow_page_home_end_and_layout_keys(single: Screen) -> None:
     single.js("(v.state.active = 0, v.moveTo([20, 20, 16]))")
     for key, z in [("ArrowDown", 19), ("ArrowUp", 20), ("PageUp", 30), ("PageDown", 20), ("Home", 47), ("End", 0)]:

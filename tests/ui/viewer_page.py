@@ -62,6 +62,7 @@ original = Series(data["ct"], "Neck CT")
 if page == "single":
     if st.button("Jump"):
         jump_to(page, (31, 28, 6))
+    st.selectbox("Chosen", ["first", "second"], label_visibility="collapsed")
     boxes = [Box((30, 25, 4, 34, 33, 9), "Fat pad right")]
     show(page, [original], masks=data["overlay"], boxes=boxes, layout="mpr", case="T-001", window=(40, 400))
     st.text_input("Note", key="note")

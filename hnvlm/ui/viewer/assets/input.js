@@ -9,6 +9,20 @@ const KEYS = {
   l: "length", e: "roi", f: "flicker", w: "swipe", Delete: "erase", Backspace: "erase", Escape: "cancel",
 };
 
+const TYPED_INTO = "textarea, select, [contenteditable=true], input:not([type=checkbox], [type=radio], [type=range])";
+
+let byPointer = false;
+document.addEventListener("pointerdown", () => (byPointer = true), true);
+document.addEventListener("keydown", () => (byPointer = false), true);
+
+// Whether keys are no longer for what has the focus: a link or button stays focused after it was clicked, and so does a
+// drop-down list whose entry was chosen. What was reached by keys, an open list and an open menu keep theirs.
+function isDoneWith(element) {
+  if (!element || element === document.body) return true;
+  if (!byPointer || element.getAttribute("aria-expanded") === "true" || element.closest("[role=dialog]")) return false;
+  return element.getAttribute("role") === "combobox" || !element.matches(TYPED_INTO);
+}
+
 export class Input {
   constructor(viewer) {
     this.viewer = viewer;
@@ -30,7 +44,7 @@ export class Input {
     for (const name of ["keyup", "keypress"]) viewer.root.addEventListener(name, (e) => e.stopPropagation());
     // Keys work as soon as the pointer is over the picture, unless the user is in some other control.
     viewer.root.addEventListener("pointerenter", () => {
-      if (document.activeElement === document.body || document.activeElement === null) viewer.root.focus({ preventScroll: true });
+      if (isDoneWith(document.activeElement)) viewer.root.focus({ preventScroll: true });
     });
   }
 
