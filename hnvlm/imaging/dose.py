@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging import dicom, nifti
 from hnvlm.imaging.orient import GridMap
-from hnvlm.imaging.overlay import DAMAGED, check_frame, frame_of, like_ct, load
+from hnvlm.imaging.overlay import DAMAGED, check_frame, frame_of, like_ct, load, what
 from hnvlm.imaging.volume import Volume
 
 _WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
@@ -267,10 +267,11 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
     if kind and kind.upper() != "PHYSICAL":
         warnings.append(f"{path.name}: dose type is {kind}, not PHYSICAL")
     try:
+        _require_whole_grid(path, dataset)
         scaling = float(dataset.DoseGridScaling)
         stored = dataset.pixel_array
     except DAMAGED as error:
-        raise UnreadableFileError(f"{path.name}: damaged dose file ({error}).") from error
+        raise UnreadableFileError(f"{path.name}: damaged dose file ({what(error)}). Export the dose again.") from error
     if not np.isfinite(scaling) or scaling <= 0:
         raise UnreadableFileError(f"{path.name}: dose grid scaling {scaling} is not a positive number.")
     stored = stored[None] if stored.ndim == 2 else stored
@@ -287,6 +288,24 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
         raise GeometryError(f"{path.name}: {error.message}") from error
     turned, spacing, origin = grid.apply(array, fill=np.nan)
     return Volume(turned, spacing, origin, "")
+
+
+def _require_whole_grid(path: Path, dataset: Dataset) -> None:
+    """Refuse a dose without voxels, and one with more of them than its header says: rows would be cut elsewhere."""
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise UnreadableFileError(
+            f"{path.name}: it holds no dose grid, perhaps histograms alone. Export the dose as a volume."
+        )
+    if "PixelData" not in dataset or dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    frames = dicom.whole(dataset.get("NumberOfFrames")) or len(dataset.get("GridFrameOffsetVector") or [0])
+    size = frames * int(dataset.Rows) * int(dataset.Columns)
+    spare = len(dataset.PixelData) - size * int(dataset.BitsAllocated) // 8
+    if spare > 1:  # one byte makes the length even
+        raise UnreadableFileError(
+            f"{path.name}: its voxels have {spare} bytes more than the {frames} frames of {dataset.Rows} x "
+            f"{dataset.Columns} in its header. Export the dose again."
+        )
 
 
 def _plane(path: Path, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
@@ -326,7 +345,9 @@ def _offsets(path: Path, dataset: Dataset, frames: int, first_z: float, orientat
         return np.zeros(1)
     values = None if given is None else dicom.floats(given, frames)
     if values is None:
-        raise GeometryError(f"{path.name}: grid frame offsets do not fit the {frames} frames of the dose.")
+        raise GeometryError(
+            f"{path.name}: grid frame offsets do not fit the {frames} frames of the dose. Export it again."
+        )
     offsets = np.array(values)
     if offsets[0] == 0:
         return offsets

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from hnvlm.errors import FrameOfReferenceError, UnreadableFileError
@@ -13,7 +14,7 @@ from hnvlm.imaging.dicom import DAMAGED
 from hnvlm.imaging.resample import Order, resample_like
 from hnvlm.imaging.volume import Volume
 
-__all__ = ["DAMAGED", "NO_ORIGIN", "check_frame", "frame_of", "frames_in", "like_ct", "load", "roi_frames"]
+__all__ = ["DAMAGED", "NO_ORIGIN", "check_frame", "frame_of", "frames_in", "like_ct", "load", "roi_frames", "what"]
 
 NO_ORIGIN = "has no origin; it was laid voxel by voxel on the CT of the same shape"
 
@@ -24,6 +25,12 @@ def load(file: Path) -> Dataset:
         return pydicom.dcmread(file, force=True)
     except DAMAGED as error:
         raise UnreadableFileError(f"{file.name}: damaged DICOM file ({error}).") from error
+
+
+def what(error: Exception) -> str:
+    """What is wrong with a damaged file, in words; of an element that is not there, its name."""
+    name = getattr(error, "name", None) if isinstance(error, AttributeError) else None
+    return f"{name} is missing" if name and tag_for_keyword(name) is not None else str(error)
 
 
 def frame_of(dataset: Dataset) -> str:

@@ -17,7 +17,7 @@ from hnvlm.imaging.contours import LEFT_OUT, mask_from_contours
 from hnvlm.imaging.dose import read_dose
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.orient import GridMap
-from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, frame_of, like_ct, load, roi_frames
+from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, frame_of, like_ct, load, roi_frames, what
 from hnvlm.imaging.resample import Box, Window
 from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
@@ -208,7 +208,9 @@ def _rtstruct_masks(
             warnings += [f"{label}: {note}" for note in notes]
             out.append((label, PackedMask.of(mask)))
     except DAMAGED as error:
-        raise UnreadableFileError(f"{file.name}: damaged structure set ({error}).") from error
+        raise UnreadableFileError(
+            f"{file.name}: damaged structure set ({what(error)}). Export the structures again."
+        ) from error
     if not out:
         where = " in the frame of reference of this CT" if foreign else ""
         raise UnreadableFileError(f"{file.name}: the structure set holds no closed contours{where}.")
@@ -260,7 +262,7 @@ def _points(contour: Dataset, name: str) -> np.ndarray:
         return np.zeros((0, 3))
     points = np.array(numbers, dtype=float)
     if len(points) % 3 or not np.isfinite(points).all():
-        raise ValueError(f"a contour of {name} is no list of points x, y, z; export the structures again")
+        raise ValueError(f"a contour of {name} is no list of points x, y, z")
     return points.reshape(-1, 3)
 
 

@@ -106,3 +106,12 @@ def test_a_structure_cut_by_the_field_of_view_is_said(tmp_path):
         "Larynx: 3 of its contours leave the field of view of this CT, by up to 10 mm; what lies outside is missing "
         "from its volume"
     ]
+
+
+def test_what_a_damaged_structure_set_lacks_is_named(tmp_path):
+    path = rtstruct(tmp_path / "rs.dcm", {"Larynx": [box(*BOX, -5.0)]})
+    dataset = pydicom.dcmread(path)
+    del dataset.StructureSetROISequence[0].ROINumber
+    dataset.save_as(path)
+    with pytest.raises(UnreadableFileError, match=r"^rs\.dcm: damaged structure set \(ROINumber is missing\)\. Export"):
+        rt.read_structures(path, CT)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import RTPlanStorage
 from test_rt import CT, FRAME, new, rtdose, stored
 
-from hnvlm.errors import GeometryError, InputRefusedError
+from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging import rt
 from hnvlm.imaging.dose import fractions_of, of_one_plan, part_of_plan
 from hnvlm.imaging.volume import Volume
@@ -153,3 +154,25 @@ def test_a_peak_between_thick_slices_is_said_to_be_possible(tmp_path):
     said.clear()
     rt.read_dose(path, usual, warn=said.append)
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("given", "missing", "words"),
+    [
+        ({"Rows": 19}, "", "360 bytes more than the 6 frames of 19 x 30"),  # 6 x 30 voxels of 2 bytes
+        ({"NumberOfFrames": 5, "GridFrameOffsetVector": [0, 2.5, 5, 7.5, 10]}, "", "1200 bytes more than the 5 frames"),
+        ({}, "PixelData", "no dose grid, perhaps histograms alone"),
+        ({}, "DoseGridScaling", "DoseGridScaling is missing"),
+        ({}, "PixelRepresentation", "Pixel Representation"),
+    ],
+)
+def test_a_dose_whose_voxels_are_not_those_of_its_header_is_refused(tmp_path, given, missing, words):
+    """With a row too few in the header every frame begins a row earlier than the one before it: a sheared dose."""
+    path = rtdose(tmp_path / "rd.dcm", stored(), OFFSETS, **given)
+    if missing:
+        dataset = pydicom.dcmread(path)
+        delattr(dataset, missing)
+        dataset.save_as(path)
+    with pytest.raises(UnreadableFileError, match=r"rd\.dcm: .*Export") as caught:
+        rt.read_dose(path, CT)
+    assert words in caught.value.message
