@@ -9,7 +9,7 @@ import { layoutPanes } from "./panes.js";
 import { Panel } from "./panel.js";
 import { greyTable, rgb } from "./render.js";
 import { CSS } from "./style.js";
-import { MEMORY, close, keepMeasures, keptMeasures, open } from "./volumes.js";
+import { MEMORY, close, keepMeasures, keepView, keptMeasures, keptView, open } from "./volumes.js";
 
 const REPORT_AFTER_MS = 300;
 const NARROW_PX = 520; // below this the side list would leave too little picture
@@ -63,6 +63,7 @@ export class Viewer {
     this.presets = [{ key: "0", name: "Default", centre: data.window[0], width: data.window[1] }, ...data.presets];
     const memory = `${data.key}|${data.series[0].id}`;
     if (memory !== this.memory) {
+      this.keepNow();
       this.memory = memory;
       if (!MEMORY.has(memory)) MEMORY.set(memory, this.freshState());
       this.state = MEMORY.get(memory);
@@ -90,7 +91,7 @@ export class Viewer {
       pos: start, centre: [...this.bodyCentre], zoom: 1, window: [...this.data.window], invert: false,
       plane: "axial", mpr: false, layoutAsked: "", maximised: null, active: 0, tool: "window", structures: "outline",
       hidden: new Set(), dose: true, boxes: true, crosshair: null, list: null, compare: "panes", flicker: 0, swipe: 0.5,
-      measures: keptMeasures(this.memory), edits: [], obeyed: "",
+      measures: keptMeasures(this.memory), edits: [], obeyed: "", ...keptView(this.memory),
     };
   }
 
@@ -346,6 +347,7 @@ export class Viewer {
       drawBase(this);
       this.baseDirty = false;
       this.reportSoon();
+      this.keepSoon();
       this.checkErrors();
     }
     drawTop(this);
@@ -391,7 +393,19 @@ export class Viewer {
     });
   }
 
+  // Not at each step of a drag: the browser's storage is written while everything waits.
+  keepSoon() {
+    clearTimeout(this.keepTimer);
+    this.keepTimer = setTimeout(() => this.keepNow(), REPORT_AFTER_MS);
+  }
+
+  keepNow() {
+    clearTimeout(this.keepTimer);
+    if (this.state) keepView(this.memory, this.state);
+  }
+
   dispose() {
+    this.keepNow();
     cancelAnimationFrame(this.frame);
     clearTimeout(this.reportTimer);
     this.observer.disconnect();

@@ -26,6 +26,29 @@ export function keepMeasures(memory, measures) {
   }
 }
 
+// The view lives as long as the measurements: a page that is loaded anew opens as it was left.
+const VIEW = ["window", "invert", "zoom", "centre", "plane", "mpr", "layoutAsked", "structures", "hidden", "dose", "boxes", "crosshair", "list", "compare", "flicker", "swipe"];
+// The number grows when what is kept means something else.
+const viewKey = (memory) => `hnvlm.view.1|${memory}`;
+
+export function keptView(memory) {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(viewKey(memory)) ?? "{}");
+    return kept.hidden ? { ...kept, hidden: new Set(kept.hidden) } : {};
+  } catch {
+    return {};
+  }
+}
+
+export function keepView(memory, state) {
+  try {
+    const view = Object.fromEntries(VIEW.map((name) => [name, state[name]]));
+    sessionStorage.setItem(viewKey(memory), JSON.stringify({ ...view, hidden: [...state.hidden] }));
+  } catch (problem) {
+    console.warn("hnvlm viewer: the view does not outlive a reload:", problem);
+  }
+}
+
 const ARRAYS = { int16: Int16Array, uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array };
 
 export class VolumeData {
