@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
 
-from hnvlm.errors import GeometryError, UnreadableFileError
+from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging import archive, dicom, nifti
 from hnvlm.imaging.contours import LEFT_OUT, mask_from_contours
 from hnvlm.imaging.dose import read_dose
@@ -316,9 +316,19 @@ def read_mask_file(file: Path, volume: Volume, warnings: list[str]) -> np.ndarra
     """Read one NIfTI mask onto the CT's grid (nearest neighbour); bool (z, y, x).
 
     Values between 0 and 1 are shares or probabilities, as in a fractional SEG: above 0, they reach far too wide.
+
+    Raises:
+        InputRefusedError: Its values are those of an image or of a dose.
+        UnreadableFileError: It is damaged.
     """
     mask = nifti.read_volume(file, order=0)
     array = mask.array
+    low, high = float(np.nanmin(array)), float(np.nanmax(array))
+    if low < 0 or (high > 1 and (array != np.rint(array)).any()):
+        raise InputRefusedError(
+            f"{file.name} holds values from {low:g} to {high:g}: an image or a dose, not a mask. A mask holds 0 and 1; "
+            "a dose in Gy is called dose.nii.gz."
+        )
     if array.dtype.kind == "f" and ((array > 0) & (array < 1)).any() and float(np.nanmax(array)) <= 1:
         warnings.append(f"{file.name} {_SHARES}")
         return like_ct(mask.with_array(array >= 0.5), volume, file, warnings, order=0)
