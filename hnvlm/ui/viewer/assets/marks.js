@@ -242,7 +242,7 @@ function drawMeasures(viewer, ctx, pane) {
       } else ctx.ellipse((ax + bx) / 2, (ay + by) / 2, Math.abs(bx - ax) / 2, Math.abs(by - ay) / 2, 0, 0, 2 * Math.PI);
       ctx.stroke();
     }
-    label(ctx, item.text, Math.max(ax, bx) + 8, (ax > bx ? ay : by) + 10, { colour: "#7ee7ff", weight: 600, within: pane.rect });
+    label(ctx, item.text, Math.max(ax, bx) + 8, (ax > bx ? ay : by) + 10, { colour: "#7ee7ff", weight: 600, within: pane.rect, plate: true });
   }
 }
 
