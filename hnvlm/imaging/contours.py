@@ -86,10 +86,12 @@ def mask_from_contours(
     # Drawn twice, a contour would be a hole in itself.
     once = {_drawn(p): p for p in points_mm if len(p) >= 3}
     closed = list(once.values())
+    bare = sum(len(p) < 3 for p in points_mm)
+    warnings = [f"{bare} contour(s) of fewer than three points enclose nothing"] if bare else []
     if not closed:
-        return np.zeros(volume.shape, bool), []
-    twice = sum(len(p) >= 3 for p in points_mm) - len(closed)
-    warnings = [f"{twice} contour(s) are in the file twice and were taken once"] if twice else []
+        return np.zeros(volume.shape, bool), warnings
+    twice = len(points_mm) - bare - len(closed)
+    warnings += [f"{twice} contour(s) are in the file twice and were taken once"] if twice else []
     if max(float(np.ptp(p[:, 2])) for p in closed) <= max(FLAT_MM, _ROUNDED * volume.spacing_mm[0]):
         mask, notes = _axial_mask(closed, volume, slab_mm)
     else:

@@ -204,6 +204,8 @@ def _rtstruct_masks(
                 if not kinds:
                     warnings.append(f"{label} has no contours")
                 continue
+            if short := _cut_short(drawn[number], contours):
+                warnings.append(f"{label}: {short} contour(s) have fewer points than the file says; export them again")
             mask, notes = mask_from_contours(contours, volume, _slab_mm(dataset, drawn[number]))
             warnings += [f"{label}: {note}" for note in notes]
             out.append((label, PackedMask.of(mask)))
@@ -233,6 +235,12 @@ def _names(file: Path, dataset: Dataset) -> dict[int, str]:
             )
         names[number] = name
     return names
+
+
+def _cut_short(drawn: DicomSequence, contours: list[np.ndarray]) -> int:
+    """How many closed contours have fewer points than Number of Contour Points: cut short, they close too early."""
+    stated = [dicom.whole(c.get("NumberOfContourPoints")) for c in drawn if c.get("ContourGeometricType") in CLOSED]
+    return sum(len(points) < (count or 0) for count, points in zip(stated, contours, strict=True))
 
 
 def _slab_mm(dataset: Dataset, contours: DicomSequence) -> float | None:

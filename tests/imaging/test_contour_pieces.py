@@ -136,3 +136,18 @@ def test_numbers_that_are_no_points_are_refused_by_file_and_structure(tmp_path):
 def test_a_backslash_in_a_name_is_part_of_it(tmp_path):
     path = rtstruct(tmp_path / "rs.dcm", {"GTV\\boost <1>": [box(*BOX, -7.5)]})
     assert rt.read_structures(path, OTHER).unmapped == ["GTV\\boost <1>"]
+
+
+@pytest.mark.parametrize("left", [0, 2, 3])
+def test_a_contour_that_lost_points_is_said(tmp_path, left):
+    """Of 4 corners 3 are half of the box: 20 voxels on one slice, and silently fewer on the other."""
+    path = rtstruct(tmp_path / "rs.dcm", {"Parotid_L": [box(*BOX, z) for z in (-7.5, -5.0)]})
+    ds = pydicom.dcmread(path)
+    contour = ds.ROIContourSequence[0].ContourSequence[0]
+    contour.NumberOfContourPoints, contour.ContourData = 4, list(contour.ContourData)[: 3 * left]
+    ds.save_as(path)
+    found = rt.read_structures(path, OTHER)
+    first, second = found.masks["Parotid_L"].sum(axis=(1, 2)).tolist()[1:3]
+    assert first == (10 if left == 3 else 0) and second == 20
+    assert "Parotid_L: 1 contour(s) have fewer points than the file says; export them again" in found.warnings
+    assert any("fewer than three points" in w for w in found.warnings) == (left < 3)
