@@ -21,6 +21,7 @@ from hnvlm.imaging.dicom import SliceHeader
 from hnvlm.imaging.geometry import StackPlan
 from hnvlm.imaging.volume import Volume
 
+ADD_FILES = "Masks and dose are added to the case of their CT, with Add files on the page Treatment plan."
 Progress = Callable[[float, str], None]
 
 
@@ -138,7 +139,14 @@ def scan(path: Path | str, workdir: Path | None = None) -> list[SeriesInfo]:
         notes.append(f"{len(unopened)} zip archive(s) in it were not opened: {', '.join(unopened[:3])}")
     for info in found:
         info.warnings.extend(notes)
-    return sorted(found, key=lambda s: (not s.accepted, s.modality != "CT", -s.n_slices, s.series_uid))
+    return sorted(found, key=_place)
+
+
+def _place(info: SeriesInfo) -> tuple[bool, bool, bool, bool, int, str]:
+    """What a series is sorted by: NIfTI files beside a DICOM CT, or beside ct.nii.gz, are masks of it more often."""
+    other = info.kind == "nifti"
+    named = other and nifti.stem(info.files[0]).lower() != "ct"
+    return not info.accepted, info.modality != "CT", other, named, -info.n_slices, info.series_uid
 
 
 def _candidates(path: Path, workdir: Path | None) -> tuple[Path, list[Path]]:
@@ -168,6 +176,9 @@ def _nothing_found(path: Path, root: Path, paths: list[Path], damaged: list[str]
 def _nifti_info(file: Path) -> SeriesInfo:
     header = nifti.read_header(file)
     grid = header.grid
+    reasons = list(header.reasons)
+    if re.fullmatch(r"dose(-.*)?|possible_dose_mask", nifti.stem(file), re.IGNORECASE):
+        reasons.append(f"{file.name} is a dose by its name, not a CT. {ADD_FILES}")
     return SeriesInfo(
         series_uid=header.uid,
         modality="CT",
@@ -177,8 +188,8 @@ def _nifti_info(file: Path) -> SeriesInfo:
         spacing_mm=grid.spacing_mm if grid else None,
         orientation=header.orientation,
         transfer_syntax="NIfTI",
-        accepted=not header.reasons,
-        reasons=list(header.reasons),
+        accepted=not reasons,
+        reasons=reasons,
         warnings=list(header.warnings),
         files=[file],
         kind="nifti",
@@ -230,8 +241,7 @@ def _read_nifti(info: SeriesInfo, progress: Progress) -> tuple[Volume, list[str]
     values = np.unique(array[:: max(1, len(array) // 16), ::2, ::2])
     if len(values) <= 2 and values[0] == 0:
         raise InputRefusedError(
-            f"{file.name} holds no values but {' and '.join(f'{v:g}' for v in values)}: a mask, not a CT. Masks are "
-            "added to the case of their CT, with Add files on the page Treatment plan."
+            f"{file.name} holds no values but {' and '.join(f'{v:g}' for v in values)}: a mask, not a CT. {ADD_FILES}"
         )
     extra = []
     if array.dtype != np.int16 and not np.isfinite(array).all():

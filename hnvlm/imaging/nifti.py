@@ -36,6 +36,15 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def stem(path: Path) -> str:
+    """A file's name without .nii or .nii.gz."""
+    name = path.name
+    for suffix in (".gz", ".nii"):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+    return name
+
+
 @dataclass(frozen=True)
 class NiftiHeader:
     """What a NIfTI header says; ``grid`` is None when ``reasons`` refuses the file."""

@@ -72,7 +72,7 @@ def read_structures(
     found: list[tuple[str, PackedMask]] = []  # a full grid each would be gigabytes for a large planning CT
     for file in files:
         if nifti.is_nifti(file):
-            found.append((_stem(file), PackedMask.of(read_mask_file(file, volume, warnings))))
+            found.append((nifti.stem(file), PackedMask.of(read_mask_file(file, volume, warnings))))
             continue
         dataset = load(file)
         frame = source_frame_uid or volume.frame_of_reference_uid
@@ -92,14 +92,6 @@ def _joined(warnings: list[str]) -> list[str]:
     return [f"{len(same)} mask files: each {NO_ORIGIN}", *(w for w in warnings if w not in same)]
 
 
-def _stem(file: Path) -> str:
-    name = file.name
-    for suffix in (".gz", ".nii"):
-        if name.lower().endswith(suffix):
-            name = name[: -len(suffix)]
-    return name
-
-
 def _structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Files with structures among what was given, and the doses and plans among it."""
     if isinstance(source, str | Path):
@@ -113,7 +105,7 @@ def _structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], l
     out, others = [], []
     for file in given:
         if nifti.is_nifti(file):
-            if _stem(file).lower() not in NOT_STRUCTURES or len(given) == 1:
+            if nifti.stem(file).lower() not in NOT_STRUCTURES or len(given) == 1:
                 out.append(file)
         else:
             modality = dicom.modality(file)
