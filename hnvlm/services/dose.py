@@ -97,19 +97,23 @@ def is_predicted(result: ResultRecord) -> bool:
 
 def is_stale(app: App, result: ResultRecord) -> bool:
     """Whether the structures changed after a dose was predicted from them."""
-    base = result
-    while base.payload.get("scale_of") is not None:
-        base = app.store.get_result(base.payload["scale_of"])
+    base, _ = unscaled(app, result)
     made_from = base.payload.get("structures_version")
     return made_from is not None and tuple(made_from) != structures_version(app, base.case_id)
 
 
 def tags(app: App, result: ResultRecord) -> dict[str, str]:
     """Return DICOM tags in which an uploaded dose, or what was scaled from it, is not the physical dose of a plan."""
-    base = result
+    return dict(unscaled(app, result)[0].payload.get("tags", {}))
+
+
+def unscaled(app: App, result: ResultRecord) -> tuple[ResultRecord, float]:
+    """Return the dose that a scaled one goes back to, through any number of steps, and the factor between them."""
+    base, factor = result, 1.0
     while base.payload.get("scale_of") is not None:
+        factor *= float(base.payload["factor"])
         base = app.store.get_result(base.payload["scale_of"])
-    return dict(base.payload.get("tags", {}))
+    return base, factor
 
 
 def load(app: App, result: ResultRecord, *, beyond: float = 0.0) -> Volume:
@@ -120,10 +124,7 @@ def load(app: App, result: ResultRecord, *, beyond: float = 0.0) -> Volume:
             is 0 there, whatever is asked for.
     """
     case = app.store.get_case(result.case_id)
-    base, factor = result, 1.0
-    while base.payload.get("scale_of") is not None:
-        factor *= float(base.payload["factor"])
-        base = app.store.get_result(base.payload["scale_of"])
+    base, factor = unscaled(app, result)
     array = np.asarray(app.store.load_array(base, "dose"))
     if array.dtype == np.uint16:
         factor *= float(base.payload["step_gy"])
@@ -423,7 +424,10 @@ def scale(app: App, base_id: int, what_if: WhatIf, *, who: str = "") -> ResultRe
         raise UsageError("Give the new prescription in Gy.")
     if top is None:
         raise UsageError("The prescription of this dose is not known: no target is named by its dose (PTV_7000).")
-    factor = _factor(what_if.prescription_gy, top)
+    # Scaled in steps a dose is as far from what was planned as at once.
+    root, so_far = unscaled(app, base)
+    _factor(what_if.prescription_gy, max(prescriptions(root.payload.get("inputs", ())).values(), default=top / so_far))
+    factor = what_if.prescription_gy / top
     stated = base.payload.get("prescriptions") or {"highest level": top}
     before = base.payload.get("label", "") if base.slot == WHAT_IF else ""
     payload = {
