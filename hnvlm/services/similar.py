@@ -17,11 +17,15 @@ from hnvlm.types import Progress, no_progress
 
 # Folder of the CT encoder in the model pack.
 ENCODER = "clip"
+SYNTHETIC = "SYNTHETIC, not a patient"
 
 
 @dataclass(frozen=True)
 class SimilarCase:
-    """A neighbour: cosine similarity (-1 to 1) and the impression of its newest report ("" if none)."""
+    """A neighbour: cosine similarity (-1 to 1) and the impression of its newest report ("" if none).
+
+    Of a demo case the words say first that it is SYNTHETIC: it stands among patients.
+    """
 
     id: str
     score: float
@@ -90,7 +94,12 @@ def nearest(
         if case_id != exclude and other.shape == vector.shape:
             found.append((float(other @ vector), case_id))
     found.sort(key=lambda pair: (-pair[0], pair[1]))
-    return [SimilarCase(case_id, round(score, 4), impression(app, case_id)) for score, case_id in found[: max(0, k)]]
+    return [SimilarCase(case_id, round(score, 4), _words_of(app, case_id)) for score, case_id in found[: max(0, k)]]
+
+
+def _words_of(app: App, case_id: str) -> str:
+    said = impression(app, case_id)
+    return f"{SYNTHETIC}. {said or 'No report yet.'}" if app.store.get_case(case_id).demo else said
 
 
 def start(app: App, case_id: str, *, who: str = "") -> str:

@@ -100,3 +100,16 @@ def test_scores_of_labels_name_the_encoder_that_made_them(start_app, tmp_path, p
     result = zeroshot.score_case(app, app.store.add_case(phantom).id, ["no mass"])
     made_by = result.provenance
     assert (made_by["model"], made_by["version"], made_by["weights_sha256"]) == ("clip", "3", weights)
+
+
+def test_a_synthetic_case_among_patients_says_so(start_app, tmp_path, phantom):
+    install(tmp_path / "assets" / "models", b"weights", "1")
+    app = start_app(FakeModels())
+    patient, other = (app.store.add_case(phantom).id for _ in range(2))
+    demo = app.store.add_case(phantom, demo=True).id
+    similar.index_all(app)
+    words = {c.id: c.impression for c in similar.stored(app, patient)}
+    assert words == {demo: "SYNTHETIC, not a patient. No report yet.", other: ""}
+    app.store.save_result(demo, "report", {"sections": {"impression": "Nodes."}}, slot="en", who="model")
+    words = {c.id: c.impression for c in similar.stored(app, patient)}
+    assert words[demo] == "SYNTHETIC, not a patient. Nodes."
