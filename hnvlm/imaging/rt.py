@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -271,7 +272,7 @@ def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[st
 
     try:
         seg = highdicom.seg.segread(file)
-        names = {int(s.SegmentNumber): str(s.get("SegmentLabel") or "") for s in seg.SegmentSequence}
+        names = {int(s.SegmentNumber): _text(s.get("SegmentLabel")) for s in seg.SegmentSequence}
         names.pop(0, None)  # what a label map calls its background
         fractional = seg.SegmentationType == "FRACTIONAL"
         if fractional:
@@ -285,8 +286,12 @@ def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[st
             values = np.asarray(part.array)
             array = (values[..., 0] >= 0.5 if fractional else values > 0).astype(np.uint8)
             out.append((name or f"segment {number}", PackedMask.of(_onto(grid, array, volume))))
-    except DAMAGED as error:
-        raise UnreadableFileError(f"{file.name}: damaged or irregular segmentation ({error}).") from error
+    except (*DAMAGED, sqlite3.Error) as error:  # highdicom looks frames up in a database of its own
+        raise UnreadableFileError(
+            f"{file.name}: damaged or irregular segmentation ({what(error)}). Export it again."
+        ) from error
+    if not out:
+        raise UnreadableFileError(f"{file.name}: the segmentation holds no segments.")
     return out
 
 
