@@ -437,7 +437,8 @@ def test_a_length_at_the_border_can_be_read(single: Screen) -> None:
     single.js("(v.setView('axial'), v.state.measures.length = 0, v.moveTo([20, 20, 16]))")
     single.settle()
     single.js("""(() => { const ctx = v.top.getContext('2d'), fill = ctx.fillText.bind(ctx);
-      ctx.fillText = (text, x, y) => { if (/mm$/.test(text) && !/^[xyz]/.test(text))
+      v.texts = [];
+      ctx.fillText = (text, x, y) => { v.texts.push(text); if (/mm$/.test(text) && !/^[xyz]/.test(text))
         v.lastMm = [text, x, x + ctx.measureText(text).width, y]; fill(text, x, y); }; })()""")
     single.key("l")
     rect = single.js("v.panes[0].rect")
@@ -445,8 +446,15 @@ def test_a_length_at_the_border_can_be_read(single: Screen) -> None:
     text, left, right, y = single.js("v.lastMm")
     assert text == single.js("v.state.measures[0].text")
     assert left > rect["x"] and right <= rect["x"] + rect["w"] - 14 and y <= rect["y"] + rect["h"] - 12
-    single.key("l")
     single.key("Delete")
+    single.drag(0, rect["w"], rect["h"])  # far beyond the pane
+    ends = single.js("[v.panes[0].view, v.state.measures[0].b, v.lastMm]")
+    assert ends[0]["x0"] + (ends[1][2] + 0.5) * ends[0]["pxU"] <= rect["x"] + rect["w"] + 0.01
+    assert ends[0]["y0"] + (ends[1][1] + 0.5) * ends[0]["pxV"] <= rect["y"] + rect["h"] + 0.01
+    order = single.js("[v.texts.lastIndexOf(v.lastMm[0]), v.texts.findLastIndex(t => /^\\d+ [cm]m$/.test(t))]")
+    assert order[0] > order[1] >= 0, "under the scale bar"
+    single.key("Delete")
+    single.key("l")
     single.js("(delete v.top.getContext('2d').fillText, v.setView('mpr'))")
 
 

@@ -258,7 +258,10 @@ export class Input {
   stretchMeasure(x, y) {
     const draft = this.viewer.draft;
     if (!draft) return;
-    draft.b = this.voxel(this.drag.pane, x, y);
+    // It ends at the border of its pane: nobody sees what he measures beyond.
+    const { rect } = this.drag.pane;
+    const [u, v] = [clamp(x, rect.x, rect.x + rect.w), clamp(y, rect.y, rect.y + rect.h)];
+    draft.b = this.voxel(this.drag.pane, u, v);
     measure(draft, this.viewer);
   }
 

@@ -20,10 +20,12 @@ export function drawTop(viewer) {
       if (viewer.crosshairOn) drawCrosshair(viewer, ctx, pane);
       drawMeasures(viewer, ctx, pane);
       drawScrollbar(viewer, ctx, pane);
-      drawKind(viewer, ctx, pane);
-      drawLetters(ctx, pane);
       drawCorners(viewer, ctx, pane);
       drawScale(ctx, pane);
+      // Above the scale bar, below what must not be covered.
+      drawMeasured(viewer, ctx, pane);
+      drawKind(viewer, ctx, pane);
+      drawLetters(ctx, pane);
       if (n === 0 && viewer.data.dose && viewer.state.dose) drawDoseLegend(viewer, ctx, pane);
       drawProgress(viewer, ctx, pane);
     });
@@ -220,10 +222,13 @@ export function showsMeasure(viewer, pane, item) {
   return item.kind !== "roi" || (item.series === viewer.seriesAt(pane, x) && item.image === viewer.imageOf(item.series));
 }
 
-function drawMeasures(viewer, ctx, pane) {
+function measuresOf(viewer, pane) {
   const items = [...viewer.state.measures, ...(viewer.draft ? [viewer.draft] : [])];
-  for (const item of items) {
-    if (!showsMeasure(viewer, pane, item)) continue;
+  return items.filter((item) => showsMeasure(viewer, pane, item));
+}
+
+function drawMeasures(viewer, ctx, pane) {
+  for (const item of measuresOf(viewer, pane)) {
     const [ax, ay] = voxelToScreen(item.a, pane.view, viewer.shape, pane.plane);
     const [bx, by] = voxelToScreen(item.b, pane.view, viewer.shape, pane.plane);
     for (const [width, style] of [[4, "rgba(0,0,0,0.6)"], [1.6, "#7ee7ff"]]) {
@@ -242,7 +247,17 @@ function drawMeasures(viewer, ctx, pane) {
       } else ctx.ellipse((ax + bx) / 2, (ay + by) / 2, Math.abs(bx - ax) / 2, Math.abs(by - ay) / 2, 0, 0, 2 * Math.PI);
       ctx.stroke();
     }
-    label(ctx, item.text, Math.max(ax, bx) + 8, (ax > bx ? ay : by) + 10, { colour: "#7ee7ff", weight: 600, within: pane.rect, plate: true });
+  }
+}
+
+// The numbers; the two lines of text in the upper corners stay free.
+function drawMeasured(viewer, ctx, pane) {
+  const { x, y, w, h } = pane.rect;
+  const within = isSmall(pane) ? pane.rect : { x, y: y + 32, w, h: h - 32 };
+  for (const item of measuresOf(viewer, pane)) {
+    const [ax, ay] = voxelToScreen(item.a, pane.view, viewer.shape, pane.plane);
+    const [bx, by] = voxelToScreen(item.b, pane.view, viewer.shape, pane.plane);
+    label(ctx, item.text, Math.max(ax, bx) + 8, (ax > bx ? ay : by) + 10, { colour: "#7ee7ff", weight: 600, within, plate: true });
   }
 }
 
