@@ -15,8 +15,10 @@ Status = Literal["met", "not_met", "not_evaluable"]
 DoseMetrics = Mapping[str, Mapping[str, float]]
 # A larger volume of the hottest tissue gets a lower dose: each metric bounds the ones before it from below.
 _NEAR_MAXIMUM = ("Dmax", "D0.03cc", "D0.1cc")
+# What was made from a target to steer a plan (a ring around it, a margin) has its name and is none: nobody covers it.
+NO_HELPER = r"(?!.*(?i:ring|shell|wall|exp|avoid|help|dummy|prv|[+]|\d\s*mm))"
 # A target that carries its dose in cGy in its name: PTV_7000, PTV_5600_L.
-TARGET_DOSE = re.compile(r"PTV_?(\d{4,5})(?!\d)")
+TARGET_DOSE = re.compile(rf"PTV_?(\d{{4,5}})(?!\d){NO_HELPER}")
 # The organ that carries the tumour is target, not organ at risk.
 _TARGET_ORGANS = {
     "larynx_supraglottis": {"Larynx", "Larynx_SG", "Glottis"}, "larynx_glottis": {"Larynx", "Larynx_SG", "Glottis"},

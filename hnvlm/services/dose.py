@@ -13,6 +13,7 @@ from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
+from hnvlm.plan.constraints import NO_HELPER
 from hnvlm.plan.dose_basis import SAME_GY
 from hnvlm.services.analysis import NOTICE, analyse_case, part
 from hnvlm.services.context import App
@@ -30,7 +31,7 @@ SCALE_RANGE = (0.7, 1.2)
 _ORGAN_ORDER = ("SpinalCord", "Brainstem", "Parotid_L", "Parotid_R", "Parotids", "Larynx", "Esophagus", "Bone_Mandible")
 # cGy as TG-263 writes them; below 10 Gy the number counts targets (``imaging.tg263``). A side or a place may follow.
 _LEVEL = re.compile(r"PTV_([1-9]\d{3})")
-_TARGET_LEVEL = re.compile(r"(?:PTV|CTV|GTV)_?([1-9]\d{3})(?!\d)", re.IGNORECASE)
+_TARGET_LEVEL = re.compile(rf"(?:PTV|CTV|GTV)_?([1-9]\d{{3}})(?!\d){NO_HELPER}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

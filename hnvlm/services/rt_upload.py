@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from hnvlm.errors import InputRefusedError
 from hnvlm.imaging import archive, dicom, nifti
 from hnvlm.imaging.masks import PackedMasks
@@ -75,6 +77,9 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
         notes += said
         rows = [{"name": n, "volume_ml": round(m.voxels * volume.voxel_ml, 3)} for n, m in masks.packed.items()]
         payloads.append(("structures", {"structures": rows, "source": "upload"}, {"masks": masks}))
+        earlier = None if doses else app.store.latest_result(case_id, "dose")
+        if earlier is not None:  # the dose came first, and met no target that it could be held against
+            notes += rt_objects.prescription_notes(dose_service.load(app, earlier, beyond=np.nan), masks)
     if doses:
         dose, said = rt_objects.read_dose(doses, volume, frame)
         drawn = masks if structures else dose_service.structures(app, case_id).masks

@@ -156,3 +156,11 @@ def test_fractions_come_from_the_plan_that_the_dose_was_calculated_for(app, draw
     assert row["eqd2"] == pytest.approx(37.84, abs=0.01)
     alone, _ = attach(app, drawn, rd=rtdose(45.0, ReferencedRTPlanSequence=[reference]))
     assert dose.fractions(app, alone) is None
+
+
+def test_a_dose_that_came_before_its_targets_is_held_against_them(app, drawn, rtdose, phantom, tmp_path):
+    attach(app, drawn, rd=rtdose(35.0))
+    targets = blocks(phantom.shape, {"PTV_6000": SPANS["PTV_7000"]})
+    path = write_rtstruct(targets, phantom, tmp_path / "rs.dcm")
+    _, notes = attach(app, drawn, rs=path.read_bytes())
+    assert any("PTV_6000 gets 35.0 Gy (median)" in note for note in notes)

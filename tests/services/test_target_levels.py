@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hnvlm.plan import alpha_beta
+from hnvlm.plan import alpha_beta, build_constraints
 from hnvlm.plan.kb import load_kb
-from hnvlm.services import histograms
+from hnvlm.services import dose, histograms
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,23 @@ def test_the_coverage_of_a_target_of_an_unknown_level_is_not_judged_on_the_highe
 def test_a_target_in_lower_case_has_the_ratio_of_a_tumour():
     both = [alpha_beta(load_kb(), name) for name in ("ptv boost", "PTV_7000")]
     assert both[0] == both[1] and both[0].gy == 10.0
+
+
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [
+        ("PTV_7000", 70.0),
+        ("PTV_5600_L", 56.0),
+        ("PTV_5600-PTV_7000", 56.0),
+        ("PTV_7000_Eval", 70.0),
+        ("PTV_7000_Ring", None),
+        ("PTV_7000+5mm", None),
+        ("PTV_7000 5 mm exp", None),
+    ],
+)
+def test_a_ring_around_a_target_is_none(name, level):
+    """Its D99 of 66.5 Gy was asked for and never met."""
+    assert dose.level_gy(name) == level
+    rows = build_constraints(load_kb(), [name])
+    assert [r.metric for r in rows] == ["D99pct"] * bool(level)
+    assert [r.limit for r in rows] == pytest.approx([0.95 * level] if level else [])
