@@ -82,8 +82,11 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
             notes += rt_objects.prescription_notes(dose_service.load(app, earlier, beyond=np.nan), masks)
     if doses:
         dose, said = rt_objects.read_dose(doses, volume, frame)
-        drawn = masks if structures else dose_service.structures(app, case_id).masks
-        said += rt_objects.prescription_notes(dose, drawn)
+        found = dose_service.structures(app, case_id)
+        drawn = masks if structures else found.masks
+        # What a model guessed a target to be says nothing against a dose.
+        own = masks if structures else found.masks.only(n for n, who in found.source.items() if who == "clinic")
+        said += rt_objects.prescription_notes(dose, own)
         notes += said + rt_objects.coverage_notes(dose, drawn)
         payloads.append(("dose", *rt_objects.dose_result(dose, doses, said, plans)))
     # Saved only once everything was read: half an upload would mix two plans.

@@ -164,3 +164,12 @@ def test_a_dose_that_came_before_its_targets_is_held_against_them(app, drawn, rt
     path = write_rtstruct(targets, phantom, tmp_path / "rs.dcm")
     _, notes = attach(app, drawn, rs=path.read_bytes())
     assert any("PTV_6000 gets 35.0 Gy (median)" in note for note in notes)
+
+
+def test_a_dose_is_not_held_against_targets_that_a_model_guessed(app, drawn, rtdose, phantom):
+    app.store.save_result(drawn, "structures", {"source": "upload"}, arrays={"masks": {}})
+    masks = blocks(phantom.shape, SPANS)
+    app.store.save_result(drawn, "segmentation", {"uncertainty": {}, "seconds": 0}, arrays={"masks": masks})
+    assert dose.structures(app, drawn).source["PTV_7000"] == "AI"
+    _, notes = attach(app, drawn, rd=rtdose(35.0))
+    assert notes == []
