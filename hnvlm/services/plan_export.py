@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 
 from hnvlm.errors import InputRefusedError
@@ -29,7 +30,7 @@ ct/                   the CT that the DICOM objects refer to, without the patien
 structures.rtstruct.dcm, structures.seg.dcm
                       structures; each says whether a model or the clinic drew it
 dose.rtdose.dcm       the dose; its description says PREDICTED where a model made it, WHAT-IF where it was changed
-dose.nii.gz           the same dose in Gy on the CT's grid; dose-PREDICTED.nii.gz where a model made it
+dose.nii.gz           the same dose in Gy on the CT's grid; dose-PREDICTED.nii.gz where a model made it{{beyond}}
 constraints.json      every constraint with value, margin and source
 plan.txt, plan.json, careplan.fhir.json, case-sheet.pdf
                       the plan, where one was drafted
@@ -88,8 +89,17 @@ def write_all(
         files |= _write_dose(app, item, plan, volume, out, meta, files["rtstruct"], case.demo)
     if plan is not None:
         files |= _write_plan(app, plan, item, out, palette)
-    files["readme"].write_text(README, encoding="utf-8")
+    files["readme"].write_text(README.format(beyond=_beyond(app, item)), encoding="utf-8")
     return files
+
+
+def _beyond(app: App, item: ResultRecord | None) -> str:
+    """Say that a dose is not known everywhere: to a NIfTI file what no dose grid reaches is as 0 Gy as the air."""
+    if item is None or not np.isnan(dose.load(app, item, beyond=np.nan).array).any():
+        return ""
+    return """
+                      The dose grid does not reach all of this CT: what lies outside is 0 here and is not known.
+                      Limits of structures that it does not cover are not judged; judge none on these files."""
 
 
 def _write_dose(

@@ -15,6 +15,7 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write_dose import write_rtdose
 from hnvlm.services import dose, histograms, plan_export, rt_upload
 from hnvlm.services.identity import map_uid
+from hnvlm.services.rt_objects import dose_result
 
 
 @pytest.mark.parametrize("scaled", [False, True])
@@ -68,3 +69,17 @@ def test_a_predicted_dose_of_another_prescription_counts_from_the_levels_of_its_
     made = dose.predict(app, case_id, what_if=dose.WhatIf(prescription_gy=56.0, drop=("PTV_5600",)))
     with pytest.raises(UsageError, match="44 Gy is too far from the 70 Gy"):
         dose.scale(app, made.id, dose.WhatIf(prescription_gy=44.0))
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_an_export_says_where_its_dose_is_not_known(app, phantom, tmp_path, cut):
+    """The grid ends after 4 of 8 slices; read back from NIfTI, 0 Gy there would meet every limit of an organ."""
+    case_id = app.store.add_case(phantom).id
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, SPANS)})
+    gy = phantom.with_array(np.full(phantom.shape, 66.0, np.float32))
+    gy.array[4:] = np.nan if cut else 66.0
+    payload, arrays = dose_result(gy)
+    item = app.store.save_result(case_id, "dose", payload, arrays=arrays)
+    readme = plan_export.write_all(app, case_id, item, tmp_path / "out")["readme"].read_text("utf-8")
+    assert ("does not reach all of this CT" in readme) is cut and "{" not in readme
+    assert len(max(readme.splitlines(), key=len)) <= 120
