@@ -177,9 +177,11 @@ def canonical_metric(name: str) -> str:
     """Bring a metric name to the spelling of constraints.yaml.
 
     ``mean``, ``dmean_gy`` become ``Dmean``; ``D_0.1_cc``, ``d0_1cc_gy`` become ``D0.1cc``; ``D_99``, ``d99_gy``,
-    ``D99%`` become ``D99pct``; ``v20_pct`` becomes ``V20Gy``; ``V60Gy_cc`` keeps its volume unit.
+    ``D99%`` become ``D99pct``; ``v20_pct`` becomes ``V20Gy``; ``V60Gy_cc`` keeps its volume unit. ``D0,03 ccm`` and
+    ``D0.03cm3 [Gy]`` become ``D0.03cc``.
     """
-    key = name.strip().lower().replace(" ", "").replace("%", "pct")
+    key = re.sub(r"[\s\[\]()]", "", name.lower()).replace("%", "pct").replace(",", ".")
+    key = re.sub(r"cm\^?3|cm³|ccm", "cc", key)
     key = re.sub(r"_?gy$", "", key) if not key.startswith("v") else key
     if key in ("mean", "dmean", "d_mean"):
         return "Dmean"
@@ -187,7 +189,8 @@ def canonical_metric(name: str) -> str:
         return "Dmax"
     if match := re.fullmatch(r"d_?(\d+(?:[._]\d+)?)_?cc", key):
         return f"D{match[1].replace('_', '.')}cc"
-    if match := re.fullmatch(r"d_?(\d+(?:\.\d+)?)(?:_?pct)?", key):
+    match = re.fullmatch(r"d_?(\d+(?:\.\d+)?)(_?pct)?", key)
+    if match and (match[2] or float(match[1]) >= 1):  # D0.03 without a unit may well be meant in cc
         return f"D{match[1]}pct"
     if match := re.fullmatch(r"v_?(\d+(?:\.\d+)?)(?:_?gy)?(?:_?(pct|cc))?", key):
         if key == f"v{match[1]}pct":

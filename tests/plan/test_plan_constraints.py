@@ -107,6 +107,9 @@ def test_a_dose_metric_must_be_a_number(value: object) -> None:
         ("mean", "Dmean"), ("dmean_gy", "Dmean"), ("max", "Dmax"), ("D_0.1_cc", "D0.1cc"), ("d0_03cc_gy", "D0.03cc"),
         ("D_99", "D99pct"), ("d95_gy", "D95pct"), ("D2%", "D2pct"), ("v20_pct", "V20Gy"), ("V45Gy", "V45Gy"),
         ("V60Gy_cc", "V60Gy_cc"), ("V95pct", "V95pct"), ("D0.03cc_pct", "D0.03cc_pct"), ("D1-10cc", "D1-10cc"),
+        ("D0,03cc", "D0.03cc"), ("D0.03 cm3", "D0.03cc"), ("D0,1 ccm", "D0.1cc"), ("D2cm³ [Gy]", "D2cc"),
+        ("V20Gy [%]", "V20Gy"), ("Dmean (Gy)", "Dmean"), ("D0,03", "D0,03"), ("D0.03", "D0.03"),
+        ("D0.5%", "D0.5pct"),
     ],
 )  # fmt: skip
 def test_metric_names(written: str, canonical: str) -> None:
