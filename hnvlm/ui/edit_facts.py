@@ -11,7 +11,8 @@ from hnvlm.services.counterfactual import filled_in
 from hnvlm.ui import html
 
 _ASKED = (("op", "Operation"), ("kind", "Lesion"), ("site", "Site"), ("place", "Place"), ("side", "Side"),
-          ("level", "Level"), ("size_mm", "Size, mm"), ("texture", "Texture"))  # fmt: skip
+          ("level", "Level"), ("size_mm", "Size, mm"), ("narrowing_pct", "Narrowing, %"),
+          ("texture", "Texture"))  # fmt: skip
 _WORDS = {
     "changed_ml": "Changed volume",
     "changed_voxels": "Changed voxels",
@@ -27,12 +28,17 @@ _WORDS = {
     "understood": "Sentences acted on",
 }
 _FILLED_IN = "not said, chosen by the model"
+# A longer text than this (characters) is a report: what was asked for in it is shown, and the whole behind a click.
+_SHORT_TEXT = 240
 
 
 def show(payload: Mapping[str, Any]) -> None:
     """Show asked against measured, the region and the proof that the rest is the original."""
     st.markdown("**Asked**")
-    html.facts([("Text", payload["text"]), *asked_of(payload["asked"])])
+    html.facts([("Text", asked_text(payload)), *asked_of(payload["asked"])])
+    if asked_text(payload) != payload["text"]:
+        with st.expander("Whole text of the request"):
+            html.text_block(payload["text"], label="Whole text of the request")
     for told in (removed_otherwise, added_unseen):
         if notice := told(payload["asked"], payload["text_match"]):
             st.caption(f":orange[{notice}]")
@@ -44,6 +50,12 @@ def show(payload: Mapping[str, Any]) -> None:
     st.markdown("**Edited region**")
     html.facts([*region(payload["edit_box_mm"], payload.get("box")), ("Made in", f"{payload['seconds']:.0f} s"),
                 ("Seed", str(payload["seed"])), ("Model", str(payload["model"]))])  # fmt: skip
+
+
+def asked_text(payload: Mapping[str, Any]) -> str:
+    """Return the text of a request; of a whole report only the sentences that were acted on, where they are known."""
+    acted_on = " ".join(payload["text_match"].get("understood", ()))
+    return acted_on if len(payload["text"]) > _SHORT_TEXT and acted_on else payload["text"]
 
 
 def asked_of(asked: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -143,6 +155,8 @@ def words(value: Any) -> str:
 def _pair(key: str, value: Any) -> str:
     if key == "size_mm":
         return f"{words(value)} mm"
+    if key == "narrowing_pct":
+        return f"{words(value)} %"
     return f"score {words(value)}" if key == "score" else words(value)
 
 

@@ -73,6 +73,38 @@ def test_a_side_that_nobody_named_is_not_shown_as_asked() -> None:
     assert ("Side", "left") in edit_facts.asked_of(node), "an older result has no words of its commands"
 
 
+def test_how_much_narrower_the_airway_was_asked_is_said() -> None:
+    airway = {"op": "add", "kind": "airway", "place": "larynx", "side": None, "size_mm": None, "narrowing_pct": 60.0}
+    assert ("Narrowing, %", "60") in edit_facts.asked_of({"requests": [airway], **airway})
+    node = {"op": "add", "kind": "node", "place": "II", "side": "left", "size_mm": 18.0, "narrowing_pct": None}
+    both = dict(edit_facts.asked_of({"requests": [airway, node], **airway}))
+    assert both == {"Command 1": "add, airway, larynx, 60 %", "Command 2": "add, node, II, left, 18 mm"}
+
+
+def edit_facts_page() -> None:
+    from hnvlm.ui import edit_facts
+
+    wish = "Left level III node, 18 mm."
+    report = "IMPRESSION: " + "No pathologically enlarged node in the right neck. " * 8 + wish
+    edit_facts.show({
+        "text": report, "asked": {"op": "add"}, "text_match": {"edits": 1, "understood": [wish]}, "identity": {},
+        "edit_box_mm": None, "seconds": 3.0, "seed": 0, "model": "diffusion",
+    })  # fmt: skip
+
+
+def test_of_an_edited_report_the_facts_begin_with_what_was_asked_for() -> None:
+    at = AppTest.from_function(edit_facts_page).run()
+    assert not at.exception
+    first = at.get("html")[0].proto.body
+    assert "Left level III node, 18 mm." in first and "No pathologically" not in first
+    assert "No pathologically" in texts(at)
+    assert [e.label for e in at.expander] == ["Whole text of the request"]
+    payload = {"text": "a" * 300, "text_match": {}}
+    assert edit_facts.asked_text(payload) == "a" * 300, "an older result does not know its sentences"
+    payload = {"text": "Remove the node.", "text_match": {"understood": ["Remove the node"]}}
+    assert edit_facts.asked_text(payload) == "Remove the node."
+
+
 def test_a_removal_that_found_nothing_says_what_was_taken_for_granted() -> None:
     open_side = {"op": "remove", "kind": "node", "place": "II", "side": "left", "text": "Remove the node in level II"}
     told = edit_facts.removed_otherwise({"requests": [open_side]}, {"edits": 0})
