@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.errors import HnvlmError, NotFoundError
+from hnvlm.errors import HnvlmError, NotFoundError, UsageError
 from hnvlm.services import intake
 from hnvlm.services.context import App
 from hnvlm.services.intake import SeriesInfo, Upload
@@ -13,6 +13,9 @@ from hnvlm.ui.errors import handled
 
 _ROUND, _UPLOAD, _OPENED, _WORDS = "_upload_round", "_upload", "_upload_opened", "upload-description"
 _QUERY = "upload"
+# Upload and what was typed as its description: outlives the box when another page is shown or the reading is stopped.
+_TYPED = "_upload_description"
+LONGEST_DESCRIPTION = 120
 # Taken in together with the CT they belong to, so their reason is no refusal.
 _BESIDE_CT = ("RTSTRUCT", "SEG", "RTDOSE")
 FILES, FOLDER = "Files or zip", "Whole folder"
@@ -96,8 +99,11 @@ def series_list(app: App, upload: Upload) -> None:
             "upload again."
         )
     if upload.accepted:
-        st.text_input("Description for the worklist (optional, no patient name)", key=_WORDS,
-                      max_chars=120)  # fmt: skip
+        # No limit of the box itself: it would drop a text that is pasted and too long without a word.
+        words = st.text_input("Description for the worklist (optional, no patient name)", _described(upload),
+                              key=_WORDS, on_change=_keep_words, args=(upload.id,))  # fmt: skip
+        if len(words) > LONGEST_DESCRIPTION:
+            st.caption(f":orange[{_too_long(words)}]")
     for n, series in enumerate(upload.accepted):
         with st.container(border=True):
             _describe(series)
@@ -119,6 +125,8 @@ def series_list(app: App, upload: Upload) -> None:
 
 def _open(app: App, upload: Upload, uid: str) -> None:
     words = st.session_state.get(_WORDS, "")
+    if len(words) > LONGEST_DESCRIPTION:
+        raise UsageError(_too_long(words))
     try:
         job_id = intake.start_intake(app, upload, uid, description=words, who=state.who())
     except NotFoundError:
@@ -128,6 +136,19 @@ def _open(app: App, upload: Upload, uid: str) -> None:
     st.session_state["_intake_job"] = job_id
     st.session_state[_OPENED] = upload
     forget()
+
+
+def _described(upload: Upload) -> str:
+    upload_id, words = st.session_state.get(_TYPED, ("", ""))
+    return words if upload_id == upload.id else ""
+
+
+def _keep_words(upload_id: str) -> None:
+    st.session_state[_TYPED] = (upload_id, st.session_state[_WORDS])
+
+
+def _too_long(words: str) -> str:
+    return f"The description has {len(words)} characters; at most {LONGEST_DESCRIPTION} are kept. Shorten it."
 
 
 def _describe(series: SeriesInfo) -> None:

@@ -79,6 +79,26 @@ def test_a_tab_whose_upload_another_one_opened_says_so(services, tmp_path) -> No
     assert [e.value for e in look_at(upload).error] == [intake.GONE], "an address with an upload of yesterday"
 
 
+def test_a_description_that_is_too_long_is_said_and_none_is_lost(services, tmp_path) -> None:
+    app = services(fakes())
+    at = look_at(uploaded(app, tmp_path / "ct"))
+    box = at.text_input(key="upload-description")
+    assert box.proto.max_chars == 0, "a box with a limit drops what is pasted, in silence"
+    box.set_value("portal venous " * 9).run()
+    told = "The description has 126 characters; at most 120 are kept. Shorten it."
+    assert any(told in c.value for c in at.caption)
+    at.button(key="open-series-0").click().run()
+    assert [e.value for e in at.error] == [told] and not app.jobs.active()
+    at.text_input(key="upload-description").set_value("portal venous").run()
+    at.switch_page("pages/models.py").run()
+    at.switch_page("pages/cases.py").run()
+    assert at.text_input(key="upload-description").value == "portal venous"
+    at.button(key="open-series-0").click().run()
+    finish(app)
+    assert [c.description for c in app.store.list_cases()] == ["portal venous"]
+    assert look_at(uploaded(app, tmp_path / "other")).text_input(key="upload-description").value == ""
+
+
 def test_a_stopped_reading_shows_its_upload_again(services, tmp_path, monkeypatch) -> None:
     app = services(fakes())
     at = look_at(uploaded(app, tmp_path / "ct"))
