@@ -200,7 +200,8 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
         st.caption(f"{full}{_in_fractions(number)}; maximum {item.payload['max_gy']:.1f} Gy")
     if dose.is_stale(app, item):
         st.info("The structures were changed after this dose was predicted. Press Predict dose to follow the changes.")
-    for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF else ():
+    # Of a predicted dose they stand under About; of another they are doubts that come before any number.
+    for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF or not dose.is_predicted(item) else ():
         st.caption(note[0].upper() + note[1:])
     mine = sorted(n for n, who in judged.source.items() if who == "AI" and n in judged.histograms)
     guessed = [n for n in mine if n in TARGET_NAMES]

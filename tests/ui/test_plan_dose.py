@@ -153,6 +153,16 @@ def test_what_the_dose_grid_does_not_cover_is_said_before_any_number(services) -
     assert "Hard limits: 0 of 0 met" in page
 
 
+def test_doubts_about_an_uploaded_dose_come_before_any_number(services) -> None:
+    app = services(None)
+    case_id = with_structures(app)
+    doubt = "the dose is that of one beam"
+    app.store.save_result(case_id, "dose", {"source": "upload", "unit": "Gy", "max_gy": 30.0, "notes": [doubt]},
+                          arrays={"dose": np.full(SHAPE, 30.0, np.float32)})  # fmt: skip
+    page = texts(open_dose(case_id))
+    assert page.index("The dose is that of one beam") < page.index("Hard limits")
+
+
 @pytest.mark.parametrize("kind", ["segmentation", "structures"])
 def test_a_dose_on_targets_the_ai_guessed_says_so(services, kind) -> None:
     app = services(fakes())
