@@ -77,6 +77,8 @@ def settle_background(sentence: str, clauses: list[Clause], language: str) -> No
     for previous, clause in pairwise(clauses):
         weak = clause.joined_by in ("and", "or", ",", "with", "plus", "as well as", "i", "oraz", "lub")
         if previous.not_now and not clause.not_now and weak and _leads(previous) and not clause.has("size"):
+            if _denied_today(previous, clause):
+                continue
             text = sentence[clause.start : clause.end]
             clause.not_now = "" if _pattern(language, "current").search(text) else previous.not_now
     for clause, following in zip(clauses[-2::-1], clauses[:0:-1], strict=False):
@@ -85,6 +87,12 @@ def settle_background(sentence: str, clauses: list[Clause], language: str) -> No
         if following.not_now == "removed" and joined and not _leads(following) and clause.kind and not clause.not_now:
             text = sentence[clause.start : clause.end]
             clause.not_now = "" if clause.has("size") or _pattern(language, "current").search(text) else "removed"
+
+
+def _denied_today(previous: Clause, clause: Clause) -> bool:
+    """Whether a denial of its own stands behind a comma: "s/p tonsillectomy, no residual mass" is said of this scan."""
+    own = any(token.tag == "negation" for token in clause.tokens)
+    return own and clause.kind is not None and previous.not_now == "background" and not previous.has("negation")
 
 
 def _leads(clause: Clause) -> bool:

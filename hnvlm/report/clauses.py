@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 from hnvlm.report.asides import settle_background, split_asides
@@ -39,10 +40,12 @@ def split_clauses(sentence: str, tokens: list[Token], language: str, kind: str |
     if whole:
         denied = any(token.tag == "negation" for token in tokens)
         return [Clause(tokens, 0, len(sentence), kind=whole, denied=denied)]
-    cuts = sorted(set(_strong_cuts(tokens) + _noun_cuts(sentence, tokens) + _none_cuts(tokens)))
+    tokens = _denied_last(sentence, tokens)
+    cuts = sorted(set(_strong_cuts(tokens) + _noun_cuts(sentence, tokens) + _none_cuts(tokens) + _past_cuts(tokens)))
     clauses = _cut(sentence, tokens, cuts)
     clauses = [part for clause in clauses for part in _split_by_place(sentence, clause)]
     clauses = [part for clause in clauses for part in _split_by_side(clause)]
+    _unpair_bilateral(clauses)
     clauses = [part for clause in clauses for part in split_asides(sentence, clause, language)]
     known = kind
     for clause in clauses:
@@ -51,7 +54,7 @@ def split_clauses(sentence: str, tokens: list[Token], language: str, kind: str |
         if clause.kind is None and known is not None and named and not clause.aside:
             clause.kind = known
         known = clause.kind or known
-    _settle_denial(clauses)
+    _settle_denial(sentence, clauses)
     _carry_side(clauses)
     settle_background(sentence, clauses, language)
     return clauses
@@ -84,6 +87,27 @@ def _none_cuts(tokens: list[Token]) -> list[int]:
     commas = [i for i, token in enumerate(tokens) if token.tag == "separator" and token.value in _AND]
     listed = commas and any(token.tag == "size" for token in tokens[: commas[-1]])
     return [tokens[commas[-1]].start] if listed and _is_none(tokens[commas[-1] :]) else []
+
+
+def _past_cuts(tokens: list[Token]) -> list[int]:
+    """The comma between what was done once and what is denied today: "s/p left tonsillectomy, no residual mass"."""
+    for index, token in enumerate(tokens):
+        if token.tag != "separator" or token.value not in (",", "with"):
+            continue
+        before = [other.tag for other in tokens[:index]]
+        if "history" in before and not set(before) & set(_HEADS) and tokens[index + 1 :]:
+            return [token.start] if tokens[index + 1].tag == "negation" else []
+    return []
+
+
+def _unpair_bilateral(clauses: list[Clause]) -> None:
+    """Drop the "bilateral" that a list with both sides spells out: "bilateral nodes: 32 mm right II, 20 mm left II"."""
+    told = [clause for clause in clauses if clause.has("size") and set(clause.values("side")) & {"left", "right"}]
+    if len(told) < 2 or not {"left", "right"} <= {side for clause in told for side in clause.values("side")}:
+        return
+    for clause in told:
+        if len(set(clause.values("side"))) > 1:
+            clause.tokens = [t for t in clause.tokens if (t.tag, t.value) != ("side", "bilateral")]
 
 
 def _is_none(tokens: list[Token]) -> bool:
@@ -192,7 +216,19 @@ def _set_head(clause: Clause) -> None:
     clause.head = (heads[0].start, heads[-1].end)
 
 
-def _settle_denial(clauses: list[Clause]) -> None:
+def _denied_last(sentence: str, tokens: list[Token]) -> list[Token]:
+    """Let a sentence's last word deny the noun before it: "węzłów powiększonych brak", "adenopathy: none"."""
+    word = tokens[-1] if tokens else None
+    heads = [token for token in tokens if _HEADS.get(token.tag) in ("node", "mass")]
+    if word is None or word.tag != "negation" or not heads or re.search(r"\w", sentence[word.end :]):
+        return tokens
+    behind = [token for token in tokens if token.start >= heads[-1].end]
+    if any(token.tag in ("separator", "size", "texture") for token in behind):
+        return tokens
+    return [*tokens[:-1], replace(word, tag="negated_after")]
+
+
+def _settle_denial(sentence: str, clauses: list[Clause]) -> None:
     """Negations reach forward to the noun, over or/nor, and over and/comma to nouns that stand bare."""
     excepting = any(token.value == "except" for clause in clauses for token in clause.tokens)
     for clause in clauses:
@@ -209,7 +245,9 @@ def _settle_denial(clauses: list[Clause]) -> None:
     for clause, following in zip(clauses[-2::-1], clauses[:0:-1], strict=False):
         bare = not clause.has("size", *_PLACES)
         if following.denied and following.has("negated_after") and not clause.denied and clause.kind and bare:
-            clause.denied = following.joined_by in ("and", "or", "nor", ",", "i", "lub")
+            first = following.tokens[0]
+            neither = first.tag == "negation" and sentence[first.start : first.end].lower() in _CHAIN
+            clause.denied = neither or following.joined_by in ("and", "or", "nor", ",", "i", "lub", "oraz")
 
 
 def _reach(clause: Clause) -> int:
@@ -237,3 +275,18 @@ def _carry_side(clauses: list[Clause]) -> None:
             clause.side_before = sides[0].value
         elif not sides and previous.side_before:
             clause.side_before = previous.side_before
+    _carry_side_back(clauses)
+
+
+def _carry_side_back(clauses: list[Clause]) -> None:
+    """The side behind the last level of a list holds for all: "levels II (22 mm) and III (16 mm) on the right"."""
+    for clause, following in zip(clauses[-2::-1], clauses[:0:-1], strict=False):
+        levels = [token for token in following.tokens if token.tag in ("level", "bare_level")]
+        last = [token for token in following.tokens if token.tag in ("side", "size")]
+        ends = len(levels) == 1 and [t.tag for t in last] == ["size", "side"] and last[0].start > levels[0].start
+        side = last[1].value if ends else following.side_before if following.side_behind else None
+        bare = not clause.has("side", "ipsilateral", "contralateral") and clause.side_before is None
+        of_nodes = not {clause.kind, following.kind} - {None, "node"} and clause.has("level", "bare_level")
+        one_head = following.head is None or clause.head is None
+        if side and bare and of_nodes and one_head and clause.has("size") and following.joined_by in _AND:
+            clause.side_before, clause.side_behind = side, True

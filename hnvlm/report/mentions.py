@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from hnvlm.report.places import mass_places, node_places, side_of
-from hnvlm.report.sizes import is_former, measured, only_bounded, rival_sizes, size_range
+from hnvlm.report.sizes import in_order, is_former, measured, only_bounded, rival_sizes, size_range
 from hnvlm.report.tokens import Clause
 from hnvlm.report.vocabulary import load, size_word, vocabulary
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, Finding
@@ -126,9 +127,13 @@ def _lesions(
     if len(places) > 1 and size is not None and _LARGEST.search(text):
         # Nobody says which of the places the largest node is in.
         attributes["largest_mm"], size = size, None
+    listed = in_order(text) if presence != "absent" else []
+    sizes = listed if len(listed) == len(places) else [size] * len(places)
     findings = []
-    for place, side in places:
+    for index, (place, side) in enumerate(places):
         side = side or side_of(clause, line, last_side)
+        if presence == "absent" and side is None and clause.has("ipsilateral", "contralateral"):
+            attributes["other_than_listed"] = True  # one side, and nobody says which
         findings.append(
             Finding(
                 kind=kind,  # type: ignore[arg-type]
@@ -136,12 +141,22 @@ def _lesions(
                 site=place if kind == "mass" else None,
                 side=side,  # type: ignore[arg-type]
                 level=place if kind == "node" else None,
-                size_mm=size,
+                size_mm=sizes[index],
                 certainty=certainty,
                 attributes=dict(attributes),
             )
         )
-    return findings
+    return [part for finding in findings for part in _largest_side(finding, clause, text)]
+
+
+def _largest_side(finding: Finding, clause: Clause, text: str) -> list[Finding]:
+    """A node on both sides of which one side's size is told: "bilateral level II nodes, largest on the right 23 mm"."""
+    named = [side for side in clause.values("side") if side in ("left", "right")]
+    if finding.side != "bilateral" or len(named) != 1 or finding.size_mm is None or not _LARGEST.search(text):
+        return [finding]
+    other = replace(finding, side="left" if named[0] == "right" else "right", size_mm=None)
+    other = replace(other, attributes={**finding.attributes, "largest_mm": finding.size_mm})
+    return [replace(finding, side=named[0]), other]
 
 
 def _airway(clause: Clause, describe_denied: bool) -> list[Finding]:
@@ -205,9 +220,13 @@ def _extent(kind: str, clause: Clause, text: str, language: str) -> list[Finding
 def implied_kind(clause: Clause) -> str | None:
     """Kind of a clause without a noun: a level with a size or texture is a node, a site with one is a mass.
 
+    A numeral alone is a level beside a side: "R II 22 mm".
+
     "Tonsils are unremarkable" speaks of a mass too: that there is none.
     """
     if clause.has("level") and clause.has("size", "texture", "normal"):
+        return "node"
+    if clause.has("bare_level") and clause.has("size") and (clause.has("side") or clause.side_before):
         return "node"
     known_site = any(site in MASS_SITES for site in clause.values("site"))
     spaces = [site for site in clause.values("site") if site.endswith((" space", " fossa"))]

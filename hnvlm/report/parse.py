@@ -16,6 +16,7 @@ from hnvlm.report.places import CONFLICT
 from hnvlm.report.render import denies
 from hnvlm.report.sentences import READ_SECTIONS, Sentence, read_lines
 from hnvlm.report.tagging import tag_sentence
+from hnvlm.report.tokens import Token
 from hnvlm.report.vocabulary import check_language, load
 from hnvlm.types import Finding, Source
 
@@ -111,6 +112,8 @@ def read_sentence(
         if _whole(language, "no_recurrence").fullmatch(sentence.text):
             return [Finding("mass", "absent")], False
     tokens = [token for token in tag_sentence(sentence.text, language) if token.tag != "ignore"]
+    if not describe_denied and _no_recurrence_since(sentence.text, tokens, language):
+        return [Finding("mass", "absent")], False
     findings: list[Finding] = []
     side = last_side
     left_out = False
@@ -125,7 +128,27 @@ def read_sentence(
             if finding.kind == "mass" and finding.presence != "absent" and finding.side in ("left", "right"):
                 side = finding.side
         findings += found
-    return findings, left_out
+        side = side or _one_side_of_nodes(findings)
+    return (findings if describe_denied else _still_open(findings)), left_out
+
+
+def _no_recurrence_since(text: str, tokens: list[Token], language: str) -> bool:
+    """Whether a sentence tells what was done and that nothing came back: "s/p glossectomy, no recurrence"."""
+    parts = re.split(r"[,;]\s+|\s[-–]\s", text)
+    told = [token.tag for token in tokens if token.start < len(text) - len(parts[-1])]
+    return "history" in told and "size" not in told and bool(_whole(language, "no_recurrence").fullmatch(parts[-1]))
+
+
+def _one_side_of_nodes(findings: list[Finding]) -> str | None:
+    """The side of the nodes where all are on one: "contralateral" is the other, where no mass says so."""
+    sides = {f.side for f in findings if f.kind == "node" and f.presence != "absent"}
+    return next(iter(sides)) if sides in ({"left"}, {"right"}) else None
+
+
+def _still_open(findings: list[Finding]) -> list[Finding]:
+    """Drop the "patent" of an airway that the same sentence tells is narrowed: "patent but mildly narrowed"."""
+    narrowed = any(f.kind == "airway" and f.presence != "absent" for f in findings)
+    return [f for f in findings if not (narrowed and f.kind == "airway" and f.presence == "absent" and f.site is None)]
 
 
 @cache
@@ -133,6 +156,13 @@ def _whole(language: str, name: str) -> re.Pattern[str]:
     """Match a sentence that is all of one such statement, as "Normal study." is."""
     patterns = "|".join(load(f"patterns_{language}")[name])
     return re.compile(rf"(?:{patterns})[.;!]?".replace(" ", r"\s+"), re.IGNORECASE)
+
+
+@cache
+def _begins(language: str, name: str) -> re.Pattern[str]:
+    """Match the first words of a sentence."""
+    patterns = "|".join(load(f"patterns_{language}")[name])
+    return re.compile(rf"\W*(?:{patterns})(?!\w)".replace(" ", r"\s+"), re.IGNORECASE)
 
 
 @cache
@@ -162,7 +192,7 @@ class _Reader:
             if rivals := finding.attributes.pop("rival_sizes_mm", None):
                 sizes = " and ".join(f"{size:g}" for size in rivals)
                 self.contradictions.append(f"Several sizes of one {finding.kind}, {sizes} mm: '{sentence.text}'")
-        if not left_out and self._continues(sentence, found):
+        if not left_out and (self._grows_on(sentence, found) or self._continues(sentence, found)):
             return
         if left_out or not found:
             self.unparsed.append(sentence.text)
@@ -175,7 +205,7 @@ class _Reader:
 
     def _primary_side(self) -> str | None:
         sides = [f.side for f in self.findings if f.kind == "mass" and f.presence != "absent" and f.side]
-        return sides[-1] if sides else None
+        return sides[-1] if sides else _one_side_of_nodes(self.findings)
 
     def _continues(self, sentence: Sentence, found: list[Finding]) -> bool:
         """Attach "It is centrally necrotic." or "The mass measures 25 mm." to the finding it goes on about."""
@@ -194,6 +224,24 @@ class _Reader:
             return False
         size = new.size_mm if last.size_mm is None else last.size_mm
         self.findings[index] = replace(last, size_mm=size, attributes={**last.attributes, **attributes})
+        return True
+
+    def _grows_on(self, sentence: Sentence, found: list[Finding]) -> bool:
+        """Attach "The tumour extends into the left soft palate." to the one mass there is: it names no second one.
+
+        A side that is not that of the mass is left to stand, unless the tumour crosses the midline.
+        """
+        masses = [i for i, f in enumerate(self.findings) if f.kind == "mass" and f.presence != "absent"]
+        if len(masses) != 1 or len(found) != 1 or not _begins(self.language, "goes_on").match(sentence.text):
+            return False
+        last, new = self.findings[masses[0]], found[0]
+        if new.kind != "mass" or new.presence == "absent" or None not in (new.size_mm, last.size_mm):
+            return False
+        if last.side != new.side is not None and not new.attributes.get("crosses_midline"):
+            return False
+        attributes = {**new.attributes, **last.attributes}
+        size = new.size_mm if last.size_mm is None else last.size_mm
+        self.findings[masses[0]] = replace(last, size_mm=size, attributes=attributes)
         return True
 
     def _referent(self, text: str) -> int | None:

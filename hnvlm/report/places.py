@@ -83,6 +83,12 @@ def _nearest_side(place: Token, clause: Clause, places: list[Token]) -> str | No
     return earlier[-1] if earlier else later[0] if later else None
 
 
+def _either_side(clause: Clause) -> bool:
+    """Whether a denial names both sides in one breath: "no adenopathy on the left or right"."""
+    told = [token.value for token in clause.tokens if token.tag in ("side", "separator")]
+    return len(told) == 3 and told[1] in ("or", "nor", "lub", "ani")
+
+
 def side_of(clause: Clause, line: str, last_side: str | None) -> str | None:
     """Side of what a clause speaks of; ``CONFLICT`` where it names both.
 
@@ -95,7 +101,7 @@ def side_of(clause: Clause, line: str, last_side: str | None) -> str | None:
     if clause.has("crosses"):
         sides = [side for side in sides if side != "midline"] or sides
     if {"left", "right"} <= set(sides):
-        return CONFLICT
+        return "bilateral" if clause.denied and _either_side(clause) else CONFLICT
     if sides:
         return sides[0]
     if last_side in ("left", "right"):

@@ -53,6 +53,8 @@ _BEGINS_FROM = re.compile(r"(?:from|od|z)\s", re.IGNORECASE)
 _SEVERAL_AXES = re.compile(r"\bx\b|×|\bby\b")
 _EITHER = re.compile(r"\d\D*\b(?:and|i|or|lub|albo)\b\D*\d")
 _RANGE = re.compile(r"\d\D*(?:\b(?:to|do)\b|[-–])\D*\d")
+_LISTED = rf"(?:{_ONE}\s*(?:,\s*and|,\s*i|,|and|i|oraz)\s*)+{_ONE}"
+_IN_TURN = re.compile(rf"(?<![\w.,])(?:({_LISTED}),?\s*respectively|odpowiednio\s*({_LISTED}))", re.IGNORECASE)
 # Words for an axis, by which two numbers are the dimensions of one lesion.
 _DIMENSION = re.compile(
     r"\b(?:AP|TR|TV|CC|SI|ML|LR|axis|axial|transverse|cranio-?caudal|height|width|wide|length|long|depth|deep|thick\w*|osi|oś"
@@ -137,6 +139,12 @@ def measured(tokens: Sequence[Token], start: int, text: str, language: str) -> t
     return (max(token.value for token in chosen) if chosen else None), short
 
 
+def in_order(text: str) -> list[float]:
+    """Sizes in millimetres that belong to places in turn: "measuring 22, 18 and 11 mm respectively"; else none."""
+    match = _IN_TURN.search(text)
+    return _values_of(next(part for part in match.groups() if part)) if match else []
+
+
 def only_bounded(tokens: Sequence[Token], start: int, text: str, language: str) -> bool:
     """Whether the sizes of a clause say what nothing exceeds: "nodes < 1 cm". Arguments as for ``measured``."""
     chosen, _ = _of_today(tokens, start, text, language)
@@ -213,11 +221,13 @@ def _is_short(text: str, begin: int, end: int) -> bool:
 def _is_doubtful(text: str, begin: int, end: int, language: str) -> bool:
     """Whether a number is the size only where no other is: an old size, that of a part, or how far something lies.
 
+    An extension is a part: "20 mm with subglottic extension of 8 mm".
+
     "The node was 18 mm" is how some write of today, "node 12 mm deep to the muscle" is no distance. In "12 mm,
     unchanged (13 mm)" the earlier size stands in brackets, in "unchanged (13 mm)" the size.
     """
     before = text[:begin]
-    if any(_not_today(language, where).search(before) for where in ("past_tense", "changed")):
+    if any(_not_today(language, where).search(before) for where in ("past_tense", "changed", "reach")):
         return True
     if _not_today(language, "part").match(text[end:]):
         return True

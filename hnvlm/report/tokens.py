@@ -38,6 +38,7 @@ class Clause:
         aside: Whether it says of something else that it is normal; it takes no noun from its neighbours.
         excepting: Whether the sentence names exceptions from what it denies ("no node apart from ...").
         side_before: Side named for the place before it, where it names none ("left level II ...; level III ...").
+        side_behind: Whether ``side_before`` was named behind the places ("levels II (22 mm), III (16 mm) on the left").
         not_now: ``background`` where it tells history or gives advice, ``removed`` where the thing was operated on.
     """
 
@@ -51,6 +52,7 @@ class Clause:
     aside: bool = False
     excepting: bool = False
     side_before: str | None = None
+    side_behind: bool = False
     not_now: str = ""
 
     def has(self, *tags: str) -> bool:
