@@ -5,30 +5,53 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
+from hnvlm.imaging.tg263 import to_tg263
 from hnvlm.plan.kb import APP_LOGIC
+from hnvlm.plan.prescription import Level
 from hnvlm.plan.render import SOURCES_HEADING
 from hnvlm.plan.result import Plan
 from hnvlm.plan.staging import Staging
 from hnvlm.types import CheckResult
 
 _NUMBER = r"\d+(?:[.,]\d+)?"
-_QUANTITIES = {
-    "dose_gy": re.compile(rf"(?<![\w.])({_NUMBER})\s*(c?Gy)\b", re.IGNORECASE),
-    "fractions": re.compile(
-        r"(?<![\w.])(\d+)\s*(?:fractions?|fx|#)(?!\w)(?!\s+(?:a|per)\s+(?:day|week))", re.IGNORECASE
-    ),
-    "fractions_per_week": re.compile(r"(?<![\w.])(\d+)\s*(?:fractions?|fx)\s+(?:a|per)\s+week", re.IGNORECASE),
-    "mg_m2": re.compile(rf"(?<![\w.])({_NUMBER})\s*mg\s*/\s*(?:m2|m²|m\^2)", re.IGNORECASE),
-    "mm": re.compile(rf"(?<![\w.])({_NUMBER})\s*(mm|cm)\b(?!2)", re.IGNORECASE),
-}  # fmt: skip
-# TNM tokens are written in capitals: "in situ" or "t1 weighted" must not match.
+_QUANTITIES = tuple(
+    (kind, re.compile(pattern, re.IGNORECASE))
+    for kind, pattern in (
+        ("dose_gy", rf"(?<![\w.])({_NUMBER})\s*(c?Gy)\b"),
+        ("fractions", r"(?<![\w.])(\d+)\s*(?:fractions?|fx|#)(?!\w)(?!\s+(?:a|per)\s+(?:day|week))"),
+        # "70 Gy/33", "2 Gy x 33", "33 x 2 Gy": the number stands without its noun.
+        ("fractions", r"(?<=Gy)\s*[/x×]\s*(\d{1,2})(?![\d.,]\d|\d|\s*(?:%|fractions?|fx|#))"),
+        ("fractions", rf"(?<![\w.])(\d{{1,2}})\s*[x×](?=\s*{_NUMBER}\s*c?Gy\b)"),
+        ("fractions_per_week", r"(?<![\w.])(\d+)\s*(?:fractions?|fx)\s+(?:a|per)\s+week"),
+        ("mg_m2", rf"(?<![\w.])({_NUMBER})\s*mg\s*(?:/|per)\s*(?:m\s?(?:2|²|\^2)|sqm\b|sq\.?\s?m\b)"),
+        ("mm", rf"(?<![\w.])({_NUMBER})\s*(mm|cm)\b(?!2)"),
+    )
+)
+# TNM tokens are written in capitals; "in situ" or a sequence, "T1-weighted", must not match.
+_SEQUENCE = r"\W?\s?(?:weight\w*|FLAIR|STIR|TSE|signal|hyper-?intens\w*|hypo-?intens\w*|sequences?|images?|imaging)\b"
 _TNM = re.compile(
     r"(?<![A-Za-z0-9])[cpy]{0,2}(T(?:is|X|[0-4][ab]?)|N(?:X|[0-3][abc]?)|M(?:X|[01][ab]?))(?![A-Za-z0-9])"
+    rf"(?!{_SEQUENCE})"
 )
 _JOINED_TNM = re.compile(r"(?<![A-Za-z0-9])[cp]?(T(?:is|[0-4][ab]?))(N[0-3][abc]?)(M[01])?(?![A-Za-z0-9])")
-_STAGE = re.compile(r"\bstage\s+(?:group\s+)?(0|IV[ABC]?|I{1,3})(?![A-Za-z0-9])", re.IGNORECASE)
+# Other diseases have stages, too.
+_STAGE = re.compile(
+    r"(?<!CKD )(?<!kidney disease )\bstage\s+(?:group\s+)?(0|IV[ABC]?|I{1,3}|[1-4][ABC]?)(?![A-Za-z0-9]|[.,]\d)"
+    r"(?!\s+(?:chronic|CKD|kidney|renal|hypertens\w+|heart|COPD|pressure))",
+    re.IGNORECASE,
+)
+_ROMAN = {"1": "I", "2": "II", "3": "III", "4": "IV"}
+# Sides and nodal levels of a line.
+_PLACE = re.compile(
+    r"(?<![A-Za-z])(left|right|bilateral|ipsilateral|contralateral|levels? [IV]{1,3}[AB]?)(?![A-Za-z])", re.IGNORECASE
+)
+_LIMIT = re.compile(
+    r"[<>≤≥]|\b(?:D(?:max|mean)|D[\d.]+cc|max|mean|maximum|limit\w*|constraint\w*|below)\b", re.IGNORECASE
+)
 _TARGET = re.compile(r"\b(?:PTV|CTV|GTV)_?\d{2,4}\b", re.IGNORECASE)
+_PRESCRIBES = re.compile(r"\b(?:PTV|CTV|GTV|fractions?|fx|tumou?r|boost|prescri\w+)\b", re.IGNORECASE)
 _HEDGES = re.compile(r"\b(?:could|would|may|might|if|possible|possibly)\b", re.IGNORECASE)
 _REFERENCE = re.compile(r"\[S\d+\] ")
 _TAGS = re.compile(r"\[S\d+\]")
@@ -71,12 +94,12 @@ def _in_line(line: str) -> Iterator[tuple[str, float | str, int, int]]:
     # Tags and target names hold digits that are no figures.
     bare = _TAGS.sub(lambda m: " " * len(m[0]), line)
     bare = _TARGET.sub(lambda m: " " * len(m[0]), bare)
-    for kind, pattern in _QUANTITIES.items():
+    for kind, pattern in _QUANTITIES:
         for match in pattern.finditer(bare):
             value = float(match[1].replace(",", "."))
             unit = match[2].lower() if match.re.groups > 1 else ""
             value = value / 100 if unit == "cgy" else value * 10 if unit == "cm" else value
-            yield kind, value, match.start(), match.end()
+            yield kind, value, match.start(1), match.end()
     joined = list(_JOINED_TNM.finditer(bare))
     for match in joined:
         for group in range(1, 4):
@@ -86,7 +109,8 @@ def _in_line(line: str) -> Iterator[tuple[str, float | str, int, int]]:
         if not any(j.start() <= match.start() < j.end() for j in joined):
             yield "tnm", match[1], match.start(1), match.end(1)
     for match in _STAGE.finditer(bare):
-        yield "stage", match[1].upper(), match.start(1), match.end(1)
+        group = match[1].upper()
+        yield "stage", _ROMAN.get(group[0], group[0]) + group[1:], match.start(1), match.end(1)
 
 
 def check_plan_text(text: str, plan: Plan) -> list[CheckResult]:
@@ -95,7 +119,7 @@ def check_plan_text(text: str, plan: Plan) -> list[CheckResult]:
     A line that the draft itself holds is right by construction. In any other line a dose beside a target's name
     must be that target's, a limit beside a structure's name that structure's, a drug dose beside a drug's name
     that drug's; TNM and stage must be those of the staging (or of its alternative table); any other figure
-    must at least occur in the draft.
+    must at least occur in the draft. A line that is one of the draft but for its sides or levels is told.
 
     Args:
         text: Edited by a clinician or written by a model.
@@ -118,9 +142,44 @@ def check_plan_text(text: str, plan: Plan) -> list[CheckResult]:
             agreed += 1
         else:
             results.append(_disagreement(figure, expected))
+    results += _moved(text, plan, drafted)
     results += _left_out(found, plan)
     message = f"{agreed} figures of the text agree with the structured plan"
     return [*results, CheckResult("text_agrees", "pass", message, APP_LOGIC.title, {"agreed": agreed})]
+
+
+def _moved(text: str, plan: Plan, drafted: set[str]) -> list[CheckResult]:
+    """Tell of lines of the draft whose side or nodal level was changed ("Mass, left" where the plan says right)."""
+    known: dict[str, list[str]] = {}
+    for line in plan.text.splitlines():
+        known.setdefault(_skeleton(line), []).append(_places(line))
+    results: list[CheckResult] = []
+    offset = 0
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        places = list(_PLACE.finditer(line))
+        there = list(dict.fromkeys(known.get(_skeleton(line), [])))
+        if places and there and _places(line) not in there and _normalised(line) not in drafted:
+            written = line[places[0].start() : places[-1].end()]
+            details = {
+                "line": number, "start": offset + places[0].start(), "end": offset + places[-1].end(),
+                "written": written, "expected": there,
+            }  # fmt: skip
+            message = f'Line {number}: "{_places(line)}". The plan says {" or ".join(there)}.'
+            results.append(CheckResult("text_place", "fail", message, APP_LOGIC.title, details))
+        offset += len(line)
+    return results
+
+
+def _skeleton(line: str) -> str:
+    """A line without its sides, levels and numbers."""
+    return re.sub(r"\d+(?:[.,]\d+)?", "#", _PLACE.sub("@", _normalised(line)))
+
+
+def _places(line: str) -> str:
+    """Sides and levels of a line in order: "left level II"."""
+    return " ".join(
+        m[1].lower() if m[1].isalpha() else f"level {m[1].split()[-1].upper()}" for m in _PLACE.finditer(line)
+    )
 
 
 def _normalised(line: str) -> str:
@@ -173,12 +232,13 @@ def _stages(staging: Staging, figure: Figure, *, hedged: bool) -> list[str]:
 
 def _allowed_beside_name(figure: Figure, line: str, plan: Plan) -> list[float] | None:
     """Return the values a figure may take because of a name in its line, None when no name binds it."""
+    levels = plan.prescription.levels
     if figure.kind in ("dose_gy", "fractions"):
-        level = next((v for v in plan.prescription.levels if _is_nearest(figure, v.target, line)), None)
+        level = next((v for v in levels if _is_nearest(figure, v, line, [v.target for v in levels])), None)
         if level is not None:
             return [level.dose_gy] if figure.kind == "dose_gy" else [float(level.fractions)]
     if figure.kind == "dose_gy":
-        return _limits_beside_structure(line, plan)
+        return _limits_beside_structure(figure, line, plan)
     if figure.kind == "mg_m2":
         drugs = [s for s in plan.systemic if s.status != "avoid" and s.agent.split()[0].lower() in line.lower()]
         given = [s for s in drugs if s.status != "not_eligible"]  # a dose that is not suitable is none of the plan's
@@ -187,26 +247,77 @@ def _allowed_beside_name(figure: Figure, line: str, plan: Plan) -> list[float] |
     return None
 
 
-def _is_nearest(figure: Figure, target: str, line: str) -> bool:
-    """Whether of all figures of its kind this one stands closest to the target's name, its own clause first."""
-    name = re.search(rf"\b{re.escape(target)}\b", line, re.IGNORECASE)
+def _is_nearest(figure: Figure, level: Level, line: str, targets: list[str]) -> bool:
+    """Whether a figure is the one that a target's name binds.
+
+    Where the names come first ("PTV_7000 to 70 Gy and PTV_6300 to 63 Gy") it is the next one behind the name, else
+    the one closest to it, of its own clause first. The dose of one fraction is bound by no name.
+    """
+    name = _name_of(level.target).search(line)
     if name is None:
         return False
+    per_fraction = level.dose_gy / level.fractions
+    spots = [
+        (a, line[a:b])
+        for kind, value, a, b in _in_line(line)
+        if kind == figure.kind and not (kind == "dose_gy" and _same(value, per_fraction))
+    ]
+    names = [match.start() for target in targets for match in _name_of(target).finditer(line)]
+    next_name = min((n for n in names if n > name.start()), default=len(line))
+    following = [spot for spot in spots if name.end() <= spot[0] < next_name]
+    if following and min(names) < spots[0][0]:
+        return following[0][1] == figure.written
     breaks = [m.start() for m in re.finditer(r"[;,.](?=\s)", line)]
     start = max((b for b in breaks if b < name.start()), default=-1)
     end = min((b for b in breaks if b >= name.end()), default=len(line))
-    spots = [(a, line[a:b]) for kind, _, a, b in _in_line(line) if kind == figure.kind]
     clause = [spot for spot in spots if start < spot[0] < end] or spots
     nearest = min(clause, key=lambda spot: abs(spot[0] - name.start()), default=None)
     return nearest is not None and nearest[1] == figure.written
 
 
-def _limits_beside_structure(line: str, plan: Plan) -> list[float] | None:
-    rows = [r for r in plan.constraints if r.unit == "Gy" and re.search(rf"\b{re.escape(r.structure)}\b", line)]
-    if not rows:
+@cache
+def _name_of(target: str) -> re.Pattern[str]:
+    """A target as clinicians write it: PTV_7000, PTV7000, PTV_70, PTV70."""
+    kind, _, digits = target.partition("_")
+    short = rf"|{digits[:-2]}" if digits.endswith("00") and len(digits) > 2 else ""
+    number = rf"(?:{digits}{short})(?!\w|[.,]\d|\s*c?Gy)" if digits.isdigit() else re.escape(digits)
+    return re.compile(rf"\b{re.escape(kind)}[_ ]?{number}", re.IGNORECASE)
+
+
+def _limits_beside_structure(figure: Figure, line: str, plan: Plan) -> list[float] | None:
+    """Limits of the structures that a figure of a line belongs to: those named since the figure before it."""
+    named = _structures_in(line, {r.structure for r in plan.constraints if r.unit == "Gy"})
+    if not named:
         return None
+    own: set[str] = set()
+    since = 0
+    for start in [a for kind, _, a, b in _in_line(line) if kind == "dose_gy"]:
+        own = {name for name, at in named if since <= at < start} or own
+        since = start
+        if line[start:].startswith(figure.written):
+            break
+    own = own or {name for name, _ in named}
+    rows = [r for r in plan.constraints if r.unit == "Gy" and r.structure in own]
     measured = {abs(round(v, 1)) for r in rows for v in (r.value, r.margin) if v is not None}
     return sorted({r.limit for r in rows} | measured)
+
+
+def _structures_in(line: str, structures: set[str]) -> list[tuple[str, int]]:
+    """Structures of the plan and where a line names them; in words ("left parotid") only where it tells a limit."""
+    found = [(name, m.start()) for name in structures for m in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", line)]
+    if _PRESCRIBES.search(line):
+        return found if _LIMIT.search(line) else []  # "70 Gy in 35 fractions to the larynx" tells no limit of it
+    if not _LIMIT.search(line):
+        return found
+    words = list(re.finditer(r"[A-Za-z]+", line))
+    for first in range(len(words)):
+        for last in range(min(first + 2, len(words) - 1), first - 1, -1):
+            text = line[words[first].start() : words[last].end()]
+            name = to_tg263(text) if re.fullmatch(r"[A-Za-z ]+", text) else None
+            if name in structures and not any(name == other for other, _ in found):
+                found.append((str(name), words[first].start()))
+                break
+    return found
 
 
 def _left_out(found: list[Figure], plan: Plan) -> list[CheckResult]:
