@@ -244,3 +244,13 @@ def support_of(mask: np.ndarray, size_mm: float) -> np.ndarray:
     distance = ndimage.distance_transform_edt(mask < 0.05, (GRID_MM,) * 3)
     reach = 0.35 * size_mm + 3.0
     return np.clip(1.0 - (distance - reach) / 6.0, 0.0, 1.0).astype(np.float32)
+
+
+def step_gflops(denoiser: LesionDenoiser) -> float:
+    """Billions of floating-point operations of one denoising step of one patch, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    patch = torch.zeros(1, PATCH, PATCH, PATCH)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        denoiser(patch[None], torch.ones(1), patch, patch, patch, torch.zeros(1, 192), torch.zeros(1, dtype=torch.long))
+    return counter.get_total_flops() / 1e9

@@ -22,7 +22,7 @@ from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.ct_encoder import cut
 from hnvlm.models.detect import PEAK, Detection, detect, evidence, told_lesions
-from hnvlm.models.diffusion import PATCH, LesionDenoiser
+from hnvlm.models.diffusion import LesionDenoiser, step_gflops
 from hnvlm.models.dose import DosePredictor
 from hnvlm.models.facts import measured_findings
 from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of
@@ -174,12 +174,10 @@ class ModelPack:
         """Evidence from which a peak of the lesion maps is called a finding."""
         return self.threshold("threshold")
 
-    def detections(self, neck: Neck, *, peak: float | None = None) -> list[Detection]:
-        """Lesions the encoder's dense maps show, from the encoder's own threshold or another one."""
+    def detections(self, neck: Neck, *peaks: float) -> list[list[Detection]]:
+        """Lesions the encoder's dense maps show, from each of these thresholds on."""
         probability, _ = self.encode(neck)
-        return detect(
-            probability, neck.crop, neck.start, neck.anatomy, peak=self.detection_peak if peak is None else peak
-        )
+        return [detect(probability, neck.crop, neck.start, neck.anatomy, peak=peak) for peak in peaks]
 
     # ---- what the app asks --------------------------------------------------------------------------------------
     def segment(self, volume: Volume, *, progress: Progress = no_progress) -> Segmentation:
@@ -209,7 +207,7 @@ class ModelPack:
         neck = self.neck(volume, segmentation)
         facts = measured_findings(neck.anatomy)
         progress(0.5, "Looking for lesions")
-        lesions = [d.finding(volume, neck.start, neck.working) for d in self.detections(neck)]
+        lesions = [d.finding(volume, neck.start, neck.working) for d in self.detections(neck, self.detection_peak)[0]]
         if any(f.kind == "airway" for f in lesions):
             facts = [f for f in facts if f.kind != "airway"]
         progress(1.0, "Findings measured")
@@ -299,7 +297,8 @@ class ModelPack:
         neck = self.neck(volume, segmentation)
         requests = self.understand(text)
         # A removal names its lesion, so weaker evidence at that place is believed.
-        before = self.detections(neck, peak=min(self.detection_peak, self.threshold("place_threshold")))
+        weak = min(self.detection_peak, self.threshold("place_threshold"))
+        before, seen = self.detections(neck, weak, self.detection_peak)
         working = neck.working.array.copy()
         pieces = []
         rng = np.random.default_rng(seed)
@@ -323,7 +322,7 @@ class ModelPack:
         match = {
             "edits": len(jobs),
             "drawings": drawings,
-            **self._text_match(requests, before, replace(neck, working=neck.working.with_array(working))),
+            **self._text_match(requests, seen, replace(neck, working=neck.working.with_array(working))),
         }
         progress(1.0, "Counterfactual ready")
         return Counterfactual(
@@ -388,8 +387,10 @@ class ModelPack:
 
     def _merged(self, sentence: str, learned: dict[str, Any]) -> dict[str, Any]:
         """What a sentence asks: by the rules where they are sure, by the learned reader where they leave it open."""
-        ruled = self.rules(sentence) if self.rules is not None else None
-        return {"text": sentence, **learned, **{k: v for k, v in (ruled or {}).items() if v is not None}}
+        ruled = (self.rules(sentence) if self.rules is not None else None) or {}
+        # A removal means all that is there of what it leaves open: with a guessed side the lesion may stay.
+        unsaid = ("side", "place") if ruled.get("op") == "remove" else ()
+        return {"text": sentence, **learned, **{k: v for k, v in ruled.items() if v is not None or k in unsaid}}
 
     def _layouts(
         self, request: dict[str, Any], before: list[Detection], neck: Neck, rng: np.random.Generator
@@ -401,27 +402,21 @@ class ModelPack:
             before = [d for d in before if d.score >= self.threshold("clear_threshold")]
         return lay_out_removals(request, before, neck)
 
-    def _text_match(self, requests: list[dict[str, Any]], before: list[Detection], neck: Neck) -> dict[str, Any]:
+    def _text_match(self, requests: list[dict[str, Any]], seen: list[Detection], neck: Neck) -> dict[str, Any]:
         """What the encoder's own detector sees in the edited CT (the published numbers use an independent judge)."""
         crop = neck.crop_of(neck.working.array)
         probability, _ = self.encode_crop(crop)
         after = detect(probability, crop, neck.start, neck.anatomy, peak=self.detection_peak)
         return {
-            "lesions_before": [d.brief() for d in before if d.score >= self.detection_peak],
+            "lesions_before": [d.brief() for d in seen],
             "lesions_after": [d.brief() for d in after],
             "understood": [r["text"] for r in requests],
         }
 
     @cached_property
     def denoiser_gflops(self) -> float:
-        """Floating-point operations of one denoising step, counted by torch."""
-        from torch.utils.flop_counter import FlopCounterMode
-
-        patch = torch.zeros(1, PATCH, PATCH, PATCH)
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            one, text, op = torch.ones(1), torch.zeros(1, 192), torch.zeros(1, dtype=torch.long)
-            self.denoiser(patch[None], one, patch, patch, patch, text, op)
-        return counter.get_total_flops() / 1e9
+        """Billions of floating-point operations of one denoising step."""
+        return step_gflops(self.denoiser)
 
     def generate(self, text: str, *, seed: int = 0, progress: Progress = no_progress) -> Counterfactual:
         """Draw what the text says into a synthetic neck (cohort atlas, no patient)."""

@@ -142,12 +142,35 @@ def test_one_seed_one_counterfactual(untrained, patient):
 
 def test_rules_win_where_they_are_sure(untrained):
     """The learned reader took "node" for level II left; what the rules leave open stays as it read it."""
-    untrained.rules = lambda sentence: {"op": "remove", "kind": None, "place": "IV", "side": None}
+    untrained.rules = lambda sentence: {"op": "add", "kind": None, "place": "IV", "side": None}
     (request,) = untrained.understand("node")
-    assert (request["text"], request["op"], request["place"]) == ("node", "remove", "IV")
-    assert (request["kind"], request["side"], request["size_mm"]) == ("node", "left", 20.0)
+    assert (request["op"], request["kind"], request["place"], request["side"]) == ("add", "node", "IV", "left")
     untrained.rules = lambda sentence: None
     assert untrained.understand("node")[0]["place"] == "II"
+
+
+@pytest.mark.parametrize(("place", "side"), [("IV", None), (None, "right"), (None, None)])
+def test_a_removal_means_all_that_is_there_of_what_it_leaves_open(untrained, place, side):
+    """ "Remove the node in level II" took the left one, where there was none, and left the right one."""
+    untrained.rules = lambda sentence: {"op": "remove", "kind": None, "place": place, "side": side}
+    (request,) = untrained.understand("remove")
+    assert (request["op"], request["kind"], request["place"], request["side"]) == ("remove", "node", place, side)
+
+
+def test_lesions_before_and_after_are_measured_alike(untrained, patient, monkeypatch):
+    """Of a CT that an edit left as it was the page told 32 mm before and 30 mm after: from weaker evidence before."""
+    ct, segmentation = patient
+    peaks = {"threshold": 0.6, "place_threshold": 0.3}
+    monkeypatch.setattr(untrained, "threshold", peaks.get)
+
+    def detect(*_, peak):
+        brief = {"kind": "mass", "size_mm": 30 if peak == 0.6 else 32}
+        return [SimpleNamespace(kind="mass", side="right", place="larynx", brief=lambda: brief)]
+
+    monkeypatch.setattr(pack_module, "detect", detect)
+    match = untrained.counterfactual(ct, "remove", segmentation=segmentation).text_match
+    assert match["edits"] == 0
+    assert match["lesions_before"] == match["lesions_after"] == [{"kind": "mass", "size_mm": 30}]
 
 
 def test_nothing_to_remove_changes_nothing(untrained, patient):
