@@ -264,18 +264,26 @@ def _reach(clause: Clause) -> int:
 def _carry_side(clauses: list[Clause]) -> None:
     """The side named before a level holds for the next level too: "left level II: 2 cm node; level III: negative"."""
     for previous, clause in pairwise(clauses):
-        of_nodes = not {previous.kind, clause.kind} - {None, "node"} and clause.has("level", "bare_level")
+        of_nodes = _nodal(previous) and _nodal(clause) and clause.has("level", "bare_level")
         if not of_nodes or clause.joined_by not in (*_AND, ";"):
             continue
         if clause.has("side", "ipsilateral", "contralateral"):
             continue
         sides = [token for token in previous.tokens if token.tag == "side"]
         levels = [token for token in previous.tokens if token.tag in ("level", "bare_level")]
-        if len(sides) == 1 and levels and sides[0].start < levels[0].start and sides[0].value in ("left", "right"):
+        words = [token for token in previous.tokens if token.tag in ("ipsilateral", "contralateral")]
+        if len(words) == 1 and not sides and levels and words[0].start < levels[0].start:
+            clause.tokens.append(words[0])
+        elif len(sides) == 1 and levels and sides[0].start < levels[0].start and sides[0].value in ("left", "right"):
             clause.side_before = sides[0].value
         elif not sides and previous.side_before:
             clause.side_before = previous.side_before
     _carry_side_back(clauses)
+
+
+def _nodal(clause: Clause) -> bool:
+    """Whether a clause may speak of nodes; a "mass" at a level is one."""
+    return clause.kind in (None, "node") or (clause.has("level", "bare_level") and not clause.has("site"))
 
 
 def _carry_side_back(clauses: list[Clause]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 from hnvlm.report.clauses import split_clauses
 from hnvlm.report.mentions import findings_of, implied_kind
@@ -17,7 +18,7 @@ from hnvlm.report.render import denies
 from hnvlm.report.sentences import READ_SECTIONS, Sentence, read_lines
 from hnvlm.report.tagging import tag_sentence
 from hnvlm.report.tokens import Token
-from hnvlm.report.vocabulary import check_language, load
+from hnvlm.report.vocabulary import check_language, load, narrowing_word
 from hnvlm.types import Finding, Source
 
 # A summary may round: "1.3 cm" repeats 12.6 mm.
@@ -192,8 +193,13 @@ class _Reader:
             if rivals := finding.attributes.pop("rival_sizes_mm", None):
                 sizes = " and ".join(f"{size:g}" for size in rivals)
                 self.contradictions.append(f"Several sizes of one {finding.kind}, {sizes} mm: '{sentence.text}'")
-        if not left_out and (self._grows_on(sentence, found) or self._continues(sentence, found)):
-            return
+        if not left_out:
+            # "The tumour measures 31 mm and narrows the airway": of two things the first may be the one before.
+            first = found[:1] if len({finding.kind for finding in found}) == len(found) else found
+            if self._grows_on(sentence, first) or self._continues(sentence, first):
+                found = found[1:]
+                if not found:
+                    return
         if left_out or not found:
             self.unparsed.append(sentence.text)
         for finding in found:
@@ -320,7 +326,16 @@ def _repeats(summary: Finding, full: Finding) -> bool:
         return False
     if summary.size_mm is not None and (full.size_mm is None or abs(summary.size_mm - full.size_mm) > ROUNDING_MM):
         return False
-    return all(full.attributes.get(key) == value for key, value in summary.attributes.items())
+    return all(_says_no_more(key, value, full) for key, value in summary.attributes.items())
+
+
+def _says_no_more(key: str, value: Any, full: Finding) -> bool:
+    """Whether one property of a summary is in a finding: "largest 24 mm" and "large" are in its size."""
+    if key == "largest_mm":
+        return full.size_mm is None or full.size_mm <= value + ROUNDING_MM
+    if key == "narrowing_word" and "narrowing_pct" in full.attributes:
+        return bool(narrowing_word(full.attributes["narrowing_pct"]) == value)
+    return full.attributes.get(key) == value or key == "also_level" or (key == "size_word" and full.size_mm is not None)
 
 
 def _covers(old: Finding, denial: Finding) -> bool:

@@ -215,3 +215,37 @@ OTHERS = [
 @pytest.mark.parametrize(("text", "expected"), OTHERS)
 def test_one_finding_is_read_as_one(text: str, expected: tuple) -> None:
     assert _read(text) == [expected]
+
+
+WHOLE = [
+    "FINDINGS: Large mass of the left palatine tonsil measuring 3.1 x 2.4 cm. The mass extends to the soft palate. The"
+    " oropharyngeal airway is narrowed by 45 %. Necrotic left level IIA node 2.4 x 1.8 cm. Left level III node 1.3 cm."
+    " Remaining nodal stations are unremarkable.\nIMPRESSION: 1. Large left tonsil mass. 2. Left level II and III nodal"
+    " metastases, largest 2.4 cm. 3. Mild oropharyngeal airway narrowing.",
+    "FINDINGS:\nOropharynx: 3 cm L tonsillar mass. Mild airway narrowing at oropharynx.\nNodes: L IIA 2.4 cm necrotic,"
+    " L III 1.3 cm.\nBones: no lytic lesion.\nIMPRESSION:\nLeft tonsil mass with left level II/III nodes.",
+    "Left tonsil tumor (3.1 cm) with ipsilateral necrotic level II (2.4 cm) and solid level III (1.3 cm) nodes."
+    " Contralateral neck: no pathologic nodes. Airway: mildly narrowed oropharynx.",
+    "The patient has a known left tonsillar carcinoma. The tumour measures 31 mm and narrows the oropharyngeal airway"
+    " mildly. On the left there are two pathological nodes: level II 24 mm and level III 13 mm.",
+    "Mass left tonsil 3.1cm. LN left II 2.4cm necrotic, left III 1.3cm. Airway narrowed 45% oropharynx. Compared to"
+    " prior 01/02/2024 the mass was 2.5 cm.",
+]
+
+
+@pytest.mark.parametrize("text", WHOLE)
+def test_a_right_report_in_anybodys_words_gets_no_remark(text: str) -> None:
+    measured = [
+        Finding(M, side="left", site=TONSIL, size_mm=31.0),
+        Finding(N, side="left", level="II", size_mm=24.0, attributes={"texture": "necrotic"}),
+        Finding(N, side="left", level="III", size_mm=13.0),
+        Finding(A, side="left", site="oropharynx", attributes={"narrowing_pct": 45.0}),
+    ]
+    report = parse_report(text)
+    assert report.contradictions == []
+    assert [r.message for r in check_agreement(report.findings, measured) if r.status != "pass"] == []
+
+
+def test_a_summary_that_says_more_than_the_findings_is_told() -> None:
+    text = "FINDINGS: Left level II node 24 mm.\nIMPRESSION: Left level II and III nodes, largest 20 mm."
+    assert len(parse_report(text).contradictions) == 2
