@@ -92,6 +92,8 @@ def removed_otherwise(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str
         looked = ", ".join(f"{key}: {value}" for key, value in chosen.items())
         return f"{told} Not said and chosen by the model: {looked}. Name the {' and the '.join(chosen)} to be sure."
     if removed > len(named) and all(command.get("place") for command in named):
+        if not all(command.get("side") for command in named):
+            return f"{removed} lesions were removed for {len(named)} named: no side is said, so both are meant."
         return (
             f"{removed} lesions were removed for {len(named)} named: one of the same kind and side in the neighbouring "
             "level or site is taken along."

@@ -114,6 +114,13 @@ def test_a_removal_that_found_nothing_says_what_was_taken_for_granted() -> None:
     assert told.endswith("where it is said to be.")
 
 
+@pytest.mark.parametrize(("side", "words"), [(None, "no side is said, so both are meant"), ("left", "neighbouring")])
+def test_more_removed_than_named_says_why(side, words):
+    node = {"text": "remove it", "op": "remove", "kind": "node", "place": "II", "side": side}
+    assert words in edit_facts.removed_otherwise({"requests": [node]}, {"edits": 2})
+    assert edit_facts.removed_otherwise({"requests": [node]}, {"edits": 1}) == ""
+
+
 @pytest.mark.parametrize("kinds", [("structures",), ("segmentation",), ("segmentation", "structures")])
 def test_the_worklist_tells_of_structures_whoever_drew_them(services, kinds) -> None:
     app = services(fakes())
