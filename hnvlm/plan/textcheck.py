@@ -26,6 +26,7 @@ _QUANTITIES = tuple(
         ("fractions", rf"(?<![\w.])(\d{{1,2}})\s*[x×](?=\s*{_NUMBER}\s*c?Gy\b)"),
         ("fractions_per_week", r"(?<![\w.])(\d+)\s*(?:fractions?|fx)\s+(?:a|per)\s+week"),
         ("mg_m2", rf"(?<![\w.])({_NUMBER})\s*mg\s*(?:/|per)\s*(?:m\s?(?:2|²|\^2)|sqm\b|sq\.?\s?m\b)"),
+        ("mg", r"(?<![\w.,])(\d{1,2},\d{3}|\d+(?:\.\d+)?)\s*mg\b(?!\s*(?:/|per)\s*(?:m|kg|sq|d|L))"),
         ("mm", rf"(?<![\w.])({_NUMBER})\s*(mm|cm)\b(?!2)"),
     )
 )
@@ -56,8 +57,8 @@ _HEDGES = re.compile(r"\b(?:could|would|may|might|if|possible|possibly)\b", re.I
 _REFERENCE = re.compile(r"\[S\d+\] ")
 _TAGS = re.compile(r"\[S\d+\]")
 _WORDS = {
-    "dose_gy": "Gy", "fractions": "fractions", "fractions_per_week": "fractions a week", "mg_m2": "mg/m2", "mm": "mm",
-    "tnm": "", "stage": "",
+    "dose_gy": "Gy", "fractions": "fractions", "fractions_per_week": "fractions a week", "mg_m2": "mg/m2",
+    "mg": "mg", "mm": "mm", "tnm": "", "stage": "",
 }  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def _in_line(line: str) -> Iterator[tuple[str, float | str, int, int]]:
     bare = _TARGET.sub(lambda m: " " * len(m[0]), bare)
     for kind, pattern in _QUANTITIES:
         for match in pattern.finditer(bare):
-            value = float(match[1].replace(",", "."))
+            value = float(match[1].replace(",", "" if kind == "mg" else "."))
             unit = match[2].lower() if match.re.groups > 1 else ""
             value = value / 100 if unit == "cgy" else value * 10 if unit == "cm" else value
             yield kind, value, match.start(1), match.end()
@@ -208,6 +209,8 @@ def _expected(figure: Figure, line: str, plan: Plan, known: set[tuple[str, float
         allowed = _stages(plan.staging, figure, hedged=bool(_HEDGES.search(line)))
         return None if figure.value in allowed else allowed
     allowed = _allowed_beside_name(figure, line, plan)
+    if figure.kind == "mg" and allowed is None:
+        return None  # a drug that is none of the plan's treatment: an antiemetic, a painkiller
     if allowed is not None:
         return None if any(_same(v, figure.value) for v in allowed) else [f"{v:g}" for v in allowed]
     if any(kind == figure.kind and _same(value, figure.value) for kind, value in known):
@@ -244,7 +247,19 @@ def _allowed_beside_name(figure: Figure, line: str, plan: Plan) -> list[float] |
         given = [s for s in drugs if s.status != "not_eligible"]  # a dose that is not suitable is none of the plan's
         written = {float(f.value) for s in given for f in figures(s.dose) if f.kind == "mg_m2"}
         return sorted(written | {dose for s in given for dose in s.doses_mg_m2}) if drugs else None
-    return None
+    return _flat_doses(figure, line, plan) if figure.kind == "mg" else None
+
+
+def _flat_doses(figure: Figure, line: str, plan: Plan) -> list[float] | None:
+    """Doses in mg of the drug that stands just before a figure ("pembrolizumab 200 mg"); None where none does."""
+    doses: set[float] = set()
+    for regimen in plan.systemic:
+        drug = re.escape(regimen.agent.split()[0])
+        if re.search(rf"\b{drug}\b[^.;,\d]{{0,20}},?\s*{re.escape(figure.written)}", line, re.IGNORECASE):
+            doses |= {
+                float(f.value) for f in figures(regimen.dose) if f.kind == "mg" and regimen.status != "not_eligible"
+            }
+    return sorted(doses) or None
 
 
 def _is_nearest(figure: Figure, level: Level, line: str, targets: list[str]) -> bool:

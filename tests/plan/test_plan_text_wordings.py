@@ -80,3 +80,9 @@ def test_a_changed_side_or_level_is_marked(plan: Plan, old: str, new: str, writt
 
 def test_own_words_about_a_side_are_left_alone(plan: Plan) -> None:
     assert _marked(plan, "Spare the left parotid; the right submandibular gland is in the target.") == []
+
+
+def test_a_flat_dose_is_that_of_its_drug() -> None:
+    plan = draft_plan(*CASES["metastatic"])
+    assert _marked(plan, "Pembrolizumab 400 mg every 3 weeks.") == [("400 mg", ["200"])]
+    assert _marked(plan, "Pembrolizumab, 200 mg, with dexamethasone 8 mg and paracetamol 1000 mg.") == []
