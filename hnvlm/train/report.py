@@ -107,7 +107,8 @@ def with_own_reports(pool: list[Encoded], banks: list[BankPatient], reports: dic
 def lesions_told(encoded: Encoded, rng: random.Random) -> tuple[list[Finding], list[Finding]]:
     """The lesions of a sample as its report names them, and those the model is told may be there.
 
-    What is there has the size and texture it is told with, so these are read and not guessed from the CT.
+    What is there has the size and texture it is told with, so these are read and not guessed from the CT; and what is
+    told first is named first, so that the next to copy is known.
     """
     findings, told = list(encoded.findings), []
     for lesion, of in encoded.seen:
@@ -116,6 +117,8 @@ def lesions_told(encoded: Encoded, rng: random.Random) -> tuple[list[Finding], l
         if of is not None:
             findings[of] = _resized(findings[of], lesion)
         told.append(lesion)
+    place = {of: k for k, (_, of) in enumerate(encoded.seen) if of is not None}
+    findings = [findings[i] for i in sorted(range(len(findings)), key=lambda i: place.get(i, MOST_TOLD))]
     if rng.random() < CROWDED:
         told = crowded(told, findings, rng)
     return findings, told

@@ -152,11 +152,11 @@ def test_a_lesion_that_is_there_has_the_size_and_texture_that_are_told():
     rng, sizes, textures, numbers = random.Random(5), [], set(), []
     for _ in range(200):
         findings, told = report.lesions_told(sample, rng)
-        assert findings[0] == mass and len(findings) == 2
+        assert findings[1] == mass and len(findings) == 2  # what is told comes before what the maps do not show
         numbers.append(len(told))
         heard, other = (next(f for f in told if _place(f) == _place(x)) for x in (measured, false))
         assert told.index(heard) < told.index(other)  # the most certain first, whatever is told between them
-        named = findings[1]
+        named = findings[0]
         assert named.level == "II"  # the place is what it is, size and texture as told
         assert named.size_mm == heard.size_mm and named.attributes["texture"] == heard.attributes["texture"]
         sizes.append(heard.size_mm)
@@ -165,6 +165,20 @@ def test_a_lesion_that_is_there_has_the_size_and_texture_that_are_told():
     assert 0.4 < sum(size == 17.0 for size in sizes) / 200 < 0.65 and min(sizes) >= 8 and max(sizes) <= 45
     assert set(numbers) == {2, 3, 4, 5, 6} and 0.5 < numbers.count(2) / 200 < 0.7
     assert sample.findings == [mass, node] and sample.seen[0][0] == measured
+
+
+def test_what_is_told_first_is_named_first():
+    nodes = [
+        Finding("node", side="left", level=level, size_mm=20.0, attributes={"texture": "solid"}) for level in NODES
+    ]
+    seen = [(nodes[k], k) for k in (2, 0)]
+    sample = Encoded(torch.zeros(1), 0, False, nodes, seen)
+    findings, told = report.lesions_told(sample, random.Random(1))
+    assert [f.level for f in findings] == [NODES[2], NODES[0], NODES[1]]
+    assert [f.level for f in told if f.level in (NODES[0], NODES[2]) and f.side == "left"] == [NODES[2], NODES[0]]
+
+
+NODES = ("II", "III", "IV")
 
 
 def _place(finding):
