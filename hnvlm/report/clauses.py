@@ -119,6 +119,9 @@ def _is_none(tokens: list[Token]) -> bool:
 def _noun_cuts(sentence: str, tokens: list[Token]) -> list[int]:
     """Places between two nouns that speak of different things."""
     heads = [(index, token) for index, token in enumerate(tokens) if token.tag in _HEADS]
+    if tokens and tokens[0].value == "except":
+        # Behind an exception that opens the sentence the denial begins: "poza węzłem II nie stwierdza się węzłów".
+        tokens = [replace(t, tag="negation") if t.tag == "negated_after" else t for t in tokens]
     cuts = []
     for (i, first), (j, second) in pairwise(heads):
         between = tokens[i + 1 : j]
@@ -274,11 +277,17 @@ def _carry_side(clauses: list[Clause]) -> None:
         words = [token for token in previous.tokens if token.tag in ("ipsilateral", "contralateral")]
         if len(words) == 1 and not sides and levels and words[0].start < levels[0].start:
             clause.tokens.append(words[0])
-        elif len(sides) == 1 and levels and sides[0].start < levels[0].start and sides[0].value in ("left", "right"):
+        elif len(sides) == 1 and levels and sides[0].value in ("left", "right") and _holds_on(previous, clause):
             clause.side_before = sides[0].value
         elif not sides and previous.side_before:
             clause.side_before = previous.side_before
     _carry_side_back(clauses)
+
+
+def _holds_on(previous: Clause, clause: Clause) -> bool:
+    """Whether a side holds for the next level: "left level II; level III", in a list "II left: 20 mm, III: 14 mm"."""
+    order = [t.tag.removeprefix("bare_") for t in previous.tokens if t.tag in ("side", "level", "bare_level", "size")]
+    return order.index("side") < order.index("level") or (order == ["level", "side", "size"] and clause.has("size"))
 
 
 def _nodal(clause: Clause) -> bool:

@@ -121,6 +121,9 @@ LISTS = [
      [_node("left", "II", 22.0), _node("left", "III", 18.0), _node("left", "IV", 11.0)]),
     ("Right level II and left level III nodes measuring 2.2 cm and 1.6 cm respectively.",
      [_node("right", "II", 22.0), _node("left", "III", 16.0)]),
+    ("Level II on the left 20 mm, level III 14 mm.", [_node("left", "II", 20.0), _node("left", "III", 14.0)]),
+    ("Węzły chłonne gr. II po lewej: 20 mm, gr. III: 14 mm. Po stronie przeciwnej bez powiększonych węzłów.",
+     [_node("left", "II", 20.0), _node("left", "III", 14.0), (N, X, "right", None, None)]),
     ("Węzły w grupach II i III po lewej o wymiarach odpowiednio 22 i 16 mm.",
      [_node("left", "II", 22.0), _node("left", "III", 16.0)]),
     ("Bilateral adenopathy, right greater than left: 3.2 cm right level II, 2.0 cm left level II.",
@@ -204,6 +207,21 @@ def test_salivary_glands_without_a_mass_deny_none_elsewhere() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Poza węzłem 13 mm w gr. IIb po lewej nie stwierdza się powiększonych węzłów.",
+        "Apart from a 13 mm left level IIb node no adenopathy.",
+    ],
+)
+def test_an_exception_that_opens_the_sentence_is_there(text: str) -> None:
+    found = parse_report(text).findings
+    assert [(f.presence, f.side, f.level, f.size_mm) for f in found] == [
+        (P, "left", "II", 13.0), (X, None, None, None),
+    ]  # fmt: skip
+    assert found[1].attributes == {"other_than_listed": True}
+
+
 OTHERS = [
     ("No evidence of adenopathy on the left or right.", (N, X, "bilateral", None, None)),
     ("Right level II node, 2.4 cm, is the only pathologic node.", _node("right", "II", 24.0)),
@@ -249,3 +267,14 @@ def test_a_right_report_in_anybodys_words_gets_no_remark(text: str) -> None:
 def test_a_summary_that_says_more_than_the_findings_is_told() -> None:
     text = "FINDINGS: Left level II node 24 mm.\nIMPRESSION: Left level II and III nodes, largest 20 mm."
     assert len(parse_report(text).contradictions) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Left tonsil mass 3 cm. Orbits: no mass. Upper chest: no mass. Skull base: no mass. Bones: no lytic lesion.",
+        "Guz migdałka lewego 3 cm. Kości bez zmian ogniskowych. W OUN zmian ogniskowych nie uwidoczniono.",
+    ],
+)
+def test_no_mass_elsewhere_in_the_body_denies_none_of_the_neck(text: str) -> None:
+    assert _read(text) == [_mass("left", TONSIL, 30.0)]
