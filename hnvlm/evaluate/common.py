@@ -22,7 +22,7 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT
 from hnvlm.models.pack import ModelPack
 from hnvlm.report.impression import impression_of
-from hnvlm.report.measured import measured_lines
+from hnvlm.report.measured import lesion_lines, measured_lines
 from hnvlm.report.request_facts import request_facts
 from hnvlm.types import OPENKBP_TO_TG263
 
@@ -110,6 +110,7 @@ def with_rules(pack: ModelPack) -> ModelPack:
     pack.rules = request_facts
     pack.measured_lines = measured_lines
     pack.impression_of = impression_of
+    pack.lesion_lines = lesion_lines
     return pack
 
 

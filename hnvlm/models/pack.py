@@ -67,9 +67,11 @@ class ModelPack:
         # Rules (sentence -> facts or None) that services and evaluations may put in front of the learned reader: where
         # they are sure they win, what they leave open the reader fills in.
         self.rules: Callable[[str], dict[str, Any] | None] | None = None
-        # Words of a report: what was measured (facts, language -> lines), and its impression (text, language -> line).
+        # Words of a report: what was measured (facts, language -> lines), its impression (text, language -> line), and
+        # what its lines may say of lesions that may be there (lesions, language -> heading -> sentences).
         self.measured_lines: Callable[..., str] | None = None
         self.impression_of: Callable[[str, str], str] | None = None
+        self.lesion_lines: Callable[[Sequence[Finding], str], dict[str, list[str]]] | None = None
 
     # ---- parts, loaded once -------------------------------------------------------------------------------------
     @cached_property
@@ -247,12 +249,13 @@ class ModelPack:
         """
         started = started or time.perf_counter()
         model, tokenizer, config = self.report_model
-        prompt, given = told(tokenizer, config, language, facts, seen, self.measured_lines, self.impression_of)
+        words = self.measured_lines, self.impression_of, self.lesion_lines
+        prompt, kept = told(tokenizer, config, language, facts, seen, *words)
         ids: list[int] = []
         steps: list[Any] = []
         shown, first = "", 0.0
         for token in decode(
-            model, tokens, prompt, end=tokenizer.token_to_id(EOS), given=given, on_step=lambda *s: steps.append(s)
+            model, tokens, prompt, end=tokenizer.token_to_id(EOS), on_step=lambda *s: steps.append(s), **kept
         ):
             ids.append(token)
             text = tokenizer.decode(ids)

@@ -119,6 +119,7 @@ def decode(
     max_length: int = 420,
     on_step: Callable[[Tensor, int], None] | None = None,
     given: Callable[[list[int]], list[int]] | None = None,
+    allowed: Callable[[list[int]], set[int]] | None = None,
 ) -> Iterator[int]:
     """Yield the ids of one report, most likely first choice, until ``end``.
 
@@ -126,6 +127,7 @@ def decode(
         tokens: (1, 512, W). prompt: (1, P).
         on_step: Called with the probabilities (V,) and the chosen id of every step.
         given: Of the ids written so far, those that have to follow; none where the model chooses.
+        allowed: Of the ids written so far, those among which the model chooses the next; none where all are.
     """
     cache = DynamicCache(config=model.decoder.config)
     written: list[int] = []
@@ -148,7 +150,9 @@ def decode(
             ).last_hidden_state
             probabilities = model.logits(hidden[0, -1]).float().softmax(-1)
             ahead = ahead or (given(written) if given is not None else [])
-            choice = ahead.pop(0) if ahead else int(probabilities.argmax())
+            among = [] if ahead or allowed is None else sorted(allowed(written))
+            best = among[int(probabilities[among].argmax())] if among else int(probabilities.argmax())
+            choice = ahead.pop(0) if ahead else best
             written.append(choice)
             embedded = model.decoder.embed_tokens(torch.tensor([[choice]]))
         if on_step is not None:
@@ -191,6 +195,33 @@ def as_told(
     return given
 
 
+def as_seen(tokenizer: Tokenizer, lines: Mapping[str, list[str]]) -> Callable[[list[int]], set[int]]:
+    """Among which ids ``decode`` chooses in lines of lesions that may be there: that there is none, or those told.
+
+    Which of them are there the model judges; their size, texture and place are the measured ones, word for word.
+
+    Args:
+        lines: Heading -> sentences, that there is none first (``hnvlm.report.measured.lesion_lines``).
+    """
+    ids_of = lambda text: tokenizer.encode(text).ids  # noqa: E731
+    (line_end,) = ids_of("\n")
+    choices = [(ids_of(f"{heading}:"), *map(ids_of, sentences)) for heading, sentences in lines.items()]
+
+    def allowed(written: list[int]) -> set[int]:
+        line = written[len(written) - [*written[::-1], line_end].index(line_end) :]
+        for heading, none, *there in choices:
+            if line[: len(heading)] != heading:
+                continue
+            rest, left = line[len(heading) :], there
+            while named := next((ids for ids in left if rest[: len(ids)] == ids), None):
+                rest, left = rest[len(named) :], [ids for ids in left if ids != named]
+            options = [*left, [line_end] if len(left) < len(there) else none]
+            return {ids[len(rest)] for ids in options if ids[: len(rest)] == rest and len(ids) > len(rest)}
+        return set()
+
+    return allowed
+
+
 def not_told(*_: Any, **__: Any) -> str:
     """What stands where the words of measured facts are missing; raises UsageError."""
     raise UsageError("The report model is told what was measured, and nobody gave it the words for that.")
@@ -204,8 +235,9 @@ def told(
     seen: Sequence[Finding],
     words: Callable[..., str] | None,
     impression_of: Callable[[str, str], str] | None,
-) -> tuple[Tensor, Callable[[list[int]], list[int]]]:
-    """The prompt (1, P) of a report, and how ``decode`` goes on in lines that are known.
+    lesion_lines: Callable[[Sequence[Finding], str], dict[str, list[str]]] | None,
+) -> tuple[Tensor, dict[str, Any]]:
+    """The prompt (1, P) of a report, and what ``decode`` is to keep to: ``given`` and ``allowed``.
 
     Args:
         config: Of the model: whether it learned to be told facts, and lesions that may be there.
@@ -213,17 +245,21 @@ def told(
         words: Facts and language to the lines the model is told, with ``firm=True`` to those that hold whatever lesion
             is seen.
         impression_of: Text and language to the impression (``hnvlm.report.impression``); without it the model's own.
+        lesion_lines: Lesions that may be there and language to what their lines may say; without it, anything.
 
     Raises:
         UsageError: It has to be told facts and there are no words for them.
     """
     lines = firm = ""
+    seen = seen if config.get("told_lesions") else ()
     if config.get("told_facts"):
         words = words or not_told
-        lines = words(facts, language, seen=seen if config.get("told_lesions") else ())
-        firm = words(facts, language, firm=True)
+        lines, firm = words(facts, language, seen=seen), words(facts, language, firm=True)
     impression = None if impression_of is None else lambda text: impression_of(text, language)
-    return torch.tensor([prompt_ids(tokenizer, language, lines)]), as_told(tokenizer, firm, impression)
+    kept: dict[str, Any] = {"given": as_told(tokenizer, firm, impression)}
+    if seen and lesion_lines is not None:
+        kept["allowed"] = as_seen(tokenizer, lesion_lines(seen, language))
+    return torch.tensor([prompt_ids(tokenizer, language, lines)]), kept
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

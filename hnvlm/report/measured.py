@@ -38,3 +38,24 @@ def measured_lines(
         name = "mass" if lesion.kind == "mass" else f"node_{lesion.side}"
         lines.append(f"{headings.get(name, headings['node_other'])}: {render_finding(lesion, language)}")
     return "\n".join(lines)
+
+
+def lesion_lines(seen: Sequence[Finding], language: str = "en") -> dict[str, list[str]]:
+    """What the lines of nodes and masses may say where lesions may be there: heading -> that there is none, and each.
+
+    Args:
+        seen: As ``measured_lines``.
+
+    Returns:
+        Only lines with such a lesion; each sentence begins with the space that follows the heading.
+
+    Raises:
+        UsageError: As ``render``.
+    """
+    denials = dict(line.split(":", 1) for line in render([], language=language).split("\n"))
+    out: dict[str, list[str]] = {}
+    for line in measured_lines([], language, seen=seen).split("\n")[-len(seen) :] if seen else ():
+        heading, sentence = line.split(":", 1)
+        if heading in denials:
+            out.setdefault(heading, [denials[heading]]).append(sentence)
+    return {heading: list(dict.fromkeys(sentences)) for heading, sentences in out.items()}

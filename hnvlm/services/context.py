@@ -18,7 +18,7 @@ from hnvlm.errors import ModelPackError
 from hnvlm.models.base import Models
 from hnvlm.models.registry import PACK, missing_models
 from hnvlm.report.impression import impression_of
-from hnvlm.report.measured import measured_lines
+from hnvlm.report.measured import lesion_lines, measured_lines
 from hnvlm.report.request_facts import request_facts
 from hnvlm.services.jobs import JobContext, JobManager, without_words
 from hnvlm.store import CaseStore
@@ -48,6 +48,7 @@ def load_model_pack() -> Models:
     models.rules = request_facts
     models.measured_lines = measured_lines
     models.impression_of = impression_of
+    models.lesion_lines = lesion_lines
     return models
 
 

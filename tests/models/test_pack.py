@@ -29,7 +29,7 @@ from hnvlm.models.registry import missing_models
 from hnvlm.models.report_model import SPECIAL, ReportModel, model_config
 from hnvlm.models.text_tower import TextReader, minilm_folder
 from hnvlm.report.impression import impression_of
-from hnvlm.report.measured import measured_lines
+from hnvlm.report.measured import lesion_lines, measured_lines
 from hnvlm.report.parse import parse_report
 from hnvlm.types import OAR_NAMES, TARGET_NAMES, Finding, Provenance, Segmentation
 
@@ -280,6 +280,7 @@ def shipped(*names: str) -> ModelPack:
     pack = ModelPack(folder, threads=1)
     pack.measured_lines = measured_lines
     pack.impression_of = impression_of
+    pack.lesion_lines = lesion_lines
     return pack
 
 

@@ -164,3 +164,16 @@ def test_what_is_given_is_written_and_read_on_from(model, tokens):
     assert ids == told and ids[:7] == [*free[:4], 41, 42, 43] and len(ids) == 12
     with torch.inference_mode():
         assert model(tokens, PROMPT, torch.tensor([ids]))[0].argmax(-1).tolist()[7:] == ids[7:]
+
+
+def test_where_only_some_ids_are_allowed_the_likeliest_of_them_is_written(model, tokens):
+    free = list(decode(model, tokens, PROMPT, end=-1, max_length=6))
+    among = {41, 42, 43} - set(free)
+    seen: list[torch.Tensor] = []
+    ids = list(
+        decode(
+            model, tokens, PROMPT, end=-1, max_length=6, on_step=lambda p, c: seen.append(p),
+            allowed=lambda written: among if len(written) == 2 else set(),
+        )
+    )  # fmt: skip
+    assert ids[:2] == free[:2] and ids[2] == max(among, key=lambda i: float(seen[2][i])) != free[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hnvlm.report.measured import measured_lines
+from hnvlm.report.measured import lesion_lines, measured_lines
 from hnvlm.report.render import render
 from hnvlm.types import Finding
 
@@ -56,3 +56,24 @@ def test_lesions_that_may_be_there_are_told_as_a_report_names_them():
 def test_polish_lines():
     lines = measured_lines(FACTS, "pl")
     assert len(lines.split("\n")) == 4 and "180 mm2" in lines and "120 ml" in lines and "node" not in lines
+
+
+def test_what_lines_of_lesions_may_say():
+    seen = [
+        Finding("node", side="left", level="II", size_mm=32.0, attributes={"texture": "solid"}),
+        Finding("mass", side="right", site="larynx", size_mm=20.0, attributes={"texture": "necrotic"}),
+        Finding("node", side="left", level="III", size_mm=16.0, attributes={"texture": "necrotic"}),
+    ]
+    assert lesion_lines([*seen, seen[0]]) == {
+        "Nodes left": [
+            " No pathologically enlarged node in the left neck.",
+            " 32 mm solid node in left level II.",
+            " 16 mm necrotic node in left level III.",
+        ],
+        "Primary site": [" No mass identified.", " 20 mm necrotic mass in the right larynx."],
+    }
+    assert lesion_lines([]) == {}
+    polish = lesion_lines(seen, "pl")
+    assert [len(sentences) for sentences in polish.values()] == [3, 2]
+    for sentences in (*polish.values(), *lesion_lines(seen).values()):
+        assert all(sentence.startswith(" ") and sentence.endswith(".") for sentence in sentences)

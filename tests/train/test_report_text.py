@@ -20,6 +20,7 @@ from hnvlm.models.report_model import (
     PAD,
     SPECIAL,
     ReportModel,
+    as_seen,
     as_told,
     decoder_config,
     load_tokenizer,
@@ -27,7 +28,7 @@ from hnvlm.models.report_model import (
 )
 from hnvlm.models.text_tower import HEADS, NUMBERS
 from hnvlm.report.impression import impression_of
-from hnvlm.report.measured import measured_lines
+from hnvlm.report.measured import lesion_lines, measured_lines
 from hnvlm.report.parse import parse
 from hnvlm.report.render import render
 from hnvlm.train import report, text
@@ -239,6 +240,33 @@ def test_the_impression_goes_on_as_the_lines_above_it_say_and_ends_the_report(to
     assert given(tokenizer.encode(above).ids) == given(tokenizer.encode(f"{above}\n{heading}: {rest[:4]}").ids) == []
     own = as_told(tokenizer, "")
     assert own(tokenizer.encode(f"{above}\n{heading}:").ids) == []
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_a_line_of_lesions_that_may_be_there_says_none_or_some_of_those_told(tokenizer, language):
+    """On the demo neck, told of 32 mm in level II and 16 mm in level III, it wrote 16 mm in level II."""
+    seen = [
+        Finding("node", side="left", level=level, size_mm=size, attributes={"texture": "necrotic"})
+        for level, size in (("II", 32.0), ("III", 16.0))
+    ]
+    lines = lesion_lines([*seen, seen[0], MASS], language)
+    allowed = as_seen(tokenizer, lines)
+    (heading,) = [h for h, sentences in lines.items() if len(sentences) == 3]
+    none, first, second = lines[heading]
+    line_end = tokenizer.encode("\n").ids[0]
+    before = tokenizer.encode(f"X:\n{heading}:").ids
+    said, open_ends = set(), [before]
+    while open_ends:
+        ids = open_ends.pop()
+        ways = allowed(ids)
+        if line_end in ways or not ways:
+            said.add(tokenizer.decode(ids[len(before) :]))
+        open_ends += [[*ids, way] for way in ways - {line_end}]
+    assert said == {none, first, second, first + second, second + first}
+    # Any other line, and the heading itself, is the model's own.
+    right = next(line for line in render(seen, language=language).split("\n") if line.endswith(":"))
+    for elsewhere in ("", heading, f"{heading}:{first}\n", f"{heading}:{none}\n{right}"):
+        assert allowed(tokenizer.encode(elsewhere).ids) == set()
 
 
 def test_random_reports_say_one_thing_of_the_airway():
