@@ -21,7 +21,7 @@ class Settings:
         data_dir: Case store: SQLite file and arrays (``HNVLM_DATA_DIR``, default ``~/.hnvlm``).
         assets_dir: Model pack, fonts and demo material (``HNVLM_ASSETS_DIR``).
         own_models_dir: A clinic's own model pack in the place of the shipped one (``HNVLM_MODELS_DIR``), or None.
-        threads: CPU threads for inference (``HNVLM_THREADS``, default all cores).
+        threads: CPU threads for inference (``HNVLM_THREADS``, default and at most all cores).
         seed: Default seed of everything that samples.
     """
 
@@ -84,12 +84,14 @@ def _folder(name: str, default: Path) -> Path:
 
 def _threads(name: str) -> int:
     given = os.environ.get(name)
+    cores = os.cpu_count() or 1
     if given is None:
-        return os.cpu_count() or 1
+        return cores
     try:
         threads = int(given)
     except ValueError:
         threads = 0
     if threads < 1:
         raise UsageError(f"{name}={given}: a whole number of threads from 1 up is needed. Unset it to use all cores.")
-    return threads
+    # More threads than cores are slower; many more take the memory of the whole process, which then ends without words.
+    return min(threads, cores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,13 @@ def serve(
     json_: Json = False,
 ) -> None:
     """Start the app and serve it until stopped."""
-    with session(json_):
+    with session(json_, server=True):
+        try:
+            socket.getaddrinfo(address, port, flags=socket.AI_PASSIVE)
+        except (OSError, UnicodeError) as error:
+            raise UsageError(
+                f"--address {address}: no address of this machine. 127.0.0.1, the default, serves this machine alone."
+            ) from error
         from hnvlm.ui.launch import serve as run
 
         run(port, not browser, address=address)

@@ -7,10 +7,14 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
+import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NoReturn, TextIO
 
 import typer
@@ -21,8 +25,16 @@ from hnvlm.errors import CancelledError, HnvlmError, UsageError
 from hnvlm.services import dumps
 
 EXIT_UNEXPECTED, EXIT_USAGE, EXIT_REFUSED = 1, 2, 3
-# A full disk, or a place where nothing may be written: no fault of the program.
-NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# What a disk or a name can be at fault for, and no program: code of the error and what to do.
+_ROOM = ("output", "Make room there or name another place.")
+_ACCESS = ("output", "Give access to it or name another place.")
+_SICK = ("disk", "The disk or the network drive does not answer as it should; look after it and try again.")
+NO_FAULT = {
+    errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EFBIG: _ROOM,
+    errno.EROFS: _ACCESS, errno.EACCES: _ACCESS, errno.EPERM: _ACCESS,
+    errno.EIO: _SICK, errno.ESTALE: _SICK,
+    errno.ENAMETOOLONG: ("file_name", "Give a shorter name."),
+}  # fmt: skip
 # Typer carries its own copy of click from some release on; this finds the right class in either.
 _CLICK_ERROR = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
@@ -107,8 +119,12 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(as_json: bool) -> Iterator[Session]:
+def session(as_json: bool, *, server: bool = False) -> Iterator[Session]:
     """Run a command's body: what libraries print goes to stderr, errors become exit codes.
+
+    Args:
+        as_json: Whether ``--json`` was asked for.
+        server: A server looks after SIGTERM itself; any other command ends by it as by Ctrl-C.
 
     Exit codes: 0 done, 2 wrong usage, 3 input refused, 130 stopped by the user, 1 a fault of the program.
     """
@@ -116,7 +132,7 @@ def session(as_json: bool) -> Iterator[Session]:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     out = Session(as_json, sys.stdout)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), _ends_by_sigterm(server):
             yield out
     except CancelledError as error:
         _fail(out, error.code, error.message or "Stopped.", EXIT_STOPPED)
@@ -133,13 +149,45 @@ def session(as_json: bool) -> Iterator[Session]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:
-        if error.errno not in NO_PLACE:
+        if _no_temporary_folder(error):
+            todo = "Make room on its disk, or name a folder that may be written in TMPDIR."
+            _fail(out, "output", f"There is no temporary folder that can be used. {todo}", EXIT_REFUSED)
+        if error.errno not in NO_FAULT:
             _fail_unexpectedly(out, error)
-        where = f"{error.filename}: " if error.filename else ""
-        todo = "Make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Give access to it"
-        _fail(out, "output", f"{where}{error.strerror}. {todo} or name another place.", EXIT_REFUSED)
+        code, todo = NO_FAULT[error.errno]
+        where = error.filename or f"The output folder, or the temporary one ({tempfile.gettempdir()})"
+        _fail(out, code, f"{where}: {error.strerror}. {todo}", EXIT_REFUSED)
     except Exception as error:  # noqa: BLE001 - last line before the user: a traceback helps nobody there
         _fail_unexpectedly(out, error)
+
+
+@contextlib.contextmanager
+def _ends_by_sigterm(server: bool) -> Iterator[None]:
+    """Let SIGTERM (a scheduler's time limit, a shutdown) end a command as Ctrl-C does.
+
+    By default it ends the process at once, and what was unpacked of a patient stays in the temporary folder.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    if server or not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    process = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            raise KeyboardInterrupt
+        os._exit(128 + number)  # a process that was forked for part of the work: its parent cleans up
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _no_temporary_folder(error: OSError) -> bool:
+    """Whether Python found no place for temporary files: every candidate is full or may not be written."""
+    return error.errno == errno.ENOENT and not error.filename and "temporary directory" in str(error.strerror)
 
 
 def _print_anything(stdout: TextIO, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ from hnvlm.store.results import ResultMethods
 from hnvlm.store.rows import case_of, load_case, write_event
 from hnvlm.types import Progress, no_progress
 
+# SQLite writes beside its file even to read it; a full disk is an "I/O error" to it, or a file that cannot be opened.
+_NO_WRITING = (
+    "Opening it writes beside it: make room on its disk, and check that this user may write to its folder (of a "
+    "read-only backup, make a copy first)."
+)
 _SORTS = {"created": CASES.c.number, "id": CASES.c.number, "description": func.lower(CASES.c.description)}
 
 
@@ -262,7 +268,10 @@ def _uses(conn: Connection, cases: list[CaseRecord]) -> dict[str, list[str]]:
 def _cannot_open(file: Path, error: DatabaseError) -> str:
     """Say what to do about a database that SQLite cannot open; its own words tell a damaged one from a locked one."""
     if isinstance(error, OperationalError):
-        todo = "Close other programs that use it, and check that this user may write to its folder."
+        busy = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF in (
+            sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
+        )  # fmt: skip
+        todo = "Close other programs that use it." if busy else _NO_WRITING
     else:
         todo = "It is damaged, or no case store: restore it from a backup, or point HNVLM_DATA_DIR at another folder."
     return f"{file} cannot be opened ({error.orig}). {todo} Nothing in it was changed."

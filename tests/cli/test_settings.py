@@ -30,6 +30,18 @@ def test_a_setting_that_cannot_be_used_is_named(run, tmp_path, monkeypatch, vari
     assert list(tmp_path.iterdir()) == [], "no patient store in whatever folder this is"
 
 
+@pytest.mark.parametrize("value", ["100000", "99999999999999999999"])
+def test_more_threads_than_cores_are_as_many_as_there_are_cores(monkeypatch, value):
+    """A hundred thousand ended the process without a word, and more were "a fault of the program"."""
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setenv("HNVLM_THREADS", value)
+    config.settings.cache_clear()
+    assert config.settings().threads == 3
+    monkeypatch.setenv("HNVLM_THREADS", "2")
+    config.settings.cache_clear()
+    assert config.settings().threads == 2
+
+
 def test_a_clinics_own_models_take_the_place_of_the_shipped_ones_and_back(tmp_path, monkeypatch):
     """With HNVLM_ASSETS_DIR the demo's atlas and all else had to be copied along with the models."""
     monkeypatch.setenv("HNVLM_ASSETS_DIR", str(tmp_path / "assets"))

@@ -46,3 +46,20 @@ def test_a_database_that_another_program_holds_is_not_called_damaged(tmp_path, m
     assert "locked" in message and "Close other programs" in message and "damaged" not in message
     holder.close()
     CaseStore(tmp_path).close()
+
+
+@pytest.mark.parametrize("number", [sqlite3.SQLITE_IOERR | 19 << 8, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN])
+def test_a_full_or_read_only_disk_under_the_database_asks_for_no_other_program(tmp_path, monkeypatch, number):
+    """On a full disk SQLite says "disk I/O error" of a sound store, on a read-only one "unable to open"."""
+    CaseStore(tmp_path).close()
+
+    def fails(cursor):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = number
+        raise error
+
+    monkeypatch.setattr(database, "_use_wal", fails)
+    message = refused(tmp_path)
+    assert "make room on its disk" in message and "Close other programs" not in message
+    monkeypatch.undo()
+    CaseStore(tmp_path).close()
