@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,15 +28,34 @@ def serve(
 ) -> None:
     """Start the app and serve it until stopped."""
     with session(json_, server=True):
-        try:
-            socket.getaddrinfo(address, port, flags=socket.AI_PASSIVE)
-        except (OSError, UnicodeError) as error:
-            raise UsageError(
-                f"--address {address}: no address of this machine. 127.0.0.1, the default, serves this machine alone."
-            ) from error
+        _require_free(address, port)
         from hnvlm.ui.launch import serve as run
 
         run(port, not browser, address=address)
+
+
+def _require_free(address: str, port: int) -> None:
+    """Say before the start that nobody can listen there: the server's own words go to no JSON and name no way out."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":  # a server that ended a moment ago holds nothing
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except (OSError, UnicodeError) as error:
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            raise HnvlmError(
+                f"Port {port} is taken, perhaps by this program. Stop what uses it, or choose another with --port.",
+                code="port",
+            ) from error
+        if number == errno.EACCES:
+            raise HnvlmError(
+                f"Port {port} may not be used by this user. Choose one from 1024 up with --port.", code="port"
+            ) from error
+        raise UsageError(
+            f"--address {address}: no address of this machine. 127.0.0.1, the default, serves this machine alone."
+        ) from error
 
 
 def batch(

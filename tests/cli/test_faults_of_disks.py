@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,9 +67,19 @@ def test_no_temporary_folder_at_all_is_said(run, nifti, monkeypatch):
     assert "TMPDIR" in message and "fault" not in message
 
 
-def test_an_address_that_is_none_is_wrong_usage(run):
-    message = run("serve", "--address", "no such host", "--port", "8977", "--json").refused("usage", status=2)
-    assert "--address no such host" in message and "127.0.0.1" in message
+@pytest.mark.parametrize("address", ["no such host", "192.0.2.1"])
+def test_an_address_that_is_none_of_this_machine_is_wrong_usage(run, monkeypatch, address):
+    monkeypatch.setitem(sys.modules, "hnvlm.ui.launch", None)  # it must not come so far
+    message = run("serve", "--address", address, "--port", "8977", "--json").refused("usage", status=2)
+    assert f"--address {address}" in message and "127.0.0.1" in message
+
+
+def test_a_port_that_is_taken_is_said_in_json(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hnvlm.ui.launch", None)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        message = run("serve", "--port", port, "--json").refused("port")
+    assert message.startswith(f"Port {port} is taken") and "--port" in message
 
 
 BODY = """
