@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import DynamicCache, Gemma2Config, Gemma2Model
 
-from hnvlm.errors import UsageError
+from hnvlm.errors import ModelPackError, UsageError
 from hnvlm.models.ct_encoder import MAPS, TOKENS_PER_AXIS
 from hnvlm.types import Finding
 
@@ -263,8 +263,17 @@ def told(
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The byte-level tokenizer beside the weights."""
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    """The byte-level tokenizer beside the weights.
+
+    Raises:
+        ModelPackError: It is missing or damaged.
+    """
+    try:
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # noqa: BLE001 - the library raises a bare one
+        raise ModelPackError(
+            f"{folder / 'tokenizer.json'} cannot be read ({error}). Restore the model pack."
+        ) from error
 
 
 def presence_score(steps: list[tuple[str, float]]) -> float:

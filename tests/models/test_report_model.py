@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hnvlm.models.report_model import STRONGEST, Projector, ReportModel, decode, model_config, presence_score
+from hnvlm.errors import ModelPackError
+from hnvlm.models.report_model import (
+    STRONGEST,
+    Projector,
+    ReportModel,
+    decode,
+    load_tokenizer,
+    model_config,
+    presence_score,
+)
 
 VOCABULARY, TOKEN_WIDTH = 50, 6
 END = 2
@@ -177,3 +186,11 @@ def test_where_only_some_ids_are_allowed_the_likeliest_of_them_is_written(model,
         )
     )  # fmt: skip
     assert ids[:2] == free[:2] and ids[2] == max(among, key=lambda i: float(seen[2][i])) != free[2]
+
+
+@pytest.mark.parametrize("text", [None, "", '{"version": "1.0", "trunc'])
+def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path, text):
+    if text is not None:
+        (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(ModelPackError, match=r"tokenizer\.json cannot be read.*Restore the model pack"):
+        load_tokenizer(tmp_path)
