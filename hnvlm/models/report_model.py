@@ -268,12 +268,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         ModelPackError: It is missing or damaged.
     """
+    file = folder / "tokenizer.json"
     try:
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # noqa: BLE001 - the library raises a bare one
-        raise ModelPackError(
-            f"{folder / 'tokenizer.json'} cannot be read ({error}). Restore the model pack."
-        ) from error
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises a bare one
+        raise ModelPackError(f"{file} cannot be read ({error}). Restore the model pack.") from error
 
 
 def presence_score(steps: list[tuple[str, float]]) -> float:
