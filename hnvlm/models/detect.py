@@ -155,12 +155,21 @@ def detect(
     return sorted(found, key=lambda d: -d.score)
 
 
-def told_lesions(probability: np.ndarray, crop: np.ndarray, start: np.ndarray, anatomy: Anatomy) -> list[Detection]:
+def told_lesions(
+    probability: np.ndarray, crop: np.ndarray, start: np.ndarray, anatomy: Anatomy, *, peak: float = PEAK
+) -> list[Detection]:
     """Nodes and masses of which the report model is told size and texture, most certain first; see ``detect``.
 
-    Which of them are there the report model judges itself; narrowings of the airway have no size to tell.
+    Which of them are there the report model judges itself; narrowings of the airway have no size to tell. What is a
+    finding is told as it is measured there, from the evidence of findings.
+
+    Args:
+        peak: Evidence from which a lesion is a finding.
     """
-    found = detect(probability, crop, start, anatomy, peak=TOLD_PEAK)
+    sure = detect(probability, crop, start, anatomy, peak=peak)
+    weak = detect(probability, crop, start, anatomy, peak=min(TOLD_PEAK, peak))
+    rest = [d for d in weak if not any(s.kind == d.kind and (s.mask & d.mask).any() for s in sure)]
+    found = sorted([*sure, *rest], key=lambda d: -d.score)
     return [d for d in found if d.kind != "airway" and d.place is not None][:MOST_TOLD]
 
 

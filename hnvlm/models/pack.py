@@ -236,7 +236,7 @@ class ModelPack:
         self, neck: Neck, probability: np.ndarray, tokens: Tensor
     ) -> tuple[Tensor, list[Finding], list[Finding]]:
         """What a report is written from, by what ``encode`` says: tokens, measured facts, lesions that may be there."""
-        seen = told_lesions(probability, neck.crop, neck.start, neck.anatomy)
+        seen = told_lesions(probability, neck.crop, neck.start, neck.anatomy, peak=self.detection_peak)
         return tokens, measured_findings(neck.anatomy), [d.described() for d in seen]
 
     def write_report(

@@ -8,7 +8,16 @@ from imaging.neck_phantom import anatomy, at, phantom
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import neck_crop
-from hnvlm.models.detect import EDGE, Detection, detect, evidence, greatest_dimension, locate, within_own_edge
+from hnvlm.models.detect import (
+    EDGE,
+    Detection,
+    detect,
+    evidence,
+    greatest_dimension,
+    locate,
+    told_lesions,
+    within_own_edge,
+)
 
 INDEX = np.indices((64, 64, 64)).astype(float)
 
@@ -210,3 +219,16 @@ def test_a_lesion_ends_at_a_share_of_its_own_evidence():
     p[8:14, 7:13, 6:12] = 0.45
     assert EDGE == 0.4
     assert within_own_edge(p, p > 0.2, score=1.2, peak=0.5)[8:14, 7:13, 6:12].all()
+
+
+def test_what_is_a_finding_is_told_as_it_is_measured_there(neck):
+    """A core of 0.9 in a halo of 0.35: the page said 24 mm and the draft beside it 30 mm."""
+    built, crop, start = neck
+    left, right = in_crop(built, start, 18.0, -20.0, 40.0), in_crop(built, start, 18.0, -20.0, -40.0)
+    halo, core, faint = ball(left, 33.0), ball(left, 18.0), ball(right, 15.0)
+    given = maps(node=[(halo, 0.35), (core, 0.9), (faint, 0.3)], airway=[(ball(left, 18.0), 0.9)])
+    (finding,) = (d for d in detect(given, crop, start, built, peak=0.55) if d.kind == "node")
+    sure, perhaps = told_lesions(given, crop, start, built, peak=0.55)
+    assert sure.size_mm == finding.size_mm == pytest.approx(18.0, abs=3.0)
+    assert (sure.side, perhaps.side, perhaps.kind) == ("left", "right", "node")
+    assert perhaps.size_mm == pytest.approx(15.0, abs=3.0) and perhaps.score < 0.55

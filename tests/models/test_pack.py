@@ -359,7 +359,7 @@ def test_a_report_model_that_learned_to_read_facts_is_told_what_was_measured(unt
     assert all(end in words for end in coverage.attributes.values()) and "node" not in words
     # Lesions that may be there are told to a model that learned to judge them, and to no other.
     may_be = Finding("node", side="left", level="II", size_mm=23.0, attributes={"texture": "necrotic"})
-    monkeypatch.setattr(pack_module, "told_lesions", lambda *_: [SimpleNamespace(described=lambda: may_be)])
+    monkeypatch.setattr(pack_module, "told_lesions", lambda *_, **__: [SimpleNamespace(described=lambda: may_be)])
     untrained.draft_report(ct, segmentation=segmentation)
     monkeypatch.setitem(config, "told_lesions", True)
     untrained.draft_report(ct, segmentation=segmentation)
