@@ -40,6 +40,8 @@ def test_of_answers_in_quick_order_each_is_taken(browser, tmp_path: Path) -> Non
         page.goto(f"http://127.0.0.1:{port}")
         page.get_by_text("all there").wait_for(timeout=60_000)
         page.locator('[data-test-script-state="notRunning"]').wait_for(timeout=60_000)
+        # A text is there before the browser has fetched what draws a checkbox.
+        page.locator("input[type=checkbox]").nth(89).wait_for(state="attached", timeout=60_000)
         page.evaluate(QUICKLY)
         for _ in range(100):
             if len(log.read_text().split()) == 60:
