@@ -69,9 +69,6 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
                 # No page uses it, and Python 3.11 can fail (SystemError) where two threads read syntax trees at once:
                 # this one of a page, and the import of the models, which reads hundreds.
                 "runner.magicEnabled": False,
-                # With it each request starts a thread of its own beside the one it stops: both write the same session,
-                # which can end the newer run, and of answers in quick order most callbacks are never called.
-                "runner.fastReruns": False,
                 # hnvlm.ui.frame does it, when it stops nothing.
                 "runner.postScriptGC": False,
                 # Widgets of what is stored start with it and also follow what others store meanwhile.

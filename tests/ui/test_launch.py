@@ -23,7 +23,6 @@ def test_the_services_are_made_and_the_models_asked_for_before_the_first_request
         def run(self, config) -> None:
             assert config["runner.magicEnabled"] is False  # it reads syntax trees while the models are imported
             assert config["runner.postScriptGC"] is False
-            assert config["runner.fastReruns"] is False  # tests/ui/test_quick_answers.py
             asyncio.run(self.listen(config["server.port"]))
 
         async def listen(self, port: int) -> None:
