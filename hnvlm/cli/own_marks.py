@@ -54,7 +54,7 @@ def made_by_model(file: Path) -> str:
 
 def _in_nifti(file: Path) -> Iterator[str]:
     if AI_DRAFT in _description(file):
-        yield file.name.removesuffix(".gz").removesuffix(".nii")
+        yield nifti.stem(file)
 
 
 def _description(file: Path) -> str:

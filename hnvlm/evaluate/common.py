@@ -21,8 +21,7 @@ from hnvlm.imaging.nifti import read_volume, to_int16_hu
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT
 from hnvlm.models.pack import ModelPack
-from hnvlm.report.impression import impression_of
-from hnvlm.report.measured import lesion_lines, measured_lines
+from hnvlm.report import drafting
 from hnvlm.report.request_facts import request_facts
 from hnvlm.types import OPENKBP_TO_TG263
 
@@ -108,9 +107,7 @@ def _mm(values: Sequence[float]) -> str:
 def with_rules(pack: ModelPack) -> ModelPack:
     """The pack as the product uses it: rules read a request before the learned reader."""
     pack.rules = request_facts
-    pack.measured_lines = measured_lines
-    pack.impression_of = impression_of
-    pack.lesion_lines = lesion_lines
+    pack.words = drafting
     return pack
 
 

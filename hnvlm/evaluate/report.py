@@ -320,11 +320,11 @@ class Repeated:
 
     def add(self, patient: str, pack: ModelPack, measured: list[Finding], texts: dict[str, str]) -> None:
         """The reports of one CT, by language."""
-        if pack.measured_lines is None or not pack.report_model[2].get("told_facts"):
+        if pack.words is None or not pack.report_model[2].get("told_facts"):
             return
         for language, rows in self.rows.items():
             written = texts[language].split("\n")
-            rows += [(line in written, patient) for line in pack.measured_lines(measured, language).split("\n")]
+            rows += [(line in written, patient) for line in pack.words.measured_lines(measured, language).split("\n")]
 
     def metrics(self) -> dict[str, Any]:
         """Share of the lines that are repeated, by language; empty where nothing is told."""

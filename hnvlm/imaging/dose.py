@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from hnvlm.errors import GeometryError, InputRefusedError, UnreadableFileError
 from hnvlm.imaging import dicom, nifti
 from hnvlm.imaging.orient import GridMap
-from hnvlm.imaging.overlay import DAMAGED, check_frame, frame_of, like_ct, load, what
+from hnvlm.imaging.overlay import DAMAGED, check_frame, fault, frame_of, like_ct, load
 from hnvlm.imaging.volume import Volume
 
 _WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
@@ -271,7 +271,7 @@ def _dose_volume(path: Path, dataset: Dataset, warnings: list[str]) -> Volume:
         scaling = float(dataset.DoseGridScaling)
         stored = dataset.pixel_array
     except DAMAGED as error:
-        raise UnreadableFileError(f"{path.name}: damaged dose file ({what(error)}). Export the dose again.") from error
+        raise UnreadableFileError(f"{path.name}: damaged dose file ({fault(error)}). Export the dose again.") from error
     if not np.isfinite(scaling) or scaling <= 0:
         raise UnreadableFileError(f"{path.name}: dose grid scaling {scaling} is not a positive number.")
     stored = stored[None] if stored.ndim == 2 else stored

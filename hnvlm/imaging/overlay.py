@@ -14,7 +14,7 @@ from hnvlm.imaging.dicom import DAMAGED
 from hnvlm.imaging.resample import Order, resample_like
 from hnvlm.imaging.volume import Volume
 
-__all__ = ["DAMAGED", "NO_ORIGIN", "check_frame", "frame_of", "frames_in", "like_ct", "load", "roi_frames", "what"]
+__all__ = ["DAMAGED", "NO_ORIGIN", "check_frame", "fault", "frame_of", "frames_in", "like_ct", "load", "roi_frames"]
 
 NO_ORIGIN = "has no origin; it was laid voxel by voxel on the CT of the same shape"
 
@@ -27,7 +27,7 @@ def load(file: Path) -> Dataset:
         raise UnreadableFileError(f"{file.name}: damaged DICOM file ({error}).") from error
 
 
-def what(error: Exception) -> str:
+def fault(error: Exception) -> str:
     """What is wrong with a damaged file, in words; of an element that is not there, its name."""
     name = getattr(error, "name", None) if isinstance(error, AttributeError) else None
     return f"{name} is missing" if name and tag_for_keyword(name) is not None else str(error)

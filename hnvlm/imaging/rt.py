@@ -18,7 +18,7 @@ from hnvlm.imaging.contours import LEFT_OUT, mask_from_contours
 from hnvlm.imaging.dose import read_dose
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.orient import GridMap
-from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, frame_of, like_ct, load, roi_frames, what
+from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, fault, frame_of, like_ct, load, roi_frames
 from hnvlm.imaging.resample import Box, Window
 from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
@@ -204,7 +204,7 @@ def _rtstruct_masks(
             out.append((label, PackedMask.of(mask)))
     except DAMAGED as error:
         raise UnreadableFileError(
-            f"{file.name}: damaged structure set ({what(error)}). Export the structures again."
+            f"{file.name}: damaged structure set ({fault(error)}). Export the structures again."
         ) from error
     if not out:
         where = " in the frame of reference of this CT" if foreign else ""
@@ -288,7 +288,7 @@ def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[st
             out.append((name or f"segment {number}", PackedMask.of(_onto(grid, array, volume))))
     except (*DAMAGED, sqlite3.Error) as error:  # highdicom looks frames up in a database of its own
         raise UnreadableFileError(
-            f"{file.name}: damaged or irregular segmentation ({what(error)}). Export it again."
+            f"{file.name}: damaged or irregular segmentation ({fault(error)}). Export it again."
         ) from error
     if not out:
         raise UnreadableFileError(f"{file.name}: the segmentation holds no segments.")
@@ -334,7 +334,7 @@ def read_mask_file(file: Path, volume: Volume, warnings: list[str]) -> np.ndarra
             f"{file.name} holds values from {low:g} to {high:g}: an image or a dose, not a mask. A mask holds 0 and 1; "
             "a dose in Gy is called dose.nii.gz."
         )
-    if array.dtype.kind == "f" and ((array > 0) & (array < 1)).any() and float(np.nanmax(array)) <= 1:
+    if array.dtype.kind == "f" and high <= 1 and ((array > 0) & (array < 1)).any():
         warnings.append(f"{file.name} {_SHARES}")
         return like_ct(mask.with_array(array >= 0.5), volume, file, warnings, order=0)
     values = np.unique(array[:: max(1, array.shape[0] // 16)])

@@ -20,6 +20,21 @@ from hnvlm.types import (
 )
 
 
+class ReportWords(Protocol):
+    """Words of a report in either language, as ``hnvlm.report.drafting`` has them: models know no grammar."""
+
+    def measured_lines(
+        self, facts: Sequence[Finding], language: str, *, firm: bool = False, seen: Sequence[Finding] = ()
+    ) -> str:
+        """Lines that say what was measured, and a line for each lesion that may be there."""
+
+    def lesion_lines(self, seen: Sequence[Finding], language: str) -> dict[str, list[str]]:
+        """Heading of each line with such a lesion -> what it may say, that there is none first."""
+
+    def impression_of(self, text: str, language: str) -> str:
+        """What follows the heading of the impression in a report that is written up to it; "" elsewhere."""
+
+
 class Models(Protocol):
     """What the app asks of its models. ``hnvlm.models.pack.ModelPack`` is the real one.
 

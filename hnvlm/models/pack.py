@@ -18,6 +18,7 @@ from hnvlm.errors import ModelPackError, ScopeError, UsageError
 from hnvlm.imaging.atlas import sample_neck
 from hnvlm.imaging.volume import Volume
 from hnvlm.models import edit
+from hnvlm.models.base import ReportWords
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.ct_encoder import cut
@@ -67,11 +68,8 @@ class ModelPack:
         # Rules (sentence -> facts or None) that services and evaluations may put in front of the learned reader: where
         # they are sure they win, what they leave open the reader fills in.
         self.rules: Callable[[str], dict[str, Any] | None] | None = None
-        # Words of a report: what was measured (facts, language -> lines), its impression (text, language -> line), and
-        # what its lines may say of lesions that may be there (lesions, language -> heading -> sentences).
-        self.measured_lines: Callable[..., str] | None = None
-        self.impression_of: Callable[[str, str], str] | None = None
-        self.lesion_lines: Callable[[Sequence[Finding], str], dict[str, list[str]]] | None = None
+        # The words of a report; without them the model writes every line by itself.
+        self.words: ReportWords | None = None
 
     # ---- parts, loaded once -------------------------------------------------------------------------------------
     @cached_property
@@ -249,8 +247,7 @@ class ModelPack:
         """
         started = started or time.perf_counter()
         model, tokenizer, config = self.report_model
-        words = self.measured_lines, self.impression_of, self.lesion_lines
-        prompt, kept = told(tokenizer, config, language, facts, seen, *words)
+        prompt, kept = told(tokenizer, config, language, facts, seen, self.words)
         ids: list[int] = []
         steps: list[Any] = []
         shown, first = "", 0.0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, Gemma2Config, Gemma2Model
 
 from hnvlm.errors import ModelPackError, UsageError
+from hnvlm.models.base import ReportWords
 from hnvlm.models.ct_encoder import MAPS, TOKENS_PER_AXIS
 from hnvlm.types import Finding
 
@@ -222,43 +223,36 @@ def as_seen(tokenizer: Tokenizer, lines: Mapping[str, list[str]]) -> Callable[[l
     return allowed
 
 
-def not_told(*_: Any, **__: Any) -> str:
-    """What stands where the words of measured facts are missing; raises UsageError."""
-    raise UsageError("The report model is told what was measured, and nobody gave it the words for that.")
-
-
 def told(
     tokenizer: Tokenizer,
     config: Mapping[str, Any],
     language: str,
     facts: Sequence[Finding],
     seen: Sequence[Finding],
-    words: Callable[..., str] | None,
-    impression_of: Callable[[str, str], str] | None,
-    lesion_lines: Callable[[Sequence[Finding], str], dict[str, list[str]]] | None,
+    words: ReportWords | None,
 ) -> tuple[Tensor, dict[str, Any]]:
     """The prompt (1, P) of a report, and what ``decode`` is to keep to: ``given`` and ``allowed``.
 
     Args:
         config: Of the model: whether it learned to be told facts, and lesions that may be there.
         facts: What was measured. seen: Lesions that may be there.
-        words: Facts and language to the lines the model is told, with ``firm=True`` to those that hold whatever lesion
-            is seen.
-        impression_of: Text and language to the impression (``hnvlm.report.impression``); without it the model's own.
-        lesion_lines: Lesions that may be there and language to what their lines may say; without it, anything.
+        words: Without them every line is the model's own.
 
     Raises:
         UsageError: It has to be told facts and there are no words for them.
     """
+    if words is None and config.get("told_facts"):
+        raise UsageError("The report model is told what was measured, and nobody gave it the words for that.")
+    if words is None:
+        return torch.tensor([prompt_ids(tokenizer, language)]), {}
     lines = firm = ""
     seen = seen if config.get("told_lesions") else ()
     if config.get("told_facts"):
-        words = words or not_told
-        lines, firm = words(facts, language, seen=seen), words(facts, language, firm=True)
-    impression = None if impression_of is None else lambda text: impression_of(text, language)
-    kept: dict[str, Any] = {"given": as_told(tokenizer, firm, impression)}
-    if seen and lesion_lines is not None:
-        kept["allowed"] = as_seen(tokenizer, lesion_lines(seen, language))
+        lines = words.measured_lines(facts, language, seen=seen)
+        firm = words.measured_lines(facts, language, firm=True)
+    kept: dict[str, Any] = {"given": as_told(tokenizer, firm, lambda text: words.impression_of(text, language))}
+    if seen:
+        kept["allowed"] = as_seen(tokenizer, words.lesion_lines(seen, language))
     return torch.tensor([prompt_ids(tokenizer, language, lines)]), kept
 
 

@@ -17,8 +17,7 @@ from hnvlm.config import Settings, settings
 from hnvlm.errors import ModelPackError
 from hnvlm.models.base import Models
 from hnvlm.models.registry import PACK, missing_models
-from hnvlm.report.impression import impression_of
-from hnvlm.report.measured import lesion_lines, measured_lines
+from hnvlm.report import drafting
 from hnvlm.report.request_facts import request_facts
 from hnvlm.services.jobs import JobContext, JobManager, without_words
 from hnvlm.store import CaseStore
@@ -46,9 +45,7 @@ def load_model_pack() -> Models:
     models = pack.load()
     # The rules know the clinical lexicon's synonyms; the learned reader fills in what they leave open.
     models.rules = request_facts
-    models.measured_lines = measured_lines
-    models.impression_of = impression_of
-    models.lesion_lines = lesion_lines
+    models.words = drafting
     return models
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +134,11 @@ def _resized(lesion: Finding, like: Finding) -> Finding:
 def crowded(told: list[Finding], there: list[Finding], rng: random.Random) -> list[Finding]:
     """What is told, among up to ``MOST_TOLD`` lesions with some that are nowhere: none in the place of one that is."""
     out, wanted = list(told), rng.randint(len(told), max(MOST_TOLD, len(told)))
-    places = {(f.kind, f.side, f.level or f.site) for f in (*told, *there)}
+    where = attrgetter("kind", "side", "level", "site")
+    places = {where(f) for f in (*told, *there)}
     while len(out) < wanted:
         lesion = random_finding(rng, ("node", "mass"))
-        if (lesion.kind, lesion.side, lesion.level or lesion.site) not in places:
+        if where(lesion) not in places:
             out.insert(rng.randint(0, len(out)), lesion)
     return out
 

@@ -18,6 +18,7 @@ from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.imaging.lesions import Lesion, LesionSpec
 from hnvlm.models.facts import lesion_finding
 from hnvlm.models.neck import build_neck
+from hnvlm.report import drafting
 from hnvlm.report.measured import measured_lines
 from hnvlm.report.render import render
 from hnvlm.types import MASS_SITES, NODE_LEVELS, SIDES, Finding, Provenance, Segmentation
@@ -275,7 +276,7 @@ def repeating(facts, language):
 def test_a_measured_line_that_is_not_repeated_word_for_word_counts():
     left = Finding("target", side="left", attributes={"superior": "hyoid", "inferior": "larynx", "volume_ml": 40.0})
     texts = {language: repeating([left], language) for language in ("en", "pl")}
-    pack = SimpleNamespace(measured_lines=measured_lines, report_model=(None, None, {"told_facts": True}))
+    pack = SimpleNamespace(words=drafting, report_model=(None, None, {"told_facts": True}))
     repeated = report.Repeated()
     for patient in "abc":
         repeated.add(patient, pack, [left], texts)

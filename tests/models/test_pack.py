@@ -28,8 +28,7 @@ from hnvlm.models.pack import DIFFUSION_STEPS, TRIES, ModelPack
 from hnvlm.models.registry import missing_models
 from hnvlm.models.report_model import SPECIAL, ReportModel, model_config
 from hnvlm.models.text_tower import TextReader, minilm_folder
-from hnvlm.report.impression import impression_of
-from hnvlm.report.measured import lesion_lines, measured_lines
+from hnvlm.report import drafting
 from hnvlm.report.parse import parse_report
 from hnvlm.types import OAR_NAMES, TARGET_NAMES, Finding, Provenance, Segmentation
 
@@ -278,9 +277,7 @@ def shipped(*names: str) -> ModelPack:
     if absent:
         pytest.skip(f"the pack lacks {', '.join(absent)}: no weights in {folder}")
     pack = ModelPack(folder, threads=1)
-    pack.measured_lines = measured_lines
-    pack.impression_of = impression_of
-    pack.lesion_lines = lesion_lines
+    pack.words = drafting
     return pack
 
 
@@ -350,7 +347,7 @@ def test_a_report_model_that_learned_to_read_facts_is_told_what_was_measured(unt
     monkeypatch.setitem(config, "told_facts", True)
     with pytest.raises(UsageError, match="nobody gave it the words"):
         untrained.draft_report(ct, segmentation=segmentation)
-    monkeypatch.setattr(untrained, "measured_lines", measured_lines)
+    monkeypatch.setattr(untrained, "words", drafting)
     untrained.draft_report(ct, segmentation=segmentation)
     plain, told = (prompt[0].tolist() for prompt in prompts)
     assert plain == told[:1] == [tokenizer.token_to_id("<report en>")]
