@@ -5,6 +5,8 @@ const PAUSE_MS = 1500; // a pause between two sentences, not between two words
 const QUIET_MS = 150; // a box that was left is sent within this
 const LONGEST_MS = 6000; // whoever wants to leave gets away at last
 const POLL_MS = 50;
+const CALM_MS = 1000; // after which the page of a step back should be there
+const STEPS_ANEW = 2; // how often a step that the server overlooked is asked for again
 
 const heard = {
   touched: 0, // when something was entered or pressed last
@@ -17,6 +19,7 @@ let typing = null; // the box with text that was not sent yet
 let composing = false; // an input method (accents, dictation, Chinese) is in the middle of a word
 let timer = 0;
 let going = null; // what waits: a link, or BACK
+let arriving = 0; // looks whether the page of a step back is there
 let followed = null; // the link or the event of the browser's history that is let through now
 
 const BACK = "a step in the browser's history";
@@ -78,6 +81,7 @@ function settled(now) {
 function leave(event) {
   const link = event.target.closest?.(LINKS);
   if (!link || link === followed) return;
+  clearInterval(arriving);
   if (event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   const now = performance.now();
   if (settled(now)) return;
@@ -89,11 +93,43 @@ function leave(event) {
 // Back and Forward leave the pen in the box, so nothing of it was sent. The address is that of the other page by now.
 function step(event) {
   if (event === followed) return;
+  clearInterval(arriving);
   putDown();
   const now = performance.now();
-  if (settled(now)) return;
+  if (settled(now)) return arrive(location.href, STEPS_ANEW);
   event.stopImmediatePropagation();
   depart(BACK, now);
+}
+
+// A busy server keeps one request, the last: a run of the old page that is asked for beside the step takes its place,
+// and the old page stays. Whoever has done nothing else since is taken there after all.
+function arrive(href, left) {
+  const begun = performance.now();
+  let busy = begun;
+  clearInterval(arriving);
+  arriving = setInterval(() => {
+    const now = performance.now();
+    if (pending()) busy = now;
+    const elsewhere = heard.touched > begun;
+    if (!elsewhere && now - busy < CALM_MS) return;
+    clearInterval(arriving);
+    if (elsewhere || shown(href)) return;
+    if (location.href !== href) history.replaceState(history.state, "", href);
+    stepAnew();
+    if (left > 1) arrive(href, left - 1);
+  }, POLL_MS);
+}
+
+function shown(href) {
+  const link = document.querySelector(`${LINKS}[aria-current="page"]`);
+  const path = (address) => new URL(address).pathname;
+  return path(location.href) === path(href) && (!link || path(link.href) === path(href));
+}
+
+function stepAnew() {
+  followed = new PopStateEvent("popstate", { state: history.state });
+  window.dispatchEvent(followed);
+  followed = null;
 }
 
 // Streamlit sends a box of one line when it is left.
@@ -125,8 +161,8 @@ function wait(begun) {
 function go(to) {
   going = null;
   if (to === BACK) {
-    followed = new PopStateEvent("popstate", { state: history.state });
-    window.dispatchEvent(followed);
+    stepAnew();
+    arrive(location.href, STEPS_ANEW);
   } else {
     // A run may have drawn the links anew meanwhile: the click is for whichever leads to the same page.
     followed = to.isConnected ? to : [...document.querySelectorAll(LINKS)].find((link) => link.href === to.href);
