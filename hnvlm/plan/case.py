@@ -110,6 +110,8 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
         flat.setdefault("path.perineural", True)
     if "path.ene" in flat:
         flat["nodes.ene_path"] = flat["path.ene"]
+    if "report.nirads" in flat:
+        flat["report.post_treatment"] = _treated_before(form)
     airway = _airway(kb, present)
     if airway is not None:
         flat["report.airway_grade"] = airway[0]
@@ -128,6 +130,13 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
         and "nodes_n_pos" not in form
         and any(f.kind == "node" and f.source != "clinician" for f in present),
     )  # fmt: skip
+
+
+def _treated_before(form: Mapping[str, Any]) -> bool | None:
+    """Whether this CT comes after a treatment; None where the form says neither."""
+    if form.get("prior_neck_rt") is True or form.get("setting") in ("postoperative", "recurrent_metastatic"):
+        return True
+    return False if form.get("setting") == "definitive" else None
 
 
 def _choose_mass(present: list[Finding], form: Mapping[str, Any]) -> tuple[Finding | None, list[CheckResult]]:

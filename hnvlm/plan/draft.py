@@ -9,6 +9,7 @@ from typing import Any
 from hnvlm.plan.case import PREGNANCY, Case, Line, build_case
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import DoseMetrics, build_constraints, for_treatment, glands_with_tumour
+from hnvlm.plan.decisions import target_lines
 from hnvlm.plan.dose_basis import DoseBasis, off_prescription, target_checks
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
 from hnvlm.plan.facts import plan_facts
@@ -109,10 +110,10 @@ def draft_plan(
     }
     plan = Plan(
         urgent=case.urgent, facts=case.facts, staging=staging, intent=intent, modality=modality,
-        prescription=prescription, targets=targets, constraints=rows,
+        prescription=prescription, targets=(*targets, *target_lines(context)), constraints=rows,
         dose_line=basis.line(misfit) if rows and (dose_basis or misfit) else None,
         eligibility=eligibility, systemic=systemic,
-        supportive=supportive(kb, context, prescription), follow_up=follow_up(kb, modality, prescription),
+        supportive=supportive(kb, context, prescription), follow_up=follow_up(kb, modality, prescription, context),
         needs=open_questions(
             case, staging, modality.options, eligibility,
             radiotherapy=_may_irradiate(kb, modality, prescription, context),
@@ -196,12 +197,11 @@ def _staged_context(case: Case, staging: Staging, intent: Intent, cisplatin: Eli
     if staging.m.value == "M1":
         facts["setting"] = "recurrent_metastatic"
     chemo = case.form.get("chemo_possible")
-    plan = {"concurrent_systemic": "none"} if chemo is False else {"concurrent_systemic": "any"} if chemo else {}
+    plan = dict(lookup(case.context, "plan") or {})
+    plan |= {} if chemo is None else {"concurrent_systemic": "any" if chemo else "none"}
     patient = dict(lookup(case.context, "patient") or {})
     if cisplatin.verdict in ("contraindicated", "eligible"):
         patient["cisplatin_eligible"] = cisplatin.verdict == "eligible"
-    days = lookup(case.context, "plan.rt.days_from_surgery")
-    plan |= {"rt": {"days_from_surgery": days}} if days is not None else {}
     tumour = dict(lookup(case.context, "tumour") or {})
     under = {**case.context, "case": {**facts, "site": staging.site}}
     tumour["unread"] = [{"name": words(name)} for name in unread_structures(load_kb(), under)]

@@ -6,12 +6,15 @@ from typing import Any
 
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import DoseMetrics, canonical_metric
+from hnvlm.plan.decisions import decided, scheme_decided
 from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import KnowledgeBase
 from hnvlm.plan.options import SystemicOption, action
 from hnvlm.plan.prescription import Prescription
 from hnvlm.plan.result import Modality
 
+# Doses of a drug with radiotherapy that a rule knows.
+_DOSES = ("loading_mg_m2", "maintenance_mg_m2", "dose_mg_m2")
 _DRUGS = ("cisplatin", "cetuximab", "docetaxel", "pembrolizumab", "nivolumab", "carboplatin")
 
 
@@ -30,7 +33,8 @@ def plan_facts(
     agents = {drug for entry in drafted for drug in _DRUGS if drug in entry["agent"]}
     if any("platinum" in entry["agent"] for entry in drafted):
         agents.add("carboplatin")  # platinum of choice: counted as the one that the kidney limits less
-    plan: dict[str, Any] = {
+    stated = decided(context)
+    plan: dict[str, Any] = stated | {
         "intent": context["case"].get("intent"), "side": context["case"].get("side"), "agents": sorted(agents),
         "modalities": list(token["modalities"]), "induction": bool(token.get("induction")),
         "larynx_preservation": bool(token.get("preserves_larynx")), "clinician_reviewed": False,
@@ -56,6 +60,11 @@ def plan_facts(
             "cycles": cycles,
             "cumulative_mg_m2": dose * cycles,
         }
+    plan |= {
+        drug: {key: entry[key] for key in _DOSES if key in entry}
+        for entry in drafted
+        if (drug := entry["agent"]) in ("cetuximab", "docetaxel")
+    }
     if prescription.schemes:
         plan["rt"] = _rt_facts(context, prescription, names)
         plan["targets"] = [
@@ -63,9 +72,9 @@ def plan_facts(
              "bed10": v.bed10_gy, "eqd2_10": v.eqd2_10_gy}
             for v in prescription.schemes[0].levels
         ]  # fmt: skip
-    elif (days := lookup(context, "plan.rt.days_from_surgery")) is not None:
-        # An operation lies as far back where no dose is drafted; no level is left out there.
-        plan["rt"] = {"days_from_surgery": days} | _levels(context)
+    elif stated.get("rt"):
+        # What was decided is held against the rules where no dose is drafted, too; no level is left out there.
+        plan["rt"] = stated["rt"] | _levels(context)
     if dose_metrics:
         plan |= _dvh_facts(dose_metrics)
     return {k: v for k, v in plan.items() if v is not None}
@@ -80,7 +89,7 @@ def _unverified(
 
 
 def _rt_facts(context: dict[str, Any], prescription: Prescription, names: list[str] | None) -> dict[str, Any]:
-    scheme = prescription.schemes[0]
+    scheme = scheme_decided(context, prescription)
     top = scheme.levels[0]
     nasopharynx = lookup(context, "case.site") == "nasopharynx"
     rt: dict[str, Any] = {
@@ -90,12 +99,12 @@ def _rt_facts(context: dict[str, Any], prescription: Prescription, names: list[s
         "elective_gy": scheme.levels[-1].dose_gy if len(scheme.levels) > 1 else None,
         "elective_nodes": len(scheme.levels) > 1, "oars_contoured": names,
         "ctvp1_margin_mm": 5 if prescription.kind == "definitive" and not nasopharynx else None,
-        "days_from_surgery": lookup(context, "plan.rt.days_from_surgery"),
     }  # fmt: skip
+    rt |= decided(context).get("rt", {})
     if prescription.kind == "postoperative":
         rt["high_risk_gy"] = top.dose_gy
         rt["gross_gy"] = None
-        rt["package_days"] = _package_days(prescription, rt["days_from_surgery"])
+        rt["package_days"] = _package_days(prescription, rt.get("days_from_surgery"))
     if scheme.id.startswith("pall_quadshot"):
         rt |= {"fractions_per_day": 2, "interfraction_h": 6}
     return {k: v for k, v in (rt | _levels(context)).items() if v is not None}

@@ -328,15 +328,26 @@ def draft_targets(
 
 
 def _level_ib(kb: KnowledgeBase, context: Context) -> list[Line]:
-    """Say that level Ib is not to be left out where level II nodes on CT meet a condition of the guideline."""
+    """Say that level Ib is not to be left out where a condition of the guideline is met, on CT or on the form."""
     rule = kb.entry("rt_npc_ib")
-    if not holds(rule["when"], {**context, "plan": {"rt": {"ib_omitted": True}}}):
-        return []
-    largest = lookup(context, "nodes.level2_max_cm")
-    seen = [f"largest {largest:g} cm"] if largest is not None else []
-    seen += ["on both sides"] if lookup(context, "nodes.level2_bilateral") is True else []
-    text = f"Level Ib is not left out here: level II nodes drafted from CT, {', '.join(seen)}"
-    return [Line(text, (CT_FINDINGS, *documents(rule)))]
+    met: list[str] = []
+    origin: list[Document] = []
+    nodes = {k: v for k, v in (lookup(context, "nodes") or {}).items() if k != "level2_ene"}
+    if holds(rule["when"], {**context, "plan": {"rt": {"ib_omitted": True}}, "nodes": nodes, "tumour": {}}):
+        largest = nodes.get("level2_max_cm")
+        seen = [f"largest {largest:g} cm"] if largest is not None else []
+        seen += ["on both sides"] if nodes.get("level2_bilateral") is True else []
+        met.append(f"level II nodes drafted from CT, {', '.join(seen)}")
+        origin.append(CT_FINDINGS)
+    stated = {
+        "nodes.level2_ene": "a level II node with extranodal extension",
+        "tumour.anterior_nasal_cavity": "a primary that reaches the anterior nasal cavity",
+    }
+    on_form = [what for fact, what in stated.items() if lookup(context, fact) is True]
+    if on_form:
+        met.append(f"{' and '.join(on_form)}, as stated on the form")
+        origin.append(CLINICAL_FORM)
+    return [Line(f"Level Ib is not left out here: {'; '.join(met)}", (*origin, *documents(rule)))] if met else []
 
 
 def unverified_neck_levels(kb: KnowledgeBase, context: Context, prescription: Prescription) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hnvlm.plan.case import Line
 from hnvlm.plan.conditions import lookup
+from hnvlm.plan.decisions import follow_up_lines
 from hnvlm.plan.kb import CLINICAL_FORM, KnowledgeBase, documents
 from hnvlm.plan.options import action
 from hnvlm.plan.prescription import Prescription, unverified_neck_levels
@@ -35,9 +36,14 @@ def supportive(kb: KnowledgeBase, context: dict[str, Any], prescription: Prescri
     return (*teeth, *(Line(sentence(e["rule"]), documents(e)) for e in shown))
 
 
-def follow_up(kb: KnowledgeBase, modality: Modality, prescription: Prescription) -> tuple[Line, ...]:
-    """Return response assessment after chemoradiotherapy, and late effects to look for after any curative course."""
-    lines = []
+def follow_up(
+    kb: KnowledgeBase, modality: Modality, prescription: Prescription, context: dict[str, Any]
+) -> tuple[Line, ...]:
+    """Return response assessment after chemoradiotherapy, and late effects to look for after any curative course.
+
+    What the form states of both comes first.
+    """
+    lines = follow_up_lines(context)
     chemoradiotherapy = modality.drafted is not None and "systemic" in action(kb, modality.drafted)["modalities"]
     if prescription.kind == "definitive" and chemoradiotherapy:
         found = [o for o in modality.options.applies if all(action(kb, t)["kind"] == "follow_up" for t in o.actions)]
