@@ -9,7 +9,7 @@ from hnvlm.plan.constraints import (
     templates,
 )
 from hnvlm.plan.draft import draft_plan
-from hnvlm.plan.form import FORM_FIELDS, FormField, validate_form
+from hnvlm.plan.form import FORM_FIELDS, FormField, questions_asked, validate_form
 from hnvlm.plan.own_templates import check_name, check_rows, template_rows
 from hnvlm.plan.prescription import bed_gy, eqd2_gy
 from hnvlm.plan.radiobiology import AlphaBeta, alpha_beta, bed_of_total, eqd2_of_total
@@ -21,6 +21,6 @@ from hnvlm.plan.textcheck import check_plan_text, figures
 __all__ = [
     "FORM_FIELDS", "AlphaBeta", "Constraint", "FormField", "Need", "Plan", "alpha_beta", "bed_gy", "bed_of_total",
     "build_constraints", "canonical_metric", "check_name", "check_plan_text", "check_rows", "draft_plan", "eqd2_gy",
-    "eqd2_of_total", "evaluate", "figures", "needed_metrics", "run_rules", "structure_choices", "template_rows",
-    "templates", "validate_form",
+    "eqd2_of_total", "evaluate", "figures", "needed_metrics", "questions_asked", "run_rules", "structure_choices",
+    "template_rows", "templates", "validate_form",
 ]  # fmt: skip

@@ -43,6 +43,7 @@ class FormField:
         changes: What the plan would do differently if the answer were known.
         ct: Whether CT findings fill it when the form does not.
         aliases: Other keys that mean this field in a clinical file.
+        sites: Primary sites at which it is asked; empty: at every one.
     """
 
     id: str
@@ -59,10 +60,11 @@ class FormField:
     changes: str = ""
     ct: bool = False
     aliases: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
-        return dict(vars(self), choices=list(self.choices), aliases=list(self.aliases))
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
 
 
 def _load_fields() -> tuple[FormField, ...]:
@@ -74,9 +76,9 @@ def _load_fields() -> tuple[FormField, ...]:
             choices = ("none", *load_kb()["staging"]["structures"], UNKNOWN)
         if kind == "yes_no":
             choices = ("yes", "no", UNKNOWN)
-        aliases = tuple(raw.pop("aliases", ()))
+        aliases, sites = (tuple(raw.pop(key, ())) for key in ("aliases", "sites"))
         minimum, maximum = raw.pop("min", None), raw.pop("max", None)
-        fields.append(FormField(choices=choices, minimum=minimum, maximum=maximum, aliases=aliases, **raw))
+        fields.append(FormField(choices=choices, minimum=minimum, maximum=maximum, aliases=aliases, sites=sites, **raw))
     return tuple(fields)
 
 
@@ -86,6 +88,16 @@ _BY_PATH = {f.path: f for f in FORM_FIELDS}
 # `patient.ecog` -> also `ecog`: people write clinical files by hand.
 _BY_LAST = {f.path.rsplit(".", 1)[-1]: f for f in reversed(FORM_FIELDS)}
 _BY_ALIAS = {alias: f for f in FORM_FIELDS for alias in f.aliases}
+
+
+def questions_asked(form: Mapping[str, Any]) -> tuple[FormField, ...]:
+    """Return the questions that a case is asked: those of its stated site, and whatever was answered already.
+
+    Args:
+        form: Answers in the shape of ``validate_form``. Without a site every question may matter.
+    """
+    site = form.get("site")
+    return tuple(f for f in FORM_FIELDS if site is None or not f.sites or site in f.sites or f.id in form)
 
 
 def form_field(key: str) -> FormField:

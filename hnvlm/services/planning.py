@@ -17,6 +17,7 @@ from hnvlm.plan import (
     build_constraints,
     check_plan_text,
     draft_plan,
+    questions_asked,
     structure_choices,
     validate_form,
 )
@@ -44,6 +45,11 @@ _ATTEMPTS = 20
 def form_fields() -> list[FormField]:
     """Return the questions of the clinical form, in order: id, label, type, choices, unit, help, group."""
     return list(FORM_FIELDS)
+
+
+def form_questions(form: Mapping[str, Any]) -> list[FormField]:
+    """Return the questions that a case with these answers is asked: those of other sites are left out."""
+    return list(questions_asked(form))
 
 
 def structures_to_tick(form: Mapping[str, Any]) -> dict[str, str]:

@@ -22,8 +22,11 @@ _SEEN, _WRONG = "form-seen", "form-wrong"
 def show(app: App, case_id: str) -> None:
     """Show the form, grouped; each field says what its answer would change."""
     answers = planning.load_form(app, case_id)
-    fields = planning.form_fields()
-    st.caption(f"{len(answers)} of {len(fields)} answered. Each answer is kept at once; what is not known stays open.")
+    fields = planning.form_questions(answers)
+    asked = f"{len(answers)} of {len(fields)} answered"
+    left_out = len(planning.form_fields()) - len(fields)
+    other = f" {left_out} questions of other primary sites are left out." if left_out else ""
+    st.caption(f"{asked}. Each answer is kept at once; what is not known stays open.{other}")
     for group in dict.fromkeys(f.group for f in fields):
         members = [f for f in fields if f.group == group]
         with st.expander(group, expanded=group in _OPEN, key=f"form-{case_id}-{group}"):

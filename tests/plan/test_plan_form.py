@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plan.plan_cases import CASES
 
 from hnvlm.errors import UsageError
-from hnvlm.plan import FORM_FIELDS, validate_form
+from hnvlm.plan import FORM_FIELDS, draft_plan, questions_asked, validate_form
 
 
 def test_fields_are_complete_and_unique() -> None:
@@ -84,3 +85,28 @@ def test_wrong_answers_are_refused_with_the_field_and_the_remedy(raw: Any, messa
     with pytest.raises(UsageError, match=message) as refused:
         validate_form(raw)
     assert refused.value.code == "usage"
+
+
+def test_questions_of_other_sites_are_not_asked_but_an_answer_stays_on_the_form() -> None:
+    every, nasopharynx_only = {f.id for f in FORM_FIELDS}, {"ib_omitted", "level2_ene", "anterior_nasal_cavity"}
+    assert {f.id for f in questions_asked({})} == every
+    tonsil = {f.id for f in questions_asked({"site": "oropharynx"})}
+    assert not tonsil & (nasopharynx_only | {"doi_mm", "cord_mobility", "cords_involved"}) and "p16" in tonsil
+    assert {f.id for f in questions_asked({"site": "oropharynx", "doi_mm": 4.0})} == tonsil | {"doi_mm"}
+    assert nasopharynx_only < {f.id for f in questions_asked({"site": "nasopharynx"})}
+    assert {"cord_mobility", "cords_involved"} <= {f.id for f in questions_asked({"site": "larynx_glottis"})}
+
+
+def test_sites_of_a_question_are_choices_of_the_site_question() -> None:
+    sites = next(f.choices for f in FORM_FIELDS if f.id == "site")
+    assert {s for f in FORM_FIELDS for s in f.sites} <= set(sites)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("site", ["as it is", *next(f.choices for f in FORM_FIELDS if f.id == "site")])
+def test_what_a_plan_asks_for_is_on_the_form(name: str, site: str) -> None:
+    findings, form = CASES[name]
+    form = validate_form(form if site == "as it is" else {"site": site})
+    shown = {f.id for f in questions_asked(form)}
+    asked = {need.id for need in draft_plan(findings, form).needs if need.id}
+    assert asked <= shown
