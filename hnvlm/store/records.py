@@ -11,7 +11,7 @@ AUTOSAVE = ".autosave"
 FIRST = 0
 RESULT_KINDS = (
     "segmentation", "scope", "findings", "report", "plan", "form", "counterfactual", "zeroshot",
-    "structures", "dose", "embedding",
+    "structures", "dose", "embedding", "rating",
 )  # fmt: skip
 
 

@@ -1,0 +1,273 @@
+"""Sessions in which clinicians rate AI drafts: which drafts, in which order, what was answered, and how far they agree.
+
+A rating is a result of the case, one chain for each draft and rater, saved with every answer: a closed tab loses
+nothing, and a session goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+import hnvlm
+from hnvlm.errors import UsageError
+from hnvlm.services.context import App
+from hnvlm.services.documents import ai_draft
+from hnvlm.store import CaseRecord, ResultRecord, dumps
+
+FORM = Path(__file__).parent / "data" / "rating.yaml"
+KIND = "rating"
+SCALE = (1, 2, 3, 4, 5)
+# Errors of one kind in one draft; more is a slip of the keyboard.
+MOST_ERRORS = 50
+LONGEST_COMMENT = 4000
+# Agreement of fewer drafts than these says nothing.
+FEWEST_IN_COMMON = 2
+# Resampling the drafts that two raters share; of fewer, an interval tells nothing.
+FEWEST_FOR_INTERVAL, DRAWS, SEED = 5, 1000, 9173
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about a draft.
+
+    Attributes:
+        type: ``scale`` (1 to 5), ``choice`` or ``count`` (of errors; significant and insignificant are two questions).
+        choices: Value to words, in order; of a scale its two ends.
+        source: Document that the question or its scale comes from, "" where it is our own.
+    """
+
+    id: str
+    label: str
+    type: str
+    choices: Mapping[str, str]
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One draft to rate and what this rater answered so far."""
+
+    case: CaseRecord
+    draft: ResultRecord
+    answers: Mapping[str, Any]
+    seconds: float
+    complete: bool
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return yaml.safe_load(FORM.read_text(encoding="utf-8"))
+
+
+def tasks() -> dict[str, str]:
+    """What can be rated: key to words."""
+    return {key: task["label"] for key, task in _table()["tasks"].items()}
+
+
+@cache
+def questions(task: str) -> tuple[Question, ...]:
+    """The questions of a task, in order.
+
+    Raises:
+        UsageError: No such task.
+    """
+    if task not in _table()["tasks"]:
+        raise UsageError(f"{task!r} cannot be rated; choose {', '.join(tasks())}.")
+    out = []
+    for raw in _table()["questions"][_table()["tasks"][task]["questions"]]:
+        source = _table()["sources"].get(raw.get("source"), {}).get("document", "")
+        if raw["type"] == "scale":
+            choices = {str(v): "" for v in SCALE} | dict(zip(("1", "5"), raw["ends"], strict=True))
+        else:
+            choices = raw.get("choices", {})
+        if raw["type"] == "count":
+            for weight in ("significant", "insignificant"):
+                name = f"{raw['label']}, {weight}"
+                out.append(Question(f"{raw['id']}_{weight}", name, "count", {}, source))
+        else:
+            out.append(Question(raw["id"], raw["label"], raw["type"], choices, source))
+    return tuple(out)
+
+
+def items(app: App, task: str, rater: str) -> list[Item]:
+    """The newest AI draft of each case, in an order of this rater's own that stays the same when drafts are added.
+
+    What a clinician edited or wrote is never among them.
+    """
+    found = []
+    for case in app.store.list_cases():
+        draft = ai_draft(app.store.history(case.id, *_chain(task)))
+        if draft is not None:
+            found.append(_item(app, case, draft, task, rater))
+    return sorted(found, key=lambda item: hashlib.sha256(f"{rater}|{task}|{item.draft.id}".encode()).digest())
+
+
+def answer(
+    app: App, task: str, draft: ResultRecord, rater: str, question_id: str, value: Any, *, seconds: float
+) -> None:
+    """Store one answer beside those given before; None takes it back.
+
+    Args:
+        seconds: How long this rater has had the draft before them, all sittings together.
+
+    Raises:
+        UsageError: No name was given, or the question or its answer does not exist.
+    """
+    if not rater.strip():
+        raise UsageError("Give your name first: every rating has one.")
+    value = _checked(task, question_id, value)
+    before = _stored(app, draft, task, rater)
+    answers = {k: v for k, v in (before.get("answers") or {}).items() if k != question_id}
+    if value is not None:
+        answers[question_id] = value
+    payload = {
+        "task": task, "draft": draft.id, "draft_version": draft.version, "rater": rater.strip(), "answers": answers,
+        "seconds": round(float(seconds), 1), "complete": not missing(task, answers), "app_version": hnvlm.__version__,
+        "text_sha256": hashlib.sha256(str(draft.payload["text"]).encode()).hexdigest(), "made_by": draft.provenance,
+    }  # fmt: skip
+    app.store.save_result(draft.case_id, KIND, payload, slot=_slot(draft, task, rater), who=rater.strip())
+
+
+def missing(task: str, answers: Mapping[str, Any]) -> list[str]:
+    """Labels of the questions that are still to be answered; errors that were not counted are none."""
+    return [q.label for q in questions(task) if q.type != "count" and q.id not in answers]
+
+
+def ratings(app: App, task: str) -> list[dict[str, Any]]:
+    """Every rating of a task as it stands, of all raters, with its case: complete ones and begun ones."""
+    out = []
+    for case in app.store.list_cases():
+        newest = {r.slot: r for r in app.store.history(case.id, KIND) if r.payload.get("task") == task}
+        out += [{"case": case.id, "rated": r.created, **r.payload} for r in newest.values()]
+    return out
+
+
+def as_csv(app: App, task: str) -> str:
+    """All ratings of a task as a table: one row for each draft and rater, one column for each question."""
+    asked = [q.id for q in questions(task)]
+    head = ["case", "task", "draft", "draft_version", "rater", "complete", "rated", "seconds", "app_version",
+            "text_sha256", "made_by", *asked, "comment"]  # fmt: skip
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(head)
+    counts = {q.id for q in questions(task) if q.type == "count"}
+    for row in ratings(app, task):
+        answers = {**(dict.fromkeys(counts, 0) if row["complete"] else {}), **row["answers"]}
+        cells = {**row, **answers, "made_by": dumps(row["made_by"])}
+        table.writerow([_cell(cells.get(name, "")) for name in head])
+    return out.getvalue()
+
+
+def as_json(app: App, task: str) -> str:
+    """All ratings of a task with the questions that were asked."""
+    asked = [vars(q) | {"choices": dict(q.choices)} for q in questions(task)]
+    return dumps({"task": task, "questions": asked, "ratings": ratings(app, task)})
+
+
+def summary(app: App, task: str) -> list[dict[str, Any]]:
+    """What the complete ratings say of each question.
+
+    Returns:
+        For each scale ``id``, ``label``, ``n`` (ratings), ``raters``, ``mean`` and ``agreement``: for each pair of
+        raters who rated the same drafts their quadratic-weighted kappa (Cohen 1968), ``n`` drafts in common and
+        its 95 % interval by resampling the drafts (None of fewer than five). Kappa is None where
+        both raters gave one and the same answer throughout: chance agreement is then complete and it is undefined.
+    """
+    done = [row for row in ratings(app, task) if row["complete"]]
+    out = []
+    for question in questions(task):
+        if question.type != "scale":
+            continue
+        given = {(row["draft"], row["rater"]): int(row["answers"][question.id]) for row in done}
+        raters = sorted({rater for _, rater in given})
+        pairs = [_pair(given, a, b) for a, b in itertools.combinations(raters, 2)]
+        out.append(
+            {
+                "id": question.id, "label": question.label, "n": len(given), "raters": len(raters),
+                "mean": float(np.mean(list(given.values()))) if given else None,
+                "agreement": [pair for pair in pairs if pair["n"] >= FEWEST_IN_COMMON],
+            }
+        )  # fmt: skip
+    return out
+
+
+def kappa(first: Sequence[int], second: Sequence[int]) -> float | None:
+    """Quadratic-weighted kappa of two raters on the scale 1 to 5; None where it is undefined."""
+    from sklearn.metrics import cohen_kappa_score  # slow to import, and only wanted here
+
+    if len(set(first) | set(second)) < 2:
+        return None
+    return float(cohen_kappa_score(first, second, labels=list(SCALE), weights="quadratic"))
+
+
+def _pair(given: Mapping[tuple[int, str], int], a: str, b: str) -> dict[str, Any]:
+    common = sorted({draft for draft, rater in given if rater == a} & {draft for draft, rater in given if rater == b})
+    first, second = ([given[draft, rater] for draft in common] for rater in (a, b))
+    found = kappa(first, second) if len(common) >= FEWEST_IN_COMMON else None
+    return {"raters": [a, b], "n": len(common), "kappa": found, "interval": _interval(first, second)}
+
+
+def _interval(first: Sequence[int], second: Sequence[int]) -> list[float] | None:
+    if len(first) < FEWEST_FOR_INTERVAL:
+        return None
+    rng = np.random.default_rng(SEED)
+    draws = (rng.integers(len(first), size=len(first)) for _ in range(DRAWS))
+    found = [kappa([first[i] for i in draw], [second[i] for i in draw]) for draw in draws]
+    defined = [k for k in found if k is not None]
+    # Of chosen draws it would be an interval of something else.
+    return [float(v) for v in np.percentile(defined, [2.5, 97.5])] if len(defined) >= 0.9 * DRAWS else None
+
+
+def _chain(task: str) -> tuple[str, str]:
+    """Kind and slot of the drafts of a task."""
+    questions(task)
+    kind, _, slot = task.partition("-")
+    return kind, slot
+
+
+def _slot(draft: ResultRecord, task: str, rater: str) -> str:
+    # The name itself stands in the rating; spelling it in another case is the same person.
+    return f"{task}.{draft.id}.{hashlib.sha256(rater.strip().casefold().encode()).hexdigest()[:12]}"
+
+
+def _stored(app: App, draft: ResultRecord, task: str, rater: str) -> dict[str, Any]:
+    kept = app.store.latest_result(draft.case_id, KIND, _slot(draft, task, rater))
+    return {} if kept is None else kept.payload
+
+
+def _item(app: App, case: CaseRecord, draft: ResultRecord, task: str, rater: str) -> Item:
+    kept = _stored(app, draft, task, rater)
+    return Item(case, draft, kept.get("answers", {}), kept.get("seconds", 0.0), bool(kept.get("complete")))
+
+
+def _checked(task: str, question_id: str, value: Any) -> Any:
+    if question_id == "comment":
+        return str(value or "").strip()[:LONGEST_COMMENT] or None
+    question = next((q for q in questions(task) if q.id == question_id), None)
+    if question is None:
+        raise UsageError(f"There is no question {question_id!r} about {tasks()[task]}.")
+    if value is None:
+        return None
+    if question.type == "count":
+        if isinstance(value, bool) or int(value) != value or not 0 <= value <= MOST_ERRORS:
+            raise UsageError(f"{question.label}: give a whole number from 0 to {MOST_ERRORS}, not {value}.")
+        return int(value)
+    if str(value) not in question.choices:
+        raise UsageError(f"{question.label}: {value!r} is not one of {', '.join(question.choices)}.")
+    return int(value) if question.type == "scale" else str(value)
+
+
+def _cell(value: Any) -> Any:
+    """A cell that a spreadsheet reads as text, not as a formula (OWASP, CSV injection)."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

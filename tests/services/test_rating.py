@@ -1,0 +1,146 @@
+"""Ratings of drafts: which are rated, that nothing is lost, and that agreement is what it is by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from ui.fake_app import add_case, fakes, make_app
+
+from hnvlm.errors import UsageError
+from hnvlm.services import rating
+
+TEXT = "FINDINGS: Enlarged node in left level II, 24 mm."
+REPORT = {
+    "completeness": 4, "correctness": 5, "conciseness": 3, "clarity": 5, "clinical_utility": 4, "radpeer": "2a",
+    "harm": "unlikely", "confidence": 4,
+}  # fmt: skip
+MADE_BY = {"model": "report", "version": "1", "weights": "abc", "seed": 7}
+
+
+@pytest.fixture
+def app(tmp_path: Path):
+    app = make_app(tmp_path, fakes())
+    yield app
+    app.close()
+
+
+def drafted(app, *, author: str = "model", text: str = TEXT, seed: int = 0, slot: str = "en"):
+    case_id = add_case(app, f"phantom {seed}", seed=seed)
+    payload = {"text": text, "author": author}
+    return app.store.save_result(case_id, "report", payload, slot=slot, provenance=MADE_BY, who="model")
+
+
+def rate(app, draft, rater: str, answers: dict, seconds: float = 30.0) -> None:
+    for question, value in answers.items():
+        rating.answer(app, "report-en", draft, rater, question, value, seconds=seconds)
+
+
+def test_every_answer_is_kept_at_once_and_a_session_goes_on_where_it_stopped(app) -> None:
+    draft = drafted(app)
+    rate(app, draft, "Dr A", {"clarity": 2, "radpeer": "3b"}, seconds=12.5)
+    (item,) = rating.items(app, "report-en", "dr a ")
+    assert (dict(item.answers), item.seconds, item.complete) == ({"clarity": 2, "radpeer": "3b"}, 12.5, False)
+    assert rating.missing("report-en", item.answers) == [
+        "Completeness", "Correctness", "Conciseness", "Clinical utility", "Harm, if it were used unread",
+        "Your confidence",
+    ]  # fmt: skip
+    rate(app, draft, "Dr A", REPORT | {"missed_finding_significant": 2})
+    rating.answer(app, "report-en", draft, "Dr A", "clarity", None, seconds=40)
+    assert not rating.items(app, "report-en", "Dr A")[0].complete, "an answer was taken back"
+    rate(app, draft, "Dr A", {"clarity": 5})
+    assert rating.items(app, "report-en", "Dr A")[0].complete
+    assert not rating.items(app, "report-en", "Dr B")[0].answers, "of another rater nothing is shown"
+
+
+def test_only_ai_drafts_are_rated_the_newest_of_each_case(app) -> None:
+    old = drafted(app)
+    new = app.store.save_result(old.case_id, "report", {"text": "New.", "author": "model"}, slot="en", who="model")
+    app.store.save_result(old.case_id, "report", {"text": "Edited.", "author": "clinician"}, slot="en", who="Dr A")
+    drafted(app, author="clinician", seed=1)
+    drafted(app, seed=2, slot="pl")
+    assert [i.draft.id for i in rating.items(app, "report-en", "Dr A")] == [new.id]
+    assert len(rating.items(app, "report-pl", "Dr A")) == 1 and rating.items(app, "plan", "Dr A") == []
+
+
+def test_each_rater_has_an_order_of_their_own_that_a_new_draft_does_not_disturb(app) -> None:
+    for seed in range(7):
+        drafted(app, seed=seed)
+    orders = {r: [i.draft.id for i in rating.items(app, "report-en", r)] for r in ("Dr A", "Dr B", "Dr C")}
+    assert len({tuple(order) for order in orders.values()}) == 3
+    added = drafted(app, seed=8).id
+    again = [i.draft.id for i in rating.items(app, "report-en", "Dr A")]
+    assert [i for i in again if i != added] == orders["Dr A"]
+
+
+@pytest.mark.parametrize(
+    ("question", "value"),
+    [("clarity", 6), ("clarity", 0), ("radpeer", "4"), ("harm", "much"), ("false_finding_significant", -1),
+     ("false_finding_significant", 2.5), ("false_finding_insignificant", True), ("nonsense", 1)],
+)  # fmt: skip
+def test_an_answer_that_does_not_exist_is_refused_and_the_others_stay(app, question: str, value: object) -> None:
+    draft = drafted(app)
+    rate(app, draft, "Dr A", {"clarity": 2})
+    with pytest.raises(UsageError):
+        rating.answer(app, "report-en", draft, "Dr A", question, value, seconds=1)
+    assert dict(rating.items(app, "report-en", "Dr A")[0].answers) == {"clarity": 2}
+
+
+def test_nobody_rates_without_a_name(app) -> None:
+    with pytest.raises(UsageError, match="name"):
+        rating.answer(app, "report-en", drafted(app), "  ", "clarity", 2, seconds=1)
+
+
+def test_the_table_holds_what_was_rated_and_what_made_it(app) -> None:
+    draft = drafted(app)
+    rate(app, draft, "Dr A", REPORT | {"missed_finding_significant": 2, "comment": "=1+1, twice\nas long"}, seconds=61)
+    rate(app, draft, "Dr B", {"clarity": 1})
+    first, second = csv.DictReader(io.StringIO(rating.as_csv(app, "report-en")))
+    assert (first["rater"], first["complete"], first["radpeer"], first["seconds"]) == ("Dr A", "True", "2a", "61.0")
+    assert (first["missed_finding_significant"], first["false_finding_significant"]) == ("2", "0")
+    assert first["comment"] == "'=1+1, twice\nas long", "no spreadsheet computes what somebody typed"
+    assert json.loads(first["made_by"]) == MADE_BY and len(first["text_sha256"]) == 64
+    assert (second["complete"], second["clarity"], second["false_finding_significant"]) == ("False", "1", "")
+    told = json.loads(rating.as_json(app, "report-en"))
+    assert [r["rater"] for r in told["ratings"]] == ["Dr A", "Dr B"]
+    assert {q["id"] for q in told["questions"]} >= set(REPORT)
+
+
+def test_quadratic_weighted_kappa_by_hand() -> None:
+    # Weights (i - j)^2 / 16. Observed: (0 + 0 + 1 + 4) / 16 / 4 = 5 / 64. By chance, of all 16 pairs of [1, 3, 4, 5]
+    # and [1, 3, 5, 3]: 4 + 16 + 4 + 4 + 4 + 9 + 1 + 1 + 1 + 16 + 4 + 4 = 68, 68 / 16 / 16 = 17 / 64.
+    assert rating.kappa([1, 3, 4, 5], [1, 3, 5, 3]) == pytest.approx(1 - 5 / 17)
+    assert rating.kappa([2, 4], [2, 4]) == pytest.approx(1.0)
+    assert rating.kappa([1, 5], [5, 1]) == pytest.approx(-1.0)
+    assert rating.kappa([3, 3], [3, 3]) is None
+
+
+def test_the_summary_counts_complete_ratings_and_pairs_drafts_in_common(app) -> None:
+    drafts = [drafted(app, seed=seed) for seed in range(6)]
+    for draft, (a, b) in zip(drafts, [(1, 1), (3, 3), (4, 5), (5, 3), (2, 2), (4, 4)], strict=True):
+        rate(app, draft, "Dr A", REPORT | {"clarity": a})
+        rate(app, draft, "Dr B", REPORT | {"clarity": b})
+    rate(app, drafts[0], "Dr C", REPORT | {"clarity": 5})
+    rate(app, drafts[1], "Dr D", {"clarity": 1})
+    clarity = next(row for row in rating.summary(app, "report-en") if row["id"] == "clarity")
+    assert (clarity["n"], clarity["raters"]) == (13, 3)
+    assert clarity["mean"] == pytest.approx((19 + 18 + 5) / 13)
+    (pair,) = clarity["agreement"]
+    expected = rating.kappa([1, 3, 4, 5, 2, 4], [1, 3, 5, 3, 2, 4])
+    assert (pair["raters"], pair["n"], pair["kappa"]) == (["Dr A", "Dr B"], 6, pytest.approx(expected))
+    low, high = pair["interval"]
+    assert -1 <= low <= pair["kappa"] <= high <= 1
+    same = next(row for row in rating.summary(app, "report-en") if row["id"] == "confidence")
+    assert same["agreement"][0]["kappa"] is None and same["agreement"][0]["interval"] is None
+
+
+def test_a_plan_is_asked_other_questions_and_every_question_has_words() -> None:
+    assert "feasibility" in {q.id for q in rating.questions("plan")}
+    for task in rating.tasks():
+        asked = rating.questions(task)
+        assert len({q.id for q in asked}) == len(asked) and all(q.label for q in asked)
+    with pytest.raises(UsageError, match="report-en"):
+        rating.questions("contours")
