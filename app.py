@@ -16,6 +16,7 @@ chosen = st.navigation(
         st.Page(PAGES / "review.py", title="Review", url_path="review"),
         st.Page(PAGES / "plan.py", title="Treatment plan", url_path="plan"),
         st.Page(PAGES / "counterfactual.py", title="Counterfactual", url_path="counterfactual"),
+        st.Page(PAGES / "rate.py", title="Rate", url_path="rate"),
         st.Page(PAGES / "models.py", title="Models", url_path="models"),
     ],
     position="top",

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-import hnvlm
+from hnvlm import __version__
 from hnvlm.errors import UsageError
 from hnvlm.services.context import App
 from hnvlm.services.documents import ai_draft
@@ -133,7 +133,7 @@ def answer(
         answers[question_id] = value
     payload = {
         "task": task, "draft": draft.id, "draft_version": draft.version, "rater": rater.strip(), "answers": answers,
-        "seconds": round(float(seconds), 1), "complete": not missing(task, answers), "app_version": hnvlm.__version__,
+        "seconds": round(float(seconds), 1), "complete": not missing(task, answers), "app_version": __version__,
         "text_sha256": hashlib.sha256(str(draft.payload["text"]).encode()).hexdigest(), "made_by": draft.provenance,
     }  # fmt: skip
     app.store.save_result(draft.case_id, KIND, payload, slot=_slot(draft, task, rater), who=rater.strip())

@@ -19,7 +19,7 @@ from hnvlm.services import counterfactual, documents, planning, reporting, workl
 from hnvlm.services.context import App  # noqa: E402
 
 REPO = HERE.parent.parent
-PAGES = ("cases", "review", "plan", "counterfactual", "models")
+PAGES = ("cases", "review", "plan", "counterfactual", "rate", "models")
 PATIENCE_S = 240
 BANNER = "AI draft · research use only · not a medical device"
 

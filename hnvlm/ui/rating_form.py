@@ -1,0 +1,74 @@
+"""The questions about one draft; every answer goes into the store at once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import streamlit as st
+
+from hnvlm.services import rating
+from hnvlm.services.context import App
+from hnvlm.ui import state
+from hnvlm.ui.errors import handled
+
+_SINCE = "rating-since"
+# Choices up to this long stand beside each other.
+_SHORT = 12
+
+
+def show(app: App, task: str, item: rating.Item, rater: str) -> None:
+    """Show the questions about a draft with what this rater answered so far."""
+    clock = state.of_case(item.case.id).setdefault(_SINCE, {})
+    # What was spent on it in an earlier sitting counts, too.
+    clock.setdefault(_chain(task, item, rater), time.monotonic() - item.seconds)
+    asked = rating.questions(task)
+    for question in (q for q in asked if q.type == "scale"):
+        _choice(app, task, item, rater, question)
+    for question in (q for q in asked if q.type == "choice"):
+        _choice(app, task, item, rater, question)
+    counted = [q for q in asked if q.type == "count"]
+    if counted:
+        st.caption("Errors of each kind; what is left open counts as none. Changes since an earlier CT are not asked.")
+    for start in range(0, len(counted), 2):
+        for column, question in zip(st.columns(2, gap="small"), counted[start : start + 2], strict=True):
+            key = _key(task, item, rater, question.id)
+            column.number_input(
+                question.label, 0, rating.MOST_ERRORS, item.answers.get(question.id), key=key, placeholder="0",
+                help=question.source or None, on_change=handled(_store), args=(app, task, item, rater, question.id),
+            )  # fmt: skip
+    st.text_area(
+        "Comment", item.answers.get("comment", ""), key=_key(task, item, rater, "comment"), height=80,
+        max_chars=rating.LONGEST_COMMENT, on_change=handled(_store), args=(app, task, item, rater, "comment"),
+    )  # fmt: skip
+
+
+def _choice(app: App, task: str, item: rating.Item, rater: str, question: rating.Question) -> None:
+    stored = item.answers.get(question.id)
+    given = None if stored is None else str(stored)
+    values, words = list(question.choices), question.choices
+    common: dict[str, Any] = {
+        "key": _key(task, item, rater, question.id), "on_change": handled(_store), "help": question.source or None,
+        "args": (app, task, item, rater, question.id),
+    }  # fmt: skip
+    if question.type == "scale":
+        label = f"{question.label} (1 {words['1']}, 5 {words['5']})"
+        st.segmented_control(label, values, default=given, **common)
+    else:
+        index = None if given is None else values.index(given)
+        short = max(len(w) for w in words.values()) < _SHORT
+        st.radio(question.label, values, index, format_func=words.get, horizontal=short, **common)
+
+
+def _chain(task: str, item: rating.Item, rater: str) -> str:
+    return f"{task}-{item.draft.id}-{rater}"
+
+
+def _key(task: str, item: rating.Item, rater: str, question_id: str) -> str:
+    return f"rate-{_chain(task, item, rater)}-{question_id}"
+
+
+def _store(app: App, task: str, item: rating.Item, rater: str, question_id: str) -> None:
+    value = st.session_state.get(_key(task, item, rater, question_id))
+    since = state.of_case(item.case.id)[_SINCE][_chain(task, item, rater)]
+    rating.answer(app, task, item.draft, rater, question_id, value, seconds=time.monotonic() - since)

@@ -1,0 +1,145 @@
+"""Rate: a clinician reads one AI draft after the other beside its CT, and answers the same questions about each."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from hnvlm.services import context, rating
+from hnvlm.ui import frame, html, picture, rating_form, state
+from hnvlm.ui.errors import guard, handled
+from hnvlm.ui.viewer import show as show_viewer
+
+VIEWER = "rate"
+TASK, AT = "rate-task", "rate-at"
+
+
+def main() -> None:
+    app = context.app()
+    task, rater = who_and_what()
+    if not rater:
+        st.subheader("Who rates?")
+        st.text("Give your name above. Your ratings are kept under it, and you go on where you stopped.")
+        results(app, task)
+        return
+    found = rating.items(app, task, rater)
+    if not found:
+        st.subheader("Nothing to rate yet")
+        st.text("No case has an AI draft of this kind. Draft one on the page Review or Treatment plan.")
+        st.page_link("pages/cases.py", label="Go to Cases", icon=":material/upload:")
+        return
+    place = current(task, rater, found)
+    item = found[place]
+    left, right = st.columns([3, 2], gap="small")
+    with left, guard():
+        show_viewer(
+            VIEWER, [picture.original(app, item.case)], window=picture.window(item.case), height=frame.PAGE_HEIGHT,
+            case=item.case.id,
+        )  # fmt: skip
+    with right, frame.column("panel"), guard():
+        steps(task, rater, found, place)
+        html.text_block(str(item.draft.payload["text"]), label="AI draft to rate")
+        rating_form.show(app, task, item, rater)
+        how_far(task, found, place)
+        following(task, rater, found, place, "rate-next-below")
+        results(app, task)
+
+
+def who_and_what() -> tuple[str, str]:
+    """Show who rates and what is rated; return the task and the rater's name."""
+    known = rating.tasks()
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="casebar"):
+        st.session_state.setdefault("rate-who", state.who())
+        st.text_input("Your name", key="rate-who", placeholder="Your name", label_visibility="collapsed", width=240,
+                      max_chars=80, on_change=handled(named))  # fmt: skip
+        # The default is kept outside of the widget, which forgets it when another page is shown.
+        st.session_state.setdefault(TASK, st.session_state.get(f"_{TASK}", next(iter(known))))
+        task = st.selectbox("What is rated", list(known), format_func=known.get, key=TASK, width=240,
+                            label_visibility="collapsed")  # fmt: skip
+        st.session_state[f"_{TASK}"] = task
+        html.note("The AI draft as it was written, in an order of your own. Measurements and checks are not shown.")
+    return task, st.session_state["rate-who"].strip()
+
+
+def named() -> None:
+    state.set_who(st.session_state["rate-who"])
+
+
+def current(task: str, rater: str, found: list[rating.Item]) -> int:
+    """Return which draft is shown: the one last stepped to, at first the first that is not complete."""
+    ids = [item.draft.id for item in found]
+    at = st.session_state.setdefault(AT, {})
+    if at.get((task, rater)) not in ids:
+        at[task, rater] = next((item.draft.id for item in found if not item.complete), ids[0])
+    return ids.index(at[task, rater])
+
+
+def steps(task: str, rater: str, found: list[rating.Item], place: int) -> None:
+    """Show how far the session is, and the way to the draft before and after."""
+    done = sum(item.complete for item in found)
+    st.progress(done / len(found), f"{done} of {len(found)} rated. Draft {place + 1}, AI draft, research use only")
+    ids = [item.draft.id for item in found]
+    last = place + 1 == len(found)
+    with st.container(horizontal=True, gap="small"):
+        st.button("Previous", key="rate-previous", disabled=place == 0, on_click=go, args=(task, rater, ids[place - 1]),
+                  help="This is the first draft." if place == 0 else None)  # fmt: skip
+        following(task, rater, found, place, "rate-next")
+        st.button("Skip", type="tertiary", key="rate-skip", disabled=last, on_click=go,
+                  args=(task, rater, ids[min(place + 1, len(found) - 1)]),
+                  help="This is the last draft." if last else "Answers given so far stay.")  # fmt: skip
+
+
+def following(task: str, rater: str, found: list[rating.Item], place: int, key: str) -> None:
+    """Show the way to the draft after, above and below the questions."""
+    lacking = rating.missing(task, found[place].answers)
+    last = place + 1 == len(found)
+    why = "This is the last draft." if last else f"Still to answer: {', '.join(lacking)}" if lacking else None
+    st.button("Next", type="primary", key=key, disabled=bool(why), help=why, on_click=go,
+              args=(task, rater, found[min(place + 1, len(found) - 1)].draft.id))  # fmt: skip
+
+
+def how_far(task: str, found: list[rating.Item], place: int) -> None:
+    """Say below the questions what is still to answer."""
+    lacking = rating.missing(task, found[place].answers)
+    if all(item.complete for item in found):
+        st.success("All drafts are rated. Thank you.")
+    else:
+        st.caption(f"Still to answer: {', '.join(lacking)}" if lacking else "Complete and kept.")
+
+
+def go(task: str, rater: str, draft_id: int) -> None:
+    st.session_state[AT][task, rater] = draft_id
+
+
+def results(app, task: str) -> None:
+    """Show what all raters said, folded away: whoever still rates should not see it by chance."""
+    with st.expander("Ratings of all raters", key="rate-results"):
+        every = rating.ratings(app, task)
+        if not every:
+            st.text("No ratings yet.")
+            return
+        rows = [
+            [row["label"], str(row["n"]), str(row["raters"]), f"{row['mean']:.2f}" if row["n"] else "", agreed(row)]
+            for row in rating.summary(app, task)
+        ]
+        head = ["Question", "Ratings", "Raters", "Mean (1 to 5)", "Quadratic-weighted kappa (95 % interval)"]
+        html.table(head, rows)
+        begun = sum(not row["complete"] for row in every)
+        st.caption(f"Complete ratings only; {begun} begun. The files hold all, with what made each draft.")
+        with st.container(horizontal=True, gap="small"):
+            st.download_button("Ratings (CSV)", lambda: rating.as_csv(app, task), f"ratings-{task}.csv", "text/csv",
+                               key="rate-csv", on_click="ignore")  # fmt: skip
+            st.download_button("Ratings (JSON)", lambda: rating.as_json(app, task), f"ratings-{task}.json",
+                               "application/json", key="rate-json", on_click="ignore")  # fmt: skip
+
+
+def agreed(row: dict) -> str:
+    """Say how far each pair of raters agrees, with the drafts they share."""
+    said = []
+    for pair in row["agreement"]:
+        value = "not defined" if pair["kappa"] is None else f"{pair['kappa']:.2f}"
+        between = f" ({pair['interval'][0]:.2f} to {pair['interval'][1]:.2f})" if pair["interval"] else ""
+        said.append(f"{' and '.join(pair['raters'])}: {value}{between}, n {pair['n']}")
+    return "; ".join(said) or "no two raters share drafts yet"
+
+
+main()

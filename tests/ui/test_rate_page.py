@@ -1,0 +1,99 @@
+"""The page Rate through the entry script: who rates, one draft after the other, results of all raters."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from fake_app import add_case, fakes  # noqa: E402
+from streamlit.testing.v1 import AppTest  # noqa: E402
+from ui.page_text import texts  # noqa: E402
+from ui.test_pages import go, open_app  # noqa: E402
+
+from hnvlm.services import rating  # noqa: E402
+from hnvlm.services.context import App  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("through_the_entry_script")
+ANSWERS = {"completeness": "4", "correctness": "5", "conciseness": "3", "clarity": "5", "clinical_utility": "4",
+           "radpeer": "2a", "harm": "none"}  # fmt: skip
+
+
+def with_drafts(app: App, count: int) -> None:
+    for seed in range(count):
+        case_id = add_case(app, f"phantom {seed}", seed=seed)
+        app.store.save_result(
+            case_id, "report", {"text": f"FINDINGS: draft {seed}.", "author": "model"}, slot="en", who="model"
+        )
+
+
+def named(at: AppTest, name: str) -> AppTest:
+    at.text_input(key="rate-who").set_value(name).run()
+    assert not at.exception
+    return at
+
+
+def choose(at: AppTest, draft_id: int, rater: str, question: str, value: str) -> None:
+    key = f"rate-report-en-{draft_id}-{rater}-{question}"
+    # AppTest calls a segmented control a button group.
+    (asked,) = [widget for kind in ("button_group", "radio") for widget in at.get(kind) if widget.key == key]
+    asked.set_value(value).run()
+    assert not at.exception, [e.message for e in at.exception]
+
+
+def shown(at: AppTest) -> str:
+    return next(h.proto.body for h in at.get("html") if "AI draft to rate" in h.proto.body)
+
+
+def test_without_a_name_and_without_a_draft_the_page_says_what_to_do(services) -> None:
+    services(fakes())
+    at = go(open_app(), "rate")
+    assert "Who rates?" in texts(at)
+    assert "Nothing to rate yet" in texts(named(at, "Dr A"))
+
+
+def test_a_session_goes_from_draft_to_draft_and_goes_on_where_it_stopped(services) -> None:
+    app = services(fakes())
+    with_drafts(app, 3)
+    order = [i.draft for i in rating.items(app, "report-en", "Dr A")]
+    at = named(go(open_app(), "rate"), "Dr A")
+    assert order[0].payload["text"].split()[-1] in shown(at)
+    following = at.button(key="rate-next")
+    assert following.disabled and following.help.startswith("Still to answer: Completeness, Correctness")
+    assert at.button(key="rate-previous").disabled
+    for question, value in ANSWERS.items():
+        choose(at, order[0].id, "Dr A", question, value)
+    assert at.button(key="rate-next").help == "Still to answer: Your confidence"
+    choose(at, order[0].id, "Dr A", "confidence", "4")
+    assert at.get("progress")[0].proto.text.startswith("1 of 3 rated")
+    at.button(key="rate-next-below").click().run()
+    assert order[1].payload["text"].split()[-1] in shown(at)
+    at.button(key="rate-skip").click().run()
+    assert order[2].payload["text"].split()[-1] in shown(at) and at.button(key="rate-skip").disabled
+    kept = rating.items(app, "report-en", "Dr A")
+    assert [item.complete for item in kept] == [True, False, False]
+    assert dict(kept[0].answers) == {
+        k: int(v) if v.isdigit() else v for k, v in (ANSWERS | {"confidence": "4"}).items()
+    }
+    again = named(go(open_app(), "rate"), "Dr A")
+    assert order[1].payload["text"].split()[-1] in shown(again), "the first that is not complete"
+
+
+def test_another_rater_sees_nothing_of_it_and_a_wrong_number_of_errors_loses_nothing(services) -> None:
+    app = services(fakes())
+    with_drafts(app, 1)
+    draft = rating.items(app, "report-en", "Dr A")[0].draft
+    at = named(go(open_app(), "rate"), "Dr A")
+    choose(at, draft.id, "Dr A", "clarity", "2")
+    at.number_input(key=f"rate-report-en-{draft.id}-Dr A-missed_finding_significant").set_value(2).run()
+    at.text_area(key=f"rate-report-en-{draft.id}-Dr A-comment").set_value("Node in III missed").run()
+    at = named(at, "Dr B")
+    assert at.number_input(key=f"rate-report-en-{draft.id}-Dr B-missed_finding_significant").value is None
+    at = named(at, "Dr A")
+    kept = rating.items(app, "report-en", "Dr A")[0].answers
+    assert dict(kept) == {"clarity": 2, "missed_finding_significant": 2, "comment": "Node in III missed"}
+    assert at.text_area(key=f"rate-report-en-{draft.id}-Dr A-comment").value == "Node in III missed"
