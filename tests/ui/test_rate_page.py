@@ -10,8 +10,9 @@ import pytest
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from fake_app import add_case, fakes  # noqa: E402
+from fake_app import add_case, fakes, make_app  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
+from ui.browsing import free_port, start_server  # noqa: E402
 from ui.page_text import texts  # noqa: E402
 from ui.test_pages import go, open_app  # noqa: E402
 
@@ -97,3 +98,38 @@ def test_another_rater_sees_nothing_of_it_and_a_wrong_number_of_errors_loses_not
     kept = rating.items(app, "report-en", "Dr A")[0].answers
     assert dict(kept) == {"clarity": 2, "missed_finding_significant": 2, "comment": "Node in III missed"}
     assert at.text_area(key=f"rate-report-en-{draft.id}-Dr A-comment").value == "Node in III missed"
+
+
+def test_in_a_browser_answers_and_words_outlive_a_reload(browser, tmp_path: Path) -> None:
+    app = make_app(tmp_path, fakes())
+    with_drafts(app, 2)
+    first = rating.items(app, "report-en", "Dr A")[0].draft.id
+    port, log = free_port(), tmp_path / "runs.log"
+    command = [sys.executable, str(HERE / "serve_app.py"), str(port), str(log), "fake"]
+    server = start_server(command, port, {"HNVLM_DATA_DIR": str(tmp_path)}, tmp_path / "out.txt", 180)
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(90_000)
+    page = context.new_page()
+    try:
+        page.goto(f"http://127.0.0.1:{port}/rate")
+        for words in ("", "Level III is missed."):
+            page.get_by_placeholder("Your name").fill("Dr A")
+            page.keyboard.press("Enter")
+            page.get_by_text("of 2 rated").first.wait_for()
+            comment = page.get_by_label("Comment")
+            if not words:
+                clarity = page.locator(f".st-key-rate-report-en-{first}-Dr-A-clarity")
+                clarity.get_by_role("radio", name="4").click()
+                page.get_by_text("Still to answer: Completeness, Correctness, Conciseness, Clinical").wait_for()
+                comment.fill("Level III is missed.")
+                page.wait_for_timeout(4000)  # longer than the pause in which typed words are sent
+                page.reload()
+        assert comment.input_value() == words
+        assert dict(rating.items(app, "report-en", "Dr A")[0].answers) == {"clarity": 4, "comment": words}
+        following = page.get_by_role("button", name="Next").first
+        assert following.is_disabled()
+    finally:
+        context.close()
+        server.kill()
+        server.wait(30)
+        app.close()
