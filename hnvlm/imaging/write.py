@@ -31,6 +31,7 @@ from hnvlm.errors import HnvlmError
 from hnvlm.imaging.contours import contours_from_mask, with_keyholes
 from hnvlm.imaging.masks import part_of
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.whole import whole_file
 
 MARK = "SYNTHETIC"
 AI_DRAFT = "AI draft, research use only"
@@ -71,23 +72,24 @@ def write_nifti(volume: Volume, path: Path | str, note: str = "") -> Path:
         HnvlmError: As ``require_whole``.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
     image = sitk.GetImageFromArray(np.ascontiguousarray(array))
     image.SetSpacing([float(v) for v in volume.spacing_mm[::-1]])
     image.SetOrigin([float(v) for v in volume.origin_mm[::-1]])
     image.SetMetaData("ITK_FileNotes", note[:79])
-    sitk.WriteImage(image, str(path), useCompression=path.name.endswith(".gz"))
-    require_whole(path, array.nbytes)
+    with whole_file(path) as partial:
+        sitk.WriteImage(image, str(partial), useCompression=path.name.endswith(".gz"))
+        require_whole(partial, array.nbytes, path)
     return path
 
 
-def require_whole(path: Path, size: int) -> None:
+def require_whole(path: Path, size: int, name: Path | None = None) -> None:
     """Refuse a NIfTI file that was not written whole: the library that writes it is silent on a full disk.
 
     Args:
         path: ``.nii`` or ``.nii.gz``.
         size: Bytes of its voxels.
+        name: What the file is to be called, where it has another name yet.
 
     Raises:
         HnvlmError: Code ``output``: it is cut short.
@@ -98,7 +100,9 @@ def require_whole(path: Path, size: int) -> None:
     except (OSError, EOFError, zlib.error):
         written = 0
     if written < NIFTI_HEADER + size:
-        raise HnvlmError(f"{path} could not be written whole. Is the disk full? Make room there.", code="output")
+        raise HnvlmError(
+            f"{name or path} could not be written whole. Is the disk full? Make room there.", code="output"
+        )
 
 
 def write_dicom_series(
@@ -131,7 +135,8 @@ def write_dicom_series(
     for k, dataset in enumerate(ct_headers(volume, description, synthetic, meta)):
         dataset.PixelData = np.ascontiguousarray(array[k]).astype("<i2").tobytes()
         file = out_dir / f"CT_{k + 1:04d}.dcm"
-        dataset.save_as(file, enforce_file_format=True)
+        with whole_file(file) as partial:
+            dataset.save_as(partial, enforce_file_format=True)
         files.append(file)
     return files
 
@@ -321,8 +326,8 @@ def write_rtstruct(
         ds.ROIContourSequence.append(contour)
         ds.RTROIObservationsSequence.append(observation)
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ds.save_as(path, enforce_file_format=True)
+    with whole_file(path) as partial:
+        ds.save_as(partial, enforce_file_format=True)
     return path
 
 

@@ -14,6 +14,7 @@ from pydicom.valuerep import format_number_as_ds
 
 from hnvlm.imaging.resample import crop, mask_box
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.whole import whole_file
 from hnvlm.imaging.write import AI_DRAFT, MARK, SYNTHETIC_TEXT, content_uid, ct_headers, fill_study, new_dataset
 
 PREDICTED_TEXT = f"{AI_DRAFT}: dose PREDICTED by a model, not calculated from beams; not for treatment"
@@ -118,8 +119,8 @@ def write_rtdose(
         ds.ReferencedStructureSetSequence = [_reference(RTStructureSetStorage, structure_set_uid)]
     ds.PixelData = stored.tobytes()
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ds.save_as(path, enforce_file_format=True)
+    with whole_file(path) as partial:
+        ds.save_as(partial, enforce_file_format=True)
     return path
 
 

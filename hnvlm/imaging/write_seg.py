@@ -10,6 +10,7 @@ import numpy as np
 
 from hnvlm.imaging.masks import part_of
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.whole import whole_file
 from hnvlm.imaging.write import AI_DRAFT, MARK, content_uid, ct_headers, mask_digest
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ def write_seg(
         series_description=f"{MARK} CT: {AI_DRAFT}"[:64] if synthetic else AI_DRAFT,
     )
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    seg.save_as(path)
+    with whole_file(path) as partial:
+        seg.save_as(partial)
     return path
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from safetensors import SafetensorError
 
 from hnvlm.errors import HnvlmError
 from hnvlm.imaging import write
-from hnvlm.imaging.write import require_whole
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.whole import whole_file
+from hnvlm.imaging.write import require_whole, write_nifti
 from hnvlm.train import cli as training
 from hnvlm.train.loop import LoopOptions, train_loop
 
@@ -100,4 +104,36 @@ def test_half_a_checkpoint_does_not_keep_the_disk_full(tmp_path, monkeypatch):
         train_loop(
             network, lambda step: (network(torch.ones(2)).sum(), {}), LoopOptions(1), tmp_path / "x.pt", resume=False
         )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_not_written_whole_has_no_name_and_the_file_of_before_stays(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "dose.dcm"
+    with whole_file(out) as partial:
+        partial.write_bytes(b"first")
+        assert not out.exists() and partial.name.endswith("dose.dcm")
+    with pytest.raises(OSError, match="No space"), whole_file(out) as partial:
+        partial.write_bytes(b"half of the sec")
+        raise OSError(28, "No space left on device")
+    assert out.read_bytes() == b"first"
+    assert [p.name for p in out.parent.iterdir()] == ["dose.dcm"]
+
+
+@pytest.mark.parametrize("size", ["cut", "whole"])
+def test_a_cut_nifti_never_has_its_final_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    plain = sitk.WriteImage
+
+    def cut(image, name, **options) -> None:
+        plain(image, name, **options)
+        if size == "cut":
+            Path(name).write_bytes(Path(name).read_bytes()[:380])
+
+    monkeypatch.setattr(sitk, "WriteImage", cut)
+    volume = Volume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), (3.0, 1.0, 2.0), (0.0, 0.0, 0.0))
+    out = tmp_path / "ct.nii"
+    if size == "whole":
+        assert write_nifti(volume, out).stat().st_size == 352 + 48
+        return
+    with pytest.raises(HnvlmError, match=r"/ct\.nii could not be written whole"):
+        write_nifti(volume, out)
     assert list(tmp_path.iterdir()) == []
