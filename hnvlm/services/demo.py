@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from hnvlm.imaging.anatomy import ANATOMY_MM, build_anatomy
 from hnvlm.imaging.atlas import Neck, sample_neck
@@ -21,6 +24,7 @@ from hnvlm.services.jobs import JobContext
 from hnvlm.store import CaseRecord
 from hnvlm.types import Progress, no_progress
 
+POLL_S = 0.5
 DEMO_SEED = 11
 # Chosen by eye among several: the mass lies in the tonsil, the nodes deep to the sternocleidomastoid.
 DEMO_LESION_SEED = 4
@@ -50,6 +54,27 @@ def create_demo(app: App, *, seed: int = DEMO_SEED, who: str = "", progress: Pro
     found = existing_demo(app)
     if found is not None:
         return found
+    with _alone(app, progress):
+        return existing_demo(app) or _create(app, seed, who, progress)
+
+
+@contextmanager
+def _alone(app: App, progress: Progress) -> Iterator[None]:
+    """Wait while another process or thread makes the demo case: of two at once each would make one."""
+    lock = FileLock(app.store.path / "demo.lock", thread_local=False)
+    while True:
+        try:
+            lock.acquire(timeout=POLL_S)
+            break
+        except Timeout:
+            progress(0.0, "waiting for the demo case that is being made")  # ends the wait when Stop was pressed
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _create(app: App, seed: int, who: str, progress: Progress) -> CaseRecord:
     progress(0.0, "drawing a synthetic neck")
     volume = draw_demo_ct(seed)
     progress(0.6, "writing DICOM marked SYNTHETIC")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hnvlm.errors import ModelPackError
 from hnvlm.imaging.write import write_dicom_series
 from hnvlm.services import demo, intake
 from hnvlm.services.context import App
+from hnvlm.services.locks import is_held
 
 
 @pytest.fixture
@@ -112,3 +116,34 @@ def test_drawing_a_neck_loads_no_network():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_DIR, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_three_at_once_make_one_demo_case_and_who_waits_can_stop(app, drawn, monkeypatch) -> None:
+    said: list[str] = []
+    release = threading.Event()
+
+    def slow(seed):
+        release.wait(60)
+        return drawn
+
+    class Stopped(Exception):
+        """What a job's progress raises when Stop was pressed."""
+
+    def stop(fraction: float, message: str) -> None:
+        said.append(message)
+        raise Stopped
+
+    monkeypatch.setattr(demo, "draw_demo_ct", slow)
+    apps = [App(settings()) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        made = [pool.submit(demo.create_demo, one) for one in apps]
+        while not is_held(app.store.path / "demo.lock"):
+            time.sleep(0.05)
+        with pytest.raises(Stopped):
+            demo.create_demo(app, progress=stop)
+        release.set()
+        ids = {future.result(120).id for future in made}
+    for one in apps:
+        one.close()
+    assert len(ids) == 1 and len(app.store.list_cases()) == 1
+    assert said == ["waiting for the demo case that is being made"]
