@@ -130,7 +130,7 @@ def check_plan_text(text: str, plan: Plan) -> list[CheckResult]:
         one ``warn`` per prescription level or stage that the text no longer states, and one ``pass`` that counts
         the figures that agree.
     """
-    drafted = {_normalised(line) for line in plan.text.splitlines()}
+    drafted = {normalised(line) for line in plan.text.splitlines()}
     known = {(f.kind, f.value) for f in figures(plan.text)}
     lines = text.splitlines()
     found = figures(text)
@@ -138,7 +138,7 @@ def check_plan_text(text: str, plan: Plan) -> list[CheckResult]:
     agreed = 0
     for figure in found:
         line = lines[figure.line - 1]
-        expected = None if _normalised(line) in drafted else _expected(figure, line, plan, known)
+        expected = None if normalised(line) in drafted else _expected(figure, line, plan, known)
         if expected is None:
             agreed += 1
         else:
@@ -159,7 +159,7 @@ def _moved(text: str, plan: Plan, drafted: set[str]) -> list[CheckResult]:
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         places = list(_PLACE.finditer(line))
         there = list(dict.fromkeys(known.get(_skeleton(line), [])))
-        if places and there and _places(line) not in there and _normalised(line) not in drafted:
+        if places and there and _places(line) not in there and normalised(line) not in drafted:
             written = line[places[0].start() : places[-1].end()]
             details = {
                 "line": number, "start": offset + places[0].start(), "end": offset + places[-1].end(),
@@ -173,7 +173,7 @@ def _moved(text: str, plan: Plan, drafted: set[str]) -> list[CheckResult]:
 
 def _skeleton(line: str) -> str:
     """A line without its sides, levels and numbers."""
-    return re.sub(r"\d+(?:[.,]\d+)?", "#", _PLACE.sub("@", _normalised(line)))
+    return re.sub(r"\d+(?:[.,]\d+)?", "#", _PLACE.sub("@", normalised(line)))
 
 
 def _places(line: str) -> str:
@@ -183,7 +183,8 @@ def _places(line: str) -> str:
     )
 
 
-def _normalised(line: str) -> str:
+def normalised(line: str) -> str:
+    """Return a line without its source tags, list mark and case: lines that are equal so are word for word the same."""
     return " ".join(_TAGS.sub("", line).split()).strip(" -.").lower()
 
 

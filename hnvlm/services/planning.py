@@ -30,6 +30,7 @@ from hnvlm.services import constraint_templates, dose, histograms
 from hnvlm.services.analysis import NOTICE, analyse_case, is_complete, load_findings, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
+from hnvlm.services.plan_findings import check_findings
 from hnvlm.store import FIRST, ResultRecord, jsonable
 from hnvlm.types import CheckResult, Finding, Progress, no_progress
 
@@ -112,14 +113,15 @@ def _draft(findings: Sequence[Finding], made_from: Mapping[str, Any]) -> Plan:
 
 
 def check_text(text: str, plan: Mapping[str, Any]) -> list[CheckResult]:
-    """Compare every figure of an edited plan text (dose, fractions, stage) with the drafted plan.
+    """Compare the figures (dose, fractions, stage) and the findings of an edited plan text with the drafted plan.
 
     Args:
         plan: Payload of the version that was edited.
     """
     made = plan["made_from"]
     findings = [Finding.from_json(f) for f in made["findings"]]
-    return check_plan_text(text, _draft(findings, made))
+    drafted = _draft(findings, made)
+    return [*check_plan_text(text, drafted), *check_findings(text, drafted.text, findings, made["form"])]
 
 
 def outdated(app: App, plan: ResultRecord) -> list[str]:
@@ -187,7 +189,7 @@ def intent_words(intent: Mapping[str, Any]) -> str:
 
 
 def text_disagrees(plan: Mapping[str, Any]) -> bool:
-    """Whether a clinician's text holds figures that are not those of the structured plan."""
+    """Whether a clinician's text holds figures or findings that are not those of the structured plan."""
     return any(c["status"] == "fail" for c in plan.get("text_checks", ()))
 
 
@@ -359,7 +361,7 @@ def start_draft(app: App, case_id: str, *, form: dict[str, Any] | None = None, w
 def save_edit(app: App, case_id: str, text: str, *, who: str, based_on: int) -> ResultRecord:
     """Store a clinician's plan text as a new, unsigned version; staging and rule checks stay those of the draft.
 
-    ``text_checks`` of the payload says which figures of the text disagree with the drafted plan.
+    ``text_checks`` of the payload says which figures and findings of the text disagree with the drafted plan.
 
     Raises:
         UsageError: The text is empty.
