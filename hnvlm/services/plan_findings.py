@@ -30,19 +30,22 @@ _LABEL = re.compile(r"[^.:;]{1,60}:(?=\s)")
 # A sentence with one of these words speaks of targets and doses, of treatment, or of what is open or only possible.
 _TREATS = (
     r"[CGP]TV\w*|elective\w*|targets?|prophyla\w+|doses?|c?Gy|fractions?|fx|boost\w*|contour(?:ed|ing)|cover\w*|"
-    r"spar(?:es?|ed|ing)|irradiat\w*|radio(?:chemo)?therapy|(?:chemo)?radiation|(?:chemo|immuno)\w*|(?-i:C?RT|[IV]MRT|VMAT)|"
-    r"treat\w*|therap\w*|prescri\w*|constraints?|limits?|D(?:max|mean)|surg\w*|operat\w*|resect\w*|excis\w*|dissect\w*|"
+    r"spar(?:es?|ed|ing)|irradiat\w*|radio(?:chemo)?therapy|(?:chemo)?radiation|(?:chemo|immuno)\w*|"
+    r"(?-i:C?RT|IMRT|VMAT)|treat\w*|therap\w*|prescri\w*|constraints?|limits?|D(?:max|mean)|surg\w*|operat\w*|resect\w*|excis\w*|dissect\w*|"
     r"\w+ectomy|reconstruct\w*|biops\w*|FNA\w*|salvage|adjuvant|neoadjuvant|induction|left out|"
+    r"risk|chance|includ(?:es?|ed)|add(?:s|ed)?|volumes?|nodal (?:regions?|stations?|levels?|basins?)|mapping|"
     r"margins? (?:of )?\d+|\d+(?:[.,]\d+)?\s*mm margins?"
 )
 _OPEN = (
     r"if|unless|whether|when|once|until|in case|otherwise|should|would|could become|pending|provided|depend\w*|"
     r"decides?|options?|alternatives?|consider\w*|recommend\w*|advi[sc]e\w*|offer\w*|planned|discuss\w*|follow-?up|"
     r"surveillance|response|board|MDT|declin\w*|refus\w*|questions?|unknown|not (?:stated|known|determin\w+)|"
-    r"cannot be (?:derived|staged|determined)|counted|standard of care|trials?|guidelines?|et al|doi|history of|risk of"
+    r"cannot be (?:derived|staged|determined)|counted|standard of care|trials?|guidelines?|et al|doi|history of|"
+    r"follow|re-?assess\w*|(?:re)?plan|family|mother|father|brother|sister|uninvolved|"
+    r"not (?:\w+ )?(?:involved|affected|enlarged|pathological|suspicious)"
 )
 _NOT_SEEN = re.compile(rf"\b(?:{_TREATS}|{_OPEN})\b|\?|https?:|\bet al\.", re.IGNORECASE)
-# What a category or stage rests on is held against the staging: "N2b by nodes on the left".
+# What a category or stage rests on is held against the staging, "N2b by nodes on the left", unless it names a place.
 _REASON = re.compile(
     r"(?:(?<![A-Za-z0-9])[cpyr]{0,2}(?:T(?:is|X|[0-4][ab]?)|N(?:X|[0-3][abc]?)|M(?:X|[01][ab]?))"
     r"|\b[Ss]tage\s+(?:group\s+)?(?:0|IV[ABC]?|I{1,3}|[1-4][ABC]?))\)?\s*"
@@ -89,7 +92,12 @@ _SUBSITE_WORDS = {
     "postcricoid": ("postcricoid region",), "vocal_cord": ("glottis",), "parotid": ("parotid gland",),
 }  # fmt: skip
 _NO_SITE = ("unknown_primary", "other_site")
+# A nodule of it is told of in passing, and no mass of the CT's findings.
+_PASSING = ("thyroid gland",)
+# Nothing longer is a sentence.
+_LONGEST = 1000
 _SIDES = ("left", "right")
+_ANY_SIDE = frozenset({*_SIDES, "midline", "bilateral"})
 
 
 @dataclass(frozen=True)
@@ -215,9 +223,7 @@ def statements(text: str, drafted: str, findings: Sequence[Finding] = ()) -> lis
         if label and _NOT_SEEN.search(label[0]):
             continue
         for sentence in read_lines(bare, "en")[0]:
-            if sentence.section not in READ_SECTIONS or _NOT_SEEN.search(sentence.text):
-                continue
-            if _REASON.search(sentence.text):
+            if sentence.section not in READ_SECTIONS or not _may_state(sentence.text):
                 continue
             at = bare.find(sentence.text)
             start, end = (offset + at, offset + at + len(sentence.text)) if at >= 0 else (offset, offset + len(bare))
@@ -227,6 +233,10 @@ def statements(text: str, drafted: str, findings: Sequence[Finding] = ()) -> lis
                     certain = seen.certainty != "possible" and not _HEDGE.search(sentence.text)
                     out.append(Statement(seen, certain, sentence.text, number, start, end))
     return list({(s.key, s.line, s.certain): s for s in out}.values())
+
+
+def _may_state(sentence: str) -> bool:
+    return len(sentence) <= _LONGEST and not _NOT_SEEN.search(sentence)
 
 
 def _blocks(text: str, drafted: str) -> Iterator[tuple[int, int, str]]:
@@ -259,13 +269,15 @@ def _is_heading(line: str) -> bool:
 
 def _seen(finding: Finding, sentence: str, masses: set[Any]) -> Finding | None:
     """Return what a sentence states to be there: kind, side and place; None where it states nothing of the kind."""
-    if finding.kind not in ("node", "mass") or finding.presence != "present":
+    if finding.kind not in ("node", "mass") or finding.presence != "present" or finding.site in _PASSING:
         return None
     stated = finding if finding.side in (*_SIDES, "midline", "bilateral") else replace(finding, side=None)
     if stated.kind == "mass" and _goes_on().match(sentence):
         # Where a tumour grows into is no second one; on the other side it is none of the tumour that is known.
         own = stated.side in masses or stated.side is None or stated.attributes.get("crosses_midline")
         return replace(stated, site=None, side=None if own or not masses else stated.side)
+    if _REASON.search(sentence):
+        return stated if stated.side and _place(stated) else None
     placed = stated.side or _place(stated) or stated.size_mm is not None
     return stated if placed or _SEEN.search(sentence) else None
 
@@ -282,7 +294,11 @@ def _place(finding: Finding) -> str | None:
 
 
 def _each_side(finding: Finding) -> list[Finding]:
-    return [replace(finding, side=s) for s in _SIDES] if finding.side == "bilateral" else [finding]  # type: ignore[arg-type]
+    return _on_both(finding) if finding.side == "bilateral" else [finding]
+
+
+def _on_both(finding: Finding) -> list[Finding]:
+    return [replace(finding, side="left"), replace(finding, side="right")]
 
 
 def _known(findings: Sequence[Finding]) -> Iterator[_Known]:
@@ -298,23 +314,24 @@ def _known(findings: Sequence[Finding]) -> Iterator[_Known]:
 
 
 def _known_of_form(findings: Sequence[Finding], form: Mapping[str, Any]) -> Iterator[_Known]:
-    """Yield the primary and the nodes of the form, which may know more than this CT shows."""
+    """Yield the primary and the nodes of the form, which may know more than this CT shows and leaves details open."""
     present = [f for f in findings if f.presence == "present"]
     masses = [f for f in present if f.kind == "mass"]
     of_ct = {f.side for f in masses}
     side = form.get("side") or (next(iter(of_ct)) if len(of_ct) == 1 else None)
     site, subsite = form.get("site"), form.get("subsite")
     if (site or subsite) and site not in _NO_SITE:
-        sides = frozenset({side, *(_SIDES if side == "bilateral" else ())} - {None})
-        yield _Known(
-            "mass", sides, frozenset(_form_places(site, subsite, {_REGION_OF.get(m.site or "") for m in masses}))
-        )
+        # The side that nobody states is open.
+        sides = frozenset({side}) if side in (*_SIDES, "midline") else _ANY_SIDE
+        places = _form_places(site, subsite, {_REGION_OF.get(m.site or "") for m in masses})
+        yield _Known("mass", sides, frozenset(places))
     nodes = [f for f in present if f.kind == "node"]
     count = form.get("nodes_n_pos")
     if count:
         # The form asks for no level: nodes that it counts beside those of the CT may lie at any.
         more = count > sum(len(_each_side(f)) for f in nodes)
-        yield _Known("node", _node_sides(form.get("nodes_laterality"), side), None if more else frozenset())
+        sides = _node_sides(form.get("nodes_laterality"), side)
+        yield _Known("node", sides or (_ANY_SIDE if more else sides), None if more else frozenset())
 
 
 def _form_places(site: str | None, subsite: str | None, of_ct: set[str | None]) -> set[str]:
@@ -347,4 +364,4 @@ def _denied(stated: Finding, findings: Sequence[Finding]) -> bool:
         same_side = absent.side in (None, "bilateral", stated.side)
         if same_side and (where is None or where in (place, _REGION_OF.get(place or ""))):
             return True
-    return stated.side is None and all(_denied(replace(stated, side=side), findings) for side in _SIDES)  # type: ignore[arg-type]
+    return stated.side is None and all(_denied(one, findings) for one in _on_both(stated))

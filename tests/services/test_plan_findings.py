@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ FIRES = [
     (TONSIL, "Enlarged node in the\nright level III, 15 mm.", "fid_unsupported", "node right III"),
     (TONSIL, "70 Gy in 35 fractions. There is a right level III node.", "fid_unsupported", "node right III"),
     (TONSIL, "Enlarged right level III node, 15 mm, so N2c.", "fid_unsupported", "node right III"),
+    (TONSIL, "N2c: node in right level III.", "fid_unsupported", "node right III"),
     (TONSIL, "The tumour invades the right mandible.", "fid_unsupported", "mass right"),
     (DENIED, "Pathological node in left level II.", "fid_negated", "node left II"),
     (DENIED, "Pathological nodes are present.", "fid_negated", "node"),
@@ -89,7 +91,17 @@ def test_the_primary_and_the_nodes_of_the_form_are_findings_too() -> None:
     assert fired(findings, "Left level II nodes, three involved.", form) == []
     assert fired(findings, "Right level II node.", form) == [("fid_unsupported", "node right II")]
     assert fired(findings, "Mass in the right oral cavity.", form) == [("fid_unsupported", "mass right oral cavity")]
-    assert fired(*CASES["early glottis"][:1], "Glottic carcinoma.", CASES["early glottis"][1]) == []
+
+
+def test_a_side_that_neither_ct_nor_form_states_is_open() -> None:
+    """A cancer of the vocal cord that CT does not show, and the form has no side of."""
+    _, form = CASES["early glottis"]
+    assert fired(DENIED, "T1a cancer of the left vocal cord.", form) == []
+    assert fired(DENIED, "Supraglottic mass.", form) == [("fid_negated", "mass supraglottis")]
+    line = "T1a cancer of the left vocal cord."
+    assert fired(DENIED, line, form | {"side": "right"}) == [("fid_negated", "mass left glottis")]
+    assert fired([], "Right level II node.", {"nodes_n_pos": 1}) == []
+    assert fired(TONSIL, "Right level II node.", {"nodes_n_pos": 1}) == [("fid_unsupported", "node right II")]
 
 
 def test_nodes_of_the_form_lie_anywhere_only_where_it_counts_more_than_the_ct_shows() -> None:
@@ -120,6 +132,13 @@ NO_FINDINGS = [
     "N2b by nodes on the left",
     "N2b: nodes on the left",
     "Stage IVA because of nodes on the right.",
+    "Include right level Ib nodes.",
+    "Nodal volumes right II-IV.",
+    "Right levels II, III and IV nodes: low risk.",
+    "Right neck nodes are not involved.",
+    "Follow right level III node by ultrasound.",
+    "Mother died of laryngeal cancer.",
+    "Thyroid nodule 8 mm on the right.",
     "Presented at the tumour board.",
     "The primary is small.",
     "Mass effect on the airway.",
@@ -154,6 +173,12 @@ def test_lines_below_a_heading_of_targets_limits_and_questions_are_not_read() ->
     assert (stated.key, stated.line, edited[stated.start : stated.end]) == (
         "node right III", edited.splitlines().index("- Right level III node.") + 1, "Right level III node.",
     )  # fmt: skip
+
+
+def test_a_text_without_an_end_of_a_sentence_is_passed_over_at_once() -> None:
+    started = time.monotonic()
+    assert plan_findings.statements("x<b>&" * 40_000, "") == []
+    assert time.monotonic() - started < 5
 
 
 def test_every_fact_of_the_rules_is_filled() -> None:
