@@ -31,7 +31,8 @@ _LABEL = re.compile(r"[^.:;]{1,60}:(?=\s)")
 _TREATS = (
     r"[CGP]TV\w*|elective\w*|targets?|prophyla\w+|doses?|c?Gy|fractions?|fx|boost\w*|contour(?:ed|ing)|cover\w*|"
     r"spar(?:es?|ed|ing)|irradiat\w*|radio(?:chemo)?therapy|(?:chemo)?radiation|(?:chemo|immuno)\w*|"
-    r"(?-i:C?RT|IMRT|VMAT)|treat\w*|therap\w*|prescri\w*|constraints?|limits?|D(?:max|mean)|surg\w*|operat\w*|resect\w*|excis\w*|dissect\w*|"
+    r"(?-i:C?RT|IMRT|VMAT)|treat\w*|therap\w*|prescri\w*|constraints?|limits?|D(?:max|mean)|surg\w*|"
+    r"operat\w*|resect\w*|excis\w*|dissect\w*|"
     r"\w+ectomy|reconstruct\w*|biops\w*|FNA\w*|salvage|adjuvant|neoadjuvant|induction|left out|"
     r"risk|chance|includ(?:es?|ed)|add(?:s|ed)?|volumes?|nodal (?:regions?|stations?|levels?|basins?)|mapping|"
     r"margins? (?:of )?\d+|\d+(?:[.,]\d+)?\s*mm margins?"
