@@ -119,8 +119,11 @@ def _contradictions(plan: Payload, *, signed: bool) -> None:
         st.markdown("**Contradictions and checks**")
         for check in sorted(fired, key=_weight):
             badges.check(_weight(check)[1], check["message"])
-        passed = sum(c["status"] == "pass" for c in plan["checks"])
-        waiting = sum(c["status"] == "not_evaluated" for c in plan["checks"])
+        # Three rules read what the text states, and answer once there is a text that is not the draft's own.
+        by_text = {c["id"]: c for c in plan.get("text_checks", ())}
+        answered = [by_text.get(c["id"], c) if c["status"] == "not_evaluated" else c for c in plan["checks"]]
+        passed = sum(c["status"] == "pass" for c in answered)
+        waiting = sum(c["status"] == "not_evaluated" for c in answered)
         if not fired:
             st.text("Nothing disagrees.")
         agree = "1 rule agrees" if passed == 1 else f"{passed} rules agree"
