@@ -119,9 +119,9 @@ def _contradictions(plan: Payload, *, signed: bool) -> None:
         st.markdown("**Contradictions and checks**")
         for check in sorted(fired, key=_weight):
             badges.check(_weight(check)[1], check["message"])
-        # Three rules read what the text states, and answer once there is a text that is not the draft's own.
+        # Three rules read what the text states: of a text that is not the draft's own they answered anew.
         by_text = {c["id"]: c for c in plan.get("text_checks", ())}
-        answered = [by_text.get(c["id"], c) if c["status"] == "not_evaluated" else c for c in plan["checks"]]
+        answered = [by_text.get(c["id"], c) for c in plan["checks"]]
         passed = sum(c["status"] == "pass" for c in answered)
         waiting = sum(c["status"] == "not_evaluated" for c in answered)
         if not fired:

@@ -101,15 +101,14 @@ def test_a_note_is_no_warning_and_a_signed_plan_was_reviewed() -> None:
     assert said not in texts(shown(plan, signed=True))
 
 
-def test_rules_about_the_text_count_as_checked_once_a_text_was_checked() -> None:
+def test_a_rule_that_the_text_broke_does_not_count_as_agreeing() -> None:
     plan = drafted()
-    waiting = [c["id"] for c in plan["checks"] if c["status"] == "not_evaluated"]
+    waiting = sum(c["status"] == "not_evaluated" for c in plan["checks"])
     agree = sum(c["status"] == "pass" for c in plan["checks"])
-    assert {"fid_negated", "fid_hedged", "fid_unsupported"} <= set(waiting)
-    assert f"{agree} rules agree; {len(waiting)} could not be checked" in texts(shown(plan))
+    assert f"{agree} rules agree; {waiting} could not be checked" in texts(shown(plan))
     plan["text_checks"] = [
         {"id": "fid_negated", "status": "pass", "message": "", "details": {}},
         {"id": "fid_unsupported", "status": "fail", "message": "Line 3 states it", "details": {"severity": "block"}},
     ]
     page = texts(shown(plan))
-    assert f"{agree + 1} rules agree; {len(waiting) - 2} could not be checked" in page and "Line 3 states it" in page
+    assert f"{agree - 1} rules agree; {waiting} could not be checked" in page and "Line 3 states it" in page
