@@ -7,14 +7,16 @@ from functools import cache
 from itertools import pairwise
 
 from hnvlm.report.tokens import Clause, Token
-from hnvlm.report.vocabulary import load
+from hnvlm.report.vocabulary import with_words
 
 _LESION = ("node", "mass")
+# What is told of a lesion on this scan.
+_OBSERVED = ("size", "texture", "size_words", "crosses", "narrowing", "normal", "unsuspicious", "benign")
 
 
 @cache
 def _pattern(language: str, name: str) -> re.Pattern[str]:
-    words = "|".join(load(f"patterns_{language}")[name]).replace(" ", r"\s+")
+    words = "|".join(with_words(language, name, "treatment_words")).replace(" ?", r"\s*").replace(" ", r"\s+")
     if name == "normal_in":
         # What is normal is the thing itself: "normal in size", "of normal size", "is normal".
         return re.compile(rf"\s*(?:{words})?\s*(?:[.,;:)]|$|(?:and|or|but|with|i|oraz|ale)\b)", re.IGNORECASE)
@@ -73,11 +75,12 @@ def _aside_of(sentence: str, clause: Clause, word: Token, language: str) -> tupl
 def settle_background(sentence: str, clauses: list[Clause], language: str) -> None:
     """Mark the clauses that tell history or give advice: nothing of it is seen on this scan."""
     for clause in clauses:
-        clause.not_now = _not_now(clause)
+        clause.not_now = _not_now(sentence, clause, language)
+    _settle_treated(sentence, clauses, language)
     for previous, clause in pairwise(clauses):
         weak = clause.joined_by in ("and", "or", ",", "with", "plus", "as well as", "i", "oraz", "lub")
         if previous.not_now and not clause.not_now and weak and _leads(previous) and not clause.has("size"):
-            if _denied_today(previous, clause):
+            if _denied_today(previous, clause) or _observed_today(previous, clause):
                 continue
             text = sentence[clause.start : clause.end]
             clause.not_now = "" if _pattern(language, "current").search(text) else previous.not_now
@@ -92,7 +95,35 @@ def settle_background(sentence: str, clauses: list[Clause], language: str) -> No
 def _denied_today(previous: Clause, clause: Clause) -> bool:
     """Whether a denial of its own stands behind a comma: "s/p tonsillectomy, no residual mass" is said of this scan."""
     own = any(token.tag == "negation" for token in clause.tokens)
-    return own and clause.kind is not None and previous.not_now == "background" and not previous.has("negation")
+    return own and clause.kind is not None and previous.not_now != "removed" and not previous.has("negation")
+
+
+def _observed_today(previous: Clause, clause: Clause) -> bool:
+    """Whether what a treatment was for is followed by what is seen: "s/p CRT for tonsil cancer, necrotic node"."""
+    narrowed = clause.has("narrowing", "artefact")
+    return previous.not_now == "treated" and (narrowed or (clause.joined_by == "," and clause.has("texture")))
+
+
+def _settle_treated(sentence: str, clauses: list[Clause], language: str) -> None:
+    """Mark a disease that the words behind it tell was treated: "left tonsil SCC with nodes, s/p CRT".
+
+    What is measured or described, "left tonsil SCC after RT, 22 mm", is there; so is any "mass".
+    """
+    first = next((clause for clause in clauses if clause.kind is not None), None)
+    if first is None or first.head is None or first.kind != "mass":
+        return
+    named = [t for t in first.tokens if t.tag == "mass"]
+    if not all(_pattern(language, "disease_names").fullmatch(sentence[t.start : t.end]) for t in named):
+        return
+    cue = _pattern(language, "treated_behind").search(sentence, first.head[1])
+    if cue is None:
+        return
+    told = [clause for clause in clauses if clause.start < cue.start()]
+    if any(clause.denied or clause.has(*_OBSERVED) for clause in told):
+        return
+    if not _pattern(language, "seen_still").search(sentence[first.start : told[-1].end]):
+        for clause in told:
+            clause.not_now = clause.not_now or "treated"
 
 
 def _leads(clause: Clause) -> bool:
@@ -101,10 +132,11 @@ def _leads(clause: Clause) -> bool:
     return cue is None or clause.head is None or cue.start < clause.head[0]
 
 
-def _not_now(clause: Clause) -> str:
+def _not_now(sentence: str, clause: Clause, language: str) -> str:
     for cue in clause.tokens:
         if cue.tag not in ("history", "removed", "advice"):
             continue
+        heads = [token for token in clause.tokens if token.tag in _LESION]
         behind = clause.head is not None and cue.start >= clause.head[1]
         sized = any(token.tag == "size" and token.end <= cue.start for token in clause.tokens)
         parted = clause.head is not None and any(
@@ -113,5 +145,17 @@ def _not_now(clause: Clause) -> str:
         # "12 mm node, status post tonsillectomy" and "node, FNA is advised" are nodes.
         if behind and ((cue.tag == "history" and sized) or (cue.tag == "advice" and (parted or sized))):
             continue
-        return "removed" if cue.tag == "removed" else "background"
+        if cue.tag == "history" and _before_history(sentence, clause, cue, heads, language, sized):
+            continue
+        return "removed" if cue.tag == "removed" else "treated" if cue.value == "treatment" else "background"
     return ""
+
+
+def _before_history(sentence: str, clause: Clause, cue: Token, heads: list[Token], language: str, sized: bool) -> bool:
+    """Whether the words before those of history speak of today: "no recurrence after CRT for a cancer"."""
+    seen = any(head.end <= cue.start for head in heads)
+    denials = [t for t in clause.tokens if t.tag == "negation" and t.end <= cue.start]
+    if denials and not sentence[denials[-1].end : cue.start].isspace() and (seen or cue.value == "treatment"):
+        return True
+    current = _pattern(language, "current").search(sentence[clause.start : cue.start]) is not None
+    return seen and (current or (sized and cue.value == "treatment"))

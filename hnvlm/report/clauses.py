@@ -127,6 +127,11 @@ def _noun_cuts(sentence: str, tokens: list[Token]) -> list[int]:
         between = tokens[i + 1 : j]
         separators = [token for token in between if token.tag in ("separator", "negation")]
         same = _HEADS[first.tag] == _HEADS[second.tag]
+        treated = next((token for token in between if token.value == "treatment"), None)
+        if treated and not same and not separators:
+            # "Node after CRT for tonsil cancer": the node is there.
+            cuts.append(treated.start)
+            continue
         if same and (_HEADS[first.tag] == "airway" or not separators):
             continue
         if (

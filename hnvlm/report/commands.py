@@ -14,6 +14,11 @@ from hnvlm.report.sentences import READ_SECTIONS, Sentence, read_lines
 from hnvlm.report.tagging import tag_sentence
 from hnvlm.report.vocabulary import load
 
+# How masses and nodes are asked for in turn, and what stands before a side.
+_IN_TURN = {
+    "en": ("Remove all masses", "Remove all nodes", " on the "),
+    "pl": ("Usuń wszystkie guzy", "Usuń wszystkie węzły", " po "),
+}
 _LESION_TAGS = ("node", "mass", "airway", "airway_general", "narrowing")
 
 
@@ -25,11 +30,13 @@ class Part:
         sentence: Its text, with section and line of the report it may stand in.
         adds: It begins with a verb that adds, whatever else it says of the lesion.
         forbids: It says what is not to be done.
+        ordered: It begins with a verb of any kind.
     """
 
     sentence: Sentence
     adds: bool
     forbids: bool
+    ordered: bool = False
 
 
 def _table(name: str) -> str:
@@ -41,7 +48,11 @@ def _pattern(name: str) -> re.Pattern[str]:
     openers = rf"\W*(?:(?:{_table('openers')})[,.!…]*\s+)*"
     verb = rf"{openers}(?:{_table('verbs')})\b(?!\s+(?:{_table('pronouns')})\b)"
     joint = rf"(?:{_table('joints')})\s+"
+    if name.startswith("all_on_side"):
+        sides = load("requests_read")["all_on_side"][name[-2:]]
+        return re.compile(sides.replace(" ", r"\s+"), re.IGNORECASE)
     body = {
+        "all_lesions": rf"{openers}(?:{_table('all_lesions')})",
         "verb": verb,
         "next": rf"(?:\s*[,;]\s*(?:{joint})*|\s+(?:{joint})+)(?={verb})",
         "adds": rf"{openers}(?:{_table('adds')})\b",
@@ -68,8 +79,20 @@ def split_commands(text: str, language: str) -> list[Part]:
                 text = f"{before.text.rstrip(' .;')}, {words}"
                 parts[-1] = replace(parts[-1], sentence=replace(before, text=text))
                 continue
-            parts.append(Part(replace(sentence, text=words), bool(_pattern("adds").match(words)), bool(forbids)))
-    return parts
+            adds, ordered = (bool(_pattern(name).match(words)) for name in ("adds", "verb"))
+            parts.append(Part(replace(sentence, text=words), adds, bool(forbids), ordered))
+    return [each for part in parts for each in _in_turn(part, parts, language)]
+
+
+def _in_turn(part: Part, parts: list[Part], language: str) -> list[Part]:
+    """Masses and nodes in turn, where all lesions are to go from one side or before another command."""
+    masses, nodes, on = _IN_TURN[language]
+    side = _pattern(f"all_on_side_{language}").fullmatch(part.sentence.text)
+    where = f"{on}{side.group('side')}" if side else ""
+    others = any(other.ordered and not other.forbids for other in parts if other is not part)
+    if part.forbids or not (side or (others and _pattern("all_lesions").match(part.sentence.text))):
+        return [part]
+    return [replace(part, sentence=replace(part.sentence, text=f"{kind}{where}")) for kind in (masses, nodes)]
 
 
 def _goes_on(words: str, language: str) -> bool:

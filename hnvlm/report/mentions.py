@@ -9,11 +9,13 @@ from typing import Any
 
 from hnvlm.report.places import mass_places, node_places, side_of
 from hnvlm.report.sizes import in_order, is_former, measured, only_bounded, rival_sizes, size_range
+from hnvlm.report.tagging import low_density
 from hnvlm.report.tokens import Clause
 from hnvlm.report.vocabulary import load, size_word, vocabulary
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, Finding
 
 _LARGEST = re.compile(r"\b(?:largest|up to|biggest|najwięks\w+)\b", re.IGNORECASE)
+_NECROSIS = re.compile(r"necro|martwic", re.IGNORECASE)
 _AIRWAY_OF_SITE = {
     "oropharynx": "oropharynx",
     "base of tongue": "oropharynx",
@@ -103,9 +105,7 @@ def _lesions(
     attributes: dict[str, Any] = {}
     if presence != "absent" or describe_denied:
         # "Previously necrotic, now solid": what it was once is not what it is.
-        tokens = [token for token in clause.tokens if token.tag == "texture"]
-        textures = [t.value for t in tokens if not is_former(text[: t.start - clause.start], language)]
-        if textures:
+        if textures := _textures(clause, text, language):
             attributes["texture"] = "necrotic" if "necrotic" in textures else textures[0]
         if size is None and (words := clause.values("size_words")):
             attributes["size_word"] = words[0]
@@ -147,6 +147,17 @@ def _lesions(
             )
         )
     return [part for finding in findings for part in _largest_side(finding, clause, text)]
+
+
+def _textures(clause: Clause, text: str, language: str) -> list[str]:
+    """Textures of today: "previously necrotic, now solid" is solid, and so is "hypodense, without necrosis"."""
+    told = []
+    for token in clause.tokens:
+        if token.tag == "texture" and not is_former(text[: token.start - clause.start], language):
+            told.append((token.value, text[token.start - clause.start : token.end - clause.start]))
+    if any(value == "solid" and _NECROSIS.search(words) for value, words in told):
+        told = [(v, words) for v, words in told if v == "solid" or not low_density(language).fullmatch(words)]
+    return [value for value, _ in told]
 
 
 def _largest_side(finding: Finding, clause: Clause, text: str) -> list[Finding]:

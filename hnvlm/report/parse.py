@@ -81,6 +81,7 @@ def parse_report(text: str, language: str | None = None, *, source: Source = "cl
     for sentence in sentences:
         if sentence.section in READ_SECTIONS:
             reader.read(sentence)
+    reader.settle()
     contradictions = list(dict.fromkeys(reader.contradictions + _denied_and_reported(reader.findings)))
     return ParsedReport(reader.findings, reader.unparsed, contradictions, sections)
 
@@ -97,9 +98,17 @@ def sentence_findings(
 
 
 def read_sentence(
-    sentence: Sentence, language: str, last_side: str | None = None, *, describe_denied: bool = False
+    sentence: Sentence,
+    language: str,
+    last_side: str | None = None,
+    *,
+    describe_denied: bool = False,
+    treated: bool = False,
 ) -> tuple[list[Finding], bool]:
-    """Read one sentence as ``sentence_findings`` does; the flag says that history or advice in it was left out."""
+    """Read one sentence as ``sentence_findings`` does; the flag says that history or advice in it was left out.
+
+    ``treated`` reads what was treated as well: "remove the treated left tonsil cancer" is no history.
+    """
     line_kind = sentence.line.split("_")[0] or None
     if line_kind in ("node", "mass", "airway") and _line_nothing(language).fullmatch(sentence.text):
         which = sentence.line.removeprefix(f"{line_kind}_")
@@ -119,8 +128,10 @@ def read_sentence(
     side = last_side
     left_out = False
     for clause in split_clauses(sentence.text, tokens, language, line_kind):
-        if clause.not_now == "background" or (clause.not_now and not describe_denied):
+        kept = (describe_denied and clause.not_now == "removed") or (treated and clause.not_now == "treated")
+        if clause.not_now and not kept:
             left_out = True
+            side = side or _treated_side(clause.tokens)
             continue
         if clause.kind is None:
             clause.kind = implied_kind(clause)
@@ -138,6 +149,13 @@ def _no_recurrence_since(text: str, tokens: list[Token], language: str) -> bool:
     parts = re.split(r"[,;]\s+|\s[-–]\s", text)
     told = [token.tag for token in tokens if token.start < len(text) - len(parts[-1])]
     return "history" in told and "size" not in told and bool(_whole(language, "no_recurrence").fullmatch(parts[-1]))
+
+
+def _treated_side(tokens: list[Token]) -> str | None:
+    """The side of the tumour that a history tells of: what is contralateral to it is on the other."""
+    sides = {token.value for token in tokens if token.tag == "side"}
+    told = {"history", "mass"} <= {token.tag for token in tokens}
+    return next(iter(sides)) if told and sides in ({"left"}, {"right"}) else None
 
 
 def _one_side_of_nodes(findings: list[Finding]) -> str | None:
@@ -167,6 +185,12 @@ def _begins(language: str, name: str) -> re.Pattern[str]:
 
 
 @cache
+def _word(language: str, name: str) -> re.Pattern[str]:
+    """Match one of the words of a table."""
+    return re.compile(rf"(?<!\w)(?:{'|'.join(load(f'patterns_{language}')[name])})(?!\w)", re.IGNORECASE)
+
+
+@cache
 def _line_nothing(language: str) -> re.Pattern[str]:
     """Match all that stands behind "Airway:" or "Right neck:" where there is nothing to see."""
     return re.compile(rf"(?:{'|'.join(load(f'patterns_{language}')['line_nothing'])})[.;]?", re.IGNORECASE)
@@ -182,6 +206,10 @@ class _Reader:
         self.unparsed: list[str] = []
         self.contradictions: list[str] = []
         self._sections: list[str] = []
+        self._treated_side: str | None = None
+        # Said of a finding and settled by the rest of the text: a patent airway, a disease that is known.
+        self._patent: list[Finding] = []
+        self._known: list[tuple[Finding, str]] = []
         patterns = load(f"patterns_{language}")["boilerplate"]
         self._boilerplate = re.compile(rf"(?:{'|'.join(patterns)})[.:]?", re.IGNORECASE)
 
@@ -202,16 +230,54 @@ class _Reader:
                     return
         if left_out or not found:
             self.unparsed.append(sentence.text)
+            told = tag_sentence(sentence.text, self.language) if left_out else []
+            self._treated_side = _treated_side(told) or self._treated_side
         for finding in found:
             if finding.side == CONFLICT:
                 self.contradictions.append(f"Left and right in one statement: '{sentence.text}'")
                 finding = replace(finding, side=None)
             self._check_line(finding, sentence)
+            self._note(replace(finding, source=self.source), sentence)
             self._add(replace(finding, source=self.source), sentence)
+
+    def _note(self, finding: Finding, sentence: Sentence) -> None:
+        """Keep in mind what the rest of the text may settle."""
+        tokens = tag_sentence(sentence.text, self.language)
+        tags = {token.tag for token in tokens}
+        open_only = not tags & {"negation", "normal", "narrowing"} and _word(self.language, "open").search(
+            sentence.text
+        )
+        if finding.kind == "airway" and finding.presence == "absent" and open_only:
+            self._patent.append(finding)
+        masses = [sentence.text[token.start : token.end] for token in tokens if token.tag == "mass"]
+        named = masses and all(_word(self.language, "disease_names").fullmatch(word) for word in masses)
+        bare = finding.kind == "mass" and finding.size_mm is None and not finding.attributes
+        if bare and named and finding.presence == "present" and "definite" in tags:
+            self._known.append((finding, sentence.text))
+
+    def settle(self) -> None:
+        """Let go of what the rest of the text tells better.
+
+        A patent airway may be narrowed. A cancer that is known is the mass that is described, and none is seen where
+        the text denies any.
+        """
+        narrowed = [f for f in self.findings if f.kind == "airway" and f.presence != "absent"]
+        gone = [f for f in self._patent if any(denies(f, other) for other in narrowed)]
+        for known, text in self._known:
+            if known not in self.findings:
+                continue
+            others = [f for f in self.findings if f.kind == "mass" and f != known]
+            if any(f.presence != "absent" and (f.side, f.site) == (known.side, known.site) for f in others):
+                gone.append(known)
+            elif any(f.presence == "absent" and not f.attributes and denies(f, known) for f in others):
+                gone.append(known)
+                self.unparsed.append(text)
+        kept = [(f, s) for f, s in zip(self.findings, self._sections, strict=True) if f not in gone]
+        self.findings, self._sections = [f for f, _ in kept], [s for _, s in kept]
 
     def _primary_side(self) -> str | None:
         sides = [f.side for f in self.findings if f.kind == "mass" and f.presence != "absent" and f.side]
-        return sides[-1] if sides else _one_side_of_nodes(self.findings)
+        return sides[-1] if sides else self._treated_side or _one_side_of_nodes(self.findings)
 
     def _continues(self, sentence: Sentence, found: list[Finding]) -> bool:
         """Attach "It is centrally necrotic." or "The mass measures 25 mm." to the finding it goes on about."""

@@ -86,8 +86,9 @@ class _Reading:
 def _cues() -> dict[str, re.Pattern[str]]:
     tables = load("requests_read")
     return {
-        name: re.compile(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)", re.IGNORECASE) for name, patterns in tables.items()
-    }
+        name: re.compile(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)", re.IGNORECASE)
+        for name, patterns in tables.items() if isinstance(patterns, list)
+    }  # fmt: skip
 
 
 def parse_request(text: str, language: str | None = None) -> Request:
@@ -208,8 +209,8 @@ def _read_part(part: Part, language: str) -> _Reading:
     # "Has not resolved" holds a word of removal and asks for none.
     words = _without_ignored(sentence.text, language)
     resize = (bool(cues["resize"].search(words)) and not part.adds) or bool(cues["replaces"].search(words))
-    clear = bool(cues["clear"].search(words))
-    findings, left_out = read_sentence(sentence, language, describe_denied=True)
+    clear = bool(cues["clear"].search(words) or cues["all_lesions"].search(words))
+    findings, left_out = read_sentence(sentence, language, describe_denied=True, treated=part.ordered)
     wanted: list[tuple[RequestOp, Finding]] = []
     denied: list[Finding] = []
     unknown_verb = _has_unknown_verb(words, language)
@@ -218,13 +219,25 @@ def _read_part(part: Part, language: str) -> _Reading:
         if op == "add" and not part.adds and _says_only_not_necrotic(finding, words):
             left_out = True
             continue
+        if op == "remove" and cues["all_but"].search(words):
+            op = "unknown"
         if (op in ("add", "remove") and resize) or (op == "add" and unknown_verb):
             op = "unknown"
         if op == "none":
             denied.append(finding)
         elif op is not None:
             wanted.append((op, finding))
+    if wanted and _clears_all(wanted, words):
+        wanted, clear = [], True
     return _Reading(part, wanted, clear, left_out and not wanted, denied)
+
+
+def _clears_all(wanted: list[tuple[RequestOp, Finding]], words: str) -> bool:
+    """Whether every lesion is to go, nodes and masses alike: "remove all lesions", "remove all masses and nodes"."""
+    if any(op != "remove" or f.side or place_of(f) or f.size_mm or f.attributes for op, f in wanted):
+        return False
+    both = {finding.kind for _, finding in wanted} >= {"node", "mass"}
+    return bool(_cues()["all_of_both" if both else "all_lesions"].search(words))
 
 
 def _says_only_not_necrotic(finding: Finding, words: str) -> bool:

@@ -19,15 +19,50 @@ _MM_PER_INCH = 25.4
 _METRE = r"met(?:re|er)s?|metr(?:[oó]w[yaeą](?:ch|go|j|m)?|[oó]w|[yaue]|em|ach)?"
 _UNIT = rf"(?:mm|cm|inch(?:es)?|milli(?:{_METRE})|mili(?:{_METRE})|centi(?:{_METRE})|centy(?:{_METRE}))"
 # Numbers in words, before a unit alone.
+_DIGITS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_TEENS = (
+    "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("twenty", "thirty", "fou?rty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_POLISH_DIGITS = (
+    r"jedn\w+|jeden", "dw(?:a|ie|u|óch|och)", "trz(?:y|ech)", "czter(?:y|ech)", "pi[eę][cć](?:iu|io)?",
+    "sze[sś](?:[cć]|ciu|cio)", "siedem|siedmi[uo]", "osiem|o[sś]mi[uo]", "dziewi[eę][cć](?:iu|io)?",
+)  # fmt: skip
+_POLISH_TEENS = (
+    "dziesi[eę][cć](?:iu|io)?",
+    *(rf"{root}na[sś]t?(?:cie|u|o)" for root in (
+        "jede", "dwa", "trzy", "czter", "pi[eę]t", "szes", "siedem", "osiem", "dziewi[eę]t"
+    )),
+)  # fmt: skip
+_POLISH_TENS = (
+    "dwadzie[sś]cia|dwudziestu", "trzydzie[sś]ci|trzydziestu", "czterdzie[sś]ci|czterdziestu",
+    *(rf"{root}dziesi[aąeę][tc]\w*" for root in ("pi[eę][cć]", "sze[sś][cć]", "siedem", "osiem", "dziewi[eę][cć]")),
+)  # fmt: skip
+
+
+def _numbers(digits: Sequence[str], teens: Sequence[str], tens: Sequence[str]) -> dict[str, str]:
+    """Pattern of each number up to ninety-nine in words -> its figures; the longer stand first."""
+    units = {word: str(number) for number, word in enumerate(digits, 1)}
+    joined = {
+        rf"(?:{ten})[\s-]*(?:{word})": f"{number}{figure}"
+        for number, ten in enumerate(tens, 2) for word, figure in units.items()
+    }  # fmt: skip
+    alone = {word: str(number) for number, word in enumerate(teens, 10)}
+    return joined | alone | {word: f"{number}0" for number, word in enumerate(tens, 2)} | units
+
+
+_NUMBER_WORDS = _numbers(_DIGITS, _TEENS, _TENS) | _numbers(_POLISH_DIGITS, _POLISH_TEENS, _POLISH_TENS)
 _IN_WORDS = {
-    "one and a half": "1.5", "two and a half": "2.5", "three and a half": "3.5", "half an?": "0.5", "an?": "1",
-    "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "ten": "10", "fifteen": "15",
-    "twenty": "20", "thirty": "30",
-    "p[oó][lł]tora": "1.5", "p[oó][lł]": "0.5", r"jedn\w+|jeden": "1", "dw(?:a|u|óch|och)": "2", "trz(?:y|ech)": "3",
-    "czter(?:y|ech)": "4", "pi[eę][cć](?:iu|io)?": "5", "dziesi[eę][cć](?:iu|io)?": "10", "pi[eę]tna[sś]cie": "15",
-    "dwadzie[sś]cia": "20",
+    **{rf"{word} and a half": f"{number}.5" for number, word in enumerate(_DIGITS, 1)},
+    **{rf"{word} point {part}": f"{n}.{k}" for n, word in enumerate(_DIGITS, 1) for k, part in enumerate(_DIGITS, 1)},
+    "half an?": "0.5", "p[oó][lł]tora": "1.5", "p[oó][lł]": "0.5", **_NUMBER_WORDS, "an?": "1",
 }  # fmt: skip
-_WORDED = rf"(?:{'|'.join(_IN_WORDS)})[\s-]*(?={_UNIT})"
+_ONE_WORDED = rf"(?:{'|'.join(_IN_WORDS)})"
+# "Twelve by fifteen mm": the axes before the last one have no unit of their own, or have it too.
+_WORDED = (
+    rf"(?:(?:from|od|z)\s+)?(?:(?:{'|'.join(_NUMBER_WORDS)})(?:[\s-]*{_UNIT})?(?:\s*(?:x|×|by|na|to|do|-|–)\s*)){{0,2}}"
+    rf"{_ONE_WORDED}[\s-]*(?={_UNIT})"
+)
 # Which axis a number belongs to may stand behind it: "18 (AP) x 12 (TR) mm".
 _AXIS = r"(?:\s*\(?(?:AP|TR|TV|CC|SI|ML|LR|RL|HF)\)?)?"
 _ONE = rf"{NUMBER}(?:[\s-]*{_UNIT})?{_AXIS}(?:\s*{_UNIT})?"
@@ -102,11 +137,19 @@ def _millimetres(unit: str) -> float:
 
 
 def _in_figures(text: str) -> str:
-    """A size in words, "two centimetres", with its number in figures."""
-    for word, figure in _IN_WORDS.items():
-        if match := re.match(rf"(?:{word})[\s-]*(?={_UNIT}$)", text, re.IGNORECASE):
-            return f"{figure} {text[match.end() :]}"
-    return text
+    """A size in words, "two centimetres", with its numbers in figures."""
+    if re.search(r"\d", text):
+        return text
+    return _worded_number().sub(lambda match: f"{_figure(match.group())} ", text)
+
+
+@cache
+def _worded_number() -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){_ONE_WORDED}(?=[\s-]*(?:{_UNIT}|x\b|×|by\b|na\b|to\b|do\b|-|–))", re.IGNORECASE)
+
+
+def _figure(words: str) -> str:
+    return next(figure for word, figure in _IN_WORDS.items() if re.fullmatch(word, words, re.IGNORECASE))
 
 
 def is_former(before: str, language: str) -> bool:

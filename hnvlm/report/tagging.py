@@ -13,7 +13,7 @@ from typing import Any
 from hnvlm.report.neighbours import settle
 from hnvlm.report.sizes import NUMERIC, number_of, size_of
 from hnvlm.report.tokens import Token
-from hnvlm.report.vocabulary import all_wordings, load, vocabulary
+from hnvlm.report.vocabulary import all_wordings, load, vocabulary, with_words
 
 _LEVEL_JOIN = r"\s*(?:/|-|–|,\s*and|,|and|or|to|through|thru|&|i|oraz|do)\s*"
 _ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII")
@@ -137,8 +137,8 @@ _SIMPLE = (
 )  # fmt: skip
 # Tried first, in this order, at the same place in the text; everything else goes by length.
 _FIRST = (
-    "ignore", "history", "removed", "advice", "crosses", "unsuspicious", "benign", "indeterminate", "negated_after",
-    "normal", "texture", "low_centre", "patent",
+    "treatment", "ignore", "history", "removed", "advice", "crosses", "unsuspicious", "benign", "indeterminate",
+    "negated_after", "normal", "texture", "low_centre", "patent",
 )  # fmt: skip
 
 
@@ -148,10 +148,8 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
     entries = _english() if language == "en" else _polish()
     for tag in _SIMPLE:
         entries += [(tag, tag, _regex(regex)) for regex in patterns[tag]]
-    for regex in patterns["low_centre"]:
-        for name, words in patterns["low_centre_words"].items():
-            regex = regex.replace(f"{{{name}}}", words)
-        entries.append(("low_centre", "low_centre", _regex(regex)))
+    for tag in ("low_centre", "treatment"):
+        entries += [(tag, tag, _regex(regex)) for regex in with_words(language, tag, f"{tag}_words")]
     entries += [("side", "bilateral", _regex(regex)) for regex in patterns["bilateral"]]
     for side in ("left", "right"):
         entries += [("side", side, _regex(regex)) for regex in patterns[side]]
@@ -178,6 +176,13 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
     )
 
 
+@cache
+def low_density(language: str) -> re.Pattern[str]:
+    """Match words by which a node looks necrotic without being called so: "hypodense", "low-density centre"."""
+    words = [*load(f"patterns_{language}")["low_density"], *with_words(language, "low_centre", "low_centre_words")]
+    return re.compile("|".join(map(_regex, words)), re.IGNORECASE)
+
+
 def tag_sentence(sentence: str, language: str) -> list[Token]:
     """Return the tagged spans of a sentence, in order, without overlaps."""
     return list(_tagged(sentence, language))
@@ -198,7 +203,8 @@ def _tagged(sentence: str, language: str) -> tuple[Token, ...]:
             value = number_of(text)
         elif value == "numerals":
             value = levels_of(text, language)
-        tokens.append(Token(tag, value, match.start(), match.end()))
+        # What a disease was treated by is history; its value keeps it apart.
+        tokens.append(Token("history" if tag == "treatment" else tag, value, match.start(), match.end()))
     taken = [(token.start, token.end) for token in tokens]
     for match in _PUNCTUATION.finditer(sentence):
         if not any(start <= match.start() < end for start, end in taken):

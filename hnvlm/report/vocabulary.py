@@ -49,6 +49,17 @@ def load(name: str) -> dict[str, Any]:
     return _with_plain_letters(table) if name in _READ_TABLES else table
 
 
+def with_words(language: str, name: str, words: str) -> list[str]:
+    """Return the patterns of a table with the words that stand in braces filled in from the table ``words``."""
+    patterns = load(f"patterns_{language}")
+    filled = []
+    for regex in patterns[name]:
+        for slot, word in patterns[words].items():
+            regex = regex.replace(f"{{{slot}}}", word)
+        filled.append(regex)
+    return filled
+
+
 def without_marks(word: str) -> str:
     """Return a word in small letters, Polish ones without their marks."""
     return word.lower().translate(_UNMARKED)
