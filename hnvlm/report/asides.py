@@ -20,7 +20,9 @@ def _pattern(language: str, name: str) -> re.Pattern[str]:
     if name == "normal_in":
         # What is normal is the thing itself: "normal in size", "of normal size", "is normal".
         return re.compile(rf"\s*(?:{words})?\s*(?:[.,;:)]|$|(?:and|or|but|with|i|oraz|ale)\b)", re.IGNORECASE)
-    return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+    # "No residual tumour" tells of none.
+    told = r"(?<!no\s)(?<!without\s)(?<!bez\s)" if name == "seen_still" else ""
+    return re.compile(rf"(?<!\w){told}(?:{words})(?!\w)", re.IGNORECASE)
 
 
 # ---- what else is normal ----------------------------------------------------------------------
@@ -153,7 +155,9 @@ def _not_now(sentence: str, clause: Clause, language: str) -> str:
 
 def _before_history(sentence: str, clause: Clause, cue: Token, heads: list[Token], language: str, sized: bool) -> bool:
     """Whether the words before those of history speak of today: "no recurrence after CRT for a cancer"."""
-    seen = any(head.end <= cue.start for head in heads)
+    before = {token.tag for token in clause.tokens if token.end <= cue.start}
+    # "Recurrent disease at the tonsil, 22 mm, after CRT for tonsil cancer": measured somewhere, it is seen.
+    seen = any(head.end <= cue.start for head in heads) or {"site", "size"} <= before
     denials = [t for t in clause.tokens if t.tag == "negation" and t.end <= cue.start]
     if denials and not sentence[denials[-1].end : cue.start].isspace() and (seen or cue.value == "treatment"):
         return True

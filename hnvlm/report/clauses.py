@@ -203,6 +203,8 @@ def _split_by_side(clause: Clause) -> list[Clause]:
     if not paired or len(set(sides)) != 2 or len(places) > 1:
         return [clause]
     parting = [t for t in clause.tokens if t.tag == "separator" and told[1].end <= t.start < told[2].start]
+    if not parting and told[0].tag == "side":
+        parting = [replace(told[2], value=",")]  # "R 18 mm L 22 mm"
     if not parting:
         return [clause]
     # What stands outside the two pairs is said of both: "bilateral" is told by them.

@@ -15,7 +15,7 @@ from hnvlm.report.vocabulary import load, size_word, vocabulary
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, Finding
 
 _LARGEST = re.compile(r"\b(?:largest|up to|biggest|najwięks\w+)\b", re.IGNORECASE)
-_NECROSIS = re.compile(r"necro|martwic", re.IGNORECASE)
+NECROSIS = re.compile(r"necro|martwic", re.IGNORECASE)
 _AIRWAY_OF_SITE = {
     "oropharynx": "oropharynx",
     "base of tongue": "oropharynx",
@@ -155,7 +155,7 @@ def _textures(clause: Clause, text: str, language: str) -> list[str]:
     for token in clause.tokens:
         if token.tag == "texture" and not is_former(text[: token.start - clause.start], language):
             told.append((token.value, text[token.start - clause.start : token.end - clause.start]))
-    if any(value == "solid" and _NECROSIS.search(words) for value, words in told):
+    if any(value == "solid" and NECROSIS.search(words) for value, words in told):
         told = [(v, words) for v, words in told if v == "solid" or not low_density(language).fullmatch(words)]
     return [value for value, _ in told]
 

@@ -12,11 +12,11 @@ from functools import cache
 from typing import Any
 
 from hnvlm.report.clauses import split_clauses
-from hnvlm.report.mentions import findings_of, implied_kind
+from hnvlm.report.mentions import NECROSIS, findings_of, implied_kind
 from hnvlm.report.places import CONFLICT
 from hnvlm.report.render import denies
 from hnvlm.report.sentences import READ_SECTIONS, Sentence, read_lines
-from hnvlm.report.tagging import tag_sentence
+from hnvlm.report.tagging import low_density, tag_sentence
 from hnvlm.report.tokens import Token
 from hnvlm.report.vocabulary import check_language, load, narrowing_word
 from hnvlm.types import Finding, Source
@@ -210,6 +210,8 @@ class _Reader:
         # Said of a finding and settled by the rest of the text: a patent airway, a disease that is known.
         self._patent: list[Finding] = []
         self._known: list[tuple[Finding, str]] = []
+        # Necrotic for how dense it is, which "No necrosis." behind it takes back.
+        self._dense: list[Finding] = []
         patterns = load(f"patterns_{language}")["boilerplate"]
         self._boilerplate = re.compile(rf"(?:{'|'.join(patterns)})[.:]?", re.IGNORECASE)
 
@@ -228,6 +230,8 @@ class _Reader:
                 found = found[1:]
                 if not found:
                     return
+        if not left_out and not found and self._denies_necrosis(sentence):
+            return
         if left_out or not found:
             self.unparsed.append(sentence.text)
             told = tag_sentence(sentence.text, self.language) if left_out else []
@@ -240,6 +244,18 @@ class _Reader:
             self._note(replace(finding, source=self.source), sentence)
             self._add(replace(finding, source=self.source), sentence)
 
+    def _denies_necrosis(self, sentence: Sentence) -> bool:
+        """Take "No necrosis." for the one lesion there is, unless that was called necrotic."""
+        tokens = [t for t in tag_sentence(sentence.text, self.language) if t.tag != "separator"]
+        lesions = [i for i, f in enumerate(self.findings) if f.kind in ("node", "mass") and f.presence != "absent"]
+        if len(lesions) != 1 or [(t.tag, t.value) for t in tokens] != [("texture", "solid")]:
+            return False
+        lesion = self.findings[lesions[0]]
+        if not NECROSIS.search(sentence.text) or (lesion.attributes.get("texture") and lesion not in self._dense):
+            return False
+        self.findings[lesions[0]] = replace(lesion, attributes={**lesion.attributes, "texture": "solid"})
+        return True
+
     def _note(self, finding: Finding, sentence: Sentence) -> None:
         """Keep in mind what the rest of the text may settle."""
         tokens = tag_sentence(sentence.text, self.language)
@@ -249,6 +265,9 @@ class _Reader:
         )
         if finding.kind == "airway" and finding.presence == "absent" and open_only:
             self._patent.append(finding)
+        necrotic = [sentence.text[t.start : t.end] for t in tokens if (t.tag, t.value) == ("texture", "necrotic")]
+        if necrotic and all(low_density(self.language).fullmatch(words) for words in necrotic):
+            self._dense.append(finding)
         masses = [sentence.text[token.start : token.end] for token in tokens if token.tag == "mass"]
         named = masses and all(_word(self.language, "disease_names").fullmatch(word) for word in masses)
         bare = finding.kind == "mass" and finding.size_mm is None and not finding.attributes

@@ -234,7 +234,10 @@ def _read_part(part: Part, language: str) -> _Reading:
 
 def _clears_all(wanted: list[tuple[RequestOp, Finding]], words: str) -> bool:
     """Whether every lesion is to go, nodes and masses alike: "remove all lesions", "remove all masses and nodes"."""
-    if any(op != "remove" or f.side or place_of(f) or f.size_mm or f.attributes for op, f in wanted):
+    if any(
+        op != "remove" or f.side not in (None, "bilateral") or place_of(f) or f.size_mm or f.attributes
+        for op, f in wanted
+    ):
         return False
     both = {finding.kind for _, finding in wanted} >= {"node", "mass"}
     return bool(_cues()["all_of_both" if both else "all_lesions"].search(words))

@@ -41,6 +41,7 @@ TREATED = [
     "Left tonsil cancer with left level II nodes, s/p CRT.",
     "Previous left tonsil cancer.",
     "Follow-up of left tonsil cancer.",
+    "Left tonsil cancer (s/p CRT), no residual.",
 ]
 TREATED_PL = [
     "Rak migdałka lewego leczony w 2021.",
@@ -84,6 +85,8 @@ def test_a_treated_disease_in_polish(history: str) -> None:
         ("Left level II node 9 mm after RT for left tonsil cancer.", [(N, P, "left", "II", 9.0)]),
         ("Residual 12 mm mass after CRT for left tonsil cancer.", [(M, P, "left", TONSIL, 12.0)]),
         ("Residual mass after CRT for left tonsil cancer.", [(M, P, "left", TONSIL, None)]),
+        ("Recurrent disease at the left tonsil, 22 mm, after CRT for left tonsil cancer.",
+         [(M, P, "left", TONSIL, 22.0)]),
         ("Left tonsil mass, 22 mm, in a patient treated for right laryngeal cancer.", [(M, P, "left", TONSIL, 22.0)]),
     ],
 )  # fmt: skip
@@ -125,6 +128,20 @@ def test_a_known_disease_is_the_mass_that_is_described(known: str) -> None:
     assert _read(f"{known} No mass is seen.") == [NO_MASS]
     assert _read(known) == [(M, P, "left", TONSIL, None)]
     assert len(_read(f"{known} There is a 31 mm mass in the right tonsil.")) == 2
+
+
+@pytest.mark.parametrize("denial", ["NED.", "No evidence of disease.", "No evidence of locoregional recurrence."])
+def test_no_evidence_of_disease_is_no_mass(denial: str) -> None:
+    assert _read(f"S/p total laryngectomy. {denial}") == [NO_MASS]
+    assert _read("No evidence of disease progression.") == []
+
+
+@pytest.mark.parametrize(
+    "primary", ["Unknown primary.", "Primary unknown.", "Metastatic SCC of unknown primary.", "Occult primary tumour."]
+)
+def test_a_primary_that_nobody_has_found_is_no_mass(primary: str) -> None:
+    assert _read(f"{primary} Left level II cystic node 30 mm.") == [(N, P, "left", "II", 30.0)]
+    assert _read("Left BOT primary, 30 mm.") == [(M, P, "left", BOT, 30.0)]
 
 
 def test_a_mass_that_is_reported_and_denied_is_a_contradiction_still() -> None:

@@ -38,6 +38,29 @@ def test_denied_necrosis_outweighs_how_dense_a_node_is(text: str, texture: str) 
     assert _one(text).attributes["texture"] == texture
 
 
+def test_no_necrosis_in_a_sentence_of_its_own() -> None:
+    assert _one("Hypodense node in left level II, 18 mm. No necrosis.").attributes["texture"] == "solid"
+    assert _one("Left level II node, 18 mm. No central necrosis is seen.").attributes["texture"] == "solid"
+    # What is said of two, or of one that was called necrotic, is left open.
+    report = parse_report("Left level II node 18 mm. Right level III node 12 mm. No necrosis.")
+    assert ([f.attributes for f in report.findings], report.unparsed_sentences) == ([{}, {}], ["No necrosis."])
+    report = parse_report("Necrotic left level II node 18 mm. No necrosis.")
+    assert report.findings[0].attributes["texture"] == "necrotic"
+    assert report.unparsed_sentences == ["No necrosis."]
+
+
+@pytest.mark.parametrize("text", ["Bilateral level II LAD, R 18mm L 22mm.", "Level II nodes R 18 mm, L 22 mm."])
+def test_a_size_for_each_side(text: str) -> None:
+    report = parse_report(text)
+    assert [(f.side, f.size_mm) for f in report.findings] == [("right", 18.0), ("left", 22.0)]
+    assert report.contradictions == []
+
+
+@pytest.mark.parametrize("text", ["1.8 cm left RPN.", "Left RPLN 18 mm."])
+def test_a_retropharyngeal_node_by_its_letters(text: str) -> None:
+    assert (_one(text).level, _one(text).size_mm) == ("retropharyngeal", 18.0)
+
+
 def test_each_node_has_its_own_necrosis() -> None:
     text = "Hypodense 18 mm node in left level II, and a 12 mm node in right level III without necrosis."
     assert [f.attributes["texture"] for f in parse_report(text).findings] == ["necrotic", "solid"]
@@ -103,6 +126,7 @@ def test_a_number_in_words_is_a_size_before_a_unit_alone() -> None:
     "text",
     ["Remove all lesions", "remove all findings", "Remove everything", "Please delete every lesion.",
      "get rid of all lesions", "Remove all lesions from the neck", "Remove all masses and nodes", "Clear all lesions",
+     "Remove all lesions bilaterally",
      "Usuń wszystkie zmiany", "usuń wszystkie zmiany w szyi", "Usuń wszystko"],
 )  # fmt: skip
 def test_all_lesions_are_masses_and_nodes(text: str) -> None:
