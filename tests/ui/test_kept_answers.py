@@ -267,6 +267,21 @@ def test_a_step_back_that_the_server_overlooked_is_asked_for_again(page, overwri
     assert page.url.endswith(f"/plan?case={page.case_id}")
 
 
+def test_an_entry_of_the_page_without_its_case_is_no_step_of_its_own(page) -> None:
+    """The first page can be left before anything listens: its successor then writes two entries."""
+    go(page, "Counterfactual")
+    here = page.url
+    page.evaluate("""() => {
+      history.replaceState({}, "", "/counterfactual");
+      History.prototype.pushState.call(history, {}, "", "/counterfactual?case=HN-0001");
+    }""")
+    assert page.url == here
+    page.go_back()
+    page.get_by_text("Clinical form", exact=True).first.wait_for()
+    settle(page)
+    assert page.url.endswith(f"/plan?case={page.case_id}")
+
+
 def test_what_is_typed_while_the_server_is_busy_is_kept(page) -> None:
     """The words and the way to the next page then wait side by side for the run that goes on."""
     settle(page)

@@ -94,6 +94,10 @@ function leave(event) {
 function step(event) {
   if (event === followed) return;
   clearInterval(arriving);
+  if (event.isTrusted && withoutItsCase()) {
+    event.stopImmediatePropagation();
+    return history.back();
+  }
   putDown();
   const now = performance.now();
   if (settled(now)) return arrive(location.href, STEPS_ANEW);
@@ -124,6 +128,12 @@ function shown(href) {
   const link = document.querySelector(`${LINKS}[aria-current="page"]`);
   const path = (address) => new URL(address).pathname;
   return path(location.href) === path(href) && (!link || path(link.href) === path(href));
+}
+
+// Who left the first page before anything listened here has two entries of the next one: without its case, and with.
+function withoutItsCase() {
+  const link = document.querySelector(`${LINKS}[aria-current="page"]`);
+  return !location.search && link && new URL(link.href).pathname === location.pathname;
 }
 
 function stepAnew() {
