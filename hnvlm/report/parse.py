@@ -9,20 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
 
 from hnvlm.report.clauses import split_clauses
+from hnvlm.report.consistency import covers, denied_and_reported, name_of, repeats
 from hnvlm.report.mentions import NECROSIS, findings_of, implied_kind
 from hnvlm.report.places import CONFLICT
 from hnvlm.report.render import denies
 from hnvlm.report.sentences import READ_SECTIONS, Sentence, read_lines
 from hnvlm.report.tagging import low_density, tag_sentence
 from hnvlm.report.tokens import Token
-from hnvlm.report.vocabulary import check_language, load, narrowing_word
+from hnvlm.report.vocabulary import check_language, load
 from hnvlm.types import Finding, Source
 
-# A summary may round: "1.3 cm" repeats 12.6 mm.
-ROUNDING_MM = 0.5
 _POLISH = re.compile(
     r"[ąćęłńśźż]|\b(?:guz|po stronie|strona|grupie|opis|wnioski|badanie|bez|nie|obustronnie|szyi|lewej|prawej"
     r"|wez(?:el|l[aey]|low)|chlonn\w+|usun|dodaj|narysuj|grup[aey]|poziom\w*|migdal\w+|jezyka|rak[ai]?|guza"
@@ -82,7 +80,7 @@ def parse_report(text: str, language: str | None = None, *, source: Source = "cl
         if sentence.section in READ_SECTIONS:
             reader.read(sentence)
     reader.settle()
-    contradictions = list(dict.fromkeys(reader.contradictions + _denied_and_reported(reader.findings)))
+    contradictions = list(dict.fromkeys(reader.contradictions + denied_and_reported(reader.findings, reader.harmless)))
     return ParsedReport(reader.findings, reader.unparsed, contradictions, sections)
 
 
@@ -210,6 +208,7 @@ class _Reader:
         # Said of a finding and settled by the rest of the text: a patent airway, a disease that is known.
         self._patent: list[Finding] = []
         self._known: list[tuple[Finding, str]] = []
+        self.harmless: list[Finding] = []
         # Necrotic for how dense it is, which "No necrosis." behind it takes back.
         self._dense: list[Finding] = []
         patterns = load(f"patterns_{language}")["boilerplate"]
@@ -265,6 +264,8 @@ class _Reader:
         )
         if finding.kind == "airway" and finding.presence == "absent" and open_only:
             self._patent.append(finding)
+        if finding.presence == "indeterminate" and tags & {"benign", "unsuspicious"}:
+            self.harmless.append(finding)
         necrotic = [sentence.text[t.start : t.end] for t in tokens if (t.tag, t.value) == ("texture", "necrotic")]
         if necrotic and all(low_density(self.language).fullmatch(words) for words in necrotic):
             self._dense.append(finding)
@@ -369,11 +370,11 @@ class _Reader:
         if finding.presence == "absent":
             if finding in self.findings:
                 return
-            if section == "impression" and any(_covers(old, finding) for old in self.findings):
+            if section == "impression" and any(covers(old, finding) for old in self.findings):
                 return
         elif section == "impression":
             earlier = [old for old, where in zip(self.findings, self._sections, strict=True) if where != "impression"]
-            if any(_repeats(finding, old) for old in earlier):
+            if any(repeats(finding, old) for old in earlier):
                 return
             self._report_mismatch(finding, earlier)
         self.findings.append(finding)
@@ -388,56 +389,7 @@ class _Reader:
             and (old.level, old.site) == (finding.level, finding.site)
         ]
         if same_place:
-            self.contradictions.append(
-                f"The impression says {_name(finding)}, the findings say {'; '.join(_name(old) for old in same_place)}."
-            )
+            told = "; ".join(name_of(old) for old in same_place)
+            self.contradictions.append(f"The impression says {name_of(finding)}, the findings say {told}.")
         elif earlier:
-            self.contradictions.append(f"The impression says {_name(finding)}, which the findings do not mention.")
-
-
-def _name(finding: Finding) -> str:
-    size = f"{finding.size_mm:g} mm" if finding.size_mm is not None else ""
-    place = f"level {finding.level}" if finding.level else finding.site or ""
-    words = [size, finding.attributes.get("texture", ""), finding.side or "", place, finding.kind]
-    return " ".join(word for word in words if word)
-
-
-def _repeats(summary: Finding, full: Finding) -> bool:
-    """Whether everything a summary says is in a finding (a summary may say less)."""
-    if summary.kind != full.kind or full.presence == "absent":
-        return False
-    pairs = ((summary.side, full.side), (summary.level, full.level), (summary.site, full.site))
-    if any(short is not None and short != long for short, long in pairs):
-        return False
-    if summary.size_mm is not None and (full.size_mm is None or abs(summary.size_mm - full.size_mm) > ROUNDING_MM):
-        return False
-    return all(_says_no_more(key, value, full) for key, value in summary.attributes.items())
-
-
-def _says_no_more(key: str, value: Any, full: Finding) -> bool:
-    """Whether one property of a summary is in a finding: "largest 24 mm" and "large" are in its size."""
-    if key == "largest_mm":
-        return full.size_mm is None or full.size_mm <= value + ROUNDING_MM
-    if key == "narrowing_word" and "narrowing_pct" in full.attributes:
-        return bool(narrowing_word(full.attributes["narrowing_pct"]) == value)
-    return full.attributes.get(key) == value or key == "also_level" or (key == "size_word" and full.size_mm is not None)
-
-
-def _covers(old: Finding, denial: Finding) -> bool:
-    """Whether a summary's denial ("no enlarged node") repeats denials made before."""
-    return old.presence == "absent" and denies(denial, old)
-
-
-def _denied_and_reported(findings: list[Finding]) -> list[str]:
-    found = []
-    for absent in findings:
-        if (
-            absent.presence != "absent"
-            or absent.attributes.get("other_than_listed")
-            or absent.kind not in ("node", "mass", "airway")
-        ):
-            continue
-        for present in findings:
-            if present.presence != "absent" and denies(absent, present):
-                found.append(f"The text both denies and reports a {_name(present)}.")
-    return found
+            self.contradictions.append(f"The impression says {name_of(finding)}, which the findings do not mention.")

@@ -135,10 +135,11 @@ _SIMPLE = (
     "contralateral", "short_axis", "node", "mass", "airway_general", "narrowing", "patent", "artefact", "target",
     "coverage", "foreign", "low_density",
 )  # fmt: skip
+_TREATMENT = {"treatment": "history", "treatment_before": "ignore"}
 # Tried first, in this order, at the same place in the text; everything else goes by length.
 _FIRST = (
-    "treatment", "ignore", "history", "removed", "advice", "crosses", "unsuspicious", "benign", "indeterminate",
-    "negated_after", "normal", "texture", "low_centre", "patent",
+    "treatment", "treatment_before", "ignore", "history", "removed", "advice", "crosses", "unsuspicious", "benign",
+    "indeterminate", "negated_after", "normal", "texture", "low_centre", "patent",
 )  # fmt: skip
 
 
@@ -148,8 +149,10 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
     entries = _english() if language == "en" else _polish()
     for tag in _SIMPLE:
         entries += [(tag, tag, _regex(regex)) for regex in patterns[tag]]
-    for tag in ("low_centre", "treatment"):
-        entries += [(tag, tag, _regex(regex)) for regex in with_words(language, tag, f"{tag}_words")]
+    for tag, words in (
+        ("low_centre", "low_centre_words"), ("treatment", "treatment_words"), ("treatment_before", "treatment_words"),
+    ):  # fmt: skip
+        entries += [(tag, tag, _regex(regex)) for regex in with_words(language, tag, words)]
     entries += [("side", "bilateral", _regex(regex)) for regex in patterns["bilateral"]]
     for side in ("left", "right"):
         entries += [("side", side, _regex(regex)) for regex in patterns[side]]
@@ -204,7 +207,7 @@ def _tagged(sentence: str, language: str) -> tuple[Token, ...]:
         elif value == "numerals":
             value = levels_of(text, language)
         # What a disease was treated by is history; its value keeps it apart.
-        tokens.append(Token("history" if tag == "treatment" else tag, value, match.start(), match.end()))
+        tokens.append(Token(_TREATMENT.get(tag, tag), value, match.start(), match.end()))
     taken = [(token.start, token.end) for token in tokens]
     for match in _PUNCTUATION.finditer(sentence):
         if not any(start <= match.start() < end for start, end in taken):

@@ -159,3 +159,23 @@ def test_a_change_of_size_is_understood_and_no_slip(verb: str) -> None:
     (command,) = parse_commands(f"{verb} węzeł na 30 mm")
     assert (command.request.op, command.request.finding.size_mm, command.misspelt) == ("unknown", 30.0, ())
     assert understood(f"{verb} węzeł na 30 mm") == understood("change the node to 30 mm")
+
+
+@pytest.mark.parametrize("denial", ["No suspicious node.", "No enlarged lymph nodes.", "No adenopathy."])
+def test_a_reactive_node_is_not_what_is_denied(denial: str) -> None:
+    report = parse_report(f"{denial} Subcentimetre reactive nodes bilaterally.")
+    assert [f.presence for f in report.findings] == ["absent", "indeterminate"]
+    assert report.contradictions == []
+    assert len(parse_report(f"{denial} Indeterminate left level II node, 9 mm.").contradictions) == 1
+
+
+@pytest.mark.parametrize("before", ["Post left neck dissection", "After left parotidectomy", "Following left neck RT"])
+def test_the_side_of_what_was_done_is_none_of_the_lesion(before: str) -> None:
+    for size, size_mm in ((" 15 mm", 15.0), ("", None)):
+        found = _one(f"{before}, right level II node{size}.")
+        assert (found.side, found.level, found.size_mm) == ("right", "II", size_mm)
+
+
+def test_a_midline_trachea_is_no_side_of_a_narrowing() -> None:
+    found = _one("Trachea midline, airway patent, mild supraglottic narrowing.")
+    assert (found.site, found.side, found.attributes) == ("larynx", None, {"narrowing_word": "mild"})
