@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from filelock import FileLock
 
 from hnvlm.errors import HnvlmError, UsageError
+from hnvlm.imaging.whole import whole_file
 from hnvlm.plan import check_name, check_rows, template_rows, templates
 from hnvlm.plan.kb import load_kb
 from hnvlm.services.context import App
@@ -173,11 +173,7 @@ def _read(app: App) -> dict[str, Any]:
 
 def _write(app: App, data: Mapping[str, Any]) -> None:
     """Replace the file as a whole: a killed process leaves the old or the new one."""
-    path = _path(app)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temp = tempfile.mkstemp(prefix=".templates-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as out:
+    with whole_file(_path(app)) as partial, partial.open("w", encoding="utf-8") as out:
         json.dump(data, out, ensure_ascii=False, indent=1)
         out.flush()
         os.fsync(out.fileno())
-    os.replace(temp, path)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from hnvlm.config import PROJECT_DIR
 from hnvlm.services import context
-from hnvlm.ui import errors, html, keeper, state
+from hnvlm.ui import errors, html, keeper, rating_form, state
 
 if TYPE_CHECKING:
     from streamlit.navigation.page import StreamlitPage
@@ -42,6 +42,8 @@ def run(page: StreamlitPage) -> None:
     state.adopt_address()
     if page.url_path != "plan":
         state.form_shown(None)
+    if page.url_path != "rate":
+        rating_form.put_away()
     errors.show_flashes()
     try:
         with errors.guard():

@@ -9,7 +9,6 @@ import streamlit as st
 
 from hnvlm.services import rating
 from hnvlm.services.context import App
-from hnvlm.ui import state
 from hnvlm.ui.errors import handled
 
 _SINCE = "rating-since"
@@ -19,13 +18,11 @@ _SHORT = 12
 
 def show(app: App, task: str, item: rating.Item, rater: str) -> None:
     """Show the questions about a draft with what this rater answered so far."""
-    clock = state.of_case(item.case.id).setdefault(_SINCE, {})
-    # What was spent on it in an earlier sitting counts, too.
-    clock.setdefault(_chain(task, item, rater), time.monotonic() - item.seconds)
+    if st.session_state.get(_SINCE, ("",))[0] != _chain(task, item, rater):
+        # What was spent on it before counts, too; what is spent on others does not.
+        st.session_state[_SINCE] = _chain(task, item, rater), time.monotonic() - item.seconds
     asked = rating.questions(task)
-    for question in (q for q in asked if q.type == "scale"):
-        _choice(app, task, item, rater, question)
-    for question in (q for q in asked if q.type == "choice"):
+    for question in (q for q in asked if q.type != "count"):
         _choice(app, task, item, rater, question)
     counted = [q for q in asked if q.type == "count"]
     if counted:
@@ -70,5 +67,11 @@ def _key(task: str, item: rating.Item, rater: str, question_id: str) -> str:
 
 def _store(app: App, task: str, item: rating.Item, rater: str, question_id: str) -> None:
     value = st.session_state.get(_key(task, item, rater, question_id))
-    since = state.of_case(item.case.id)[_SINCE][_chain(task, item, rater)]
-    rating.answer(app, task, item.draft, rater, question_id, value, seconds=time.monotonic() - since)
+    chain, since = st.session_state.get(_SINCE, ("", 0.0))
+    seconds = time.monotonic() - since if chain == _chain(task, item, rater) else item.seconds
+    rating.answer(app, task, item.draft, rater, question_id, value, seconds=seconds)
+
+
+def put_away() -> None:
+    """Stop the clock: another page is shown."""
+    st.session_state.pop(_SINCE, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from ui.test_pages import go, open_app  # noqa: E402
 
 from hnvlm.services import rating  # noqa: E402
 from hnvlm.services.context import App  # noqa: E402
+from hnvlm.ui import rating_form  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
 ANSWERS = {"completeness": "4", "correctness": "5", "conciseness": "3", "clarity": "5", "clinical_utility": "4",
@@ -98,6 +100,28 @@ def test_another_rater_sees_nothing_of_it_and_a_wrong_number_of_errors_loses_not
     kept = rating.items(app, "report-en", "Dr A")[0].answers
     assert dict(kept) == {"clarity": 2, "missed_finding_significant": 2, "comment": "Node in III missed"}
     assert at.text_area(key=f"rate-report-en-{draft.id}-Dr A-comment").value == "Node in III missed"
+
+
+def test_time_counts_only_while_the_draft_is_shown(services, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(rating_form, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    app = services(fakes())
+    with_drafts(app, 2)
+    first = rating.items(app, "report-en", "Dr A")[0].draft.id
+    at = named(go(open_app(), "rate"), "Dr A")
+    now[0] += 10
+    choose(at, first, "Dr A", "clarity", "2")
+    at.button(key="rate-skip").click().run()
+    now[0] += 1000
+    at.button(key="rate-previous").click().run()
+    now[0] += 5
+    choose(at, first, "Dr A", "clarity", "3")
+    go(at, "cases")
+    now[0] += 1000
+    go(at, "rate")
+    now[0] += 2
+    choose(at, first, "Dr A", "clarity", "4")
+    assert [i.seconds for i in rating.items(app, "report-en", "Dr A")] == [17.0, 0.0]
 
 
 def test_in_a_browser_answers_and_words_outlive_a_reload(browser, tmp_path: Path) -> None:
