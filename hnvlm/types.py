@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -134,12 +134,15 @@ class Segmentation:
     Attributes:
         masks: TG-263 name -> bool array (z, y, x). A structure outside the field of view is absent.
         uncertainty: Name -> mean entropy near the border, 0 (sure) to 1.
+        gross: Gross tumour volumes as the clinic contoured them, its name -> bool array (z, y, x). No model draws them;
+            where there are any, they say where disease is.
     """
 
     masks: dict[str, Any]
     uncertainty: dict[str, float]
     provenance: Provenance
     seconds: float
+    gross: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

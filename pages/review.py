@@ -17,6 +17,7 @@ LANGUAGES = {"en": "English", "pl": "Polski"}
 TABS = {"zeroshot": "Zero-shot labels", "similar": "Similar cases"}
 REPORT = "Report"
 NOT_ITS_KIND = "Not a head-and-neck CT: the models will not"
+MEASURE_AGAIN = "Gross tumour among the clinic's structures was uploaded or replaced since these were measured."
 LABELS = "necrotic node in left level II\nnecrotic node in right level II\nmass in the oropharynx\nno mass"
 
 
@@ -59,6 +60,10 @@ def report_tab(app, case: CaseRecord, found) -> None:
             st.button("Contour structures", key="contour", disabled=bool(lacking) or busy,
                       help=casebar.why_disabled(lacking, busy=busy), on_click=handled(contour),
                       args=(app, case.id))  # fmt: skip
+        elif found and analysis.load_current_findings(app, case.id) is None:
+            lacking = availability.why_not(app, "structures")
+            st.button("Measure again", key="measure", disabled=bool(lacking) or busy, on_click=handled(contour),
+                      args=(app, case.id), help=casebar.why_disabled(lacking, busy=busy) or MEASURE_AGAIN)  # fmt: skip
         with st.popover("Options", type="tertiary"):
             st.radio("Language of the report", list(LANGUAGES), format_func=LANGUAGES.get, key="language",
                      horizontal=True)  # fmt: skip

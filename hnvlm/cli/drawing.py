@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from hnvlm.cli import inputs
-from hnvlm.cli.reading import Input, Json, Out, Seed, Series
+from hnvlm.cli.reading import Input, Json, Out, Seed, Series, Structures, clinic_structures
 from hnvlm.cli.runtime import Session, session
 from hnvlm.services import counterfactual, demo, export
 
@@ -16,15 +16,18 @@ Text = Annotated[str, typer.Option("--text", help="What the CT should show.")]
 
 
 def counterfactual_(
-    input_: Input, text: Text, out_dir: Out, seed: Seed = 0, series: Series = None, json_: Json = False
-) -> None:
+    input_: Input, text: Text, out_dir: Out, structures: Structures = None, seed: Seed = 0, series: Series = None,
+    json_: Json = False,
+) -> None:  # fmt: skip
     """Draw what a text says into the patient's CT; outside the edit every voxel stays the original's."""
     with session(json_) as out:
         text = counterfactual.require_text(text)
         inputs.require_place(out_dir)
         with inputs.open_subject(input_, out, series) as subject:
-            found = subject.analyse()
-            if subject.app is not None and subject.case_id is not None:
+            masks, notes = clinic_structures(subject, structures)
+            found = subject.analyse(masks)
+            # Only what the case itself holds is stored with it.
+            if subject.app is not None and subject.case_id is not None and not masks:
                 result = counterfactual.run_for_case(
                     subject.app, subject.case_id, text, seed=seed, who="command line", progress=out.progress
                 )
@@ -35,7 +38,7 @@ def counterfactual_(
                 payload = counterfactual.describe(edit, text)
                 mask = np.asarray(edit.edit_mask, bool)
                 files = export.write_counterfactual(subject.volume, edit.volume, mask, out_dir)
-            payload |= {"files": files, "warnings": subject.warnings}
+            payload |= {"files": files, "warnings": [*subject.warnings, *notes]}
             out.emit(payload, lambda: _print_edit(out, payload))
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,6 +45,7 @@ class Subject:
         volume: HU on the CT's own grid.
         warnings: What intake noticed.
         synthetic: No patient's CT: the demo case, or a series that says so itself.
+        upload: What INPUT held besides, where it is no stored case.
     """
 
     session: Session
@@ -53,6 +54,7 @@ class Subject:
     app: App | None = None
     warnings: list[str] = field(default_factory=list)
     synthetic: bool = False
+    upload: intake.Upload | None = None
 
     @cached_property
     def models(self) -> Models:
@@ -60,12 +62,20 @@ class Subject:
         self.session.progress(0.0, "loading the models")
         return self.app.models if self.app is not None else load_models()
 
-    def analyse(self) -> analysis.Analysis:
-        """Segment, judge the scope, find; a stored case keeps the results."""
-        models = self.models
+    def analyse(self, structures: Mapping[str, Any] | None = None) -> analysis.Analysis:
+        """Segment, judge the scope, find; a stored case keeps the results.
+
+        Args:
+            structures: The clinic's masks that were named with the command; they count instead of stored ones.
+        """
+        models, progress = self.models, self.session.progress
+        known = None
         if self.app is not None and self.case_id is not None:
-            return analysis.analyse_case(self.app, self.case_id, who="command line", progress=self.session.progress)
-        return analysis.analyse(models, self.volume, progress=self.session.progress)
+            found = analysis.analyse_case(self.app, self.case_id, who="command line", progress=progress)
+            if not structures:
+                return found
+            known = found.segmentation
+        return analysis.analyse(models, self.volume, segmentation=known, structures=structures, progress=progress)
 
 
 def is_case_id(text: str) -> bool:
@@ -105,7 +115,9 @@ def open_subject(text: str, session: Session, series_uid: str | None = None) -> 
             )
         for warning in warnings:
             session.warn(warning)
-        yield Subject(session, result.volume, warnings=warnings, synthetic=bool(result.meta.get("synthetic")))
+        yield Subject(
+            session, result.volume, warnings=warnings, synthetic=bool(result.meta.get("synthetic")), upload=upload
+        )
 
 
 def open_upload(text: str, workdir: Path) -> intake.Upload:

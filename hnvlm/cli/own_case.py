@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,14 +19,13 @@ from hnvlm.cli.reading import POSSIBLE_DOSE, Input, Json, Series, frame_on, stru
 from hnvlm.cli.runtime import Session, session
 from hnvlm.errors import InputRefusedError, UsageError
 from hnvlm.imaging.nifti import to_int16_hu
+from hnvlm.imaging.tg263 import GROSS_TUMOUR
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, write_nifti
 from hnvlm.types import OAR_NAMES, TARGET_NAMES
 
 # How a file of UTF-16 begins; a code page of one byte a letter reads it without an error, and as nonsense.
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# GTV, GTVp, GTV-1, iGTV, GTV_7000: nobody but the clinic says where the tumour is.
-GROSS_TUMOUR = re.compile(r"^i?gtv", re.IGNORECASE)
 
 
 def import_case(

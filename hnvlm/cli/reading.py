@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from hnvlm.errors import UsageError
 from hnvlm.imaging.rt import read_mask_file
 from hnvlm.imaging.write import write_nifti
 from hnvlm.imaging.write_dose import header_note, write_rtdose
-from hnvlm.services import analysis, export, histograms, planning, reporting, rt_objects, similar, zeroshot
+from hnvlm.services import analysis, export, histograms, intake, planning, reporting, rt_objects, similar, zeroshot
 from hnvlm.services import dose as dosing
 
 POSSIBLE_DOSE = "possible_dose_mask.nii.gz"
@@ -24,6 +25,13 @@ Input = Annotated[str, typer.Argument(metavar="INPUT", help="DICOM folder, zip o
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 Series = Annotated[str | None, typer.Option("--series", help="UID of the series to take, see 'inspect'.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the files; made when missing.")]
+Structures = Annotated[
+    Path | None,
+    typer.Option(
+        "--structures",
+        help="RTSTRUCT, SEG or folder of masks, where they do not lie with the CT. A GTV is reported as a lesion.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="The same seed gives the same result.")]
 
 
@@ -76,6 +84,7 @@ def segment(
 def report(
     input_: Input,
     language: Annotated[str, typer.Option("--language", help="en or pl.")] = "en",
+    structures: Structures = None,
     seed: Seed = 0,
     series: Series = None,
     json_: Json = False,
@@ -85,13 +94,14 @@ def report(
         reporting.require_language(language)
         with open_subject(input_, out, series) as subject:
             started = time.perf_counter()
-            found = subject.analyse()
+            masks, notes = clinic_structures(subject, structures)
+            found = subject.analyse(masks)
             before_model = time.perf_counter() - started
             written, checked = reporting.draft(
                 subject.models, subject.volume, found, language=language, seed=seed, progress=out.progress
             )
             payload = checked.payload() | {
-                "model": written.provenance.model, "seed": seed, "warnings": subject.warnings,
+                "model": written.provenance.model, "seed": seed, "warnings": [*subject.warnings, *notes],
                 # The user waits for the analysis too, so both times start at the request.
                 "seconds": round(before_model + written.seconds, 3),
                 "first_token_seconds": round(before_model + written.first_token_seconds, 3),
@@ -152,7 +162,7 @@ def similar_(
 def plan(
     input_: Input,
     clinical: Annotated[Path | None, typer.Option("--clinical", help="JSON or YAML: answers of the form.")] = None,
-    structures: Annotated[Path | None, typer.Option("--structures", help="RTSTRUCT, SEG or folder of masks.")] = None,
+    structures: Structures = None,
     series: Series = None,
     json_: Json = False,
 ) -> None:
@@ -161,9 +171,11 @@ def plan(
         form = planning.clean_form(inputs.read_mapping(clinical)) if clinical is not None else None
         with open_subject(input_, out, series) as subject:
             started = time.perf_counter()
-            masks, notes = structures_on(subject, structures) if structures is not None else ({}, [])
-            found = subject.analyse()
+            masks, notes = clinic_structures(subject, structures)
+            found = subject.analyse(masks)
             found.require_scope()
+            # Structures without a target, which lie with the CT, say where disease is and not what is treated.
+            masks = masks if structures is not None or found.treated else {}
             if form is None:
                 form = planning.load_form(subject.app, subject.case_id) if subject.app and subject.case_id else {}
             if subject.app is not None and subject.case_id is not None and not masks:
@@ -237,6 +249,13 @@ def _stored_series(case_id: str) -> dict[str, Any]:
         "warnings": case.meta.get("warnings", []), "case_id": case.id, "in_scope": case.in_scope,
         "scope_reason": case.scope_reason,
     }  # fmt: skip
+
+
+def clinic_structures(subject: Subject, path: Path | None) -> tuple[Mapping[str, Any], list[str]]:
+    """Masks of ``--structures``, else of those that lie with the CT (a stored case has its own), and warnings."""
+    if path is not None:
+        return structures_on(subject, path)
+    return intake.structures_beside(subject.upload, subject.volume) if subject.upload is not None else ({}, [])
 
 
 def structures_on(subject: Subject, path: Path, dose: Path | None = None) -> tuple[dict[str, Any], list[str]]:

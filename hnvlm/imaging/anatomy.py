@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage
@@ -21,6 +22,7 @@ from scipy import ndimage
 from hnvlm.imaging.volume import Volume
 
 ANATOMY_MM = 3.0
+Laterality = Literal["left", "right"]
 SIDE_SIGN = {"left": 1.0, "right": -1.0}
 # Mean height of the brainstem's lower end above the mandible's lower border, measured on the training patients;
 # used when the mandible is outside the field of view or has no contour.
@@ -188,10 +190,14 @@ class Anatomy:
         with np.errstate(invalid="ignore"):
             return soft & (w >= w0) & (w <= w1) & (du >= u0) & (du <= u1) & (dy >= y0) & (dy <= y1)
 
-    def place_of(self, kind: str, point_mm: np.ndarray) -> tuple[str | None, str]:
+    def place_of(self, kind: str, point_mm: np.ndarray) -> tuple[str | None, Laterality]:
         """Nearest level (node) or site (mass), and the side, of an LPS point (z, y, x)."""
+        return self.nearest_place(kind, point_mm)[:2]
+
+    def nearest_place(self, kind: str, point_mm: np.ndarray) -> tuple[str | None, Laterality, float]:
+        """Nearest level (node) or site (mass) of an LPS point (z, y, x), the side, and how far away it is (mm)."""
         _, u, _ = self.neck_frame(point_mm, "left")
-        side = "left" if u >= 0 else "right"
+        side: Laterality = "left" if u >= 0 else "right"
         index = np.round(self.ct.mm_to_index(point_mm)).astype(int)
         best, best_distance = None, np.inf
         places = list(LEVEL_BOX) if kind == "node" else [*SITE_BOX, "parotid gland"]
@@ -203,7 +209,7 @@ class Anatomy:
             distance = float(np.min(((hit - index) ** 2).sum(1)))
             if distance < best_distance:
                 best, best_distance = place, distance
-        return best, side
+        return best, side, float(np.sqrt(best_distance)) * ANATOMY_MM
 
 
 # Neighbours within an axial slice.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Literal
 
 # Organ as ASCII letters only, lower case, without side -> TG-263 base name. German, Polish and Latin words that
 # clinics write are included; anything not listed stays unmapped and is reported as such.
@@ -72,6 +73,13 @@ _TARGET = re.compile(
 # Without a unit the number in a target's name is a dose from here on and a count below: clinics number their targets
 # PTV 01, PTV 02 ..., and who means a dose as low as that had better say so.
 LOWEST_CGY, LOWEST_GY = 1000, 20
+# GTV, GTVp, GTV-1, iGTV, GTV_7000: nobody but the clinic says where the tumour is.
+GROSS_TUMOUR = re.compile(r"^i?gtv", re.IGNORECASE)
+# What follows GTV in the name of a primary, and of nodes; German and Polish words included.
+_PRIMARY = re.compile(r"^i?gtv[\s_-]*(?:p|t|prim[a-z]*|tumou?r|guz[a-z]*)(?![a-z])", re.IGNORECASE)
+_NODES = re.compile(
+    r"^i?gtv[\s_-]*(?:n|ln|lns|lk|nd|node|nodes|nodal|lymph[a-z]*|wezl?[a-z]*|wez)(?![a-z])", re.IGNORECASE
+)
 NOT_STRUCTURES = ("ct", "dose", "possible_dose_mask")
 
 
@@ -106,6 +114,22 @@ def to_tg263(name: str) -> str | None:
     if base in _PAIRED:
         return f"{base}_{side}" if side else None
     return None if side else base
+
+
+def is_gross_tumour(name: str) -> bool:
+    """Whether a clinic's structure of this name holds gross disease itself, and is no helper made from it (a ring)."""
+    return GROSS_TUMOUR.match(name.strip()) is not None and not _DERIVED.search(_in_ascii(name.strip()))
+
+
+def gross_kind(name: str) -> Literal["mass", "node"] | None:
+    """Whether a gross tumour volume is the primary's (GTVp, GTV-T) or of nodes (GTVn), or None when its name is silent.
+
+    TG-263's classifiers of targets are p (primary) and n (nodal).
+    """
+    name = _in_ascii(name.strip())
+    if _PRIMARY.match(name):
+        return "mass"
+    return "node" if _NODES.match(name) else None
 
 
 def _without_polish_right(tokens: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +112,16 @@ def lay_out_addition(asked: dict[str, Any], neck: Neck, rng: np.random.Generator
     # The inserter makes a node too small for a core a solid one.
     texture = None if spec.kind == "airway" else lesion.spec.texture
     return Layout("add", spec.kind, lesion.mask, np.array(lesion.start), extent, lesion, texture)
+
+
+def tries_of(request: dict[str, Any], first: Layout, neck: Neck, seed: int, tries: int) -> Iterator[Layout]:
+    """A layout and others of the same request, ``tries`` in all as far as there is room for them."""
+    yield first
+    for attempt in range(1, tries):
+        try:
+            yield lay_out_addition(request, neck, np.random.default_rng([seed, attempt]))
+        except UsageError:
+            return
 
 
 def lay_out_removals(asked: dict[str, Any], detections: list[Detection], neck: Neck) -> list[Layout]:

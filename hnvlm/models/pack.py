@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,8 @@ from hnvlm.models.detect import PEAK, Detection, detect, evidence, told_lesions
 from hnvlm.models.diffusion import LesionDenoiser, step_gflops
 from hnvlm.models.dose import DosePredictor
 from hnvlm.models.facts import measured_findings
-from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of
+from hnvlm.models.gross import GrossLesion, apart_from, gross_lesions, with_contoured
+from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of, tries_of
 from hnvlm.models.lesion_net import lesion_probability
 from hnvlm.models.neck import Neck, build_neck, judge_scope
 from hnvlm.models.precision import mixed_precision
@@ -207,11 +208,13 @@ class ModelPack:
         neck = self.neck(volume, segmentation)
         facts = measured_findings(neck.anatomy)
         progress(0.5, "Looking for lesions")
-        lesions = [d.finding(volume, neck.start, neck.working) for d in self.detections(neck, self.detection_peak)[0]]
+        drawn = gross_lesions(segmentation.gross, volume, neck)
+        detected = apart_from(self.detections(neck, self.detection_peak)[0], drawn)
+        lesions = [d.finding(volume, neck.start, neck.working) for d in detected]
         if any(f.kind == "airway" for f in lesions):
             facts = [f for f in facts if f.kind != "airway"]
         progress(1.0, "Findings measured")
-        return [*lesions, *facts]
+        return [*(lesion.finding for lesion in drawn), *lesions, *facts]
 
     def draft_report(
         self, volume: Volume, *, segmentation: Segmentation, language: str = "en", seed: int = 0,
@@ -223,31 +226,39 @@ class ModelPack:
             raise UsageError(f"Reports are written in {' and '.join(PROMPTS)}, not in '{language}'.")
         progress(0.05, "Encoding the CT")
         neck = self.neck(volume, segmentation)
+        drawn = gross_lesions(segmentation.gross, volume, neck)
+        given = self.to_write_from(neck, *self.encode(neck), drawn)
+        sure = [d.described() for d in drawn]
         text, first, _ = self.write_report(
-            *self.to_write_from(neck, *self.encode(neck)), language, started=started, on_text=on_text, progress=progress
+            *given, language, sure=sure, started=started, on_text=on_text, progress=progress
         )
         return ReportDraft(
             text, language, self.provenance("report", seed, language=language), time.perf_counter() - started, first
         )
 
     def to_write_from(
-        self, neck: Neck, probability: np.ndarray, tokens: Tensor
+        self, neck: Neck, probability: np.ndarray, tokens: Tensor, drawn: Sequence[GrossLesion] = ()
     ) -> tuple[Tensor, list[Finding], list[Finding]]:
-        """What a report is written from, by what ``encode`` says: tokens, measured facts, lesions that may be there."""
+        """What a report is written from, by what ``encode`` says: tokens, measured facts, lesions that may be there.
+
+        Those touch no lesion that the clinic contoured (``drawn``).
+        """
         seen = told_lesions(probability, neck.crop, neck.start, neck.anatomy, peak=self.detection_peak)
-        return tokens, measured_findings(neck.anatomy), [d.described() for d in seen]
+        return tokens, measured_findings(neck.anatomy), [d.described() for d in apart_from(seen, drawn)]
 
     def write_report(
         self, tokens: Tensor, facts: Sequence[Finding], seen: Sequence[Finding], language: str, *,
-        started: float | None = None, on_text: Callable[[str], None] | None = None, progress: Progress = no_progress,
+        sure: Sequence[Finding] = (), started: float | None = None, on_text: Callable[[str], None] | None = None,
+        progress: Progress = no_progress,
     ) -> tuple[str, float, list[tuple[Tensor, int]]]:  # fmt: skip
         """Decode a report; a model that learned it is told the measured facts, and keeps them, and what may be there.
 
-        Returns text, seconds to the first piece, and (probabilities, id) of every step.
+        Lesions that are there whatever the model sees (``sure``) are all named. Returns text, seconds to the first
+        piece, and (probabilities, id) of every step.
         """
         started = started or time.perf_counter()
         model, tokenizer, config = self.report_model
-        prompt, kept = told(tokenizer, config, language, facts, seen, self.words)
+        prompt, kept = told(tokenizer, config, language, facts, seen, self.words, sure=sure)
         ids: list[int] = []
         steps: list[Any] = []
         shown, first = "", 0.0
@@ -299,6 +310,7 @@ class ModelPack:
         # A removal names its lesion, so weaker evidence at that place is believed.
         weak = min(self.detection_peak, self.threshold("place_threshold"))
         before, seen = self.detections(neck, weak, self.detection_peak)
+        before = with_contoured(before, gross_lesions(segmentation.gross, volume, neck))
         working = neck.working.array.copy()
         pieces = []
         rng = np.random.default_rng(seed)
@@ -354,17 +366,8 @@ class ModelPack:
             return self._evidence_at(one, neck, after)
 
         return edit.draw_until_seen(
-            self._tries(request, layout, neck, seed), draw_one, evidence_of, self.detection_peak
+            tries_of(request, layout, neck, seed, TRIES), draw_one, evidence_of, self.detection_peak
         )
-
-    def _tries(self, request: dict[str, Any], first: Layout, neck: Neck, seed: int) -> Iterator[Layout]:
-        """A layout and others of the same request, as far as there is room for them."""
-        yield first
-        for attempt in range(1, TRIES):
-            try:
-                yield lay_out_addition(request, neck, np.random.default_rng([seed, attempt]))
-            except UsageError:
-                return
 
     def _evidence_at(self, layout: Layout, neck: Neck, working: np.ndarray) -> float:
         """Greatest evidence of the encoder for such a lesion where it was laid out; 1 where the encoder cannot look."""

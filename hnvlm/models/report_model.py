@@ -196,27 +196,32 @@ def as_told(
     return given
 
 
-def as_seen(tokenizer: Tokenizer, lines: Mapping[str, list[str]]) -> Callable[[list[int]], set[int]]:
+def as_seen(
+    tokenizer: Tokenizer, lines: Mapping[str, list[str]], sure: Mapping[str, list[str]] | None = None
+) -> Callable[[list[int]], set[int]]:
     """Among which ids ``decode`` chooses in lines of lesions that may be there: that there is none, or those told.
 
     Which of them are there the model judges; their size, texture and place are the measured ones, word for word.
 
     Args:
         lines: Heading -> sentences, that there is none first (``hnvlm.report.measured.lesion_lines``).
+        sure: The same of lesions that are there; a line names its own, in this order, before it names another.
     """
     ids_of = lambda text: tokenizer.encode(text).ids  # noqa: E731
     (line_end,) = ids_of("\n")
-    choices = [(ids_of(f"{heading}:"), *map(ids_of, sentences)) for heading, sentences in lines.items()]
+    certain = {heading: [ids_of(s) for s in sentences[1:]] for heading, sentences in (sure or {}).items()}
+    choices = [(heading, ids_of(f"{heading}:"), *map(ids_of, sentences)) for heading, sentences in lines.items()]
 
     def allowed(written: list[int]) -> set[int]:
         line = written[len(written) - [*written[::-1], line_end].index(line_end) :]
-        for heading, none, *there in choices:
-            if line[: len(heading)] != heading:
+        for heading, start, none, *there in choices:
+            if line[: len(start)] != start:
                 continue
-            rest, left = line[len(heading) :], there
+            rest, left = line[len(start) :], there
             while named := next((ids for ids in left if rest[: len(ids)] == ids), None):
                 rest, left = rest[len(named) :], [ids for ids in left if ids != named]
-            options = [*left, [line_end] if len(left) < len(there) else none]
+            due = [ids for ids in certain.get(heading, ()) if ids in left]
+            options = due[:1] or [*left, [line_end] if len(left) < len(there) else none]
             return {ids[len(rest)] for ids in options if ids[: len(rest)] == rest and len(ids) > len(rest)}
         return set()
 
@@ -230,12 +235,13 @@ def told(
     facts: Sequence[Finding],
     seen: Sequence[Finding],
     words: ReportWords | None,
+    sure: Sequence[Finding] = (),
 ) -> tuple[Tensor, dict[str, Any]]:
     """The prompt (1, P) of a report, and what ``decode`` is to keep to: ``given`` and ``allowed``.
 
     Args:
         config: Of the model: whether it learned to be told facts, and lesions that may be there.
-        facts: What was measured. seen: Lesions that may be there.
+        facts: What was measured. seen: Lesions that may be there. sure: Lesions that are there.
         words: Without them every line is the model's own.
 
     Raises:
@@ -246,13 +252,14 @@ def told(
     if words is None:
         return torch.tensor([prompt_ids(tokenizer, language)]), {}
     lines = firm = ""
-    seen = seen if config.get("told_lesions") else ()
+    seen = [*sure, *seen] if config.get("told_lesions") else ()
     if config.get("told_facts"):
         lines = words.measured_lines(facts, language, seen=seen)
         firm = words.measured_lines(facts, language, firm=True)
     kept: dict[str, Any] = {"given": as_told(tokenizer, firm, lambda text: words.impression_of(text, language))}
     if seen:
-        kept["allowed"] = as_seen(tokenizer, words.lesion_lines(seen, language))
+        of_sure = words.lesion_lines(sure, language)
+        kept["allowed"] = as_seen(tokenizer, words.lesion_lines(seen, language), of_sure)
     return torch.tensor([prompt_ids(tokenizer, language, lines)]), kept
 
 

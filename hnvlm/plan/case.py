@@ -93,6 +93,7 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
         facts |= {"case.subsite": subsite, "case.side": mass.side, "report.side": mass.side}
         if mass.size_mm is not None and from_ct:
             facts |= {"tumour.size_cm": mass.size_mm / 10, "report.size_cm": mass.size_mm / 10}
+        facts["tumour.crosses_midline"] = mass.attributes.get("crosses_midline")
     flat = {**{k: v for k, v in facts.items() if v is not None}, **flat}
     flat["case.primary_site"] = site and site.split("_")[0] if site in LARYNX_SITES else site
     conflicts += [*_other_nodes(present, findings, flat), *_low_nodes(present, flat)] if from_ct else []
@@ -143,7 +144,9 @@ def _choose_mass(present: list[Finding], form: Mapping[str, Any]) -> tuple[Findi
     """Pick the primary among the masses: at the form's site when it names one, else the largest."""
     masses = sorted((f for f in present if f.kind == "mass"), key=lambda f: -(f.size_mm or 0.0))
     conflicts = []
+    # A contour without a site that is known here lies elsewhere, at any other site.
     fitting = [m for m in masses if form.get("site") in (None, SITE_OF_MASS.get(m.site or "", (None,))[0])]
+    fitting = fitting or [m for m in masses if m.site is None and m.attributes.get("contour")]
     if masses and not fitting:
         conflicts.append(
             _conflict(
@@ -397,6 +400,8 @@ def describe_finding(finding: Finding) -> str:
         parts.append(f"smallest area {details['min_area_mm2']:.0f} mm²")
     if details.get("volume_ml") is not None:
         parts.append(f"{details['volume_ml']:.0f} ml")
-    parts.append("indeterminate" if finding.presence == "indeterminate" else finding.certainty)
+    contour = details.get("contour")
+    said = f"on the clinic's contour {contour}" if contour else finding.certainty
+    parts.append("indeterminate" if finding.presence == "indeterminate" else said)
     where = f" (slice {finding.slice_index + 1})" if finding.slice_index is not None else ""
     return ", ".join(p for p in parts if p) + where

@@ -51,6 +51,24 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
     return results or [CheckResult("report.agreement", "pass", _agreed(len(truth)))]
 
 
+def check_treated(said: list[Finding], treated: str) -> list[CheckResult]:
+    """A warning where the clinic contoured a target to treat and the text reports no mass and no node.
+
+    The models learned inserted lesions, so that no measurement says so.
+
+    Args:
+        treated: The clinic's target of the highest level, in words; "" where it contoured none.
+    """
+    if not treated or any(f.kind in ("mass", "node") and f.presence != "absent" for f in said):
+        return []
+    text = (
+        f"The text reports no mass and no node, and the clinic contoured a target to treat ({treated}). The models "
+        "overlook much real disease: read the CT yourself. A gross tumour volume (GTVp, GTVn) among the clinic's "
+        "structures would be measured and reported."
+    )
+    return [CheckResult("report.treated", "warn", text)]
+
+
 def _first(kind: str, findings: list[Finding]) -> Finding | None:
     return next((f for f in findings if f.kind == kind and f.presence != "absent"), None)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hnvlm.errors import ScopeError
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
+from hnvlm.services import clinic_contours
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.services.palette import UPLOADED_PREFIX
@@ -28,11 +30,13 @@ class Analysis:
         segmentation: Structures on the CT's own grid.
         scope: Whether the models accept the CT.
         findings: Empty when the CT is out of scope.
+        treated: The clinic's target of the highest level, in words; "" where it contoured none.
     """
 
     segmentation: Segmentation
     scope: ScopeVerdict
     findings: list[Finding]
+    treated: str = ""
 
     def require_scope(self) -> None:
         """Refuse to draft on a CT that the models were not made for.
@@ -62,6 +66,7 @@ def analyse(
     volume: Volume,
     *,
     segmentation: Segmentation | None = None,
+    structures: Mapping[str, np.ndarray] | None = None,
     progress: Progress = no_progress,
 ) -> Analysis:
     """Segment a CT, judge its scope and, if it is in scope, find.
@@ -69,19 +74,22 @@ def analyse(
     Args:
         volume: HU (z, y, x).
         segmentation: When known already.
+        structures: The clinic's, name -> bool mask on the CT's grid; gross tumour volumes among them are findings.
 
     Raises:
         CancelledError: The user pressed Stop.
     """
     if segmentation is None:
         segmentation = models.segment(volume, progress=part(progress, 0.0, 0.6))
+    structures = structures or {}
+    segmentation = replace(segmentation, gross=clinic_contours.gross_of(structures))
     progress(0.6, "checking that this is a head-and-neck CT")
     scope = models.scope(volume, segmentation)
     findings: list[Finding] = []
     if scope.in_scope:
         findings = models.findings(volume, segmentation, progress=part(progress, 0.65, 1.0))
     progress(1.0, "analysis done")
-    return Analysis(segmentation, scope, findings)
+    return Analysis(segmentation, scope, findings, clinic_contours.treated_of(structures, volume))
 
 
 def structure_rows(volume: Volume, segmentation: Segmentation) -> list[dict[str, Any]]:
@@ -100,7 +108,7 @@ def structure_rows(volume: Volume, segmentation: Segmentation) -> list[dict[str,
 
 
 def load_segmentation(app: App, case_id: str) -> Segmentation | None:
-    """Return the stored structures of a case as the models made them, or None."""
+    """Return the stored structures of a case as the models made them, with the clinic's gross tumour, or None."""
     result = app.store.latest_result(case_id, "segmentation")
     if result is None:
         return None
@@ -109,6 +117,7 @@ def load_segmentation(app: App, case_id: str) -> Segmentation | None:
         uncertainty=result.payload["uncertainty"],
         provenance=Provenance(**result.provenance),
         seconds=result.payload["seconds"],
+        gross=clinic_contours.load_gross(app, case_id),
     )
 
 
@@ -143,7 +152,15 @@ def is_complete(app: App, case_id: str) -> bool:
     scope = load_scope(app, case_id)
     if scope is None or app.store.latest_result(case_id, "segmentation") is None:
         return False
-    return not scope.in_scope or load_findings(app, case_id) is not None
+    return not scope.in_scope or load_current_findings(app, case_id) is not None
+
+
+def load_current_findings(app: App, case_id: str) -> list[Finding] | None:
+    """Return the stored findings, or None when nobody looked since gross tumour was uploaded or replaced."""
+    result = app.store.latest_result(case_id, "findings")
+    if result is None or result.payload.get("measured_on", 0) != clinic_contours.measured_on(app, case_id):
+        return None
+    return [Finding.from_json(f) for f in result.payload["findings"]]
 
 
 def save_segmentation(
@@ -175,10 +192,12 @@ def analyse_case(
         CancelledError: The user pressed Stop; finished steps are stored.
     """
     volume = app.store.load_volume(case_id)
+    treated = clinic_contours.load_treated(app, case_id)
     segmentation = None if again else load_segmentation(app, case_id)
     if segmentation is None:
         segmentation = app.models.segment(volume, progress=part(progress, 0.0, 0.6))
         save_segmentation(app, case_id, volume, segmentation, who)
+        segmentation = replace(segmentation, gross=clinic_contours.load_gross(app, case_id))
     progress(0.6, "checking that this is a head-and-neck CT")
     scope = None if again else load_scope(app, case_id)
     if scope is None:
@@ -186,18 +205,21 @@ def analyse_case(
         app.store.save_result(case_id, "scope", vars(scope), provenance=segmentation.provenance, who=who)
         app.store.set_scope(case_id, scope.in_scope, scope.reason, who=who)
     if not scope.in_scope:
-        return Analysis(segmentation, scope, [])
-    findings = None if again else load_findings(app, case_id)
+        return Analysis(segmentation, scope, [], treated)
+    findings = None if again else load_current_findings(app, case_id)
     if findings is None:
+        measured_on = clinic_contours.measured_on(app, case_id)
         findings = app.models.findings(volume, segmentation, progress=part(progress, 0.65, 1.0))
-        save_findings(app, case_id, findings, who=who)
+        save_findings(app, case_id, findings, measured_on, who=who)
     progress(1.0, "analysis done")
-    return Analysis(segmentation, scope, findings)
+    return Analysis(segmentation, scope, findings, treated)
 
 
-def save_findings(app: App, case_id: str, findings: list[Finding], *, who: str = "") -> ResultRecord:
-    """Store findings as a new version (also a clinician's corrections)."""
-    payload = {"findings": [f.to_json() for f in findings], "notice": NOTICE}
+def save_findings(
+    app: App, case_id: str, findings: list[Finding], measured_on: int = 0, *, who: str = ""
+) -> ResultRecord:
+    """Store findings as a new version; ``measured_on`` is ``clinic_contours.measured_on`` of then."""
+    payload = {"findings": [f.to_json() for f in findings], "measured_on": measured_on, "notice": NOTICE}
     return app.store.save_result(case_id, "findings", payload, who=who)
 
 

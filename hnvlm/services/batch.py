@@ -16,7 +16,7 @@ from hnvlm.imaging.intake import SeriesInfo
 from hnvlm.models.base import Models
 from hnvlm.services.analysis import analyse, part
 from hnvlm.services.export import make_folder
-from hnvlm.services.intake import Upload, open_path, without_names
+from hnvlm.services.intake import Upload, open_path, structures_beside, without_names
 from hnvlm.services.planning import make_plan
 from hnvlm.services.reporting import draft, require_language
 from hnvlm.store import dumps
@@ -72,13 +72,14 @@ def _one(
     temp = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
     try:
         read = reader.read(info, part(progress, 0.0, 0.2))
-        found = analyse(models, read.volume, progress=part(progress, 0.2, 0.6))
+        structures, notes = structures_beside(upload, read.volume)
+        found = analyse(models, read.volume, structures=structures, progress=part(progress, 0.2, 0.6))
         written, checked = draft(
             models, read.volume, found, language=language, seed=seed, progress=part(progress, 0.6, 0.95)
         )
         plan = make_plan(found.findings, {}, structures=list(found.segmentation.masks))
         # What is written may be handed on; names of files and folders often are the patient's.
-        warnings = [without_names(w, upload) for w in read.warnings]
+        warnings = [without_names(w, upload) for w in (*read.warnings, *notes)]
         report = checked.payload() | {"model": written.provenance.model, "warnings": warnings}
         (temp / "report.txt").write_text(f"{checked.text}\n\n({report['notice']})\n", encoding="utf-8")
         (temp / "report.json").write_text(dumps(report), encoding="utf-8")

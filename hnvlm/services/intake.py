@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -346,6 +346,20 @@ def _stems(file: Path) -> list[str]:
 
 def _upload_folder(app: App, source: Path) -> Path:
     return app.uploads_dir / source.relative_to(app.uploads_dir).parts[0]
+
+
+def structures_beside(upload: Upload, volume: Volume) -> tuple[Mapping[str, Any], list[str]]:
+    """Masks of the clinic's structures that came with a CT, for who keeps no case, and what was odd about them."""
+    own = [
+        s for s in upload.series if s.modality in ("RTSTRUCT", "SEG") and volume.frame_of_reference_uid in frames_of(s)
+    ]
+    if not own:
+        return {}, []
+    beside = [f for s in upload.series if s.modality in ("RTDOSE", "RTPLAN") for f in s.files]
+    try:
+        return read_structures([f for s in own for f in s.files], volume, beside=beside)
+    except HnvlmError as error:
+        return {}, [f"{own[0].modality} left out: {error.message}"]
 
 
 def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dict[str, Any], list[str]]:

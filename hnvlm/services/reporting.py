@@ -11,7 +11,8 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.report.diff import word_diff as grammar_diff
 from hnvlm.report.parse import parse_report
-from hnvlm.services.agreement import check_agreement
+from hnvlm.services import clinic_contours
+from hnvlm.services.agreement import check_agreement, check_treated
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, load_findings, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
@@ -56,7 +57,9 @@ def require_language(language: str) -> str:
     return language
 
 
-def check(text: str, language: str, measured: list[Finding], *, source: Source = "clinician") -> CheckedReport:
+def check(
+    text: str, language: str, measured: list[Finding], *, source: Source = "clinician", treated: str = ""
+) -> CheckedReport:
     """Parse a report text and hold it against the measured findings.
 
     A disagreement (side, level, size, presence) is a check result for the clinician; the text is
@@ -64,9 +67,10 @@ def check(text: str, language: str, measured: list[Finding], *, source: Source =
 
     Args:
         source: Who wrote the text; goes into every parsed finding.
+        treated: The clinic's target of the highest level, in words, where it contoured one.
     """
     parsed = parse_report(text, require_language(language), source=source)
-    checks = check_agreement(parsed.findings, measured)
+    checks = check_treated(parsed.findings, treated) + check_agreement(parsed.findings, measured)
     checks += [CheckResult("report.contradiction", "fail", c) for c in parsed.contradictions]
     checks += [
         CheckResult("report.unread", "warn", f"This sentence could not be checked: {s}")
@@ -96,7 +100,7 @@ def draft(
     written = models.draft_report(
         volume, segmentation=analysis.segmentation, language=language, seed=seed, on_text=on_text, progress=progress
     )
-    return written, check(written.text, language, analysis.findings, source="vlm")
+    return written, check(written.text, language, analysis.findings, source="vlm", treated=analysis.treated)
 
 
 # ---- the same for a stored case ---------------------------------------------------------------
@@ -161,7 +165,8 @@ def start_draft(app: App, case_id: str, *, language: str = "en", seed: int = 0, 
 
 def check_text(app: App, case_id: str, text: str, language: str = "en") -> CheckedReport:
     """Check a text that a clinician is typing, without storing it."""
-    return check(text, language, load_findings(app, case_id) or [])
+    treated = clinic_contours.load_treated(app, case_id)
+    return check(text, language, load_findings(app, case_id) or [], treated=treated)
 
 
 def save_edit(

@@ -52,6 +52,8 @@ def detail(finding: Finding) -> str:
 
 def _said_by(finding: Finding) -> str:
     """Say where a finding is from; a target region is that of the models' contours, also beside the clinic's."""
+    if contour := finding.attributes.get("contour"):
+        return f"measured on the clinic's {contour}"
     own = finding.kind == "target" and finding.source == "measured"
     return "measured on the AI's contours" if own else _SOURCES[finding.source]
 
