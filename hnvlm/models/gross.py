@@ -1,0 +1,133 @@
+"""Gross tumour volumes as the clinic contoured them: each connected part is a lesion, measured on its own contour.
+
+The lesion network learned inserted lesions and overlooks much real disease. Where a clinic's contour says that there is
+disease, that is not the network's to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from hnvlm.imaging.anatomy import Anatomy
+from hnvlm.imaging.tg263 import gross_kind
+from hnvlm.imaging.volume import Volume
+from hnvlm.models.ct_encoder import cut
+from hnvlm.models.detect import SMALLEST_ML, Detection, greatest_dimension
+from hnvlm.models.neck import Neck, working_masks
+from hnvlm.types import Finding, Side
+
+# A centre this far from every level or site that has a name here lies somewhere else.
+FURTHEST_MM = 12.0
+# A contour whose name does not tell its kind is a node where a level is nearer than every site by this.
+CLEARLY_MM = 6.0
+# Of a mass that crosses the midline at least this share lies beside it on either side. The cord's contour and the
+# patient's posture leave some mm open.
+CROSSING_SHARE, BESIDE_MM = 0.1, 5.0
+TOUCHING = np.ones((3, 3, 3), bool)
+# A part of which more than this was contoured under another name already is the same lesion.
+SAME_SHARE = 0.5
+MOST = 12
+
+
+@dataclass(frozen=True, eq=False)
+class GrossLesion:
+    """One connected part of a gross tumour volume.
+
+    Attributes:
+        finding: Kind, place, size, slice and box, all measured on the clinic's contour (``contour`` among its
+            attributes names it). Whether it is necrotic is not said: the HU of a planning CT, often without contrast,
+            do not tell.
+        detection: The same as a lesion of the encoder's crop, or None where it lies outside of that.
+    """
+
+    finding: Finding
+    detection: Detection | None
+
+    def described(self) -> Finding:
+        """Kind, side, place and size, as a report states them."""
+        keep = {k: v for k, v in self.finding.attributes.items() if k == "crosses_midline"}
+        found = self.finding
+        return Finding(
+            found.kind, side=found.side, size_mm=found.size_mm, site=found.site, level=found.level, attributes=keep
+        )
+
+
+def gross_lesions(gross: Mapping[str, np.ndarray], volume: Volume, neck: Neck) -> list[GrossLesion]:
+    """Lesions of the clinic's gross tumour volumes, masses first, then by size.
+
+    Args:
+        gross: Name -> bool mask (z, y, x) on the CT's own grid. A lesion contoured twice, alone and in a volume of all
+            disease, counts once, under the name that says more.
+        volume: The CT: HU.
+    """
+    out: list[GrossLesion] = []
+    taken = np.zeros(volume.shape, bool)
+    for name in sorted(gross, key=lambda name: gross_kind(name) is None):
+        labels, n = ndimage.label(gross[name], TOUCHING)
+        boxes = ndimage.find_objects(labels)
+        before = taken.copy()
+        for k in range(n):
+            part = labels[boxes[k]] == k + 1
+            again = part & before[boxes[k]]
+            taken[boxes[k]] |= part
+            if again.sum() <= SAME_SHARE * part.sum() and part.sum() * volume.voxel_ml >= SMALLEST_ML:
+                out.append(_lesion(name, part & ~again, boxes[k], volume, neck))
+    return sorted(out, key=lambda lesion: (lesion.finding.kind != "mass", -(lesion.finding.size_mm or 0.0)))[:MOST]
+
+
+def apart_from(detections: Sequence[Detection], lesions: Sequence[GrossLesion]) -> list[Detection]:
+    """The detections that no contoured lesion touches; a narrowing of the airway is another thing than its cause."""
+    drawn = [lesion.detection.mask for lesion in lesions if lesion.detection is not None]
+    return [d for d in detections if d.kind == "airway" or not any((d.mask & mask).any() for mask in drawn)]
+
+
+def with_contoured(detections: Sequence[Detection], lesions: Sequence[GrossLesion]) -> list[Detection]:
+    """All lesions that can be taken away: the contoured ones, and what was detected apart from them."""
+    return [*(d.detection for d in lesions if d.detection is not None), *apart_from(detections, lesions)]
+
+
+def _lesion(name: str, part: np.ndarray, box: tuple[slice, ...], volume: Volume, neck: Neck) -> GrossLesion:
+    start = np.array([b.start for b in box])
+    hit = np.argwhere(part) + start
+    centre = volume.index_to_mm(hit.mean(0))
+    kind, place, side = _where(name, centre, neck.anatomy)
+    size = greatest_dimension(part, volume.spacing_mm)
+    attributes: dict[str, object] = {"volume_ml": round(float(part.sum()) * volume.voxel_ml, 1), "contour": name}
+    lateral_mm = _lateral(volume.index_to_mm(hit), neck.anatomy)
+    if kind == "mass" and min((lateral_mm > BESIDE_MM).mean(), (lateral_mm < -BESIDE_MM).mean()) >= CROSSING_SHARE:
+        attributes["crosses_midline"] = True
+        side = "midline" if abs(lateral_mm.mean()) < BESIDE_MM else side
+    finding = Finding(
+        kind,
+        side=side,
+        size_mm=float(round(size)),
+        certainty="definite" if gross_kind(name) else "probable",
+        slice_index=int(np.median(hit[:, 0])),
+        box=(*map(int, hit.min(0)), *map(int, hit.max(0) + 1)),  # type: ignore[arg-type]
+        attributes=attributes,
+        **({"level": place} if kind == "node" else {"site": place}),  # type: ignore[arg-type]
+    )
+    whole = np.zeros(volume.shape, bool)
+    whole[box] = part
+    on_crop = cut(working_masks(volume, neck.working, {name: whole})[name], neck.start, neck.crop.shape, False)
+    detection = Detection(kind, on_crop, 1.0, centre, size, place, side, float("nan"))
+    return GrossLesion(finding, detection if on_crop.any() else None)
+
+
+def _where(name: str, centre_mm: np.ndarray, anatomy: Anatomy) -> tuple[Literal["mass", "node"], str | None, Side]:
+    """Kind, place and side. Where the name does not tell the kind it is a mass, unless it lies clearly among nodes."""
+    found = {kind: anatomy.nearest_place(kind, centre_mm) for kind in ("mass", "node")}
+    among_nodes = found["node"][2] + CLEARLY_MM < found["mass"][2]
+    kind = gross_kind(name) or ("node" if among_nodes else "mass")
+    place, side, distance = found[kind]
+    return kind, place if distance <= FURTHEST_MM else None, side
+
+
+def _lateral(points_mm: np.ndarray, anatomy: Anatomy) -> np.ndarray:
+    """How far to the left of the midline, which is that of the spinal cord, points (n, 3) lie, in mm."""
+    return points_mm[:, 2] - np.interp(points_mm[:, 0], anatomy.z_mm(), anatomy.cord[1])
