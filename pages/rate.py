@@ -1,15 +1,21 @@
-"""Rate: a clinician reads one AI draft after the other beside its CT, and answers the same questions about each."""
+"""Rate: a clinician reads one AI draft after the other beside its CT, and answers the same questions about each.
+
+Or compares it, blinded, with the clinician's own text of the same case.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-from hnvlm.services import context, rating
-from hnvlm.ui import frame, html, picture, rating_form, state
+from hnvlm.services import comparing, context, rating
+from hnvlm.ui import comparing_form, frame, html, picture, rating_form, state
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import show as show_viewer
 
 VIEWER = "rate"
+Found = Sequence[rating.Item | comparing.Item]
 TASK, AT = "rate-task", "rate-at"
 
 
@@ -17,19 +23,21 @@ def main() -> None:
     app = context.app()
     task, rater = who_and_what()
     if not rater:
+        rating_form.put_away()
         st.subheader("Who rates?")
         st.text("Give your name above. Your ratings are kept under it, and you go on where you stopped.")
         results(app, task)
         return
-    found = rating.items(app, task, rater)
+    pairs = comparing.pairs(app, task, rater) if comparing.compares(task) else None
+    found = pairs.items if pairs else rating.items(app, task, rater)
     if not found:
-        st.subheader("Nothing to rate yet")
-        st.text("No case has an AI draft of this kind. Draft one on the page Review or Treatment plan.")
-        st.page_link("pages/cases.py", label="Go to Cases", icon=":material/upload:")
+        rating_form.put_away()
+        nothing(app, task, pairs)
         return
     place = current(task, rater, found)
     item = found[place]
-    left, right = st.columns([3, 2], gap="small")
+    # Two texts beside each other take more room than one.
+    left, right = st.columns([1, 1] if pairs else [3, 2], gap="small")
     with left, guard():
         show_viewer(
             VIEWER, [picture.original(app, item.case)], window=picture.window(item.case), height=frame.PAGE_HEIGHT,
@@ -37,11 +45,27 @@ def main() -> None:
         )  # fmt: skip
     with right, frame.column("panel"), guard():
         steps(task, rater, found, place)
-        html.text_block(str(item.draft.payload["text"]), label="AI draft to rate")
-        rating_form.show(app, task, item, rater)
+        if pairs:
+            comparing_form.show(app, item)
+        else:
+            html.text_block(str(item.draft.payload["text"]), label="AI draft to rate")
+            rating_form.show(app, task, item, rater)
         how_far(task, found, place)
         following(task, rater, found, place, "rate-next-below")
+        if pairs:
+            comparing_form.left_out(pairs)
+        results(app, task, withheld=not all(item.complete for item in found))
+
+
+def nothing(app, task: str, pairs: comparing.Pairs | None) -> None:
+    """Say what is missing before anything can be rated, and where to go."""
+    if pairs:
+        comparing_form.nothing(task, pairs)
         results(app, task)
+        return
+    st.subheader("Nothing to rate yet")
+    st.text("No case has an AI draft of this kind. Draft one on the page Review or Treatment plan.")
+    st.page_link("pages/cases.py", label="Go to Cases", icon=":material/upload:")
 
 
 def who_and_what() -> tuple[str, str]:
@@ -56,7 +80,8 @@ def who_and_what() -> tuple[str, str]:
         task = st.selectbox("What is rated", list(known), format_func=known.get, key=TASK, width=240,
                             label_visibility="collapsed")  # fmt: skip
         st.session_state[f"_{TASK}"] = task
-        html.note("The AI draft as it was written, in an order of your own. Measurements and checks are not shown.")
+        alone = "The AI draft as it was written, in an order of your own. Measurements and checks are not shown."
+        html.note(comparing_form.NOTE if comparing.compares(task) else alone)
     return task, st.session_state["rate-who"].strip()
 
 
@@ -64,54 +89,60 @@ def named() -> None:
     state.set_who(st.session_state["rate-who"])
 
 
-def current(task: str, rater: str, found: list[rating.Item]) -> int:
-    """Return which draft is shown: the one last stepped to, at first the first that is not complete."""
-    ids = [item.draft.id for item in found]
+def current(task: str, rater: str, found: Found) -> int:
+    """Return which draft or comparison is shown: the one last stepped to, at first the first that is not complete."""
+    ids = [item.id for item in found]
     at = st.session_state.setdefault(AT, {})
     if at.get((task, rater)) not in ids:
-        at[task, rater] = next((item.draft.id for item in found if not item.complete), ids[0])
+        at[task, rater] = next((item.id for item in found if not item.complete), ids[0])
     return ids.index(at[task, rater])
 
 
-def steps(task: str, rater: str, found: list[rating.Item], place: int) -> None:
+def steps(task: str, rater: str, found: Found, place: int) -> None:
     """Show how far the session is, and the way to the draft before and after."""
     done = sum(item.complete for item in found)
-    st.progress(done / len(found), f"{done} of {len(found)} rated. Draft {place + 1}, AI draft, research use only")
-    ids = [item.draft.id for item in found]
+    which = f"Draft {place + 1}, AI draft"
+    if comparing.compares(task):
+        which = f"Comparison {place + 1}: one text is an AI draft"
+    st.progress(done / len(found), f"{done} of {len(found)} rated. {which}, research use only")
+    ids = [item.id for item in found]
     last = place + 1 == len(found)
     with st.container(horizontal=True, gap="small"):
         st.button("Previous", key="rate-previous", disabled=place == 0, on_click=go, args=(task, rater, ids[place - 1]),
-                  help="This is the first draft." if place == 0 else None)  # fmt: skip
+                  help="This is the first one." if place == 0 else None)  # fmt: skip
         following(task, rater, found, place, "rate-next")
         st.button("Skip", type="tertiary", key="rate-skip", disabled=last, on_click=go,
                   args=(task, rater, ids[min(place + 1, len(found) - 1)]),
-                  help="This is the last draft." if last else "Answers given so far stay.")  # fmt: skip
+                  help="This is the last one." if last else "Answers given so far stay.")  # fmt: skip
 
 
-def following(task: str, rater: str, found: list[rating.Item], place: int, key: str) -> None:
+def following(task: str, rater: str, found: Found, place: int, key: str) -> None:
     """Show the way to the draft after, above and below the questions."""
     lacking = rating.missing(task, found[place].answers)
     last = place + 1 == len(found)
-    why = "This is the last draft." if last else f"Still to answer: {', '.join(lacking)}" if lacking else None
+    why = "This is the last one." if last else f"Still to answer: {', '.join(lacking)}" if lacking else None
     st.button("Next", type="primary", key=key, disabled=bool(why), help=why, on_click=go,
-              args=(task, rater, found[min(place + 1, len(found) - 1)].draft.id))  # fmt: skip
+              args=(task, rater, found[min(place + 1, len(found) - 1)].id))  # fmt: skip
 
 
-def how_far(task: str, found: list[rating.Item], place: int) -> None:
+def how_far(task: str, found: Found, place: int) -> None:
     """Say below the questions what is still to answer."""
     lacking = rating.missing(task, found[place].answers)
     if all(item.complete for item in found):
-        st.success("All drafts are rated. Thank you.")
+        st.success("All are rated. Thank you.")
     else:
         st.caption(f"Still to answer: {', '.join(lacking)}" if lacking else "Complete and kept.")
 
 
-def go(task: str, rater: str, draft_id: int) -> None:
-    st.session_state[AT][task, rater] = draft_id
+def go(task: str, rater: str, item_id: int | str) -> None:
+    st.session_state[AT][task, rater] = item_id
 
 
-def results(app, task: str) -> None:
+def results(app, task: str, *, withheld: bool = False) -> None:
     """Show what all raters said, folded away: whoever still rates should not see it by chance."""
+    if comparing.compares(task):
+        comparing_form.results(app, task, withheld=withheld)
+        return
     with st.expander("Ratings of all raters", key="rate-results"):
         every = rating.ratings(app, task)
         if not every:

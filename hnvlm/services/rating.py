@@ -64,15 +64,21 @@ class Item:
     seconds: float
     complete: bool
 
+    @property
+    def id(self) -> int:
+        """Tells it from the other drafts of the session."""
+        return self.draft.id
+
 
 @cache
-def _table() -> dict[str, Any]:
+def table() -> dict[str, Any]:
+    """What is rated, what is asked of it and where the questions come from."""
     return yaml.safe_load(FORM.read_text(encoding="utf-8"))
 
 
 def tasks() -> dict[str, str]:
     """What can be rated: key to words."""
-    return {key: task["label"] for key, task in _table()["tasks"].items()}
+    return {key: task["label"] for key, task in table()["tasks"].items()}
 
 
 @cache
@@ -82,11 +88,11 @@ def questions(task: str) -> tuple[Question, ...]:
     Raises:
         UsageError: No such task.
     """
-    if task not in _table()["tasks"]:
+    if task not in table()["tasks"]:
         raise UsageError(f"{task!r} cannot be rated; choose {', '.join(tasks())}.")
     out = []
-    for raw in _table()["questions"][_table()["tasks"][task]["questions"]]:
-        source = _table()["sources"].get(raw.get("source"), {}).get("document", "")
+    for raw in table()["questions"][table()["tasks"][task]["questions"]]:
+        source = table()["sources"].get(raw.get("source"), {}).get("document", "")
         if raw["type"] == "scale":
             choices = {str(v): "" for v in SCALE} | dict(zip(("1", "5"), raw["ends"], strict=True))
         else:
@@ -107,7 +113,7 @@ def items(app: App, task: str, rater: str) -> list[Item]:
     """
     found = []
     for case in app.store.list_cases():
-        draft = ai_draft(app.store.history(case.id, *_chain(task)))
+        draft = ai_draft(app.store.history(case.id, *chain(task)))
         if draft is not None:
             found.append(_item(app, case, draft, task, rater))
     return sorted(found, key=lambda item: hashlib.sha256(f"{rater}|{task}|{item.draft.id}".encode()).digest())
@@ -126,17 +132,13 @@ def answer(
     """
     if not rater.strip():
         raise UsageError("Give your name first: every rating has one.")
-    value = _checked(task, question_id, value)
-    before = _stored(app, draft, task, rater)
-    answers = {k: v for k, v in (before.get("answers") or {}).items() if k != question_id}
-    if value is not None:
-        answers[question_id] = value
+    answers = changed(stored(app, task, rater, draft), task, question_id, value)
     payload = {
         "task": task, "draft": draft.id, "draft_version": draft.version, "rater": rater.strip(), "answers": answers,
         "seconds": round(float(seconds), 1), "complete": not missing(task, answers), "app_version": __version__,
         "text_sha256": hashlib.sha256(str(draft.payload["text"]).encode()).hexdigest(), "made_by": draft.provenance,
     }  # fmt: skip
-    app.store.save_result(draft.case_id, KIND, payload, slot=_slot(draft, task, rater), who=rater.strip())
+    app.store.save_result(draft.case_id, KIND, payload, slot=slot(task, rater, draft), who=rater.strip())
 
 
 def missing(task: str, answers: Mapping[str, Any]) -> list[str]:
@@ -165,7 +167,7 @@ def as_csv(app: App, task: str) -> str:
     for row in ratings(app, task):
         answers = {**(dict.fromkeys(counts, 0) if row["complete"] else {}), **row["answers"]}
         cells = {**row, **answers, "made_by": dumps(row["made_by"])}
-        table.writerow([_cell(cells.get(name, "")) for name in head])
+        table.writerow([cell(cells.get(name, "")) for name in head])
     return out.getvalue()
 
 
@@ -229,29 +231,48 @@ def _interval(first: Sequence[int], second: Sequence[int]) -> list[float] | None
     return [float(v) for v in np.percentile(defined, [2.5, 97.5])] if len(defined) >= 0.9 * DRAWS else None
 
 
-def _chain(task: str) -> tuple[str, str]:
-    """Kind and slot of the drafts of a task."""
+def chain(task: str) -> tuple[str, str]:
+    """Kind and slot of the drafts of a task; of a comparison those of the texts compared."""
     questions(task)
-    kind, _, slot = task.partition("-")
-    return kind, slot
+    kind, _, of_kind = table()["tasks"][task].get("compares", task).partition("-")
+    return kind, of_kind
 
 
-def _slot(draft: ResultRecord, task: str, rater: str) -> str:
+def slot(task: str, rater: str, *rated: ResultRecord) -> str:
+    """The chain of one rater's answers about one draft, or about several results together."""
     # The name itself stands in the rating; spelling it in another case is the same person.
-    return f"{task}.{draft.id}.{hashlib.sha256(rater.strip().casefold().encode()).hexdigest()[:12]}"
+    who = hashlib.sha256(rater.strip().casefold().encode()).hexdigest()[:12]
+    return f"{task}.{'-'.join(str(r.id) for r in rated)}.{who}"
 
 
-def _stored(app: App, draft: ResultRecord, task: str, rater: str) -> dict[str, Any]:
-    kept = app.store.latest_result(draft.case_id, KIND, _slot(draft, task, rater))
+def stored(app: App, task: str, rater: str, *rated: ResultRecord) -> dict[str, Any]:
+    """What this rater answered about a draft so far, with the seconds spent; {} before the first answer."""
+    kept = app.store.latest_result(rated[0].case_id, KIND, slot(task, rater, *rated))
     return {} if kept is None else kept.payload
 
 
+def changed(before: Mapping[str, Any], task: str, question_id: str, value: Any) -> dict[str, Any]:
+    """The answers with one more, another one, or with None one less.
+
+    Raises:
+        UsageError: The question or its answer does not exist.
+    """
+    value = checked(task, question_id, value)
+    answers = {k: v for k, v in (before.get("answers") or {}).items() if k != question_id}
+    return answers if value is None else answers | {question_id: value}
+
+
 def _item(app: App, case: CaseRecord, draft: ResultRecord, task: str, rater: str) -> Item:
-    kept = _stored(app, draft, task, rater)
+    kept = stored(app, task, rater, draft)
     return Item(case, draft, kept.get("answers", {}), kept.get("seconds", 0.0), bool(kept.get("complete")))
 
 
-def _checked(task: str, question_id: str, value: Any) -> Any:
+def checked(task: str, question_id: str, value: Any) -> Any:
+    """Return an answer as it is kept.
+
+    Raises:
+        UsageError: The question or its answer does not exist.
+    """
     if question_id == "comment":
         return str(value or "").strip()[:LONGEST_COMMENT] or None
     question = next((q for q in questions(task) if q.id == question_id), None)
@@ -268,6 +289,6 @@ def _checked(task: str, question_id: str, value: Any) -> Any:
     return int(value) if question.type == "scale" else str(value)
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     """A cell that a spreadsheet reads as text, not as a formula (OWASP, CSV injection)."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

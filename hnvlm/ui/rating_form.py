@@ -18,9 +18,7 @@ _SHORT = 12
 
 def show(app: App, task: str, item: rating.Item, rater: str) -> None:
     """Show the questions about a draft with what this rater answered so far."""
-    if st.session_state.get(_SINCE, ("",))[0] != _chain(task, item, rater):
-        # What was spent on it before counts, too; what is spent on others does not.
-        st.session_state[_SINCE] = _chain(task, item, rater), time.monotonic() - item.seconds
+    begin_clock(_chain(task, item, rater), item.seconds)
     asked = rating.questions(task)
     for question in (q for q in asked if q.type != "count"):
         _choice(app, task, item, rater, question)
@@ -67,11 +65,26 @@ def _key(task: str, item: rating.Item, rater: str, question_id: str) -> str:
 
 def _store(app: App, task: str, item: rating.Item, rater: str, question_id: str) -> None:
     value = st.session_state.get(_key(task, item, rater, question_id))
-    chain, since = st.session_state.get(_SINCE, ("", 0.0))
-    seconds = time.monotonic() - since if chain == _chain(task, item, rater) else item.seconds
+    seconds = spent(_chain(task, item, rater), item.seconds)
     rating.answer(app, task, item.draft, rater, question_id, value, seconds=seconds)
 
 
+def begin_clock(shown: str, before: float) -> None:
+    """Let the clock run for what is shown now, unless it does already.
+
+    Args:
+        before: Seconds spent on it before, which count, too; what is spent on others does not.
+    """
+    if st.session_state.get(_SINCE, ("",))[0] != shown:
+        st.session_state[_SINCE] = shown, time.monotonic() - before
+
+
+def spent(shown: str, before: float) -> float:
+    """Return the seconds spent on what is shown, all sittings together."""
+    chain, since = st.session_state.get(_SINCE, ("", 0.0))
+    return time.monotonic() - since if chain == shown else before
+
+
 def put_away() -> None:
-    """Stop the clock: another page is shown."""
+    """Stop the clock: nothing to rate is shown."""
     st.session_state.pop(_SINCE, None)

@@ -1,0 +1,384 @@
+"""Blinded comparison of two texts of one case, the AI draft and the clinician's own, who wrote which hidden.
+
+Which of both is Text A is a rater's own and stays so. Answers are kept as given, of A and B, each in the store at once;
+whose text that was is said only where they are evaluated.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from hnvlm import __version__
+from hnvlm.errors import UsageError
+from hnvlm.services import rating
+from hnvlm.services.context import App
+from hnvlm.services.documents import ai_draft
+from hnvlm.store import CaseRecord, ResultRecord, dumps
+
+# Of fewer cases no share is told.
+FEWEST_CASES = rating.FEWEST_FOR_INTERVAL
+Z_95 = 1.96
+# Answers by whose text they favour.
+BETTER = {"ai": "AI better", "equal": "equal", "clinician": "clinician better"}
+FEWER = {"ai": "AI draft", "same": "same", "clinician": "clinician"}
+GUESSED = {"right": "right", "unsure": "cannot tell", "wrong": "wrong"}
+# A name of fewer letters, or what stands where nobody gave one, is found in any text.
+_SHORTEST_NAME, _NOBODY = 4, ("clinician", "model", "rules")
+# A line that holds the writer's name and is no longer than this is a signature.
+_BARE_SIGNATURE_WORDS = 6
+
+
+@dataclass(frozen=True)
+class Item:
+    """Two texts of one case to compare, and what this rater answered so far.
+
+    Attributes:
+        id: Tells it from the other comparisons of the session, and nothing about who wrote what.
+        texts: Text A and Text B as they are shown.
+        draft_is_a: Text A is the AI draft; for the store, never for the page.
+    """
+
+    id: str
+    task: str
+    rater: str
+    case: CaseRecord
+    draft: ResultRecord
+    clinician: ResultRecord
+    texts: tuple[str, str]
+    draft_is_a: bool
+    answers: Mapping[str, Any]
+    seconds: float
+    complete: bool
+
+
+@dataclass
+class Pairs:
+    """What there is to compare for one rater, and ids of the cases where there is nothing, by the reason.
+
+    Attributes:
+        own: The rater wrote or signed the clinician's text.
+        telling: A sentence of one text tells who wrote it.
+        same: The clinician's text is the draft's but for white space.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+    telling: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    only_draft: list[str] = field(default_factory=list)
+    only_clinician: list[str] = field(default_factory=list)
+
+
+def compares(task: str) -> bool:
+    """Whether in this task two texts are compared."""
+    return "compares" in rating.table()["tasks"].get(task, {})
+
+
+def pairs(app: App, task: str, rater: str) -> Pairs:
+    """Newest AI draft and newest clinician's text of each case, in an order of this rater's own.
+
+    The order stays the same when others are added.
+
+    Raises:
+        UsageError: In this task nothing is compared.
+    """
+    if not compares(task):
+        raise UsageError(f"{task!r} is no comparison.")
+    out = Pairs()
+    for case in app.store.list_cases():
+        versions = app.store.history(case.id, *rating.chain(task))
+        draft = ai_draft(versions)
+        written = [v for v in versions if v.payload.get("author") == "clinician"]
+        if draft is None or not written:
+            if versions:
+                (out.only_clinician if draft is None else out.only_draft).append(case.id)
+            continue
+        people = _people(written)
+        names = names_in(people, str(draft.payload["text"]))
+        shown = [blinded(str(r.payload["text"]), names) for r in (draft, written[-1])]
+        if _words(shown[0]) == _words(shown[1]):
+            out.same.append(case.id)
+        elif _person(rater) in {_person(name) for name in people}:
+            out.own.append(case.id)
+        elif tells(*shown, names):
+            out.telling.append(case.id)
+        else:
+            out.items.append(_item(app, task, rater, case, draft, written[-1], shown))
+    out.items.sort(key=lambda item: item.id)
+    return out
+
+
+def answer(app: App, item: Item, question_id: str, value: Any, *, seconds: float) -> None:
+    """Store one answer beside those given before; None takes it back.
+
+    Args:
+        seconds: How long this rater has had both texts before them, all sittings together.
+
+    Raises:
+        UsageError: No name was given, or the question or its answer does not exist.
+    """
+    if not item.rater.strip():
+        raise UsageError("Give your name first: every rating has one.")
+    both = (item.draft, item.clinician)
+    answers = rating.changed(rating.stored(app, item.task, item.rater, *both), item.task, question_id, value)
+    a, b = both if item.draft_is_a else both[::-1]
+    payload = {
+        "task": item.task, "draft": item.draft.id, "draft_version": item.draft.version,
+        "clinician_text": item.clinician.id, "clinician_version": item.clinician.version, "text_a": a.id,
+        "text_b": b.id, "rater": item.rater.strip(), "answers": answers, "seconds": round(float(seconds), 1),
+        "complete": not rating.missing(item.task, answers), "app_version": __version__,
+        "draft_sha256": _sha(item.draft.payload["text"]), "clinician_sha256": _sha(item.clinician.payload["text"]),
+        "made_by": item.draft.provenance, "written_by": item.clinician.who,
+    }  # fmt: skip
+    where = rating.slot(item.task, item.rater, *both)
+    app.store.save_result(item.case.id, rating.KIND, payload, slot=where, who=item.rater.strip())
+
+
+# ---- what would tell who wrote a text ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Blinding:
+    lines: tuple[re.Pattern[str], ...]
+    signatures: tuple[re.Pattern[str], ...]
+    longest_signature_words: int
+    tag: re.Pattern[str]
+    sections: tuple[str, ...]
+    words: Mapping[str, str]
+    tells: tuple[re.Pattern[str], ...]
+
+
+@cache
+def _blinding() -> _Blinding:
+    raw = rating.table()["blinding"]
+    lines, signatures = (tuple(re.compile(p, re.IGNORECASE) for p in raw[name]) for name in ("lines", "signatures"))
+    return _Blinding(lines, signatures, raw["longest_signature_words"], re.compile(raw["tag"]), tuple(raw["sections"]),
+                     raw["words"], tuple(re.compile(p) for p in raw["tells"]))  # fmt: skip
+
+
+def names_in(people: Iterable[str], draft: str) -> tuple[re.Pattern[str], ...]:
+    """Return what finds the names of people in a text: the whole one and the last one.
+
+    Args:
+        draft: Text of the AI draft, which names nobody: what stands there is a word, not a name (Dr Long, Dr Black).
+    """
+    names = {n for person in people for n in (person.strip(), person.split()[-1] if person.split() else "")}
+    usable = sorted(n for n in names if len(n) >= _SHORTEST_NAME and n.casefold() not in _NOBODY)
+    found = (re.compile(rf"(?<!\w){re.escape(n)}(?!\w)", re.IGNORECASE) for n in usable)
+    return tuple(pattern for pattern in found if not pattern.search(draft))
+
+
+def blinded(text: str, names: Sequence[re.Pattern[str]] = ()) -> str:
+    """Return a text without what would tell who wrote it: marks of a draft, signatures, tags and lists of sources.
+
+    Args:
+        names: Of who wrote texts of this case (``names_in``); a short line with one of them is a signature.
+    """
+    rules = _blinding()
+    kept: list[str] = []
+    section = None  # where in ``kept`` a section of the program's own begins
+    for line in text.splitlines():
+        tagged = bool(rules.tag.search(line))
+        bare = " ".join(rules.tag.sub("", line).split())
+        if not tagged and bare.strip(": ").isupper():
+            _close(kept, section)
+            section = len(kept) if bare.strip(": ") in rules.sections else None
+        elif section is not None and tagged:
+            continue
+        if _mark(bare, names):
+            continue
+        for told, plain in rules.words.items():
+            bare = bare.replace(told, plain)
+        if bare or (kept and kept[-1]):  # how many lines are left empty is a habit, too
+            kept.append(bare)
+    _close(kept, section)
+    return "\n".join(kept).strip()
+
+
+def tells(first: str, second: str, names: Sequence[re.Pattern[str]] = ()) -> bool:
+    """Whether one of two blinded texts still says who wrote it, in words that the other does not have."""
+    patterns = (*_blinding().tells, *names)
+    return any(bool(p.search(first)) != bool(p.search(second)) for p in patterns)
+
+
+def _close(kept: list[str], section: int | None) -> None:
+    """Take away the heading of a section of which nothing is left."""
+    if section is not None and not any(kept[section + 1 :]):
+        del kept[section:]
+
+
+def _mark(line: str, names: Sequence[re.Pattern[str]]) -> bool:
+    rules = _blinding()
+    words = len(line.split())
+    return (
+        any(p.search(line) for p in rules.lines)
+        or (words <= rules.longest_signature_words and any(p.search(line) for p in rules.signatures))
+        or (words <= _BARE_SIGNATURE_WORDS and any(p.search(line) for p in names))
+    )
+
+
+def _people(written: Sequence[ResultRecord]) -> list[str]:
+    """Who saved or signed a clinician's text of this chain: each is built on those before."""
+    return list(dict.fromkeys(name for v in written for name in (v.who, *(s.clinician for s in v.signoffs)) if name))
+
+
+# ---- results ----------------------------------------------------------------------------------
+
+
+def comparisons(app: App, task: str) -> list[dict[str, Any]]:
+    """Every comparison of a task as it stands, of all raters and all pairs, with whose text each answer favours."""
+    return [row | _unblinded(row) for row in rating.ratings(app, task)]
+
+
+def as_csv(app: App, task: str) -> str:
+    """All comparisons of a task as a table: one row for each pair of texts and rater."""
+    asked = [q.id for q in rating.questions(task)]
+    head = ["case", "task", "rater", "complete", "rated", "seconds", "better", "how_much", "fewer_significant_errors",
+            "author_guessed", "draft", "draft_version", "draft_sha256", "made_by", "clinician_text",
+            "clinician_version", "clinician_sha256", "written_by", "text_a", "text_b", *asked, "comment",
+            "app_version"]  # fmt: skip
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(head)
+    for row in comparisons(app, task):
+        cells = {**row, **row["answers"], "made_by": dumps(row["made_by"])}
+        table.writerow([rating.cell(cells.get(name, "")) for name in head])
+    return out.getvalue()
+
+
+def as_json(app: App, task: str) -> str:
+    """All comparisons of a task with the questions that were asked, and what they say together."""
+    asked = [vars(q) | {"choices": dict(q.choices)} for q in rating.questions(task)]
+    told = {"task": task, "questions": asked, "summary": summary(app, task), "comparisons": comparisons(app, task)}
+    return dumps(told)
+
+
+def summary(app: App, task: str) -> dict[str, Any]:
+    """What the complete comparisons say: of each rater and case the one of the newest texts.
+
+    Returns:
+        ``n`` (comparisons), ``cases``, ``raters``, ``begun`` (not complete), ``older`` (of texts that this rater
+        compared newer ones of since) and ``rows``: for each answer ``question``, ``answer``, ``k`` of ``n`` and
+        ``cases``, ``value`` (the share) with its 95 % interval ``low`` to ``high``; None of fewer cases than
+        FEWEST_CASES.
+    """
+    every = comparisons(app, task)
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in (row for row in every if row["complete"]):
+        key = (row["case"], _person(row["rater"]))
+        if key not in newest or _age(row) > _age(newest[key]):
+            newest[key] = row
+    done = list(newest.values())
+    guesses = [row for row in done if row["author_guessed"] != GUESSED["unsure"]]
+    rows = [
+        *_rows("better", "Rather put one's name to", BETTER.values(), done),
+        *_rows("fewer_significant_errors", "Fewer clinically significant errors", FEWER.values(), done),
+        *_rows("author_guessed", "Author guessed", GUESSED.values(), done),
+        *_rows("author_guessed", "Author guessed, of those who told (by chance 0.50)", ["right"], guesses),
+    ]
+    complete = sum(row["complete"] for row in every)
+    return {
+        "n": len(done), "cases": len({row["case"] for row in done}),
+        "raters": len({_person(row["rater"]) for row in done}), "begun": len(every) - complete,
+        "older": complete - len(done), "rows": rows,
+    }  # fmt: skip
+
+
+def share(values: Sequence[bool], cases: Sequence[str]) -> dict[str, Any]:
+    """Share of yes/no values with its 95 % interval.
+
+    One value a case: Wilson's (1927). Several raters a case: cases are drawn with replacement with all their values,
+    and the interval is never narrower than Wilson's over the values; where all values are the same, resampling can
+    tell nothing and Wilson's over the cases stands.
+
+    Args:
+        cases: Which case each value is of.
+
+    Returns:
+        ``k``, ``n``, ``cases``, ``value``, ``low``, ``high``; the last three None of fewer cases than FEWEST_CASES.
+    """
+    hits, count, several = sum(map(bool, values)), len(values), len(set(cases))
+    told: dict[str, Any] = {"k": hits, "n": count, "cases": several}
+    if several < FEWEST_CASES:
+        return told | {"value": None, "low": None, "high": None}
+    if hits in (0, count):
+        low, high = wilson(hits / count, several)
+    else:
+        low, high = wilson(hits / count, count)
+        if several < count:
+            drawn = _resampled(values, cases)
+            low, high = min(low, drawn[0]), max(high, drawn[1])
+    return told | {"value": hits / count, "low": low, "high": high}
+
+
+def wilson(p: float, n: int) -> tuple[float, float]:
+    """95 % Wilson interval of a share ``p`` of ``n`` independent yes/no values."""
+    scale = 1 + Z_95**2 / n
+    centre = (p + Z_95**2 / (2 * n)) / scale
+    half = Z_95 * np.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n * n)) / scale
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def _resampled(values: Sequence[bool], cases: Sequence[str]) -> tuple[float, float]:
+    names, owner = np.unique(np.asarray(cases, str), return_inverse=True)
+    counts, hits = np.bincount(owner), np.bincount(owner, weights=np.asarray(values, float))
+    draws = np.random.default_rng(rating.SEED).integers(len(names), size=(rating.DRAWS, len(names)))
+    low, high = np.percentile(hits[draws].sum(1) / counts[draws].sum(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _rows(key: str, label: str, answers: Iterable[str], done: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    cases = [row["case"] for row in done]
+    return [{"question": label, "answer": a, **share([row[key] == a for row in done], cases)} for a in answers]
+
+
+def _unblinded(row: Mapping[str, Any]) -> dict[str, str]:
+    ai, given = "a" if row["text_a"] == row["draft"] else "b", row["answers"]
+    whose = {ai: "ai", "b" if ai == "a" else "a": "clinician"}
+    side, _, much = given.get("preference", "").partition("_")
+    fewer, person = given.get("fewer_errors", ""), given.get("person", "")
+    guessed = {"": "", "unsure": "unsure"}.get(person, "wrong" if whose.get(person) == "ai" else "right")
+    return {
+        "better": BETTER.get(whose.get(side, side), ""), "how_much": much,
+        "fewer_significant_errors": FEWER.get(whose.get(fewer, fewer), ""), "author_guessed": GUESSED.get(guessed, ""),
+    }  # fmt: skip
+
+
+def _age(row: Mapping[str, Any]) -> tuple[int, int]:
+    return row["draft"], row["clinician_text"]
+
+
+def _item(
+    app: App, task: str, rater: str, case: CaseRecord, draft: ResultRecord, clinician: ResultRecord,
+    shown: Sequence[str],
+) -> Item:  # fmt: skip
+    name = f"{_person(rater)}|{task}|{draft.id}|{clinician.id}"
+    # Two hashes: what the page knows of a comparison by its id says nothing of the sides.
+    draft_is_a = hashlib.sha256(f"sides|{name}".encode()).digest()[0] % 2 == 0
+    kept = rating.stored(app, task, rater, draft, clinician)
+    return Item(
+        _sha(f"order|{name}")[:12], task, rater, case, draft, clinician,
+        (shown[0], shown[1]) if draft_is_a else (shown[1], shown[0]), draft_is_a, kept.get("answers", {}),
+        kept.get("seconds", 0.0), bool(kept.get("complete")),
+    )  # fmt: skip
+
+
+def _person(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _sha(text: Any) -> str:
+    return hashlib.sha256(str(text).encode()).hexdigest()

@@ -1,0 +1,315 @@
+"""Blinded comparisons: which texts are compared, that nothing tells the author, and shares as they are by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from ui.fake_app import add_case, fakes, make_app
+
+from hnvlm.errors import UsageError
+from hnvlm.plan.result import HEADER
+from hnvlm.services import comparing, rating
+
+TASK = "compare-report-en"
+DRAFT = "FINDINGS:\nNodes left: Enlarged node in level II, 24 mm."
+OWN = "FINDINGS:\nNodes left: Node in level III, 14 mm."
+MADE_BY = {"model": "report", "version": "1", "weights": "abc", "seed": 7}
+
+
+@pytest.fixture
+def app(tmp_path: Path):
+    app = make_app(tmp_path, fakes())
+    yield app
+    app.close()
+
+
+def save(app, case_id: str, text: str, author: str, who: str, *, kind: str = "report", slot: str = "en"):
+    payload = {"text": text, "author": author}
+    made_by = MADE_BY if author != "clinician" else None
+    return app.store.save_result(case_id, kind, payload, slot=slot, provenance=made_by, who=who)
+
+
+def both(app, seed: int = 0, *, draft: str = DRAFT, own: str = OWN, who: str = "Dr Writer") -> str:
+    case_id = add_case(app, f"phantom {seed}", seed=seed)
+    save(app, case_id, draft, "model", "model")
+    save(app, case_id, own, "clinician", who)
+    return case_id
+
+
+def favour(item: comparing.Item, whose: str) -> str:
+    """Text A or B, as it must be answered to mean the draft ("ai") or the clinician's text."""
+    return "a" if item.draft_is_a == (whose == "ai") else "b"
+
+
+def compare(app, item: comparing.Item, prefers: str, errors: str, person: str, seconds: float = 30.0) -> None:
+    """Answer in terms of authors: ``ai``, ``clinician`` with ``_much`` or ``_slightly``; the middle as it is."""
+    side, _, much = prefers.partition("_")
+    given = {
+        "preference": prefers if side == "equal" else f"{favour(item, side)}_{much}",
+        "fewer_errors": errors if errors == "same" else favour(item, errors),
+        "person": person if person == "unsure" else favour(item, person),
+    }
+    for question, value in given.items():
+        comparing.answer(app, item, question, value, seconds=seconds)
+
+
+def items(app, rater: str, task: str = TASK) -> list[comparing.Item]:
+    return comparing.pairs(app, task, rater).items
+
+
+def by_case(app, rater: str) -> dict[str, comparing.Item]:
+    return {item.case.id: item for item in items(app, rater)}
+
+
+def test_the_newest_texts_of_both_authors_are_compared_and_of_other_cases_the_reason_is_kept(app) -> None:
+    case_id = both(app)
+    new = save(app, case_id, "FINDINGS:\nNo enlarged node.", "model", "model")
+    last = save(app, case_id, "FINDINGS:\nNode in level IV, 11 mm.", "clinician", "Dr Writer")
+    save(app, case_id, "Half a sen", "clinician", "Dr Writer", slot="en.autosave")
+    spaces = both(app, 1, own=DRAFT.replace(" ", "  ") + "\n\n")
+    alone, theirs, other = (add_case(app, f"phantom {n}", seed=n) for n in (2, 3, 4))
+    save(app, alone, DRAFT, "model", "model")
+    save(app, theirs, OWN, "clinician", "Dr Writer")
+    save(app, other, DRAFT, "model", "model", slot="pl")
+    found = comparing.pairs(app, TASK, "Dr A")
+    (item,) = found.items
+    assert (item.draft.id, item.clinician.id) == (new.id, last.id)
+    assert sorted(item.texts) == sorted([new.payload["text"], last.payload["text"]])
+    assert (found.same, found.only_draft, found.only_clinician) == ([spaces], [alone], [theirs])
+    assert comparing.pairs(app, "compare-report-pl", "Dr A").only_draft == [other]
+
+
+def test_a_plan_is_compared_with_a_plan(app) -> None:
+    case_id = add_case(app)
+    save(
+        app,
+        case_id,
+        f"{HEADER}\n\nSTAGING\n- cT2 [S1]\n\nSOURCES\n[S1] A table",
+        "rules",
+        "rules",
+        kind="plan",
+        slot="",
+    )
+    save(app, case_id, "STAGING\n- cT3", "clinician", "Dr Writer", kind="plan", slot="")
+    (item,) = items(app, "Dr A", "compare-plan")
+    assert sorted(item.texts) == ["STAGING\n- cT2", "STAGING\n- cT3"]
+
+
+def test_who_wrote_or_signed_the_text_is_left_out_and_others_are_not(app) -> None:
+    case_id = both(app)
+    app.store.sign(app.store.latest_result(case_id, "report", "en").id, "Dr  Signer")
+    for rater in ("dr writer ", "Dr Signer"):
+        found = comparing.pairs(app, TASK, rater)
+        assert (found.own, found.items) == ([case_id], [])
+    # A second hand goes over it: the first one's words are still in it.
+    save(app, case_id, OWN + " Necrotic.", "clinician", "Dr Second")
+    assert comparing.pairs(app, TASK, "Dr Writer").own == [case_id]
+    assert len(items(app, "Dr A")) == 1
+
+
+def test_sides_stay_for_a_rater_differ_between_raters_and_are_about_balanced(app) -> None:
+    for seed in range(8):
+        both(app, seed)
+    raters = [f"Dr {n}" for n in range(25)]
+    sides = {r: [by_case(app, r)[c].draft_is_a for c in sorted(by_case(app, r))] for r in raters}
+    assert sides["Dr 3"] == [by_case(app, " dr 3")[c].draft_is_a for c in sorted(by_case(app, " dr 3"))]
+    assert len({tuple(s) for s in sides.values()}) > 10
+    # Of 200 fair coins, 72 to 128 heads with a probability above 0.9999.
+    assert 72 <= sum(map(sum, sides.values())) <= 128
+    for n in range(8):
+        assert 4 <= sum(s[n] for s in sides.values()) <= 21, "no text stands on one side for all raters"
+    orders = {tuple(i.case.id for i in items(app, r)) for r in raters[:4]}
+    assert len(orders) == 4
+
+
+def test_the_id_of_a_comparison_tells_neither_side_nor_ids(app) -> None:
+    for seed in range(12):
+        both(app, seed)
+    seen = [i for r in ("Dr A", "Dr B", "Dr C", "Dr D") for i in items(app, r)]
+    assert len({i.id for i in seen}) == len(seen)
+    assert all(len(i.id) == 12 and int(i.id, 16) >= 0 for i in seen)
+    # The order goes by the id: the first half may not hold the drafts as Text A.
+    half = sorted(seen, key=lambda i: i.id)[: len(seen) // 2]
+    assert 6 <= sum(i.draft_is_a for i in half) <= 18
+
+
+def test_marks_signatures_tags_and_sources_are_left_out_and_what_a_clinician_wrote_stays() -> None:
+    text = f"""{HEADER}
+Signed by Dr Nowak on 2026-05-04; AI-assisted draft
+
+STAGING
+-  cT2, verified by biopsy. [S2][S11]
+- CT draft shows a mass in the left tonsil. [S1]
+
+CONTRADICTIONS AND CHECKS
+- WARN: Both parotids above mean 26 Gy. [S13]
+- 94 rules passed, 58 could not be evaluated. [S2]
+
+SOURCES
+[S1] Findings drafted from this CT (AI draft, research use only)
+[S7] QUANTEC 2010
+Addendum: discuss on Monday.
+
+
+J. Nowak, MD
+"""
+    names = comparing.names_in(["Dr Jan Nowak"], DRAFT)
+    assert comparing.blinded(text, names) == (
+        "STAGING\n- cT2, verified by biopsy.\n- CT shows a mass in the left tonsil.\n\nSOURCES\n"
+        "Addendum: discuss on Monday."
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Electronically signed by: Dr Nowak", "Dictated by Nowak 12:30", "Reporting radiologist: J. N.",
+     "AI draft, edited", "Podpisał: dr Jan N.", "Opisała Anna N.", "Signed on 2026-05-04",
+     "AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE", "Case HN-0003, report version 4, 2026-05-04 10:00 UTC"],
+)  # fmt: skip
+def test_a_line_that_only_says_who_wrote_is_left_out(line: str) -> None:
+    assert comparing.blinded(f"{OWN}\n{line}") == comparing.blinded(f"{line}\n\n{OWN}") == OWN
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Verified by biopsy in 2025: squamous cell carcinoma.", "Radiologist's impression is that of a lymphoma.",
+     "Approved dose of 70 Gy.", "Opisano zmianę w migdałku.", "Case discussed: mass of 24 mm.",
+     "AI draft missed a node."],
+)  # fmt: skip
+def test_a_line_that_says_something_of_the_patient_stays(line: str) -> None:
+    assert comparing.blinded(f"{OWN}\n{line}").endswith(line)
+
+
+def test_a_surname_that_is_a_word_of_the_draft_takes_nothing_away() -> None:
+    names = comparing.names_in(["Dr Node", "Dr Long"], "Node in level II.")
+    assert comparing.blinded("Node: 24 mm.\nLong axis 30 mm.", names) == "Node: 24 mm."
+    assert comparing.names_in(["clinician", "Dr A", "model"], "")[0].pattern.count("Dr") == 1
+
+
+@pytest.mark.parametrize(
+    "own", [OWN + "\nThe AI draft missed a node here.", OWN + "\nSeen together with Dr Writer in the clinic today."]
+)
+def test_a_case_whose_sentence_tells_the_author_is_left_out(app, own: str) -> None:
+    case_id = both(app, own=own)
+    found = comparing.pairs(app, TASK, "Dr A")
+    assert (found.telling, found.items) == ([case_id], [])
+
+
+def test_answers_are_kept_at_once_of_a_and_b_and_a_session_goes_on(app) -> None:
+    both(app)
+    (item,) = items(app, "Dr A")
+    comparing.answer(app, item, "preference", "a_much", seconds=12.54)
+    comparing.answer(app, item, "comment", " III, not II ", seconds=20)
+    (again,) = items(app, "dr a")
+    assert dict(again.answers) == {"preference": "a_much", "comment": "III, not II"}
+    assert (again.id, again.texts, again.seconds, again.complete) == (item.id, item.texts, 20.0, False)
+    comparing.answer(app, item, "fewer_errors", "same", seconds=21)
+    comparing.answer(app, item, "person", "unsure", seconds=22)
+    assert items(app, "Dr A")[0].complete and not items(app, "Dr B")[0].answers
+    comparing.answer(app, item, "person", None, seconds=23)
+    assert not items(app, "Dr A")[0].complete
+    kept = app.store.history(item.case.id, rating.KIND)[-1].payload
+    assert kept["text_a"] == (item.draft.id if item.draft_is_a else item.clinician.id)
+    assert "better" not in kept, "whose text it was is said where it is evaluated"
+    assert rating.ratings(app, "report-en") == [], "a comparison is no rating of the draft"
+
+
+@pytest.mark.parametrize(("question", "value"), [("preference", "a"), ("person", "same"), ("clarity", 3)])
+def test_an_answer_that_does_not_exist_is_refused(app, question: str, value: object) -> None:
+    both(app)
+    with pytest.raises(UsageError):
+        comparing.answer(app, items(app, "Dr A")[0], question, value, seconds=1)
+    with pytest.raises(UsageError, match="name"):
+        comparing.answer(app, items(app, " ")[0], "person", "a", seconds=1)
+    with pytest.raises(UsageError, match="no comparison"):
+        comparing.pairs(app, "report-en", "Dr A")
+    assert app.store.history(items(app, "Dr A")[0].case.id, rating.KIND) == []
+
+
+def test_the_files_say_whose_text_was_better_and_keep_comparisons_of_older_texts(app) -> None:
+    case_id = both(app)
+    compare(app, items(app, "Dr A")[0], "ai_slightly", "clinician", "ai", seconds=61)
+    save(app, case_id, "FINDINGS:\nNo enlarged node.", "model", "model")
+    (item,) = items(app, "Dr A")
+    assert not item.answers, "another pair of texts"
+    compare(app, item, "equal", "same", "unsure")
+    comparing.answer(app, item, "comment", "=1+1", seconds=30)
+    comparing.answer(app, items(app, "Dr B")[0], "person", favour(items(app, "Dr B")[0], "clinician"), seconds=3)
+    old, new, begun = csv.DictReader(io.StringIO(comparing.as_csv(app, TASK)))
+    assert (old["better"], old["how_much"], old["fewer_significant_errors"], old["author_guessed"]) == (
+        "AI better", "slightly", "clinician", "wrong",
+    )  # fmt: skip
+    assert (old["draft_version"], old["clinician_version"], old["written_by"], old["seconds"]) == (
+        "1", "2", "Dr Writer", "61.0",
+    )  # fmt: skip
+    assert json.loads(old["made_by"]) == MADE_BY and len(old["draft_sha256"]) == len(old["clinician_sha256"]) == 64
+    assert (new["better"], new["how_much"], new["author_guessed"], new["draft_version"]) == (
+        "equal",
+        "",
+        "cannot tell",
+        "3",
+    )
+    assert new["comment"] == "'=1+1"
+    assert (begun["better"], begun["author_guessed"], begun["complete"]) == ("", "right", "False")
+    told = json.loads(comparing.as_json(app, TASK))
+    assert [c["better"] for c in told["comparisons"]] == ["AI better", "equal", ""]
+    assert told["comparisons"][1]["made_by"] == MADE_BY
+    assert (told["summary"]["n"], told["summary"]["older"], told["summary"]["begun"]) == (1, 1, 1)
+
+
+def test_shares_by_hand_one_rater(app) -> None:
+    for seed in range(6):
+        both(app, seed)
+    verdicts = [("ai_much", "ai", "clinician"), ("ai_slightly", "same", "clinician"), ("equal", "clinician", "unsure"),
+                ("clinician_much", "clinician", "ai"), ("ai_slightly", "ai", "clinician"),
+                ("clinician_slightly", "clinician", "clinician")]  # fmt: skip
+    for item, verdict in zip(items(app, "Dr A"), verdicts, strict=True):
+        compare(app, item, *verdict)
+    told = comparing.summary(app, TASK)
+    assert (told["n"], told["cases"], told["raters"], told["begun"]) == (6, 6, 1, 0)
+    rows = {(r["question"], r["answer"]): r for r in told["rows"]}
+    counted = {key: (r["k"], r["n"]) for key, r in rows.items()}
+    name, errors, author = "Rather put one's name to", "Fewer clinically significant errors", "Author guessed"
+    assert [counted[name, a] for a in ("AI better", "equal", "clinician better")] == [(3, 6), (1, 6), (2, 6)]
+    assert [counted[errors, a] for a in ("AI draft", "same", "clinician")] == [(2, 6), (1, 6), (3, 6)]
+    assert [counted[author, a] for a in ("right", "cannot tell", "wrong")] == [(4, 6), (1, 6), (1, 6)]
+    assert counted[f"{author}, of those who told (by chance 0.50)", "right"] == (4, 5)
+    # Wilson of 3 of 6: centre 0.5, half = 1.96 sqrt(0.25 / 6 + 3.8416 / 144) / (1 + 3.8416 / 6) = 0.51240 / 1.64027.
+    better = rows[name, "AI better"]
+    assert (better["value"], better["low"], better["high"]) == pytest.approx((0.5, 0.18761, 0.81239), abs=1e-5)
+
+
+def test_of_few_cases_nothing_is_claimed_however_many_raters(app) -> None:
+    for seed in range(comparing.FEWEST_CASES - 1):
+        both(app, seed)
+    for rater in ("Dr A", "Dr B", "Dr C"):
+        for item in items(app, rater):
+            compare(app, item, "ai_much", "ai", "unsure")
+    told = comparing.summary(app, TASK)
+    assert (told["n"], told["cases"], told["raters"]) == (12, 4, 3)
+    assert all(row["value"] is None and row["low"] is None for row in told["rows"])
+    both(app, 9)
+    for item in items(app, "Dr A"):
+        compare(app, item, "ai_much", "ai", "unsure")
+    rows = comparing.summary(app, TASK)["rows"]
+    assert rows[0]["value"] == 1.0 and rows[-1]["value"] is None, "nobody guessed an author"
+
+
+def test_several_raters_of_a_case_are_no_independent_values() -> None:
+    # Six cases, each seen by the same three raters who always agree: as little is known as from six values.
+    cases = [f"c{n}" for n in range(6) for _ in range(3)]
+    values = [n < 2 for n in range(6) for _ in range(3)]
+    told = comparing.share(values, cases)
+    plain = comparing.wilson(1 / 3, 18)
+    assert (told["k"], told["n"], told["cases"], told["value"]) == (6, 18, 6, pytest.approx(1 / 3))
+    # By the binomial of six draws at 1/3: P(none) = 64/729 = 0.088, P(five or six) = 13/729 = 0.018.
+    assert (told["low"], told["high"]) == pytest.approx((0.0, 4 / 6))
+    assert told["low"] < plain[0] and told["high"] > plain[1]
+    assert comparing.share(values, cases) == told, "resampled the same way every time"
+    all_the_same = comparing.share([True] * 18, cases)
+    # Wilson of 6 of 6: 1 / (1 + 3.8416 / 6).
+    assert (all_the_same["low"], all_the_same["high"]) == pytest.approx((1 / (1 + 3.8416 / 6), 1.0))
