@@ -77,7 +77,8 @@ class FakeModels:
         self, volume: Volume, segmentation: Segmentation, *, progress: Progress = no_progress
     ) -> list[Finding]:
         self._steps("findings", progress)
-        return list(FINDINGS)
+        contoured = [Finding("mass", size_mm=20.0, attributes={"contour": name}) for name in segmentation.gross]
+        return [*contoured, *FINDINGS]
 
     def draft_report(
         self,

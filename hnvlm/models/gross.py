@@ -83,6 +83,8 @@ def gross_lesions(gross: Mapping[str, np.ndarray], volume: Volume, neck: Neck) -
 def apart_from(detections: Sequence[Detection], lesions: Sequence[GrossLesion]) -> list[Detection]:
     """The detections that no contoured lesion touches; a narrowing of the airway is another thing than its cause."""
     drawn = [lesion.detection.mask for lesion in lesions if lesion.detection is not None]
+    if not drawn:
+        return list(detections)
     return [d for d in detections if d.kind == "airway" or not any((d.mask & mask).any() for mask in drawn)]
 
 

@@ -28,7 +28,7 @@ def colour(finding: Finding) -> str:
 
 
 def label(finding: Finding) -> str:
-    """Name a finding: kind, side and place, size."""
+    """Name a finding: kind, side and place, size; and the clinic's contour where it was measured on one."""
     place = " ".join(p for p in (finding.side, f"level {finding.level}" if finding.level else finding.site) if p)
     size = f"{finding.size_mm:.0f} mm" if finding.size_mm is not None else ""
     texture = str(finding.attributes.get("texture", ""))
@@ -36,7 +36,8 @@ def label(finding: Finding) -> str:
     share = f"{narrowing:.0f} %" if narrowing is not None else ""
     comma = "," if finding.kind == "target" and place else ""  # a side, not a place
     head = f"{_KINDS[finding.kind]}{comma} {place}".strip()
-    return ", ".join(p for p in (head, size, share, texture) if p)
+    contour = finding.attributes.get("contour")
+    return ", ".join(p for p in (head, size, share, texture, f"clinic's {contour}" if contour else "") if p)
 
 
 def detail(finding: Finding) -> str:

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from hnvlm.imaging.tg263 import to_tg263
+from hnvlm.imaging.tg263 import gross_kind, is_gross_tumour, to_tg263
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,20 @@ def test_a_p_is_the_right_side_of_a_polish_name_alone(name, expected):
 def test_a_dose_in_cgy_stays_one_with_decimals(name, expected):
     """59.4 Gy as 5940.0 cGy became a target of 5940 Gy."""
     assert to_tg263(name) == expected
+
+
+@pytest.mark.parametrize(("kind", "names"), [
+    ("mass", ["GTVp", "GTV-T", "GTV_P", "GTVp1", "GTVp_7000", "gtv t", "GTV Primary", "iGTVp", "GTV tumor", "GTV guz"]),
+    ("node", ["GTVn", "GTV-N1", "GTV_N_L", "GTVnd", "GTV LN re", "GTV_nodes", "GTV węzeł", "GTV węzły", "igtvn"]),
+    (None, ["GTV", "GTV_7000", "GTV-1", "iGTV", "GTVpet", "GTVnp", "GTV_pre", "GTV boost"]),
+])  # fmt: skip
+def test_a_gross_tumour_volume_is_the_primarys_or_of_nodes_where_its_name_says_so(kind, names):
+    assert {name: gross_kind(name) for name in names} == dict.fromkeys(names, kind)
+    assert all(is_gross_tumour(name) for name in names)
+
+
+@pytest.mark.parametrize(
+    "name", ["GTVp+5mm", "GTV 5mm", "GTV_ring", "GTV_opt", "GTV_old", "CTV_7000", "PTV-GTV", "Brainstem", "notGTV", ""]
+)
+def test_what_was_made_from_a_gross_tumour_volume_is_none(name):
+    assert not is_gross_tumour(name)

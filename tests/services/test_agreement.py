@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hnvlm.report import parse, render
-from hnvlm.services.agreement import check_agreement, words
+from hnvlm.services.agreement import check_agreement, check_treated, words
 from hnvlm.types import Finding
 
 NODE = Finding("node", level="II", side="left", size_mm=18.0, attributes={"texture": "necrotic"})
@@ -139,3 +139,14 @@ def test_narrowing_and_volume_are_told_as_they_are_compared():
     measured = replace(TARGET, attributes=TARGET.attributes | {"volume_ml": 80.4})
     (check,) = check_agreement([told], [measured])
     assert check.message == "Target region, volume: the text says 60 mL, measured 80.4 mL."
+
+
+@pytest.mark.parametrize(("text", "warned"), [
+    ("No mass. No enlarged node.", True), ("Airway patent.", True), ("20% narrowing of the laryngeal airway.", True),
+    ("Left level II node, 18 mm.", False), ("Possible mass of the left tonsil.", False),
+])  # fmt: skip
+def test_a_text_without_disease_is_warned_of_where_the_clinic_treats_a_target(text, warned):
+    found = check_treated(parse(text), "PTV_7000, 557 ml")
+    assert [(c.id, c.status) for c in found] == [("report.treated", "warn")] * warned
+    assert all("PTV_7000, 557 ml" in c.message for c in found)
+    assert check_treated(parse(text), "") == []

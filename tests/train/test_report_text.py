@@ -269,6 +269,27 @@ def test_a_line_of_lesions_that_may_be_there_says_none_or_some_of_those_told(tok
         assert allowed(tokenizer.encode(elsewhere).ids) == set()
 
 
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_a_line_names_every_lesion_that_is_there_before_it_may_name_another(tokenizer, language):
+    def node(level: str, size_mm: float) -> Finding:
+        return Finding("node", side="left", level=level, size_mm=size_mm)
+
+    sure, perhaps = [node("II", 32.0), node("IV", 9.0)], node("III", 16.0)
+    lines = lesion_lines([*sure, perhaps], language)
+    allowed = as_seen(tokenizer, lines, lesion_lines(sure, language))
+    ((heading, (none, first, second, third)),) = lines.items()
+    line_end = tokenizer.encode("\n").ids[0]
+    before = tokenizer.encode(f"{heading}:").ids
+    said, open_ends = set(), [before]
+    while open_ends:
+        ids = open_ends.pop()
+        ways = allowed(ids)
+        if line_end in ways or not ways:
+            said.add(tokenizer.decode(ids[len(before) :]))
+        open_ends += [[*ids, way] for way in ways - {line_end}]
+    assert none not in said and said == {first + second, first + second + third}
+
+
 def test_random_reports_say_one_thing_of_the_airway():
     rng = random.Random(0)
     targets = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fake_app import add_case, fakes  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from ui.page_text import texts  # noqa: E402
 
-from hnvlm.services import reporting, similar  # noqa: E402
+from hnvlm.services import analysis, reporting, similar  # noqa: E402
 
 PATIENCE_S = 240
 TYPED = "necrotic node in left level III\nno mass"
@@ -130,3 +131,27 @@ def test_the_report_says_which_version_it_is_and_its_impression_is_set_apart(ser
     page = texts(at)
     assert "<strong>IMPRESSION:</strong> No mass." in page
     assert "<p>Primary site: 3 &lt; 4 cm.</p>" in page and "<h4>FINDINGS</h4>" in page
+
+
+def test_findings_of_before_the_clinics_tumour_was_uploaded_are_measured_again(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    analysis.analyse_case(app, case_id)
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S)
+    at.session_state["case_id"] = case_id
+    at.run()
+    at.switch_page("pages/review.py").run()
+    assert "measure" not in {button.key for button in at.button}
+    mask = np.zeros(app.store.load_volume(case_id).shape, bool)
+    mask[2:4, 3:9, 4:8] = True
+    payload = {"structures": [{"name": "GTVp", "volume_ml": 1.5}], "source": "upload"}
+    app.store.save_result(case_id, "structures", payload, arrays={"masks": {"GTVp": mask}}, who="Dr Ada Nowak")
+    at.run()
+    at.button(key="measure").click().run()
+    for _ in range(50):
+        if not app.jobs.active(case_id):
+            break
+        time.sleep(0.1)
+    at.run()
+    assert "measure" not in {button.key for button in at.button}
+    assert any("clinic's GTVp" in caption.value for caption in at.caption)
