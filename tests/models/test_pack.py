@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from imaging.neck_phantom import CENTRE_MM, phantom
+from imaging.neck_phantom import CENTRE_MM, at, phantom
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as token_models
 
@@ -362,6 +363,37 @@ def test_a_report_model_that_learned_to_read_facts_is_told_what_was_measured(unt
     untrained.draft_report(ct, segmentation=segmentation)
     ends = [tokenizer.decode(prompt[0].tolist()[1:]).rpartition("\n")[2] for prompt in prompts[-2:]]
     assert "node" not in ends[0] and ends[1] == "Nodes left: 23 mm necrotic node in left level II."
+
+
+def test_a_contoured_lesion_is_named_whatever_the_model_sees(untrained, patient, monkeypatch):
+    ct, segmentation = patient
+    _, _, config = untrained.report_model
+    monkeypatch.setitem(config, "told_facts", True)
+    monkeypatch.setitem(config, "told_lesions", True)
+    monkeypatch.setattr(untrained, "words", drafting)
+    monkeypatch.setattr(pack_module, "told_lesions", lambda *_, **__: [])
+    mask = np.zeros(ct.shape, bool)
+    centre = np.round(ct.mm_to_index(at(20.0, -20.0, 40.0))).astype(int)
+    mask[tuple(slice(c - 3, c + 4) for c in centre)] = True
+    contoured = replace(segmentation, gross={"GTVn": mask})
+    (found,) = [f for f in untrained.findings(ct, contoured) if "contour" in f.attributes]
+    assert (found.kind, found.level, found.side) == ("node", "II", "left")
+    # An untrained decoder writes noise; begun with the heading of the line, it has to go on with the lesion.
+    said = {}
+    for what in (segmentation, contoured):
+        given: list[dict] = []
+        monkeypatch.setattr(pack_module, "decode", lambda *a, **k: given.append(k) or iter(()))  # noqa: B023
+        untrained.draft_report(ct, segmentation=what)
+        said[what is contoured] = given[0].get("allowed")
+    _, tokenizer, _ = untrained.report_model
+    assert said[False] is None and said[True] is not None
+    ids = tokenizer.encode("Nodes left:").ids
+    while ways := said[True](ids):
+        (way,) = ways  # nothing else may be said
+        ids.append(way)
+        if tokenizer.decode(ids).endswith("\n"):
+            break
+    assert tokenizer.decode(ids) == f"Nodes left: {found.size_mm:.0f} mm node in left level II.\n"
 
 
 def test_shipped_pack_writes_a_report_that_parses(synthetic, contoured):

@@ -427,3 +427,26 @@ def test_any_form_gives_a_plan_whose_every_number_has_a_source(findings: list[Fi
     assert not any(text in before for text in plan.not_verified)
     if plan.eligibility is not None and plan.eligibility.verdict == "contraindicated":
         assert not any(s.id.startswith("cis_") and s.status == "drafted" for s in plan.systemic)
+
+
+def test_a_contoured_mass_without_a_known_site_is_the_primary_of_the_site_that_the_form_names() -> None:
+    contoured = replace(mass("palatine tonsil", "left", 45), site=None, attributes={"contour": "GTVp"})
+    form = {**FIT, "site": "oral_cavity", "doi_mm": 8}
+    plan = draft_plan([contoured, NO_NODES], form)
+    assert plan.staging.t.value == "T3" and not any(c.id == "fid_site_primary" for c in plan.checks)
+    assert any("on the clinic's contour GTVp" in line.text for line in plan.facts)
+    # What the models found there without a contour is another thing.
+    found = replace(contoured, attributes={})
+    assert any(c.id == "fid_site_primary" for c in draft_plan([found, NO_NODES], form).checks)
+
+
+def test_a_mass_that_crosses_the_midline_says_so_to_the_rules_and_the_form_outweighs_it() -> None:
+    crossing = replace(mass("palatine tonsil", "left", 31), attributes={"crosses_midline": True})
+    form = {**FIT, "p16": "positive", "neck_side": "unilateral"}
+
+    def warned(found: Finding, **answers: object) -> bool:
+        checks = draft_plan([found, NO_NODES], {**form, "subsite": "tonsil", **answers}).checks
+        return any(c.id == "rt_unilateral_midline" and c.status in ("fail", "warn") for c in checks)
+
+    assert warned(crossing) and not warned(replace(crossing, attributes={}))
+    assert not warned(crossing, crosses_midline=False)

@@ -1,0 +1,63 @@
+"""Gross tumour of the clinic's structures in the commands that report, plan and draw."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from hnvlm.imaging.write import write_nifti, write_rtstruct
+from hnvlm.store import CaseStore
+
+
+@pytest.fixture
+def tumour(phantom):
+    mask = np.zeros(phantom.shape, bool)
+    mask[2:4, 5:9, 6:11] = True
+    return mask
+
+
+@pytest.fixture
+def case(store_dir, phantom) -> str:
+    store = CaseStore(store_dir)
+    record = store.add_case(phantom, description="phantom")
+    store.close()
+    return record.id
+
+
+def contours(measured: list[dict]) -> list[str]:
+    return [f["attributes"]["contour"] for f in measured if "contour" in f["attributes"]]
+
+
+def test_a_folder_of_masks_says_where_disease_is(run, nifti, tmp_path, phantom, tumour):
+    for name in ("GTVp", "GTVp_ring", "Larynx"):
+        write_nifti(phantom.with_array(tumour.astype(np.uint8)), tmp_path / "masks" / f"{name}.nii.gz")
+    named = run("report", nifti, "--structures", tmp_path / "masks", "--json").data
+    assert contours(named["measured"]) == ["GTVp"]
+    assert contours(run("report", nifti, "--json").data["measured"]) == []
+    plan = run("plan", nifti, "--structures", tmp_path / "masks", "--json").data
+    assert any("on the clinic's contour GTVp" in line for line in plan["text"].splitlines())
+
+
+def test_a_structure_set_beside_the_ct_is_read_without_being_named(run, dicom, tmp_path, phantom, tumour):
+    both = tmp_path / "both"
+    shutil.copytree(dicom, both)
+    write_rtstruct({"GTVn": tumour}, phantom, both / "rs.dcm", label="by hand", clinic=("GTVn",))
+    report = run("report", both, "--json").data
+    assert contours(report["measured"]) == ["GTVn"]
+    plan = run("plan", both, "--json").data
+    assert "on the clinic's contour GTVn" in plan["text"]
+    # It holds no target: the dose is that of the models' own structures, as for a CT alone.
+    assert plan["made_from"]["structures"] == run("plan", dicom, "--json").data["made_from"]["structures"]
+    archive = run("batch", both, "--out", tmp_path / "out", "--json").data
+    (done,) = [c for c in archive["cases"] if c["state"] == "done"]
+    assert '"contour":"GTVn"' in (tmp_path / "out" / done["folder"] / "findings.json").read_text().replace(" ", "")
+
+
+def test_a_stored_case_with_structures_of_a_file_stores_no_edit(run, case, tmp_path, phantom, tumour):
+    write_nifti(phantom.with_array(tumour.astype(np.uint8)), tmp_path / "masks" / "GTVp.nii.gz")
+    given = ("--text", "Remove the mass.", "--out", tmp_path / "edit")
+    drawn = run("counterfactual", case, "--structures", tmp_path / "masks", *given, "--json").data
+    assert "result_id" not in drawn and drawn["files"]
+    assert "result_id" in run("counterfactual", case, *given[:2], "--out", tmp_path / "own", "--json").data
