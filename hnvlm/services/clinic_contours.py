@@ -11,6 +11,11 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.services.context import App
 
 
+def is_planned(name: str) -> bool:
+    """Whether a structure is a target to treat by its name; a gross tumour volume alone is none."""
+    return name[:3].upper() in ("PTV", "CTV")
+
+
 def gross_of(structures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Gross tumour volumes among a clinic's structures: name -> bool (z, y, x)."""
     return {name: np.asarray(structures[name], bool) for name in structures if is_gross_tumour(name)}
@@ -18,13 +23,13 @@ def gross_of(structures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def treated_of(structures: Mapping[str, np.ndarray], volume: Volume) -> str:
     """``treated_words`` of masks on the CT's grid."""
-    ml = {name: float(np.count_nonzero(structures[name])) * volume.voxel_ml for name in structures if _planned(name)}
+    ml = {name: float(np.count_nonzero(structures[name])) * volume.voxel_ml for name in structures if is_planned(name)}
     return treated_words(ml)
 
 
 def treated_words(volumes_ml: Mapping[str, float]) -> str:
     """Name the target of the highest level, with its volume: ``PTV_7000, 557 ml``; "" where nothing is planned."""
-    planned = [name for name, ml in volumes_ml.items() if _planned(name) and ml > 0]
+    planned = [name for name, ml in volumes_ml.items() if is_planned(name) and ml > 0]
     if not planned:
         return ""
     # Names with a dose in cGy end in four digits (TG-263); of others the largest holds the most.
@@ -55,8 +60,4 @@ def measured_on(app: App, case_id: str) -> int:
 
 def _uploaded(app: App, case_id: str) -> dict[str, float]:
     result = app.store.latest_result(case_id, "structures")
-    return {} if result is None else {row["name"]: row["volume_ml"] for row in result.payload["structures"]}
-
-
-def _planned(name: str) -> bool:
-    return name[:3].upper() in ("PTV", "CTV")
+    return {} if result is None else {row["name"]: row["volume_ml"] for row in result.payload.get("structures", ())}

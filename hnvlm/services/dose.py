@@ -16,6 +16,7 @@ from hnvlm.models.base import Models
 from hnvlm.plan.constraints import NO_HELPER
 from hnvlm.plan.dose_basis import SAME_GY
 from hnvlm.services.analysis import NOTICE, analyse_case, part
+from hnvlm.services.clinic_contours import is_planned
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord
@@ -140,7 +141,8 @@ def load(app: App, result: ResultRecord, *, beyond: float = 0.0) -> Volume:
 def structures(app: App, case_id: str) -> DoseStructures:
     """Return the structures of a case: the clinic's where it drew them, the models' for the rest.
 
-    Targets are taken from one hand only: with a clinic's target, predicted targets are left out.
+    Targets are taken from one hand only: with a clinic's target, predicted targets are left out. A gross tumour
+    volume says where disease is, not what is treated.
     """
     masks: dict[str, PackedMask] = {}
     source: dict[str, str] = {}
@@ -150,7 +152,7 @@ def structures(app: App, case_id: str) -> DoseStructures:
         if result is None:
             continue
         version.append(result.id)
-        own_targets = any(is_target(name) for name in masks)
+        own_targets = any(is_planned(name) for name in masks)
         for name, mask in app.store.load_masks(result).packed.items():
             if name not in masks and not (own_targets and is_target(name)) and mask.box is not None:
                 masks[name], source[name] = mask, who
@@ -169,7 +171,7 @@ def structure_names(app: App, case_id: str) -> list[str]:
     for kind in ("structures", "segmentation"):
         result = app.store.latest_result(case_id, kind)
         if result is not None:
-            own_targets = any(is_target(n) for n in names)
+            own_targets = any(is_planned(n) for n in names)
             stored = app.store.arrays.mask_names(result.arrays["masks"])
             names |= dict.fromkeys(n for n in stored if not (own_targets and is_target(n)))
     return in_order(names)
@@ -186,7 +188,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def is_target(name: str) -> bool:
     """Whether a structure is a target by its name."""
-    return name[:3].upper() in ("PTV", "CTV", "GTV")
+    return name[:3].upper() == "GTV" or is_planned(name)
 
 
 def prescriptions(names: Any) -> dict[str, float]:

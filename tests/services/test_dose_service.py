@@ -52,6 +52,17 @@ def test_the_clinics_structures_come_first_and_targets_from_one_hand(app, planne
     assert found.version == dose.structures_version(app, planned)
 
 
+def test_gross_tumour_alone_does_not_say_what_is_treated(app, case_id, phantom):
+    drawn = {"GTVp": SPANS["PTV_7000"], "SpinalCord": SPANS["SpinalCord"]}
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, drawn)})
+    ours = {"PTV_7000": SPANS["PTV_7000"], "SpinalCord": SPANS["SpinalCord"]}
+    payload = {"uncertainty": {}, "seconds": 0}
+    app.store.save_result(case_id, "segmentation", payload, arrays={"masks": blocks(phantom.shape, ours)})
+    found = dose.structures(app, case_id)
+    assert found.source == {"PTV_7000": "AI", "GTVp": "clinic", "SpinalCord": "clinic"}
+    assert dose.structure_names(app, case_id) == list(found.masks)
+
+
 def test_prescriptions_come_from_names():
     assert dose.prescriptions(["PTV_5600", "PTV_High", "PTV_7000", "SpinalCord", "PTV_5940", "PTV_0100"]) == {
         "PTV_7000": 70.0, "PTV_5940": 59.4, "PTV_5600": 56.0,
