@@ -14,20 +14,20 @@ from hnvlm.services.context import App
 from hnvlm.ui import html, rating_form
 from hnvlm.ui.errors import handled
 
-NOTE = (
-    "AI draft against the clinician's text of the same case, sides and order by chance. "
-    "Signatures, sources and checks are left out of both."
+NOTE = "Authors hidden. Signatures, sources, checks and the predicted target region are left out of both."
+# Beside each other while each has this much room, else one above the other.
+_STYLE = (
+    """<style>[data-testid="stLayoutWrapper"]:has(> .st-key-rate-a, > .st-key-rate-b) { min-width: 200px; }</style>"""
 )
-# Below this width each, the texts stand one above the other.
-NARROWEST_TEXT_PX = 270
 
 
 def show(app: App, item: comparing.Item) -> None:
     """Show both texts and the questions with what this rater answered so far."""
     rating_form.begin_clock(_shown(item), item.seconds)
+    st.html(_STYLE)
     with st.container(horizontal=True, gap="medium"):
         for name, text in zip(("Text A", "Text B"), item.texts, strict=True):
-            with st.container(width=NARROWEST_TEXT_PX, key=f"rate-{name[-1].lower()}"):
+            with st.container(width="stretch", key=f"rate-{name[-1].lower()}"):
                 st.markdown(f"**{name}**")
                 html.text_block(text, label=name)
     for question in rating.questions(item.task):
@@ -65,10 +65,10 @@ def nothing(task: str, pairs: comparing.Pairs) -> None:
         st.text(f"No case has both an AI draft of its {what} and a clinician's own text that says something else.")
     counted = (
         (pairs.only_draft, "with an AI draft alone: correct it under Edit, or write your own, and save it"),
-        (pairs.same, "where the clinician's text is the AI draft word for word"),
+        (pairs.same, "where the clinician's text, without what is left out of both, is the AI draft word for word"),
         (pairs.only_clinician, "with a clinician's text alone: have an AI draft written"),
     )
-    html.items([f"{len(cases)} {'case' if len(cases) == 1 else 'cases'} {why}." for cases, why in counted if cases])
+    html.items([f"{_many(len(cases), 'case')} {why}." for cases, why in counted if cases])
     if pairs.only_draft or pairs.same or pairs.only_clinician:
         page, name, icon = ("plan", "Treatment plan", "assignment") if plan else ("review", "Review", "description")
         st.page_link(f"pages/{page}.py", label=f"Go to {name}", icon=f":material/{icon}:")
@@ -91,7 +91,9 @@ def results(app: App, task: str, *, withheld: bool) -> None:
         if not (told["n"] or told["begun"]):
             st.text("No comparisons yet.")
             return
-        st.text(f"{told['n']} comparisons of {told['cases']} cases by {told['raters']} raters.")
+        st.text(
+            f"{_many(told['n'], 'comparison')} of {_many(told['cases'], 'case')} by {_many(told['raters'], 'rater')}."
+        )
         if told["cases"] < comparing.FEWEST_CASES:
             st.text(f"Too few to claim anything: shares are shown from {comparing.FEWEST_CASES} cases on.")
         else:
@@ -107,6 +109,10 @@ def results(app: App, task: str, *, withheld: bool) -> None:
                                key="rate-csv", on_click="ignore")  # fmt: skip
             st.download_button("Comparisons (JSON)", lambda: comparing.as_json(app, task), f"{task}.json",
                                "application/json", key="rate-json", on_click="ignore")  # fmt: skip
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _share(row: dict[str, Any]) -> str:

@@ -175,6 +175,21 @@ def test_a_line_that_only_says_who_wrote_is_left_out(line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("draft", "shown"),
+    [("High-dose target region (predicted): Left-sided, volume 440 ml.", ""),
+     ("- Predicted high-dose target region, left, 440 ml, probable. [S1]", ""),
+     ("Obszar wysokiej dawki (przewidywany): lewostronny.", ""),
+     ("- Judged on: predicted dose (AI draft) for 70 Gy. [S3]", "- Judged on: predicted dose for 70 Gy.")],
+)  # fmt: skip
+def test_a_plan_or_report_written_by_hand_can_be_compared_with_what_the_program_writes(
+    app, draft: str, shown: str
+) -> None:
+    both(app, draft=f"FINDINGS:\nNo node.\n{draft}", own="FINDINGS:\nNode in level II.")
+    (item,) = items(app, "Dr A")
+    assert f"FINDINGS:\nNo node.\n{shown}".strip() in item.texts
+
+
+@pytest.mark.parametrize(
     "line",
     ["Verified by biopsy in 2025: squamous cell carcinoma.", "Radiologist's impression is that of a lymphoma.",
      "Approved dose of 70 Gy.", "Opisano zmianę w migdałku.", "Case discussed: mass of 24 mm.",

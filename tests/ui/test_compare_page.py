@@ -125,7 +125,7 @@ def test_a_session_goes_on_where_it_stopped_and_its_results_come_when_it_is_done
     assert second.texts[0].removeprefix("FINDINGS: ") in shown(again)[0], "the first that is not complete"
     choose(again, second, preference="a_much", fewer_errors="a", person="a")
     assert "All are rated" in "\n".join(s.value for s in again.success)
-    assert "2 comparisons of 2 cases by 1 raters." in texts(again)
+    assert "2 comparisons of 2 cases by 1 rater." in texts(again)
     assert "Too few to claim anything" in texts(again) and len(again.get("download_button")) == 2
     assert not items(app, "Dr B")[0].answers
 
@@ -143,7 +143,7 @@ def test_results_say_shares_with_their_intervals(services) -> None:
     # Wilson of 5 of 5: 1 / (1 + 3.8416 / 5) = 0.566.
     assert "AI better</td><td>5 of 5</td><td>1.00 (0.57 to 1.00)" in table
     assert "clinician better</td><td>0 of 5</td><td>0.00 (0.00 to 0.43)" in table
-    assert "5 comparisons of 5 cases by 1 raters." in texts(at)
+    assert "5 comparisons of 5 cases by 1 rater." in texts(at)
 
 
 def test_who_wrote_a_text_is_told_why_it_is_left_out(services) -> None:
@@ -216,6 +216,7 @@ def test_in_a_browser_no_part_of_the_document_tells_the_author(browser, tmp_path
         assert "text a" in panel and not [word for word in TELLING if word in panel]
         assert "dr writer" not in page.content().casefold()
         assert "draft" not in page.url and "clinician" not in page.url
+        assert boxes[0]["width"] > 250, "the texts take the room there is"
         page.set_viewport_size({"width": 700, "height": 800})
         page.wait_for_timeout(1000)
         assert a.bounding_box()["y"] + a.bounding_box()["height"] <= b.bounding_box()["y"], "one above the other"
