@@ -12,7 +12,7 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -177,7 +177,8 @@ def names_in(people: Iterable[str], draft: str) -> tuple[re.Pattern[str], ...]:
     return tuple(pattern for pattern in found if not pattern.search(draft))
 
 
-def blinded(text: str, names: Sequence[re.Pattern[str]] = ()) -> str:
+@lru_cache(maxsize=512)  # every answer runs the page anew
+def blinded(text: str, names: tuple[re.Pattern[str], ...] = ()) -> str:
     """Return a text without what would tell who wrote it: marks of a draft, signatures, tags and lists of sources.
 
     Args:

@@ -135,6 +135,9 @@ def test_the_id_of_a_comparison_tells_neither_side_nor_ids(app) -> None:
     # The order goes by the id: the first half may not hold the drafts as Text A.
     half = sorted(seen, key=lambda i: i.id)[: len(seen) // 2]
     assert 6 <= sum(i.draft_is_a for i in half) <= 18
+    for place in range(12):
+        odd = [int(i.id[place], 16) % 2 == 1 for i in seen]
+        assert 10 <= sum(o == i.draft_is_a for o, i in zip(odd, seen, strict=True)) <= 38
 
 
 def test_marks_signatures_tags_and_sources_are_left_out_and_what_a_clinician_wrote_stays() -> None:
