@@ -28,8 +28,11 @@ class ReportWords(Protocol):
     ) -> str:
         """Lines that say what was measured, and a line for each lesion that may be there."""
 
-    def lesion_lines(self, seen: Sequence[Finding], language: str) -> dict[str, list[str]]:
-        """Heading of each line with such a lesion -> what it may say, that there is none first."""
+    def lesion_lines(self, seen: Sequence[Finding], language: str, *, every: bool = False) -> dict[str, list[str]]:
+        """Heading of each line with such a lesion (``every``: or without) -> what it may say, "none" first."""
+
+    def headings(self, language: str) -> list[str]:
+        """Headings of the lines of a report, in order."""
 
     def impression_of(self, text: str, language: str) -> str:
         """What follows the heading of the impression in a report that is written up to it; "" elsewhere."""

@@ -56,6 +56,11 @@ class GrossLesion:
             found.kind, side=found.side, size_mm=found.size_mm, site=found.site, level=found.level, attributes=keep
         )
 
+    def brief(self) -> dict[str, object]:
+        """What it is, for a log of what an edit began with."""
+        found = self.finding
+        return {"kind": found.kind, "place": found.level or found.site, "side": found.side, "size_mm": found.size_mm}
+
 
 def gross_lesions(gross: Mapping[str, np.ndarray], volume: Volume, neck: Neck) -> list[GrossLesion]:
     """Lesions of the clinic's gross tumour volumes, masses first, then by size.

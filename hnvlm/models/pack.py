@@ -310,7 +310,8 @@ class ModelPack:
         # A removal names its lesion, so weaker evidence at that place is believed.
         weak = min(self.detection_peak, self.threshold("place_threshold"))
         before, seen = self.detections(neck, weak, self.detection_peak)
-        before = with_contoured(before, gross_lesions(segmentation.gross, volume, neck))
+        contoured = gross_lesions(segmentation.gross, volume, neck)
+        before = with_contoured(seen if contoured else before, contoured)
         working = neck.working.array.copy()
         pieces = []
         rng = np.random.default_rng(seed)
@@ -334,6 +335,7 @@ class ModelPack:
         match = {
             "edits": len(jobs),
             "drawings": drawings,
+            **({"contoured": [lesion.brief() for lesion in contoured]} if contoured else {}),
             **self._text_match(requests, seen, replace(neck, working=neck.working.with_array(working))),
         }
         progress(1.0, "Counterfactual ready")

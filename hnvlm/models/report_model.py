@@ -18,12 +18,14 @@ from transformers import DynamicCache, Gemma2Config, Gemma2Model
 from hnvlm.errors import ModelPackError, UsageError
 from hnvlm.models.base import ReportWords
 from hnvlm.models.ct_encoder import MAPS, TOKENS_PER_AXIS
-from hnvlm.types import Finding
+from hnvlm.types import MASS_SITES, NODE_LEVELS, SIDES, TEXTURES, Finding
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 PROMPTS = {"en": "<report en>", "pl": "<report pl>"}
 SPECIAL = (PAD, BOS, EOS, *PROMPTS.values())
 SHUFFLE = 2
+# Sizes of the lesions that it learned of.
+TAUGHT_MM = (6.0, 45.0)
 # CT tokens that the decoder also sees one by one.
 STRONGEST = 12
 
@@ -169,7 +171,7 @@ def prompt_ids(tokenizer: Tokenizer, language: str, measured: str = "") -> list[
 
 
 def as_told(
-    tokenizer: Tokenizer, measured: str, impression: Callable[[str], str] | None = None
+    tokenizer: Tokenizer, measured: str, impression: Callable[[str], str] | None = None, headings: Sequence[str] = ()
 ) -> Callable[[list[int]], list[int]]:
     """How ``decode`` goes on after the heading of a line that is known: a measured one as it was told, to its end.
 
@@ -179,17 +181,22 @@ def as_told(
     Args:
         measured: Lines that hold whatever the CT shows besides (``hnvlm.report.measured``).
         impression: Text up to the heading of the impression -> what follows there, by the lines above it; "" elsewhere.
+        headings: Of a report's lines, in order; a model that is told what it never met may lose the thread.
     """
     told = dict(line.split(":", 1) for line in measured.split("\n") if ":" in line)
     end = tokenizer.token_to_id(EOS)
+    following = dict(zip(("", *headings), headings, strict=False))
 
     def given(written: list[int]) -> list[int]:
         text = tokenizer.decode(written)
         heading, colon, rest = text.rpartition("\n")[2].partition(":")
+        if not heading:
+            before = text.rstrip("\n").rpartition("\n")[2].partition(":")[0]
+            return tokenizer.encode(f"{following[before]}:").ids if before in following else []
         if not colon or rest:
             return []
         if heading in told:
-            return tokenizer.encode(told[heading]).ids
+            return tokenizer.encode(told[heading] or "\n").ids
         summed_up = impression(text) if impression is not None else ""
         return [*tokenizer.encode(summed_up).ids, end] if summed_up else []
 
@@ -221,11 +228,25 @@ def as_seen(
             while named := next((ids for ids in left if rest[: len(ids)] == ids), None):
                 rest, left = rest[len(named) :], [ids for ids in left if ids != named]
             due = [ids for ids in certain.get(heading, ()) if ids in left]
-            options = due[:1] or [*left, [line_end] if len(left) < len(there) else none]
+            # A denial is the whole line.
+            options = due[:1] or [*left, [line_end] if len(left) < len(there) else [*none, line_end]]
             return {ids[len(rest)] for ids in options if ids[: len(rest)] == rest and len(ids) > len(rest)}
         return set()
 
     return allowed
+
+
+def as_taught(lesion: Finding) -> Finding:
+    """A lesion as the model was told of lesions while it learned: of its sizes, on a side, with a texture.
+
+    What it writes is the lesion's own words; a prompt of 118 mm made it lose the thread.
+    """
+    size = None if lesion.size_mm is None else float(min(max(lesion.size_mm, TAUGHT_MM[0]), TAUGHT_MM[1]))
+    side = lesion.side if lesion.side in SIDES else SIDES[0]
+    site = (lesion.site or MASS_SITES[0]) if lesion.kind == "mass" else None
+    level = (lesion.level or NODE_LEVELS[1]) if lesion.kind == "node" else None
+    texture = lesion.attributes.get("texture", TEXTURES[0])
+    return Finding(lesion.kind, side=side, site=site, level=level, size_mm=size, attributes={"texture": texture})
 
 
 def told(
@@ -252,14 +273,18 @@ def told(
     if words is None:
         return torch.tensor([prompt_ids(tokenizer, language)]), {}
     lines = firm = ""
-    seen = [*sure, *seen] if config.get("told_lesions") else ()
+    certain, seen = (list(sure), list(seen)) if config.get("told_lesions") else ([], [])
     if config.get("told_facts"):
-        lines = words.measured_lines(facts, language, seen=seen)
+        lines = words.measured_lines(facts, language, seen=[*map(as_taught, certain), *seen])
         firm = words.measured_lines(facts, language, firm=True)
-    kept: dict[str, Any] = {"given": as_told(tokenizer, firm, lambda text: words.impression_of(text, language))}
-    if seen:
-        of_sure = words.lesion_lines(sure, language)
-        kept["allowed"] = as_seen(tokenizer, words.lesion_lines(seen, language), of_sure)
+    headings = words.headings(language) if certain else ()
+    given = as_told(tokenizer, firm, lambda text: words.impression_of(text, language), headings)
+    kept: dict[str, Any] = {"given": given}
+    if certain or seen:
+        of_sure = words.lesion_lines(certain, language)
+        # Where the clinic says what there is, the model adds nothing that no evidence was told of.
+        lines_of = words.lesion_lines([*certain, *seen], language, every=bool(certain))
+        kept["allowed"] = as_seen(tokenizer, lines_of, of_sure)
     return torch.tensor([prompt_ids(tokenizer, language, lines)]), kept
 
 

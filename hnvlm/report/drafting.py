@@ -6,6 +6,6 @@ The models know no grammar; this module is handed to them (``hnvlm.models.base.R
 from __future__ import annotations
 
 from hnvlm.report.impression import impression_of
-from hnvlm.report.measured import lesion_lines, measured_lines
+from hnvlm.report.measured import headings, lesion_lines, measured_lines
 
-__all__ = ["impression_of", "lesion_lines", "measured_lines"]
+__all__ = ["headings", "impression_of", "lesion_lines", "measured_lines"]

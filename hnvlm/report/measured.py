@@ -14,7 +14,7 @@ from hnvlm.types import Finding
 
 LINES = ("technique", "airway", "artefact", "target")
 # Those that hold whatever lesion is seen: one may narrow the airway.
-FIRM = ("technique", "artefact", "target")
+FIRM = ("examination", "technique", "findings", "artefact", "target")
 
 
 def measured_lines(
@@ -32,7 +32,7 @@ def measured_lines(
         UsageError: As ``render``.
     """
     headings = load(f"report_{language}")["headings"]
-    starts = tuple(f"{headings[name]}: " for name in (FIRM if firm else LINES))
+    starts = tuple(f"{headings[name]}:" for name in (FIRM if firm else LINES))
     lines = [line for line in render(facts, language=language).split("\n") if line.startswith(starts)]
     for lesion in seen:
         name = "mass" if lesion.kind == "mass" else f"node_{lesion.side}"
@@ -40,11 +40,21 @@ def measured_lines(
     return "\n".join(lines)
 
 
-def lesion_lines(seen: Sequence[Finding], language: str = "en") -> dict[str, list[str]]:
+def headings(language: str = "en") -> list[str]:
+    """Return the headings of the lines that every report has, in order.
+
+    Raises:
+        UsageError: As ``render``.
+    """
+    return [line.split(":", 1)[0] for line in render([], language=language).split("\n")]
+
+
+def lesion_lines(seen: Sequence[Finding], language: str = "en", *, every: bool = False) -> dict[str, list[str]]:
     """What the lines of nodes and masses may say where lesions may be there: heading -> that there is none, and each.
 
     Args:
         seen: As ``measured_lines``.
+        every: Also the lines without such a lesion.
 
     Returns:
         Only lines with such a lesion; each sentence begins with the space that follows the heading.
@@ -53,7 +63,9 @@ def lesion_lines(seen: Sequence[Finding], language: str = "en") -> dict[str, lis
         UsageError: As ``render``.
     """
     denials = dict(line.split(":", 1) for line in render([], language=language).split("\n"))
-    out: dict[str, list[str]] = {}
+    words = load(f"report_{language}")["headings"]
+    lines = (words[name] for name in ("mass", "node_right", "node_left"))
+    out: dict[str, list[str]] = {heading: [denials[heading]] for heading in lines} if every else {}
     for line in measured_lines([], language, seen=seen).split("\n")[-len(seen) :] if seen else ():
         heading, sentence = line.split(":", 1)
         if heading in denials:

@@ -264,6 +264,7 @@ def _slots(finding: Finding, grammar: dict[str, Any], language: str) -> dict[str
         if "min_area_mm2" in finding.attributes:
             slots["area"] = f"{finding.attributes['min_area_mm2']:.0f} {units['area']}"
     if finding.kind == "mass":
-        slots["site"] = _translated(grammar, "sites", finding.site, language) or grammar["site_unknown"]
+        somewhere = grammar["site_unknown"] if finding.presence != "absent" else ""
+        slots["site"] = _translated(grammar, "sites", finding.site, language) or somewhere
         slots["where"] = f"{slots['side']} {slots['site']}".strip() if finding.site else ""
     return slots

@@ -23,6 +23,7 @@ _WORDS = {
     "level_right": "Level as asked",
     "edits": "Places changed",
     "drawings": "Drawings made",
+    "contoured": "Contoured by the clinic",
     "lesions_before": "Lesions seen before",
     "lesions_after": "Lesions seen after",
     "understood": "Sentences acted on",
@@ -114,7 +115,7 @@ def added_unseen(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str:
 
 def measured(key: str, value: Any) -> str:
     """Return a fact of the result in words; lesions as a reader names them, with the probability that one is there."""
-    if key not in ("lesions_before", "lesions_after") or not value:
+    if key not in ("contoured", "lesions_before", "lesions_after") or not value:
         return words(value)
     return "; ".join(_lesion(lesion) for lesion in value)
 

@@ -24,6 +24,7 @@ from hnvlm.models.base import Models
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.ct_encoder import token_width
+from hnvlm.models.detect import Detection
 from hnvlm.models.diffusion import LesionDenoiser
 from hnvlm.models.pack import DIFFUSION_STEPS, TRIES, ModelPack
 from hnvlm.models.registry import missing_models
@@ -31,6 +32,7 @@ from hnvlm.models.report_model import SPECIAL, ReportModel, model_config
 from hnvlm.models.text_tower import TextReader, minilm_folder
 from hnvlm.report import drafting
 from hnvlm.report.parse import parse_report
+from hnvlm.report.render import render
 from hnvlm.types import OAR_NAMES, TARGET_NAMES, Finding, Provenance, Segmentation
 
 WIDTHS = (8, 8, 8, 8)
@@ -171,6 +173,32 @@ def test_lesions_before_and_after_are_measured_alike(untrained, patient, monkeyp
     match = untrained.counterfactual(ct, "remove", segmentation=segmentation).text_match
     assert match["edits"] == 0
     assert match["lesions_before"] == match["lesions_after"] == [{"kind": "mass", "size_mm": 30}]
+
+
+def test_a_contoured_lesion_is_what_a_removal_means_and_weak_evidence_is_not_believed_beside_it(
+    untrained, patient, monkeypatch
+):
+    ct, segmentation = patient
+    peaks = {"threshold": 0.6, "place_threshold": 0.3}
+    monkeypatch.setattr(untrained, "threshold", peaks.get)
+    weak = np.zeros((64, 64, 64), bool)
+    weak[10:13, 30:33, 40:43] = True
+
+    def detect(*_, peak):
+        found = Detection("node", weak, 0.4, np.zeros(3), 9.0, "II", "left", 60.0)
+        return [found] if peak == 0.3 else []
+
+    monkeypatch.setattr(pack_module, "detect", detect)
+    mask = np.zeros(ct.shape, bool)
+    centre = np.round(ct.mm_to_index(at(20.0, -20.0, 40.0))).astype(int)
+    mask[tuple(slice(c - 3, c + 4) for c in centre)] = True
+    alone = untrained.counterfactual(ct, "remove", segmentation=segmentation)
+    beside = untrained.counterfactual(ct, "remove", segmentation=replace(segmentation, gross={"GTVn": mask}))
+    assert alone.text_match["edits"] == beside.text_match["edits"] == 1
+    assert "contoured" not in alone.text_match
+    (told,) = beside.text_match["contoured"]
+    assert (told["kind"], told["place"], told["side"]) == ("node", "II", "left") and "score" not in told
+    assert not (alone.edit_mask & mask).any() and beside.edit_mask[mask].mean() > 0.5
 
 
 def test_nothing_to_remove_changes_nothing(untrained, patient):
@@ -403,6 +431,24 @@ def test_shipped_pack_writes_a_report_that_parses(synthetic, contoured):
     assert "coverage" in {f.kind for f in parsed.findings}
     assert len(re.findall(r"^[A-Z ]{6,}:", draft.text, re.MULTILINE)) >= 3
     assert pack.draft_report(synthetic.volume, segmentation=contoured).text == draft.text
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_shipped_pack_reports_a_contour_unlike_all_it_learned(synthetic, contoured, language):
+    """Told of 118 mm it wrote a report of two languages that denied the mass."""
+    pack = shipped("segmenter", "clip", "report")
+    pack.words = drafting
+    start = np.argwhere(synthetic.masks["Bone_Mandible"]).min(0)
+    mask = np.zeros(synthetic.volume.shape, bool)
+    reach = np.round(95.0 / np.array(synthetic.volume.spacing_mm) / np.sqrt(3)).astype(int)
+    mask[tuple(slice(a, a + n) for a, n in zip(start, reach, strict=True))] = True
+    draft = pack.draft_report(
+        synthetic.volume, segmentation=replace(contoured, gross={"GTVp": mask}), language=language
+    )
+    found = parse_report(draft.text, language)
+    (mass,) = [f for f in found.findings if f.kind == "mass"]
+    assert mass.presence == "present" and mass.size_mm is not None and mass.size_mm > 80
+    assert render(found.findings, language=language) == draft.text and not found.unparsed_sentences
 
 
 def test_shipped_pack_scores_labels(synthetic, contoured):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hnvlm.report.measured import lesion_lines, measured_lines
+import pytest
+
+from hnvlm.report.measured import headings, lesion_lines, measured_lines
 from hnvlm.report.render import render
 from hnvlm.types import Finding
 
@@ -25,7 +27,19 @@ def test_the_measured_lines_are_those_of_the_report_but_for_lesions():
 
 def test_lines_that_hold_whatever_lesion_is_seen_leave_the_airway_out():
     lines = measured_lines(FACTS).split("\n")
-    assert measured_lines(FACTS, firm=True).split("\n") == [lines[0], *lines[2:]]
+    first = ["EXAMINATION: CT of the head and neck.", lines[0], "FINDINGS:"]
+    assert measured_lines(FACTS, firm=True).split("\n") == [*first, *lines[2:]]
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_every_line_of_lesions_can_be_asked_for_also_without_one(language):
+    seen = [Finding("node", side="left", level="II", size_mm=12.0)]
+    few, every = lesion_lines(seen, language), lesion_lines(seen, language, every=True)
+    denied = dict(line.split(":", 1) for line in render([], language=language).split("\n"))
+    assert list(every) == headings(language)[3:6] and few.items() <= every.items()
+    assert [said for heading, said in every.items() if heading not in few] == [
+        [denied[h]] for h in every if h not in few
+    ]
 
 
 def test_what_was_not_measured_is_not_invented():

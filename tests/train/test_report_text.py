@@ -28,7 +28,7 @@ from hnvlm.models.report_model import (
 )
 from hnvlm.models.text_tower import HEADS, NUMBERS
 from hnvlm.report.impression import impression_of
-from hnvlm.report.measured import lesion_lines, measured_lines
+from hnvlm.report.measured import headings, lesion_lines, measured_lines
 from hnvlm.report.parse import parse
 from hnvlm.report.render import render
 from hnvlm.train import report, text
@@ -222,10 +222,24 @@ def test_a_measured_line_goes_on_as_it_was_told(tokenizer, language):
         heading, _, rest = line.partition(":")
         so_far = "\n".join([*written[:k], f"{heading}:"])
         went_on = tokenizer.decode(given(tokenizer.encode(so_far).ids))
-        assert went_on in ("", rest)  # whatever is given is what the report says there
+        assert went_on in ("", rest or "\n")  # whatever is given is what the report says there
         followed += went_on != ""
-        assert given(tokenizer.encode(so_far + rest[:5]).ids) == []
-    assert followed == 3  # technique, artefact, target; never a line of lesions
+        assert not rest or given(tokenizer.encode(so_far + rest[:5]).ids) == []
+    assert followed == 5  # examination, technique, findings, artefact, target; never a line of lesions
+
+
+@pytest.mark.parametrize("language", ["en", "pl"])
+def test_given_headings_follow_each_other_whatever_the_lines_say(tokenizer, language):
+    lines = headings(language)
+    given = as_told(tokenizer, "", headings=lines)
+    written = ""
+    for heading in lines:
+        ids = given(tokenizer.encode(written).ids)
+        assert tokenizer.decode(ids) == f"{heading}:"
+        assert given([*tokenizer.encode(written).ids, *ids]) == []
+        written += f"{heading}: Nie wiem: x.\n"
+    assert given(tokenizer.encode(written).ids) == []
+    assert as_told(tokenizer, "")([]) == []
 
 
 @pytest.mark.parametrize("language", ["en", "pl"])

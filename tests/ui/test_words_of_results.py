@@ -55,6 +55,8 @@ def test_facts_of_a_counterfactual_are_words() -> None:
     assert edit_facts.measured("lesions_after", [node, mass]) == (
         "left node, level II, 21 mm, probability 92 %; right mass, palatine tonsil, probability 81 %"
     )
+    drawn = {"kind": "mass", "place": "oral tongue", "side": "midline", "size_mm": 34.0}
+    assert edit_facts.measured("contoured", [drawn]) == "midline mass, oral tongue, 34 mm"
     assert edit_facts.measured("lesions_before", []) == "none" and edit_facts.measured("edits", 2) == "2"
     assert ("Place", "level II") in edit_facts.asked_of({"op": "add", "kind": "node", "place": "II"})
     assert ("Place", "larynx") in edit_facts.asked_of({"op": "add", "kind": "mass", "place": "larynx"})
