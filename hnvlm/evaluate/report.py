@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from hnvlm.types import Finding
 DENIAL = {"Primary site:": " No", "Nodes right:": " No", "Nodes left:": " No"}
 MEASURABLE_MM = 15.0
 NOTHING = "no lesion"
+
+
+# Who has this is treated for gross disease.
+TREATED = "PTV_7000"
 
 
 def denial_probabilities(tokenizer: Any, steps: list[tuple[torch.Tensor, int]]) -> list[tuple[str, float]]:
@@ -78,7 +83,7 @@ class Presence:
     def add(self, case: Case, denials: list[tuple[str, float]], probability: np.ndarray, neck: Neck) -> None:
         """One CT: denial probabilities of the report's lines and the encoder's lesion maps (3, 64, 64, 64)."""
         seen = np.maximum(evidence(probability[0]), evidence(probability[1]))
-        target = case.masks.get("PTV_7000")
+        target = case.masks.get(TREATED)
         if not case.lesions and target is not None:
             self._real_target(case, target, seen, neck)
         if not case.lesions and not without_lesion(case):
@@ -145,6 +150,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     rows: list[dict[str, Any]] = []
     clean: list[dict[str, Any]] = []
     clinics: list[dict[str, Any]] = []
+    ill: list[dict[str, Any]] = []
     drafts: list[str] = []
     seconds = []
     _, tokenizer, _ = pack.report_model
@@ -174,6 +180,8 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             if without_lesion(case):
                 clean.append({"patient": case.patient, "named": bool(named), "compare": compare([], named)})
             clinics += against_own_report(case, named)
+            if TREATED in case.masks:
+                ill.append({"patient": case.patient, "named": bool(named)})
             facts.add(case.patient, measured, found, clinics_target_side(case, neck))
             texts |= {language: pack.write_report(*source, language)[0] for language in PROMPTS if language != "en"}
             repeated.add(case.patient, pack, measured, texts)
@@ -183,7 +191,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         log(f"{case.patient} lesions {len(case.lesions)} named {len(_lesions(found))}")
     metrics: dict[str, Any] = {
         **presence.metrics(),
-        **lesion_metrics(rows, clean),
+        **lesion_metrics(rows, clean, ill),
         "distinct_reports": len(set(drafts)),
         "patients": len(drafts),
         **tally.told(),
@@ -220,7 +228,9 @@ def own_report_metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> dict[str, Any]:
+def lesion_metrics(
+    rows: list[dict[str, Any]], clean: list[dict[str, Any]], ill: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """What the reports say of lesions.
 
     Side, place, texture and size are judged on the lesion named that is most like the true one, among the CTs in which
@@ -232,7 +242,8 @@ def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> d
 
     Args:
         rows: As ``_judge``, with ``patient``. clean: ``patient``, ``named`` and ``compare`` of the own CT of each
-            patient, but for those whose own report names a lesion or leaves it open.
+            patient, but for those whose own report names a lesion or leaves it open. ill: ``patient`` and ``named`` of
+            the own CT of each patient who is treated for gross disease: nobody drew it, so a name of any is a hit.
     """
 
     def told(key: str, chosen: list[dict[str, Any]]) -> dict[str, Any]:
@@ -243,6 +254,7 @@ def lesion_metrics(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -> d
     sized = [r for r in named if r["size_error_mm"] is not None]
     return {
         "sensitivity": told("found", rows),
+        "lesion_named_in_patients_treated_to_70_gy": share([r["named"] for r in ill], [r["patient"] for r in ill]),
         "no_lesion_named_without_one": share([not r["named"] for r in clean], [r["patient"] for r in clean]),
         "side_right": told("side", named),
         "side_right_of_all": told("side", rows),
@@ -304,11 +316,11 @@ def _words(finding: Finding) -> str:
 
 def clinics_target_side(case: Case, neck: Neck) -> Finding | None:
     """The target as the clinic contoured it, in the frame of the neck; None where it did not."""
-    mask = case.masks.get("PTV_7000")
+    mask = case.masks.get(TREATED)
     if mask is None:
         return None
     return target_finding(replace(neck.anatomy, masks=neck.anatomy.masks | working_masks(
-        case.ct, neck.anatomy.ct, {"PTV_7000": mask}
+        case.ct, neck.anatomy.ct, {TREATED: mask}
     )))  # fmt: skip
 
 

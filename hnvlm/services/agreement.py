@@ -14,6 +14,11 @@ NARROWING_TOLERANCE_PCT = 15.0
 VOLUME_TOLERANCE_SHARE, VOLUME_TOLERANCE_ML = 0.25, 20.0
 # What is measured of the whole scan, once a report, and its name for the reader.
 REGIONS = {"target": "Target region", "coverage": "Field of view"}
+# No comfort: of 33 validation patients, all treated for cancer, the drafts name a lesion in one (report model's card).
+CLEAR = (
+    "No lesion was measured on this CT, and the text reports none. The models learned inserted lesions and overlook "
+    "most real disease: read the CT yourself."
+)
 # Likeness of two lesions of the same kind, side and place.
 EXACT = 3
 
@@ -29,7 +34,8 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
         ``fail`` for a wrong side or a denied lesion, ``warn`` for another place, a different size, texture or
         narrowing, a side or place that is not stated, a lesion that is not mentioned or not measured, other ends,
         volume or side of the target region or field of view; one ``pass`` when nothing disagrees;
-        ``not_evaluated`` when nothing was measured yet.
+        ``not_evaluated`` when nothing was measured yet. Where no lesion was measured and the text reports none there is
+        a ``warn`` (``report.clear``), no ``pass``: the models overlook most real disease.
     """
     if not measured:
         return [CheckResult("report.measured", "not_evaluated", "Nothing was measured on this CT yet.")]
@@ -48,13 +54,13 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
         )  # fmt: skip
     for kind, name in REGIONS.items():
         results += _region(name, _first(kind, measured), _first(kind, said))
+    if not truth and not claims:
+        return [*results, CheckResult("report.clear", "warn", CLEAR)]
     return results or [CheckResult("report.agreement", "pass", _agreed(len(truth)))]
 
 
 def check_treated(said: list[Finding], treated: str) -> list[CheckResult]:
     """A warning where the clinic contoured a target to treat and the text reports no mass and no node.
-
-    The models learned inserted lesions, so that no measurement says so.
 
     Args:
         treated: The clinic's target of the highest level, in words; "" where it contoured none.
@@ -62,9 +68,8 @@ def check_treated(said: list[Finding], treated: str) -> list[CheckResult]:
     if not treated or any(f.kind in ("mass", "node") and f.presence != "absent" for f in said):
         return []
     text = (
-        f"The text reports no mass and no node, and the clinic contoured a target to treat ({treated}). The models "
-        "overlook much real disease: read the CT yourself. A gross tumour volume (GTVp, GTVn) among the clinic's "
-        "structures would be measured and reported."
+        f"The text reports no mass and no node, and the clinic contoured a target to treat ({treated}). A gross tumour "
+        "volume (GTVp, GTVn) among its structures would be measured and reported."
     )
     return [CheckResult("report.treated", "warn", text)]
 
@@ -98,8 +103,6 @@ def _region(name: str, measured: Finding | None, claim: Finding | None) -> list[
 
 
 def _agreed(count: int) -> str:
-    if count == 0:
-        return "No lesion was measured on this CT, and the text reports none."
     return f"{'The measured lesion agrees' if count == 1 else f'All {count} measured lesions agree'} with the text."
 
 

@@ -227,7 +227,8 @@ def test_what_a_report_names_beside_the_right_lesion_shows():
         {"patient": "a", "named": False, "compare": compare([], [])},
         {"patient": "b", "named": True, "compare": compare([], [node("right")])},
     ]
-    told = lesion_metrics(rows, clean)
+    told = lesion_metrics(rows, clean, [{"patient": p, "named": p == "b"} for p in "abc"])
+    assert told["lesion_named_in_patients_treated_to_70_gy"] == share([False, True, False])
     assert told["side_right"] == share([True, True])
     assert told["side_right_of_all"] == told["place_right_of_all"] == share([True, True, False])
     assert told["another_lesion_named_too"] == share([False, True])

@@ -73,15 +73,16 @@ SCAN = Finding("coverage", attributes={"superior": "skull base", "inferior": "up
 def test_the_target_region_is_held_against_the_measured_one(changes, expected):
     attributes = TARGET.attributes | {k: v for k, v in changes.items() if k != "side"}
     said = replace(TARGET, side=changes.get("side", "left"), attributes=attributes)
-    assert [c.message for c in check_agreement([said], [TARGET]) if c.status == "warn"] == expected
+    told = [c for c in check_agreement([said], [TARGET]) if c.id != "report.clear"]
+    assert [c.message for c in told if c.status == "warn"] == expected
 
 
 def test_the_field_of_view_is_held_against_the_measured_one():
     text = render([replace(SCAN, attributes={"superior": "vertex", "inferior": "upper mediastinum"})])
     found = check_agreement(parse(text), [SCAN])
-    assert [c.message for c in found] == ["Field of view, upper end: the text says vertex, measured skull base."]
-    assert [c.status for c in check_agreement(parse(render([SCAN])), [SCAN])] == ["pass"]
-    assert [c.id for c in check_agreement([TARGET], [SCAN])] == ["report.unsupported"]
+    assert found[0].message == "Field of view, upper end: the text says vertex, measured skull base."
+    assert [c.id for c in check_agreement(parse(render([SCAN])), [SCAN])] == ["report.clear"]
+    assert [c.id for c in check_agreement([TARGET], [SCAN])] == ["report.unsupported", "report.clear"]
 
 
 def test_what_is_not_stated_is_named():
@@ -91,7 +92,8 @@ def test_what_is_not_stated_is_named():
 
 def test_nothing_measured_is_not_called_agreement_of_lesions():
     (check,) = check_agreement(parse("No mass."), [Finding("artefact", "absent")])
-    assert check.message == "No lesion was measured on this CT, and the text reports none."
+    # Of 33 patients who are all treated for cancer the drafts named a lesion in one.
+    assert (check.id, check.status) == ("report.clear", "warn") and "overlook most real disease" in check.message
     (check,) = check_agreement([MASS], [MASS])
     assert check.message == "The measured lesion agrees with the text."
 
@@ -137,7 +139,7 @@ def test_narrowing_and_volume_are_told_as_they_are_compared():
     assert check.message.startswith("Narrowing: the text says 20 %, measured 35.4 %")
     told = replace(TARGET, attributes=TARGET.attributes | {"volume_ml": 60.0})
     measured = replace(TARGET, attributes=TARGET.attributes | {"volume_ml": 80.4})
-    (check,) = check_agreement([told], [measured])
+    check, *_ = check_agreement([told], [measured])
     assert check.message == "Target region, volume: the text says 60 mL, measured 80.4 mL."
 
 
