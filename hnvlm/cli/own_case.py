@@ -19,7 +19,7 @@ from hnvlm.cli.reading import POSSIBLE_DOSE, Input, Json, Series, frame_on, stru
 from hnvlm.cli.runtime import Session, session
 from hnvlm.errors import InputRefusedError, UsageError
 from hnvlm.imaging.nifti import to_int16_hu
-from hnvlm.imaging.tg263 import GROSS_TUMOUR
+from hnvlm.imaging.tg263 import gross_kind, is_gross_tumour
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, write_nifti
 from hnvlm.types import OAR_NAMES, TARGET_NAMES
@@ -80,12 +80,14 @@ class _Contours:
         masks: All structures on the CT's grid. taken: Names of those that are written.
         by_model: Names of ``masks`` that a model drew and nobody corrected.
         gross: All gross tumour volumes together, bool (z, y, x): no model draws them; they are no healthy tissue.
+        nodes: What of them the clinic calls nodes.
     """
 
     masks: Mapping[str, np.ndarray]
     taken: tuple[str, ...]
     by_model: frozenset[str]
     gross: np.ndarray
+    nodes: np.ndarray
     notes: list[str]
 
     @property
@@ -96,20 +98,22 @@ class _Contours:
 
 
 def _gross(names: Iterable[str], by_model: Collection[str]) -> list[str]:
-    return [name for name in names if GROSS_TUMOUR.match(name) and name not in by_model]
+    return [name for name in names if is_gross_tumour(name) and name not in by_model]
 
 
 def _contours(subject: Subject, structures: Path | None, dose: Path | None, corrected: bool) -> _Contours:
     if structures is None:
-        return _Contours({}, (), frozenset(), np.zeros(0, bool), [])
+        return _Contours({}, (), frozenset(), np.zeros(0, bool), np.zeros(0, bool), [])
     masks, notes = structures_on(subject, structures, dose)
     drawn = set() if corrected else own_marks.drawn_by_model(structures, dose) & set(masks)
     # A target is what somebody decided to treat: a model's is nobody's decision, and no landmark either.
     taken = [n for n in masks if n in OAR_NAMES or (n in TARGET_NAMES and n not in drawn)]
-    gross = np.zeros(subject.volume.shape, bool)
+    gross, nodes = np.zeros(subject.volume.shape, bool), np.zeros(subject.volume.shape, bool)
     for name in _gross(masks, drawn):
         gross |= masks[name]
-    return _Contours(masks, tuple(taken), frozenset(drawn), gross, list(notes))
+        if gross_kind(name) == "node":
+            nodes |= masks[name]
+    return _Contours(masks, tuple(taken), frozenset(drawn), gross, nodes, list(notes))
 
 
 def _dose(subject: Subject, path: Path, found: _Contours) -> OwnDose:
@@ -124,6 +128,8 @@ def _write(part: Path, ct: Volume, found: _Contours, planned: OwnDose | None, te
     put("ct.nii.gz", to_int16_hu(ct.array))
     if found.gross.any():
         put("GTV.nii.gz", found.gross)
+    if found.nodes.any():
+        put("GTVn.nii.gz", found.nodes)
     for name in found.taken:
         put(f"{name}.nii.gz", found.masks[name], AI_DRAFT * (name in found.by_model))
     if planned is not None:
@@ -166,7 +172,7 @@ def _print_case(out: Session, payload: dict[str, Any]) -> None:
     if payload["left_out"]:
         out.line(f"left out, as no model knows them: {', '.join(payload['left_out'])}")
     if payload["gross_tumour"]:
-        out.line(f"gross tumour, not taught as healthy tissue: {', '.join(payload['gross_tumour'])}")
+        out.line(f"gross tumour, taught as lesions: {', '.join(payload['gross_tumour'])}")
     marked = [name for name in payload["by_model"] if name in payload["structures"]]
     if marked:
         out.line(

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from hnvlm.errors import InputRefusedError, ScopeError
-from hnvlm.evaluate.common import evaluation_folders, log, read_case
+from hnvlm.evaluate.common import evaluation_folders, log, read_case, read_gross
 from hnvlm.evaluate.own_reports import OwnReport, own_reports
 from hnvlm.imaging.lesions import Lesion, apply, insert, random_spec
 from hnvlm.imaging.volume import Volume
@@ -31,6 +31,7 @@ class Case:
         lesions: What was inserted (empty for the twin itself).
         masks: The clinic's contours, TG-263 names, on the CT's grid.
         report: What the clinic's own report says of the patient; None where there is none.
+        gross: Gross tumour that the clinic contoured, bool on the CT's grid; None where there is no ``GTV.nii.gz``.
     """
 
     patient: str
@@ -40,6 +41,7 @@ class Case:
     lesions: list[Lesion]
     masks: dict[str, np.ndarray]
     report: OwnReport | None = None
+    gross: np.ndarray | None = None
 
 
 @dataclass
@@ -96,7 +98,8 @@ def lesion_cases(
             log(f"{folder.name} is left out: {error.message}")
             tally.out_of_scope.append(folder.name)
             continue
-        yield Case(folder.name, ct, ct, segmentation, [], masks, reports.get(folder.name))
+        report, gross = reports.get(folder.name), read_gross(folder, ct)
+        yield Case(folder.name, ct, ct, segmentation, [], masks, report, gross)
         tally.measured += 1
         tally.wanted += per_patient
         rng = rng_of(folder.name)
@@ -108,7 +111,6 @@ def lesion_cases(
             if lesion is not None:
                 made += 1
                 tally.inserted += 1
-                report = reports.get(folder.name)
                 yield Case(folder.name, apply(ct, [lesion]), ct, segmentation, [lesion], masks, report)
     if not tally.measured:
         raise InputRefusedError(f"No patient in {data} has a neck that the models would draft on.")

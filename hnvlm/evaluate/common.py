@@ -59,6 +59,20 @@ def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
     return ct, masks
 
 
+def read_gross(folder: Path, ct: Volume) -> np.ndarray | None:
+    """All gross tumour of a case folder (``GTV.nii.gz``), bool (z, y, x) on the CT's grid; None where there is no file.
+
+    Raises:
+        InputRefusedError: It lies on another grid than the CT, or is damaged.
+    """
+    path = folder / "GTV.nii.gz"
+    if not path.exists():
+        return None
+    mask = read_file(path, order=0)
+    require_grid(path, mask, ct, "CT")
+    return mask.array > 0
+
+
 def drawn_by_model(folder: Path) -> set[str]:
     """TG-263 names of the contours of a case folder that a model drew: ``hnvlm segment`` says so in its files.
 

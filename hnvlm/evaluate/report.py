@@ -15,6 +15,7 @@ import torch
 from hnvlm.errors import ScopeError
 from hnvlm.evaluate.cases import Case, Tally, lesion_cases
 from hnvlm.evaluate.common import log
+from hnvlm.evaluate.own_disease import OwnDisease
 from hnvlm.evaluate.several import Several
 from hnvlm.evaluate.stats import area, finding_f1, mean_of, median, share
 from hnvlm.imaging.lesions import LesionSpec
@@ -147,6 +148,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     compared with it, too.
     """
     presence, facts, repeated, several, tally = Presence(), Facts(), Repeated(), Several(), Tally()
+    disease = OwnDisease()
     rows: list[dict[str, Any]] = []
     clean: list[dict[str, Any]] = []
     clinics: list[dict[str, Any]] = []
@@ -172,6 +174,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         seconds.append(time.perf_counter() - started)
         found, texts = parse(text), {"en": text}
         presence.add(case, denial_probabilities(tokenizer, steps), probability, neck)
+        disease.add(case, probability, neck, pack.detection_peak)
         if case.lesions:
             rows.append({"patient": case.patient, "drafted": True, **_judge(case, found)})
         else:
@@ -202,6 +205,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
         **several.metrics(),
         "baseline_majority_report": majority_baseline(rows, clean) | facts.majority(),
         **own_report_metrics(clinics),
+        **disease.metrics(),
     }
     return {"metrics": metrics, "n_cases": tally.measured, "model": "report"}
 

@@ -127,12 +127,16 @@ def _lesion(name: str, part: np.ndarray, box: tuple[slice, ...], volume: Volume,
 
 
 def _where(name: str, centre_mm: np.ndarray, anatomy: Anatomy) -> tuple[Literal["mass", "node"], str | None, Side]:
-    """Kind, place and side. Where the name does not tell the kind it is a mass, unless it lies clearly among nodes."""
-    found = {kind: anatomy.nearest_place(kind, centre_mm) for kind in ("mass", "node")}
-    among_nodes = found["node"][2] + CLEARLY_MM < found["mass"][2]
-    kind = gross_kind(name) or ("node" if among_nodes else "mass")
-    place, side, distance = found[kind]
+    """Kind, place and side, of which only the kind may be told by the name."""
+    kind = gross_kind(name) or kind_by_place(centre_mm, anatomy)
+    place, side, distance = anatomy.nearest_place(kind, centre_mm)
     return kind, place if distance <= FURTHEST_MM else None, side
+
+
+def kind_by_place(centre_mm: np.ndarray, anatomy: Anatomy) -> Literal["mass", "node"]:
+    """What a contour is whose name does not tell: a mass, unless it lies clearly among nodes."""
+    node, mass = (anatomy.nearest_place(kind, centre_mm)[2] for kind in ("node", "mass"))
+    return "node" if node + CLEARLY_MM < mass else "mass"
 
 
 def _lateral(points_mm: np.ndarray, anatomy: Anatomy) -> np.ndarray:

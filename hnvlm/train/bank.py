@@ -21,7 +21,7 @@ from hnvlm.imaging.lesions import Lesion, LesionSpec, insert, random_spec, to_co
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import cut
 from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, fingerprint, is_current, load_cached, read_case
-from hnvlm.train.disease import contoured, reported
+from hnvlm.train.disease import contoured, own_lesions, reported
 from hnvlm.train.loop import log
 
 # Contours from which the landmarks of a neck follow.
@@ -41,6 +41,7 @@ class BankPatient:
         lesions: Differences on the training grid.
         source: Fingerprint of the patient's files; "" when the bank is from before it was noted.
         reported: Where the clinic's report says a lesion is (``hnvlm.train.disease``); None where it names none.
+        own: The lesions that the clinic contoured, by kind (``own_lesions`` there); None where there is none.
     """
 
     patient: CachedPatient
@@ -48,6 +49,7 @@ class BankPatient:
     lesions: list[Lesion]
     source: str = ""
     reported: np.ndarray | None = None
+    own: np.ndarray | None = None
 
     def diseased(self, start: np.ndarray, size: tuple[int, int, int]) -> np.ndarray:
         """Where the patient's own disease is or may be, in a box of the training grid: bool of ``size``."""
@@ -160,9 +162,11 @@ def load_bank(
             without.append(job[0].name)
         else:
             patient, report = load_cached(job[0], cache), reports[job[0]]
-            anatomy = anatomy_of(patient) if report is not None else None
+            ill = contoured(patient.labels).any()
+            anatomy = anatomy_of(patient) if report is not None or ill else None
             region = reported(report, anatomy) if anatomy is not None else None
-            out.append(BankPatient(patient, centre, lesions, source, region))
+            own = own_lesions(patient.labels, anatomy)
+            out.append(BankPatient(patient, centre, lesions, source, region, own))
     if without:
         more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
         log(f"lesion bank: left out, as {LANDMARKS} are not contoured: {', '.join(without[:NAMED])}{more}")

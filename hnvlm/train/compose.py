@@ -31,6 +31,7 @@ class Sample:
         owner: uint8 (64, 64, 64), 1 + the index in ``lesions`` of the lesion that a voxel belongs to, else 0.
         lesions: What was inserted, sides already mirrored when ``flipped``.
         flipped: Whether left and right were swapped.
+        own: uint8 (64, 64, 64), the patient's own lesions by kind (``hnvlm.train.disease.own_lesions``).
         start: The crop's first voxel on the patient's grid (z, y, x), as it lies when it is not mirrored.
         diseased: bool (64, 64, 64), where the patient's own disease is or may be: no place to call free of lesions.
     """
@@ -43,6 +44,7 @@ class Sample:
     lesions: list[Lesion]
     flipped: bool
     diseased: np.ndarray
+    own: np.ndarray
     start: np.ndarray
 
 
@@ -141,11 +143,13 @@ def compose(
         for part in parts:
             targets[BIT[name]] = np.maximum(targets[BIT[name]], targets[BIT[part]])
     known, diseased = patient.known.copy(), bank.diseased(start, hu.shape)
+    own = np.zeros(hu.shape, np.uint8) if bank.own is None else cut(bank.own, start, hu.shape, 0)
     flipped = bool(augment and rng.random() < 0.5)
     if flipped:
         swap = [BIT[MIRRORED.get(c, c)] for c in CHANNELS]
         hu, delta, masks, owner = hu[..., ::-1], delta[..., ::-1], masks[..., ::-1], owner[..., ::-1]
         targets, known, diseased = targets[swap][..., ::-1], known[swap], diseased[..., ::-1]
+        own = own[..., ::-1]
         lesions = [mirrored(x) for x in lesions]
     if augment:
         gain = rng.uniform(0.97, 1.03)
@@ -160,5 +164,6 @@ def compose(
         lesions,
         flipped,
         np.ascontiguousarray(diseased),
+        np.ascontiguousarray(own),
         np.asarray(start),
     )

@@ -28,6 +28,8 @@ BIT = {name: i for i, name in enumerate(CHANNELS)}
 # Gross disease of the clinic's (all gross tumour volumes together), which no network draws; above the bits of
 # ``hnvlm.train.segmenter``.
 GTV, GTV_BIT = "GTV", 12
+# The part of it that the clinic says is nodes.
+GTV_NODES, GTV_NODES_BIT = "GTVn", 13
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class CachedPatient:
 
     Attributes:
         ct: int16 HU (z, y, x) at ``GRID_MM`` isotropic, cropped to the body.
-        labels: uint16 (z, y, x), one bit a channel (``BIT``), and ``GTV_BIT``.
+        labels: uint16 (z, y, x), one bit a channel (``BIT``), ``GTV_BIT`` and ``GTV_NODES_BIT``.
         known: bool per channel: whether the clinic contoured it. Of the targets all are known where one is contoured:
             a level without a contour was not treated.
         origin_mm: LPS position of voxel (0, 0, 0), (z, y, x).
@@ -98,7 +100,7 @@ def tell_unread(folders: list[Path]) -> None:
     where: dict[str, int] = {}
     for path in (p for f in folders for p in f.glob("*.nii.gz")):
         stem = path.name.removesuffix(".nii.gz")
-        if stem not in (*OPENKBP_TO_TG263, *CHANNELS, *NOT_STRUCTURES, GTV) and not stem.startswith("."):
+        if stem not in (*OPENKBP_TO_TG263, *CHANNELS, *NOT_STRUCTURES, GTV, GTV_NODES) and not stem.startswith("."):
             where[stem] = where.get(stem, 0) + 1
     told = []
     for stem, n in sorted(where.items(), key=lambda item: (to_tg263(item[0]) not in CHANNELS, -item[1], item[0])):
@@ -176,8 +178,9 @@ def to_grid(ct: Volume, masks: dict[str, np.ndarray], patient_id: str) -> Cached
         if name in masks:
             labels |= (resample(masks[name], 0.0) > 0.5).astype(np.uint16) << bit
         known[bit] = name in masks or (planned and name in TARGET_NAMES)
-    if GTV in masks:
-        labels |= (resample(masks[GTV], 0.0) > 0.5).astype(np.uint16) << GTV_BIT
+    for name, bit in ((GTV, GTV_BIT), (GTV_NODES, GTV_NODES_BIT)):
+        if name in masks:
+            labels |= (resample(masks[name], 0.0) > 0.5).astype(np.uint16) << bit
     return CachedPatient(patient_id, hu, labels, known, tuple(float(v) for v in lo))  # type: ignore[arg-type]
 
 
@@ -208,11 +211,13 @@ def load_cached(folder: Path, cache: Path) -> CachedPatient:
         with np.load(path) as z:
             return CachedPatient(folder.name, z["ct"], z["labels"], z["known"], tuple(z["origin_mm"].tolist()))
     ct, masks = read_case(folder)
-    gross = folder / f"{GTV}.nii.gz"
-    if gross.exists():
-        volume = read_file(gross, order=0)
-        require_grid(gross, volume, ct, "CT")
-        masks[GTV] = volume.array > 0
+    for name in (GTV, GTV_NODES):
+        gross = folder / f"{name}.nii.gz"
+        if gross.exists():
+            volume = read_file(gross, order=0)
+            require_grid(gross, volume, ct, "CT")
+            masks[name] = volume.array > 0
+            masks[GTV] = masks.get(GTV, masks[name]) | masks[name]
     patient = to_grid(ct, masks, folder.name)
     cache.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")

@@ -1,8 +1,9 @@
-"""Where a patient's own disease is or may be, so that no trainer teaches it as healthy tissue.
+"""Where a patient's own disease is, which is taught as such, or may be, which no trainer teaches as healthy tissue.
 
-Gross disease as the clinic contoured it (``GTV``), and what the clinic's own report names, whose place is only known by
-level or site. Planning targets are no such place: the highest level alone fills several hundred millilitres of a neck,
-most of which looks healthy, and without them seven in ten places for a lesion would be gone.
+Gross disease as the clinic contoured it (``GTV``; ``GTVn``, what of it is nodes), and what the clinic's own report
+names, whose place is only known by level or site. Planning targets are no such place: the highest level alone fills
+several hundred millilitres of a neck, most of which looks healthy, and without them seven in ten places for a lesion
+would be gone.
 """
 
 from __future__ import annotations
@@ -12,17 +13,58 @@ from scipy import ndimage
 
 from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, SITE_BOX, Anatomy
-from hnvlm.train.data import GRID_MM, GTV_BIT
+from hnvlm.models.ct_encoder import LESION_CHANNELS
+from hnvlm.models.gross import kind_by_place
+from hnvlm.train.data import GRID_MM, GTV_BIT, GTV_NODES_BIT
 from hnvlm.types import SIDES, Finding
 
 # A level's or site's region is where centres of lesions lie; one reaches further by half its size and what differs
 # between patients. The size of one whose report tells none.
 MARGIN_MM, UNKNOWN_SIZE_MM = 10.0, 40.0
+# Of the own lesions in a crop at most these are looked at, none of fewer voxels (3 mm).
+MOST_OWN, FEWEST_VOXELS = 4, 8
+TOUCHING = np.ones((3, 3, 3), bool)
 
 
 def contoured(labels: np.ndarray) -> np.ndarray:
     """Where the clinic contoured gross disease: bool of the shape of the packed labels."""
     return ((labels >> GTV_BIT) & 1) > 0
+
+
+def own_lesions(labels: np.ndarray, anatomy: Anatomy | None) -> np.ndarray | None:
+    """The patient's own lesions by kind: uint8 of the labels' shape, 1 + the index in ``LESION_CHANNELS``, 0 elsewhere.
+
+    Nodes are what the clinic calls so; where it says nothing of nodes, each connected part is what it may be by its
+    place. Without landmarks all is a mass. None where the clinic contoured no gross disease.
+    """
+    gross = contoured(labels)
+    if not gross.any():
+        return None
+    nodes = gross & (((labels >> GTV_NODES_BIT) & 1) > 0)
+    if not nodes.any() and anatomy is not None:
+        parts, n = ndimage.label(gross, TOUCHING)
+        for k in range(1, n + 1):
+            centre = anatomy.ct.index_to_mm(np.argwhere(parts == k).mean(0))
+            nodes |= (parts == k) & (kind_by_place(centre, anatomy) == "node")
+    out = gross.astype(np.uint8) * (1 + LESION_CHANNELS.index("mass"))
+    out[nodes] = 1 + LESION_CHANNELS.index("node")
+    return out
+
+
+def inside_of(own: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """A random voxel (z, y, x) of each own lesion in a crop (``own_lesions``), the largest first, ``MOST_OWN`` at most.
+
+    A network that is only shown the middle of a tumour of 6 cm never sees its edge.
+    """
+    parts, n = ndimage.label(own > 0, TOUCHING)
+    sizes = np.bincount(parts.ravel(), minlength=n + 1)[1:]
+    chosen = [np.argwhere(parts == k + 1) for k in np.argsort(-sizes)[:MOST_OWN] if sizes[k] >= FEWEST_VOXELS]
+    return [voxels[int(rng.integers(len(voxels)))] for voxels in chosen]
+
+
+def edge_of(own: np.ndarray) -> np.ndarray:
+    """Voxels just outside the contours, which two clinicians would draw 3 mm apart: bool of the same shape."""
+    return ndimage.binary_dilation(own > 0, TOUCHING) & (own == 0)
 
 
 def reported(report: OwnReport | None, anatomy: Anatomy) -> np.ndarray | None:

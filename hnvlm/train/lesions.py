@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.stats import auroc
-from hnvlm.models.ct_encoder import CROP, GRID_MM
+from hnvlm.models.ct_encoder import CROP, GRID_MM, LESION_CHANNELS
 from hnvlm.models.detect import EVIDENCE, evidence
 from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, lesion_probability, network_inputs
 from hnvlm.models.precision import mixed_precision
@@ -25,6 +25,7 @@ from hnvlm.train.ahead import Ahead
 from hnvlm.train.bank import BankPatient
 from hnvlm.train.compose import Sample, compose
 from hnvlm.train.data import CHANNELS
+from hnvlm.train.disease import edge_of, inside_of
 from hnvlm.train.loop import ENDLESS, LoopOptions, Numbers, log, train_loop
 
 GRID = 32
@@ -79,8 +80,9 @@ class Pair:
         hu: float32 (2, 64, 64, 64), with the lesions and without.
         lesions: uint8 (3, 64, 64, 64), share of each voxel that is lesion, times 255.
         said: float32 (4, 32, 32, 32), see ``Patch``.
-        unknown: bool (2, 64, 64, 64), see ``Patch``.
-        at_lesions, elsewhere: First cells of patches.
+        unknown: bool (3, 64, 64, 64), see ``Patch``; the last where the patient's own lesions are what is taught.
+        own: uint8 (3, 64, 64, 64), as ``lesions``: the patient's own, which are in both.
+        at_lesions, elsewhere, at_own: First cells of patches.
     """
 
     hu: Tensor
@@ -89,6 +91,8 @@ class Pair:
     unknown: Tensor
     at_lesions: list[Start]
     elsewhere: list[Start]
+    own: Tensor
+    at_own: list[Start]
 
 
 def twin_pair(bank: BankPatient, rng: np.random.Generator) -> tuple[Sample, np.ndarray] | None:
@@ -132,10 +136,12 @@ def warped(sample: Sample, clean_hu: np.ndarray, rng: np.random.Generator) -> tu
     owner = F.grid_sample(owner, grid, mode="nearest", align_corners=False)[0, 0].numpy().astype(np.uint8)
     diseased = torch.from_numpy(sample.diseased[None, None].astype(np.float32))
     diseased = F.grid_sample(diseased, grid, mode="nearest", align_corners=False)[0, 0].numpy() > 0
+    own = torch.from_numpy(sample.own[None, None].astype(np.float32))
+    own = F.grid_sample(own, grid, mode="nearest", align_corners=False)[0, 0].numpy().astype(np.uint8)
     # Interpolation smooths the noise away, which would tell a warped neck from a real one.
     grain = rng.standard_normal(clean_hu.shape, dtype=np.float32) * rng.uniform(0, 8)
     targets = np.concatenate([sample.targets[: len(CHANNELS)], lesions])
-    return replace(sample, hu=hu[0] + grain, targets=targets, owner=owner, diseased=diseased), hu[1] + grain
+    return replace(sample, hu=hu[0] + grain, targets=targets, owner=owner, diseased=diseased, own=own), hu[1] + grain
 
 
 def said_of(sample: Sample) -> np.ndarray:
@@ -171,9 +177,12 @@ def pair_of(bank: BankPatient, rng: np.random.Generator) -> Pair | None:
     elsewhere = [_start(tissue[int(rng.integers(len(tissue)))], rng) for _ in range(ELSEWHERE)]
     lesions = np.rint(sample.targets[len(CHANNELS) :] * 255).astype(np.uint8)
     hu = torch.from_numpy(np.stack([sample.hu, clean_hu]).astype(np.float32))
-    unknown = torch.from_numpy(np.stack([sample.diseased & (sample.owner == 0), sample.diseased]))
+    beside = sample.diseased & (sample.own == 0) | edge_of(sample.own)
+    unknown = torch.from_numpy(np.stack([sample.diseased & (sample.owner == 0), sample.diseased, beside]))
     said = torch.from_numpy(said_of(sample))
-    return Pair(hu, torch.from_numpy(lesions), said, unknown, at_lesions, elsewhere)
+    own = np.stack([sample.own == k for k in range(1, len(LESION_CHANNELS) + 1)]).astype(np.uint8) * 255
+    at_own = [_start(c / FOLD, rng) for c in inside_of(sample.own, rng)]
+    return Pair(hu, torch.from_numpy(lesions), said, unknown, at_lesions, elsewhere, torch.from_numpy(own), at_own)
 
 
 def cut_patch(inputs: Tensor, lesions: Tensor, said: Tensor, unknown: Tensor, start: Start) -> Patch:
@@ -201,7 +210,7 @@ def pair_patches(
     """Patches of one twin pair: every lesion, its place without it, false alarms of ``network``, other places."""
     lesions, said = pair.lesions.to(device), pair.said.to(device)
     nothing, silent = torch.zeros_like(lesions), torch.zeros_like(said)
-    around, own = pair.unknown.to(device)
+    around, own, beside = pair.unknown.to(device)
     with torch.inference_mode():
         with_lesion, clean = network_inputs(pair.hu.to(device))
         patches = []
@@ -215,6 +224,8 @@ def pair_patches(
             alarms = false_alarms(seen, FALSE_ALARMS)
             elsewhere += [_start(c, rng) for c in alarms]
         patches += [cut_patch(clean, nothing, silent, own, start) for start in elsewhere]
+        # The patient's own disease is taught as lesions.
+        patches += [cut_patch(clean, pair.own.to(device), silent, beside, start) for start in pair.at_own]
     return patches
 
 
@@ -377,6 +388,8 @@ def train_lesion_net(
     is filled again.
     """
     train_on, _ = kept_aside(banks)
+    if ill := sum(b.own is not None for b in train_on):
+        log(f"lesions: {ill} of {len(train_on)} patients also teach the disease that the clinic contoured in them")
     buffer: deque[Patch] = deque(maxlen=BUFFER)
     network = network.to(device, memory_format=torch.channels_last_3d)
 

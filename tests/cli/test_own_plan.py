@@ -188,14 +188,17 @@ def test_another_vendors_automatic_contours_count_until_somebody_approves_them(i
 
 
 def test_the_clinics_gross_tumour_is_kept_as_one(imported, tmp_path):
-    """No network draws it; it tells the trainers where the neck is not healthy."""
+    """No network draws it; it tells the trainers where disease is, and what of it is nodes."""
     ct, _, masks, _ = planned()
     drawn = {"GTVp": masks["Parotid_L"], "GTV_n1": masks["Parotid_R"], "SpinalCord": masks["SpinalCord"]}
+    drawn["GTVp_ring"] = masks["SpinalCord"]
     write_rtstruct(drawn, ct, tmp_path / "gtv.dcm", label="by hand", clinic=tuple(drawn))
     ran, folder = imported(structures=tmp_path / "gtv.dcm")
-    assert sorted(ran.data["gross_tumour"]) == ["GTV_n1", "GTVp"] and ran.data["left_out"] == []
+    assert sorted(ran.data["gross_tumour"]) == ["GTV_n1", "GTVp"] and ran.data["left_out"] == ["GTVp_ring"]
     gross = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "GTV.nii.gz")))
     assert np.array_equal(gross > 0, masks["Parotid_L"] | masks["Parotid_R"])
+    nodes = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "GTVn.nii.gz")))
+    assert np.array_equal(nodes > 0, masks["Parotid_R"])
     shutil.rmtree(folder)
     write_rtstruct(drawn, ct, tmp_path / "draft.dcm", clinic=("GTV_n1",))
     assert imported(structures=tmp_path / "draft.dcm")[0].data["gross_tumour"] == ["GTV_n1"]
