@@ -15,16 +15,11 @@ from hnvlm.ui import html, rating_form
 from hnvlm.ui.errors import handled
 
 NOTE = "Authors hidden. Signatures, sources, checks and the predicted target region are left out of both."
-# Beside each other while each has this much room, else one above the other.
-_STYLE = (
-    """<style>[data-testid="stLayoutWrapper"]:has(> .st-key-rate-a, > .st-key-rate-b) { min-width: 200px; }</style>"""
-)
 
 
 def show(app: App, item: comparing.Item) -> None:
     """Show both texts and the questions with what this rater answered so far."""
     rating_form.begin_clock(_shown(item), item.seconds)
-    st.html(_STYLE)
     with st.container(horizontal=True, gap="medium"):
         for name, text in zip(("Text A", "Text B"), item.texts, strict=True):
             with st.container(width="stretch", key=f"rate-{name[-1].lower()}"):
