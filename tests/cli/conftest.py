@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from hnvlm.cli import app, inputs
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_dicom_series, write_nifti
+from hnvlm.store import CaseStore
 
 
 @dataclass
@@ -79,3 +80,12 @@ def dicom(tmp_path_factory, phantom):
     folder = tmp_path_factory.mktemp("dicom") / "ct"
     write_dicom_series(phantom, folder, "neck phantom", synthetic=False)
     return folder
+
+
+@pytest.fixture
+def case(store_dir, phantom) -> str:
+    """The phantom as a stored case; its id."""
+    store = CaseStore(store_dir)
+    record = store.add_case(phantom, description="phantom")
+    store.close()
+    return record.id

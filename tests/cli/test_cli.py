@@ -33,14 +33,6 @@ COMMANDS = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def case(store_dir, phantom) -> str:
-    store = CaseStore(store_dir)
-    record = store.add_case(phantom, description="phantom")
-    store.close()
-    return record.id
-
-
 def read_array(path: str) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(path))
 

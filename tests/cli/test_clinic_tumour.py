@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from hnvlm.imaging.write import write_nifti, write_rtstruct
-from hnvlm.store import CaseStore
 
 
 @pytest.fixture
@@ -16,14 +15,6 @@ def tumour(phantom):
     mask = np.zeros(phantom.shape, bool)
     mask[2:4, 5:9, 6:11] = True
     return mask
-
-
-@pytest.fixture
-def case(store_dir, phantom) -> str:
-    store = CaseStore(store_dir)
-    record = store.add_case(phantom, description="phantom")
-    store.close()
-    return record.id
 
 
 def contours(measured: list[dict]) -> list[str]:
