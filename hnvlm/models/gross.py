@@ -6,7 +6,7 @@ disease, that is not the network's to judge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from hnvlm.imaging.anatomy import Anatomy
+from hnvlm.imaging.resample import mask_box
 from hnvlm.imaging.tg263 import gross_kind
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import cut
@@ -73,15 +74,12 @@ def gross_lesions(gross: Mapping[str, np.ndarray], volume: Volume, neck: Neck) -
     out: list[GrossLesion] = []
     taken = np.zeros(volume.shape, bool)
     for name in sorted(gross, key=lambda name: gross_kind(name) is None):
-        labels, n = ndimage.label(gross[name], TOUCHING)
-        boxes = ndimage.find_objects(labels)
         before = taken.copy()
-        for k in range(n):
-            part = labels[boxes[k]] == k + 1
-            again = part & before[boxes[k]]
-            taken[boxes[k]] |= part
+        for box, part in _parts(np.asarray(gross[name], bool)):
+            again = part & before[box]
+            taken[box] |= part
             if again.sum() <= SAME_SHARE * part.sum() and part.sum() * volume.voxel_ml >= SMALLEST_ML:
-                out.append(_lesion(name, part & ~again, boxes[k], volume, neck))
+                out.append(_lesion(name, part & ~again, box, volume, neck))
     return sorted(out, key=lambda lesion: (lesion.finding.kind != "mass", -(lesion.finding.size_mm or 0.0)))[:MOST]
 
 
@@ -96,6 +94,18 @@ def apart_from(detections: Sequence[Detection], lesions: Sequence[GrossLesion]) 
 def with_contoured(detections: Sequence[Detection], lesions: Sequence[GrossLesion]) -> list[Detection]:
     """All lesions that can be taken away: the contoured ones, and what was detected apart from them."""
     return [*(d.detection for d in lesions if d.detection is not None), *apart_from(detections, lesions)]
+
+
+def _parts(mask: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """Connected parts of a mask: box in the volume, and bool of the box. Only what holds the mask is looked through."""
+    box = mask_box(mask)
+    if box is None:
+        return
+    around = tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))
+    labels, _ = ndimage.label(mask[around], TOUCHING)
+    for k, inside in enumerate(ndimage.find_objects(labels), start=1):
+        moved = tuple(slice(s.start + a.start, s.stop + a.start) for s, a in zip(inside, around, strict=True))
+        yield moved, labels[inside] == k
 
 
 def _lesion(name: str, part: np.ndarray, box: tuple[slice, ...], volume: Volume, neck: Neck) -> GrossLesion:
