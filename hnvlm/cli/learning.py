@@ -18,7 +18,7 @@ from hnvlm.cli.runtime import Session, session
 from hnvlm.config import settings
 from hnvlm.errors import HnvlmError, UsageError
 
-TRAINABLE = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
+TRAINABLE = ("segmenter", "clip", "report", "dose", "diffusion", "judge", "tumour")
 EVALUATIONS = ("segmentation", "dose", "zeroshot", "retrieval", "report", "counterfactual", "generation")
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 # What the command itself gives to a trainer or an evaluation.

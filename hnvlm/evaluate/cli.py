@@ -30,6 +30,7 @@ EVALUATIONS = {
     "retrieval": ("segmenter", "text", "clip"),
     "report": ("segmenter", "clip", "report"),
     "counterfactual": ("segmenter", "text", "clip", "diffusion", "judge"),
+    "tumour": ("segmenter", "clip", "tumour"),
     "generation": ("text", "clip", "diffusion", "judge"),
 }
 # Evaluations that read patients.

@@ -83,17 +83,16 @@ def gross_lesions(gross: Mapping[str, np.ndarray], volume: Volume, neck: Neck) -
     return sorted(out, key=lambda lesion: (lesion.finding.kind != "mass", -(lesion.finding.size_mm or 0.0)))[:MOST]
 
 
-def apart_from(detections: Sequence[Detection], lesions: Sequence[GrossLesion]) -> list[Detection]:
-    """The detections that no contoured lesion touches; a narrowing of the airway is another thing than its cause."""
-    drawn = [lesion.detection.mask for lesion in lesions if lesion.detection is not None]
-    if not drawn:
+def on_crop(lesions: Sequence[GrossLesion]) -> list[Detection]:
+    """Those of the lesions that lie in the encoder's crop, as it would have detected them."""
+    return [lesion.detection for lesion in lesions if lesion.detection is not None]
+
+
+def apart_from(detections: Sequence[Detection], known: Sequence[Detection]) -> list[Detection]:
+    """The detections that touch nothing known; a narrowing of the airway is another thing than its cause."""
+    if not known:
         return list(detections)
-    return [d for d in detections if d.kind == "airway" or not any((d.mask & mask).any() for mask in drawn)]
-
-
-def with_contoured(detections: Sequence[Detection], lesions: Sequence[GrossLesion]) -> list[Detection]:
-    """All lesions that can be taken away: the contoured ones, and what was detected apart from them."""
-    return [*(d.detection for d in lesions if d.detection is not None), *apart_from(detections, lesions)]
+    return [d for d in detections if d.kind == "airway" or not any((d.mask & k.mask).any() for k in known)]
 
 
 def _parts(mask: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:

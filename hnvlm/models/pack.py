@@ -22,19 +22,21 @@ from hnvlm.models.base import ReportWords
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.clip import ClipNetwork
 from hnvlm.models.ct_encoder import cut
-from hnvlm.models.detect import PEAK, Detection, detect, evidence, told_lesions
+from hnvlm.models.detect import PEAK, Detection, detect, evidence
 from hnvlm.models.diffusion import LesionDenoiser, step_gflops
 from hnvlm.models.dose import DosePredictor
 from hnvlm.models.facts import measured_findings
-from hnvlm.models.gross import GrossLesion, apart_from, gross_lesions, with_contoured
+from hnvlm.models.gross import GrossLesion, apart_from, gross_lesions, on_crop
 from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of, tries_of
 from hnvlm.models.lesion_net import lesion_probability
 from hnvlm.models.neck import Neck, build_neck, judge_scope
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.registry import model_cards
-from hnvlm.models.report_model import EOS, PROMPTS, ReportModel, decode, load_tokenizer, told
+from hnvlm.models.report_model import ReportModel, load_tokenizer
+from hnvlm.models.report_writing import ReportWriting
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.text_tower import TextReader, read_facts, token_features
+from hnvlm.models.tumour import TumourDetector, suspicion
 from hnvlm.types import (
     TARGET_NAMES,
     Counterfactual,
@@ -42,7 +44,6 @@ from hnvlm.types import (
     Finding,
     Progress,
     Provenance,
-    ReportDraft,
     ScopeVerdict,
     Segmentation,
     no_progress,
@@ -54,7 +55,7 @@ DIFFUSION_STEPS = {"add": 12, "remove": 2}
 TRIES, OTHER_SEED = 3, 1000
 
 
-class ModelPack:
+class ModelPack(ReportWriting):
     """The models of one folder; see ``hnvlm.models.base.Models`` for what each method returns.
 
     Args:
@@ -105,6 +106,12 @@ class ModelPack:
         return load_weights(self.folder / "diffusion", LesionDenoiser(widths=tuple(config["widths"]))).to(  # type: ignore[return-value]
             memory_format=torch.channels_last_3d
         )
+
+    @cached_property
+    def tumour_detector(self) -> TumourDetector | None:
+        """Tumour detector; None in a pack without one."""
+        folder = self.folder / "tumour"
+        return TumourDetector(folder) if (folder / "model.safetensors").exists() else None
 
     @cached_property
     def dose_predictor(self) -> DosePredictor:
@@ -209,74 +216,20 @@ class ModelPack:
         facts = measured_findings(neck.anatomy)
         progress(0.5, "Looking for lesions")
         drawn = gross_lesions(segmentation.gross, volume, neck)
-        detected = apart_from(self.detections(neck, self.detection_peak)[0], drawn)
+        detected = apart_from(self.detections(neck, self.detection_peak)[0], on_crop(drawn))
         lesions = [d.finding(volume, neck.start, neck.working) for d in detected]
+        lesions += [suspicion(d, volume, neck) for d in self.suspicions(neck, detected, drawn)]
         if any(f.kind == "airway" for f in lesions):
             facts = [f for f in facts if f.kind != "airway"]
         progress(1.0, "Findings measured")
         return [*(lesion.finding for lesion in drawn), *lesions, *facts]
 
-    def draft_report(
-        self, volume: Volume, *, segmentation: Segmentation, language: str = "en", seed: int = 0,
-        on_text: Callable[[str], None] | None = None, progress: Progress = no_progress,
-    ) -> ReportDraft:  # fmt: skip
-        """Write the report, piece by piece."""
-        started = time.perf_counter()
-        if language not in PROMPTS:
-            raise UsageError(f"Reports are written in {' and '.join(PROMPTS)}, not in '{language}'.")
-        progress(0.05, "Encoding the CT")
-        neck = self.neck(volume, segmentation)
-        drawn = gross_lesions(segmentation.gross, volume, neck)
-        given = self.to_write_from(neck, *self.encode(neck), drawn)
-        sure = [d.described() for d in drawn]
-        text, first, _ = self.write_report(
-            *given, language, sure=sure, started=started, on_text=on_text, progress=progress
-        )
-        return ReportDraft(
-            text, language, self.provenance("report", seed, language=language), time.perf_counter() - started, first
-        )
-
-    def to_write_from(
-        self, neck: Neck, probability: np.ndarray, tokens: Tensor, drawn: Sequence[GrossLesion] = ()
-    ) -> tuple[Tensor, list[Finding], list[Finding]]:
-        """What a report is written from, by what ``encode`` says: tokens, measured facts, lesions that may be there.
-
-        Those touch no lesion that the clinic contoured (``drawn``).
-        """
-        seen = told_lesions(probability, neck.crop, neck.start, neck.anatomy, peak=self.detection_peak)
-        return tokens, measured_findings(neck.anatomy), [d.described() for d in apart_from(seen, drawn)]
-
-    def write_report(
-        self, tokens: Tensor, facts: Sequence[Finding], seen: Sequence[Finding], language: str, *,
-        sure: Sequence[Finding] = (), started: float | None = None, on_text: Callable[[str], None] | None = None,
-        progress: Progress = no_progress,
-    ) -> tuple[str, float, list[tuple[Tensor, int]]]:  # fmt: skip
-        """Decode a report; a model that learned it is told the measured facts, and keeps them, and what may be there.
-
-        Lesions that are there whatever the model sees (``sure``) are all named. Returns text, seconds to the first
-        piece, and (probabilities, id) of every step.
-        """
-        started = started or time.perf_counter()
-        model, tokenizer, config = self.report_model
-        prompt, kept = told(tokenizer, config, language, facts, seen, self.words, sure=sure)
-        ids: list[int] = []
-        steps: list[Any] = []
-        shown, first = "", 0.0
-        for token in decode(
-            model, tokens, prompt, end=tokenizer.token_to_id(EOS), on_step=lambda *s: steps.append(s), **kept
-        ):
-            ids.append(token)
-            text = tokenizer.decode(ids)
-            # A multi-byte letter may still be incomplete at the end of the ids.
-            if not text.endswith("\ufffd") and text != shown:
-                first = first or time.perf_counter() - started
-                if on_text is not None:
-                    on_text(text[len(shown) :])
-                shown = text
-            if len(ids) % 8 == 0:
-                progress(min(0.99, 0.1 + 0.9 * len(ids) / 160), "Writing the report")
-        progress(1.0, "Report written")
-        return shown, first, steps
+    def suspicions(self, neck: Neck, known: Sequence[Detection], drawn: Sequence[GrossLesion]) -> list[Detection]:
+        """Where real disease may be besides what is known; none where the clinic says itself where it is."""
+        if drawn or self.tumour_detector is None:
+            return []
+        torch.set_num_threads(self.threads)
+        return self.tumour_detector.look(neck, known)
 
     def zeroshot(self, volume: Volume, labels: Sequence[str], *, segmentation: Segmentation) -> dict[str, float]:
         """Probability of each label text."""
@@ -311,7 +264,7 @@ class ModelPack:
         weak = min(self.detection_peak, self.threshold("place_threshold"))
         before, seen = self.detections(neck, weak, self.detection_peak)
         contoured = gross_lesions(segmentation.gross, volume, neck)
-        before = with_contoured(seen if contoured else before, contoured)
+        before = [*on_crop(contoured), *apart_from(seen if contoured else before, on_crop(contoured))]
         working = neck.working.array.copy()
         pieces = []
         rng = np.random.default_rng(seed)

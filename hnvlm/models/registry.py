@@ -13,6 +13,7 @@ PACK = {
     "clip": "lesion detection, zero-shot labels and similar cases",
     "report": "report drafts",
     "dose": "dose predictions",
+    "tumour": "suspicions of real disease beside the findings",
     "diffusion": "counterfactuals",
     "judge": "the independent measurement of counterfactuals (evaluation only)",
 }

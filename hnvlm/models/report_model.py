@@ -25,7 +25,7 @@ PROMPTS = {"en": "<report en>", "pl": "<report pl>"}
 SPECIAL = (PAD, BOS, EOS, *PROMPTS.values())
 SHUFFLE = 2
 # Sizes of the lesions that it learned of.
-TAUGHT_MM = (6.0, 45.0)
+TAUGHT_MM, USUAL_MM = (6.0, 45.0), 20.0
 # CT tokens that the decoder also sees one by one.
 STRONGEST = 12
 
@@ -241,7 +241,7 @@ def as_taught(lesion: Finding) -> Finding:
 
     What it writes is the lesion's own words; a prompt of 118 mm made it lose the thread.
     """
-    size = None if lesion.size_mm is None else float(min(max(lesion.size_mm, TAUGHT_MM[0]), TAUGHT_MM[1]))
+    size = float(min(max(lesion.size_mm or USUAL_MM, TAUGHT_MM[0]), TAUGHT_MM[1]))
     side = lesion.side if lesion.side in SIDES else SIDES[0]
     site = (lesion.site or MASS_SITES[0]) if lesion.kind == "mass" else None
     level = (lesion.level or NODE_LEVELS[1]) if lesion.kind == "node" else None

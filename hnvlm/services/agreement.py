@@ -40,7 +40,8 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
     if not measured:
         return [CheckResult("report.measured", "not_evaluated", "Nothing was measured on this CT yet.")]
     results: list[CheckResult] = []
-    truth = [f for f in measured if f.presence == "present" and f.kind in LESIONS]
+    # What is suspected has to be told, too, and is then no claim of the text's own.
+    truth = [f for f in measured if f.presence != "absent" and f.kind in LESIONS]
     claims = _one_sided([f for f in said if f.presence != "absent" and f.kind in LESIONS])
     pairs, free = _paired(truth, claims, said)
     for finding, claim in pairs:
@@ -203,6 +204,9 @@ def _denied_there(finding: Finding, said: list[Finding]) -> bool:
 
 def _missing(finding: Finding, said: list[Finding]) -> list[CheckResult]:
     details = {"measured": finding.to_json()}
+    if finding.presence == "indeterminate":
+        text = f"The text leaves out what the models suspect: {words(finding)}. Confirm it or reject it on the CT."
+        return [CheckResult("report.suspected", "warn", text, details=details)]
     if any(_denies(f, finding) for f in said):
         text = f"The text denies what was measured: {words(finding)}."
         return [CheckResult("report.presence", "fail", text, details=details)]

@@ -23,10 +23,10 @@ from hnvlm.train.loop import CHECKPOINT_SECONDS, ENDLESS
 # What a run is made of; the others say how long and on what it runs.
 KEPT_SETTINGS = ("batch", "learning_rate", "hold_out", "pool_size", "per_patient", "from_pack")
 # Models whose weights become part of another: whom they saw, it saw.
-PARTS = {"clip": ("segmenter",)}
+PARTS = {"clip": ("segmenter",), "tumour": ("clip",)}
 # What torch and safetensors say of a disk that is full.
 DISK_FULL = ("No space left", "os error 28", "PytorchStreamWriter failed writing", "file write failed")
-TRAINERS = ("segmenter", "clip", "report", "dose", "diffusion", "judge")
+TRAINERS = ("segmenter", "clip", "report", "dose", "diffusion", "judge", "tumour")
 
 
 def trainer(name: str) -> Callable[..., dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Where a patient's own disease is, which is taught as such, or may be, which no trainer teaches as healthy tissue.
 
 Gross disease as the clinic contoured it (``GTV``; ``GTVn``, what of it is nodes), and what the clinic's own report
-names, whose place is only known by level or site. Planning targets are no such place: the highest level alone fills
+names, whose place is only known by level or site. Planning targets are no such place (but for the tumour detector,
+which is taught their cores): the highest level alone fills
 several hundred millilitres of a neck, most of which looks healthy, and without them seven in ten places for a lesion
 would be gone.
 """
@@ -15,7 +16,7 @@ from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, SITE_BOX, Anatomy
 from hnvlm.models.ct_encoder import LESION_CHANNELS
 from hnvlm.models.gross import kind_by_place
-from hnvlm.train.data import GRID_MM, GTV_BIT, GTV_NODES_BIT
+from hnvlm.train.data import BIT, GRID_MM, GTV_BIT, GTV_NODES_BIT
 from hnvlm.types import SIDES, Finding
 
 # A level's or site's region is where centres of lesions lie; one reaches further by half its size and what differs
@@ -23,6 +24,8 @@ from hnvlm.types import SIDES, Finding
 MARGIN_MM, UNKNOWN_SIZE_MM = 10.0, 40.0
 # Of the own lesions in a crop at most these are looked at, none of fewer voxels (3 mm).
 MOST_OWN, FEWEST_VOXELS = 4, 8
+# Margin of a target about the disease in it, tissue that disease can be, and the smallest core that is taught.
+TARGET_MARGIN_MM, SOFT_HU, FEWEST_CORE_VOXELS = 9.0, (-100, 200), 20
 TOUCHING = np.ones((3, 3, 3), bool)
 
 
@@ -49,6 +52,25 @@ def own_lesions(labels: np.ndarray, anatomy: Anatomy | None) -> np.ndarray | Non
     out = gross.astype(np.uint8) * (1 + LESION_CHANNELS.index("mass"))
     out[nodes] = 1 + LESION_CHANNELS.index("node")
     return out
+
+
+def target_of(labels: np.ndarray) -> np.ndarray:
+    """What is treated to the highest level (PTV_7000): bool of the labels' shape."""
+    return ((labels >> BIT["PTV_7000"]) & 1) > 0
+
+
+def core_of_target(labels: np.ndarray, ct: np.ndarray) -> np.ndarray:
+    """Where gross disease is by what is treated: bool of the labels' shape.
+
+    The target of the highest level without its margin, in soft tissue. A PTV is the gross tumour with 5 to 10 mm for
+    microscopic disease and 3 to 5 mm for the set-up; a little less than both is taken off.
+    """
+    core = ndimage.binary_erosion(target_of(labels), iterations=round(TARGET_MARGIN_MM / GRID_MM))
+    core = ndimage.binary_opening(core & (ct > SOFT_HU[0]) & (ct < SOFT_HU[1]))
+    parts, n = ndimage.label(core, TOUCHING)
+    sizes = np.bincount(parts.ravel(), minlength=n + 1)
+    sizes[0] = 0
+    return (sizes >= FEWEST_CORE_VOXELS)[parts]
 
 
 def inside_of(own: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

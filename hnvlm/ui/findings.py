@@ -37,7 +37,8 @@ def label(finding: Finding) -> str:
     comma = "," if finding.kind == "target" and place else ""  # a side, not a place
     head = f"{_KINDS[finding.kind]}{comma} {place}".strip()
     contour = finding.attributes.get("contour")
-    return ", ".join(p for p in (head, size, share, texture, f"clinic's {contour}" if contour else "") if p)
+    whose = f"clinic's {contour}" if contour else "suspected" if finding.attributes.get("suspected") else ""
+    return ", ".join(p for p in (head, size, share, texture, whose) if p)
 
 
 def detail(finding: Finding) -> str:

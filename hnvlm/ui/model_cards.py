@@ -16,6 +16,7 @@ from hnvlm.ui import html
 _NAMES = {
     "clip": "Image and text (CLIP)", "diffusion": "Counterfactual CT", "dose": "Dose",
     "judge": "Judge of counterfactuals", "report": "Report", "segmenter": "Contours", "text": "Reader of typed text",
+    "tumour": "Suspicions",
 }  # fmt: skip
 # Evaluation -> its heading, where a model has more than one.
 _EVALUATIONS = {

@@ -8,7 +8,7 @@ from imaging.neck_phantom import CENTRE_MM, SPACINGS, phantom
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.detect import Detection
-from hnvlm.models.gross import apart_from, gross_lesions, with_contoured
+from hnvlm.models.gross import apart_from, gross_lesions, on_crop
 from hnvlm.models.neck import Neck, build_neck
 
 NECKS: dict[tuple[float, ...], tuple[Volume, Neck]] = {}
@@ -112,8 +112,8 @@ def test_what_the_encoder_sees_of_a_contoured_lesion_is_not_a_second_one():
         return Detection(kind, mask, 0.7, np.zeros(3), 20.0, "II", "left", 60.0)
 
     same, other, airway = detection("mass", touching), detection("node", elsewhere), detection("airway", touching)
-    assert apart_from([same, other, airway], drawn) == [other, airway]
-    assert with_contoured([same, other], drawn) == [drawn[0].detection, other]
+    assert on_crop(drawn) == [drawn[0].detection]
+    assert apart_from([same, other, airway], on_crop(drawn)) == [other, airway]
     assert apart_from([same], []) == [same]
 
 

@@ -20,6 +20,7 @@ from hnvlm.errors import CancelledError, ModelPackError, ScopeError, UsageError
 from hnvlm.imaging.atlas import sample_neck
 from hnvlm.imaging.volume import Volume
 from hnvlm.models import pack as pack_module
+from hnvlm.models import report_writing
 from hnvlm.models.base import Models
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.clip import ClipNetwork
@@ -101,7 +102,7 @@ def untrained(untrained_folder, monkeypatch) -> ModelPack:
     monkeypatch.setattr(
         pack_module, "read_facts", lambda reader, texts: [blank | {"confidence": {}} | READINGS[t] for t in texts]
     )
-    monkeypatch.setattr(pack_module, "decode", partial(pack_module.decode, max_length=24))
+    monkeypatch.setattr(report_writing, "decode", partial(report_writing.decode, max_length=24))
     return ModelPack(untrained_folder, threads=1)
 
 
@@ -368,9 +369,9 @@ def test_shipped_pack_scope_and_findings(synthetic, contoured):
 def test_a_report_model_that_learned_to_read_facts_is_told_what_was_measured(untrained, patient, monkeypatch):
     ct, segmentation = patient
     _, tokenizer, config = untrained.report_model
-    prompts, write = [], pack_module.decode
+    prompts, write = [], report_writing.decode
     monkeypatch.setattr(
-        pack_module, "decode", lambda m, t, prompt, **k: prompts.append(prompt) or write(m, t, prompt, **k)
+        report_writing, "decode", lambda m, t, prompt, **k: prompts.append(prompt) or write(m, t, prompt, **k)
     )
     untrained.draft_report(ct, segmentation=segmentation)
     monkeypatch.setitem(config, "told_facts", True)
@@ -385,7 +386,7 @@ def test_a_report_model_that_learned_to_read_facts_is_told_what_was_measured(unt
     assert all(end in words for end in coverage.attributes.values()) and "node" not in words
     # Lesions that may be there are told to a model that learned to judge them, and to no other.
     may_be = Finding("node", side="left", level="II", size_mm=23.0, attributes={"texture": "necrotic"})
-    monkeypatch.setattr(pack_module, "told_lesions", lambda *_, **__: [SimpleNamespace(described=lambda: may_be)])
+    monkeypatch.setattr(report_writing, "told_lesions", lambda *_, **__: [SimpleNamespace(described=lambda: may_be)])
     untrained.draft_report(ct, segmentation=segmentation)
     monkeypatch.setitem(config, "told_lesions", True)
     untrained.draft_report(ct, segmentation=segmentation)
@@ -399,7 +400,7 @@ def test_a_contoured_lesion_is_named_whatever_the_model_sees(untrained, patient,
     monkeypatch.setitem(config, "told_facts", True)
     monkeypatch.setitem(config, "told_lesions", True)
     monkeypatch.setattr(untrained, "words", drafting)
-    monkeypatch.setattr(pack_module, "told_lesions", lambda *_, **__: [])
+    monkeypatch.setattr(report_writing, "told_lesions", lambda *_, **__: [])
     mask = np.zeros(ct.shape, bool)
     centre = np.round(ct.mm_to_index(at(20.0, -20.0, 40.0))).astype(int)
     mask[tuple(slice(c - 3, c + 4) for c in centre)] = True
@@ -410,7 +411,7 @@ def test_a_contoured_lesion_is_named_whatever_the_model_sees(untrained, patient,
     said = {}
     for what in (segmentation, contoured):
         given: list[dict] = []
-        monkeypatch.setattr(pack_module, "decode", lambda *a, **k: given.append(k) or iter(()))  # noqa: B023
+        monkeypatch.setattr(report_writing, "decode", lambda *a, **k: given.append(k) or iter(()))  # noqa: B023
         untrained.draft_report(ct, segmentation=what)
         said[what is contoured] = given[0].get("allowed")
     _, tokenizer, _ = untrained.report_model

@@ -1,0 +1,114 @@
+"""Train the tumour detector: a lesion network that also learned the disease these patients are treated for.
+
+Of most patients nobody contoured the tumour itself, but what is treated to the highest level holds it: its core is
+taught as disease, the rest of the target stays open, and the neck outside it is what disease does not look like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from hnvlm.errors import InputRefusedError
+from hnvlm.models.checkpoint import load_weights, read_config, save_model
+from hnvlm.models.clip import ClipNetwork
+from hnvlm.models.detect import detect
+from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet, lesion_probability
+from hnvlm.train.ahead import AUTO, training_device
+from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
+from hnvlm.train.compose import compose
+from hnvlm.train.data import GTV_BIT, training_folders
+from hnvlm.train.disease import core_of_target, own_lesions, target_of
+from hnvlm.train.lesions import BATCH, kept_aside, train_lesion_net
+from hnvlm.train.loop import begin, length, log
+
+SEED = 5
+PER_PATIENT = 40
+LEARNING_RATE = 8e-4
+# The threshold: from this evidence on the patients kept aside have at most so many findings outside of what is treated.
+ELSEWHERE_PER_NECK = 0.1
+THRESHOLDS = tuple(float(t) for t in np.round(np.arange(0.3, 0.96, 0.05), 2))
+
+
+def train(
+    data: Path, out: Path, work: Path, *, resume: bool = False, steps: int = 1100, batch: int = BATCH, threads: int = 2,
+    from_pack: bool = False, learning_rate: float = LEARNING_RATE, device: str = AUTO, workers: int = 0,
+    minutes: float = 0.0, per_patient: int = PER_PATIENT,
+) -> dict[str, Any]:  # fmt: skip
+    """Train on ``data`` and write the model folder ``out``.
+
+    It begins with the lesion network of the pack's CT encoder, with ``from_pack`` with the weights in ``out``.
+
+    Raises:
+        InputRefusedError: No patient has a contour of gross disease or of the target of the highest level.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(SEED)
+    found = load_bank(training_folders(data), work / "cache", per_patient=per_patient, workers=threads)
+    banks = [with_disease(b) for b in found]
+    ill = sum(b.own is not None for b in banks)
+    if not ill:
+        raise InputRefusedError(
+            f"None of the {len(banks)} patients has a GTV.nii.gz or a PTV_7000, so nothing tells where disease is."
+        )
+    log(f"tumour: {len(banks)} patients, {ill} of them with their own disease, {length(steps, minutes)} of {batch}")
+    network, before = begin(LesionNet(), out, from_pack)
+    if not from_pack:
+        network = encoders(out.parent / "clip")
+    network, taken = train_lesion_net(
+        network, banks, work / "tumour.pt", resume=resume, steps=steps, seed=SEED + before, batch=batch,
+        learning_rate=learning_rate, device=training_device(device), workers=workers, minutes=minutes,
+    )  # fmt: skip
+    network = network.cpu()
+    config = {
+        "name": "tumour", "version": "1", "architecture": "LesionNet", "widths": list(WIDTHS),
+        "lesions": list(LESION_CHANNELS), "train_patients": len(banks), "with_own_disease": ill,
+        "steps": before + taken, "lesions_per_patient": per_patient, "batch": batch,
+        "threshold": best_threshold(network, kept_aside(banks)[1]),
+    }  # fmt: skip
+    save_model(out, network, config)
+    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": taken}}
+
+
+def encoders(folder: Path) -> LesionNet:
+    """The lesion network of a CT encoder's model folder."""
+    config = read_config(folder)
+    clip = ClipNetwork(len(config["structures"]), tuple(config["widths"]))
+    return load_weights(folder, clip).encoder.lesion_net  # type: ignore[union-attr,return-value]
+
+
+def with_disease(bank: BankPatient) -> BankPatient:
+    """The patient with its own disease: as the clinic contoured it, else the core of what is treated."""
+    if bank.own is not None:
+        return bank
+    core = core_of_target(bank.patient.labels, bank.patient.ct)
+    if not core.any():
+        return bank
+    labels = bank.patient.labels | (core.astype(np.uint16) << GTV_BIT)
+    around = ndimage.binary_dilation(target_of(labels))
+    return replace(
+        bank,
+        patient=replace(bank.patient, labels=labels),
+        own=own_lesions(labels, anatomy_of(bank.patient)),
+        reported=around if bank.reported is None else around | bank.reported,
+    )
+
+
+def best_threshold(network: LesionNet, banks: list[BankPatient]) -> float:
+    """The lowest of ``THRESHOLDS`` with few enough findings outside of what is treated; the highest if none has."""
+    elsewhere = np.zeros(len(THRESHOLDS))
+    for bank in banks:
+        sample = compose(bank, np.random.default_rng(0), augment=False, lesions=[])
+        anatomy = anatomy_of(bank.patient)
+        assert anatomy is not None  # without landmarks a patient is not in the bank
+        probability = lesion_probability(network, sample.hu)
+        for k, peak in enumerate(THRESHOLDS):
+            found = detect(probability, sample.hu, sample.start, anatomy, peak=peak)
+            elsewhere[k] += sum(not (d.mask & sample.diseased).any() for d in found if d.kind != "airway")
+    few = np.flatnonzero(elsewhere <= ELSEWHERE_PER_NECK * len(banks))
+    return THRESHOLDS[int(few[0]) if len(few) else -1]
