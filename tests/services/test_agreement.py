@@ -152,3 +152,17 @@ def test_a_text_without_disease_is_warned_of_where_the_clinic_treats_a_target(te
     assert [(c.id, c.status) for c in found] == [("report.treated", "warn")] * warned
     assert all("PTV_7000, 557 ml" in c.message for c in found)
     assert check_treated(parse(text), "") == []
+
+
+def test_a_suspicion_has_to_be_told_and_is_no_claim_of_the_texts_own():
+    suspected = Finding(
+        "mass", "indeterminate", site="palatine tonsil", side="left", certainty="possible", source="zero-shot"
+    )
+    (agreed,) = check_agreement(parse("Indeterminate mass in the left palatine tonsil."), [suspected])
+    assert (agreed.id, agreed.status) == ("report.agreement", "pass")
+    (confirmed,) = check_agreement(parse("Mass in the left palatine tonsil, 31 mm."), [suspected])
+    assert confirmed.id == "report.agreement"
+    for text in ("No mass.", "No enlarged node."):
+        (left_out,) = check_agreement(parse(text), [suspected])
+        assert (left_out.id, left_out.status) == ("report.suspected", "warn")
+        assert "mass in the left palatine tonsil" in left_out.message
