@@ -32,12 +32,15 @@ class TumourDetector:
         config = read_config(folder)
         # Set on training patients it did not train on.
         self.threshold = float(config["threshold"])
+        self._last: tuple[Neck, np.ndarray] | None = None
         network = LesionNet(tuple(config["widths"]))
         self.network = load_weights(folder, network).to(memory_format=torch.channels_last_3d)
 
     def probability(self, neck: Neck) -> np.ndarray:
-        """Maps (3, 64, 64, 64) of the neck's crop."""
-        return lesion_probability(self.network, neck.crop)
+        """Maps (3, 64, 64, 64) of the neck's crop; the last neck's are kept, as findings and report both ask."""
+        if self._last is None or self._last[0] is not neck:
+            self._last = neck, lesion_probability(self.network, neck.crop)
+        return self._last[1]
 
     def look(self, neck: Neck, known: Sequence[Detection] = ()) -> list[Detection]:
         """Suspicions of a mass or node, surest first, apart from what is ``known``."""

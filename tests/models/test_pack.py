@@ -434,6 +434,39 @@ def test_shipped_pack_writes_a_report_that_parses(synthetic, contoured):
     assert pack.draft_report(synthetic.volume, segmentation=contoured).text == draft.text
 
 
+def test_a_suspicion_is_a_finding_and_named_unless_the_clinic_says_where_disease_is(untrained, patient, monkeypatch):
+    ct, segmentation = patient
+    _, tokenizer, config = untrained.report_model
+    for key in ("told_facts", "told_lesions"):
+        monkeypatch.setitem(config, key, True)
+    monkeypatch.setattr(untrained, "words", drafting)
+    neck = untrained.neck(ct, segmentation)
+    mask = np.zeros((64, 64, 64), bool)
+    mask[
+        tuple(
+            slice(int(c) - 2, int(c) + 3) for c in np.rint(neck.working.mm_to_index(at(20.0, -20.0, 40.0)) - neck.start)
+        )
+    ] = True
+    seen = Detection("node", mask, 0.8, at(20.0, -20.0, 40.0), 15.0, "II", "left", 60.0)
+    asked = []
+    look = lambda neck, known: asked.append(known) or [seen]  # noqa: E731
+    untrained.tumour_detector = SimpleNamespace(look=look)
+    (found,) = [f for f in untrained.findings(ct, segmentation) if f.attributes.get("suspected")]
+    assert (found.kind, found.presence, found.level, found.side) == ("node", "indeterminate", "II", "left")
+    given: list[dict] = []
+    monkeypatch.setattr(report_writing, "decode", lambda *a, **k: given.append(k) or iter(()))
+    untrained.draft_report(ct, segmentation=segmentation)
+    ids = tokenizer.encode("Nodes left:").ids
+    while not tokenizer.decode(ids).endswith("\n"):
+        (way,) = given[0]["allowed"](ids)
+        ids.append(way)
+    assert tokenizer.decode(ids) == "Nodes left: Indeterminate node in left level II.\n" and len(asked) == 2
+    gross = np.zeros(ct.shape, bool)
+    gross[tuple(slice(int(c) - 3, int(c) + 4) for c in np.rint(ct.mm_to_index(at(-15.0, -20.0, -33.0))))] = True
+    contoured = untrained.findings(ct, replace(segmentation, gross={"GTVn": gross}))
+    assert len(asked) == 2 and not [f for f in contoured if f.attributes.get("suspected")]
+
+
 @pytest.mark.parametrize("language", ["en", "pl"])
 def test_shipped_pack_reports_a_contour_unlike_all_it_learned(synthetic, contoured, language):
     """Told of 118 mm it wrote a report of two languages that denied the mass."""
