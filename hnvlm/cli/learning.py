@@ -19,7 +19,7 @@ from hnvlm.config import settings
 from hnvlm.errors import HnvlmError, UsageError
 
 TRAINABLE = ("segmenter", "clip", "report", "dose", "diffusion", "judge", "tumour")
-EVALUATIONS = ("segmentation", "dose", "zeroshot", "retrieval", "report", "counterfactual", "generation")
+EVALUATIONS = ("segmentation", "dose", "zeroshot", "retrieval", "report", "counterfactual", "tumour", "generation")
 EXTRA = {"allow_extra_args": True, "ignore_unknown_options": True}
 # What the command itself gives to a trainer or an evaluation.
 GIVEN = ("name", "data", "resume")
