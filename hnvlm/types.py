@@ -136,6 +136,7 @@ class Segmentation:
         uncertainty: Name -> mean entropy near the border, 0 (sure) to 1.
         gross: Gross tumour volumes as the clinic contoured them, its name -> bool array (z, y, x). No model draws them;
             where there are any, they say where disease is.
+        of_patient: Whether the CT is a patient's. In a synthetic one nobody looks for real disease.
     """
 
     masks: dict[str, Any]
@@ -143,6 +144,7 @@ class Segmentation:
     provenance: Provenance
     seconds: float
     gross: Mapping[str, Any] = field(default_factory=dict)
+    of_patient: bool = True
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,10 @@ class Subject:
             if not structures:
                 return found
             known = found.segmentation
-        return analysis.analyse(models, self.volume, segmentation=known, structures=structures, progress=progress)
+        return analysis.analyse(
+            models, self.volume, segmentation=known, structures=structures, of_patient=not self.synthetic,
+            progress=progress,
+        )  # fmt: skip
 
 
 def is_case_id(text: str) -> bool:

@@ -26,7 +26,7 @@ from hnvlm.models.detect import PEAK, Detection, detect, evidence
 from hnvlm.models.diffusion import LesionDenoiser, step_gflops
 from hnvlm.models.dose import DosePredictor
 from hnvlm.models.facts import measured_findings
-from hnvlm.models.gross import GrossLesion, apart_from, gross_lesions, on_crop
+from hnvlm.models.gross import apart_from, gross_lesions, on_crop
 from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of, tries_of
 from hnvlm.models.lesion_net import lesion_probability
 from hnvlm.models.neck import Neck, build_neck, judge_scope
@@ -218,15 +218,15 @@ class ModelPack(ReportWriting):
         drawn = gross_lesions(segmentation.gross, volume, neck)
         detected = apart_from(self.detections(neck, self.detection_peak)[0], on_crop(drawn))
         lesions = [d.finding(volume, neck.start, neck.working) for d in detected]
-        lesions += [suspicion(d, volume, neck) for d in self.suspicions(neck, detected, drawn)]
+        lesions += [suspicion(d, volume, neck) for d in self.suspicions(neck, segmentation, detected)]
         if any(f.kind == "airway" for f in lesions):
             facts = [f for f in facts if f.kind != "airway"]
         progress(1.0, "Findings measured")
         return [*(lesion.finding for lesion in drawn), *lesions, *facts]
 
-    def suspicions(self, neck: Neck, known: Sequence[Detection], drawn: Sequence[GrossLesion]) -> list[Detection]:
-        """Where real disease may be besides what is known; none where the clinic says itself where it is."""
-        if drawn or self.tumour_detector is None:
+    def suspicions(self, neck: Neck, segmentation: Segmentation, known: Sequence[Detection]) -> list[Detection]:
+        """Where a patient's disease may be besides what is known; none where the clinic says itself where it is."""
+        if segmentation.gross or not segmentation.of_patient or self.tumour_detector is None:
             return []
         torch.set_num_threads(self.threads)
         return self.tumour_detector.look(neck, known)

@@ -42,7 +42,7 @@ class ReportWriting:
         probability, tokens = self.encode(neck)
         drawn = gross_lesions(segmentation.gross, volume, neck)
         known = detect(probability, neck.crop, neck.start, neck.anatomy, peak=self.detection_peak)
-        suspicions = self.suspicions(neck, known, drawn)
+        suspicions = self.suspicions(neck, segmentation, known)
         text, first, _ = self.write_report(
             *self.to_write_from(neck, probability, tokens, [*on_crop(drawn), *suspicions]), language,
             sure=[*(d.described() for d in drawn), *map(suspected, suspicions)],

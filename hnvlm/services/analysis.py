@@ -67,6 +67,7 @@ def analyse(
     *,
     segmentation: Segmentation | None = None,
     structures: Mapping[str, np.ndarray] | None = None,
+    of_patient: bool = True,
     progress: Progress = no_progress,
 ) -> Analysis:
     """Segment a CT, judge its scope and, if it is in scope, find.
@@ -75,6 +76,7 @@ def analyse(
         volume: HU (z, y, x).
         segmentation: When known already.
         structures: The clinic's, name -> bool mask on the CT's grid; gross tumour volumes among them are findings.
+        of_patient: Whether it is a patient's CT and no synthetic one.
 
     Raises:
         CancelledError: The user pressed Stop.
@@ -82,7 +84,7 @@ def analyse(
     if segmentation is None:
         segmentation = models.segment(volume, progress=part(progress, 0.0, 0.6))
     structures = structures or {}
-    segmentation = replace(segmentation, gross=clinic_contours.gross_of(structures))
+    segmentation = replace(segmentation, gross=clinic_contours.gross_of(structures), of_patient=of_patient)
     progress(0.6, "checking that this is a head-and-neck CT")
     scope = models.scope(volume, segmentation)
     findings: list[Finding] = []
@@ -118,7 +120,14 @@ def load_segmentation(app: App, case_id: str) -> Segmentation | None:
         provenance=Provenance(**result.provenance),
         seconds=result.payload["seconds"],
         gross=clinic_contours.load_gross(app, case_id),
+        of_patient=not is_synthetic(app, case_id),
     )
+
+
+def is_synthetic(app: App, case_id: str) -> bool:
+    """Whether a case is no patient's CT: the demo, or a series that says so itself."""
+    case = app.store.get_case(case_id)
+    return case.demo or bool(case.meta.get("synthetic"))
 
 
 def load_masks(app: App, case_id: str, only: list[str] | None = None) -> PackedMasks:
@@ -197,7 +206,8 @@ def analyse_case(
     if segmentation is None:
         segmentation = app.models.segment(volume, progress=part(progress, 0.0, 0.6))
         save_segmentation(app, case_id, volume, segmentation, who)
-        segmentation = replace(segmentation, gross=clinic_contours.load_gross(app, case_id))
+        gross, of_patient = clinic_contours.load_gross(app, case_id), not is_synthetic(app, case_id)
+        segmentation = replace(segmentation, gross=gross, of_patient=of_patient)
     progress(0.6, "checking that this is a head-and-neck CT")
     scope = None if again else load_scope(app, case_id)
     if scope is None:

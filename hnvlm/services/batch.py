@@ -73,7 +73,8 @@ def _one(
     try:
         read = reader.read(info, part(progress, 0.0, 0.2))
         structures, notes = structures_beside(upload, read.volume)
-        found = analyse(models, read.volume, structures=structures, progress=part(progress, 0.2, 0.6))
+        real = not read.meta.get("synthetic")
+        found = analyse(models, read.volume, structures=structures, of_patient=real, progress=part(progress, 0.2, 0.6))
         written, checked = draft(
             models, read.volume, found, language=language, seed=seed, progress=part(progress, 0.6, 0.95)
         )

@@ -464,7 +464,8 @@ def test_a_suspicion_is_a_finding_and_named_unless_the_clinic_says_where_disease
     gross = np.zeros(ct.shape, bool)
     gross[tuple(slice(int(c) - 3, int(c) + 4) for c in np.rint(ct.mm_to_index(at(-15.0, -20.0, -33.0))))] = True
     contoured = untrained.findings(ct, replace(segmentation, gross={"GTVn": gross}))
-    assert len(asked) == 2 and not [f for f in contoured if f.attributes.get("suspected")]
+    synthetic = untrained.findings(ct, replace(segmentation, of_patient=False))
+    assert len(asked) == 2 and not [f for f in (*contoured, *synthetic) if f.attributes.get("suspected")]
 
 
 @pytest.mark.parametrize("language", ["en", "pl"])

@@ -74,3 +74,12 @@ def test_structures_without_a_store(phantom, models):
     found = analysis.analyse(models, phantom, structures={"GTVn": mask, "PTV_7000": mask, "Larynx": mask})
     assert list(found.segmentation.gross) == ["GTVn"]
     assert found.treated == f"PTV_7000, {mask.sum() * phantom.voxel_ml:.0f} ml"
+
+
+def test_nobody_looks_for_disease_in_a_synthetic_ct(app, phantom, models):
+    for number, options in enumerate(({"demo": True}, {"meta": {"synthetic": True}}, {})):
+        case = app.store.add_case(phantom, **options)
+        for again in (False, True):  # made now, and loaded
+            found = analysis.analyse_case(app, case.id)
+            assert found.segmentation.of_patient is (number == 2), (options, again)
+    assert not analysis.analyse(models, phantom, of_patient=False).segmentation.of_patient
