@@ -14,10 +14,11 @@ NARROWING_TOLERANCE_PCT = 15.0
 VOLUME_TOLERANCE_SHARE, VOLUME_TOLERANCE_ML = 0.25, 20.0
 # What is measured of the whole scan, once a report, and its name for the reader.
 REGIONS = {"target": "Target region", "coverage": "Field of view"}
-# No comfort: of 33 validation patients, all treated for cancer, the drafts name a lesion in one (report model's card).
+# No comfort: of 33 validation patients, all treated for cancer, in 19 nothing is suspected where the disease is (cards of
+# the report model and the tumour detector).
 CLEAR = (
-    "No lesion was measured on this CT, and the text reports none. The models learned inserted lesions and overlook "
-    "most real disease: read the CT yourself."
+    "No lesion was measured or suspected on this CT, and the text reports none. The models overlook much real disease: "
+    "read the CT yourself."
 )
 # Likeness of two lesions of the same kind, side and place.
 EXACT = 3
@@ -35,7 +36,7 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
         narrowing, a side or place that is not stated, a lesion that is not mentioned or not measured, other ends,
         volume or side of the target region or field of view; one ``pass`` when nothing disagrees;
         ``not_evaluated`` when nothing was measured yet. Where no lesion was measured and the text reports none there is
-        a ``warn`` (``report.clear``), no ``pass``: the models overlook most real disease.
+        a ``warn`` (``report.clear``), no ``pass``: the models overlook much real disease.
     """
     if not measured:
         return [CheckResult("report.measured", "not_evaluated", "Nothing was measured on this CT yet.")]
