@@ -17,7 +17,9 @@ LANGUAGES = {"en": "English", "pl": "Polski"}
 TABS = {"zeroshot": "Zero-shot labels", "similar": "Similar cases"}
 REPORT = "Report"
 NOT_ITS_KIND = "Not a head-and-neck CT: the models will not"
-MEASURE_AGAIN = "Gross tumour among the clinic's structures was uploaded or replaced since these were measured."
+MEASURE_AGAIN = (
+    "Since these were measured, gross tumour was uploaded or replaced, or the models learned to look for more."
+)
 LABELS = "necrotic node in left level II\nnecrotic node in right level II\nmass in the oropharynx\nno mass"
 
 

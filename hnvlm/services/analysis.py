@@ -12,6 +12,7 @@ from hnvlm.errors import ScopeError
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
+from hnvlm.models.registry import missing_models
 from hnvlm.services import clinic_contours
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
@@ -165,11 +166,21 @@ def is_complete(app: App, case_id: str) -> bool:
 
 
 def load_current_findings(app: App, case_id: str) -> list[Finding] | None:
-    """Return the stored findings, or None when nobody looked since gross tumour was uploaded or replaced."""
+    """Return the stored findings, or None when they are of before.
+
+    Gross tumour was uploaded or replaced since, or the pack has a tumour detector now, which did not look.
+    """
     result = app.store.latest_result(case_id, "findings")
     if result is None or result.payload.get("measured_on", 0) != clinic_contours.measured_on(app, case_id):
         return None
+    if looks_for_disease(app) and not result.payload.get("looked_for_disease") and not is_synthetic(app, case_id):
+        return None
     return [Finding.from_json(f) for f in result.payload["findings"]]
+
+
+def looks_for_disease(app: App) -> bool:
+    """Whether the model pack has a tumour detector."""
+    return app.uses_pack and "tumour" not in missing_models(app.settings.models_dir)
 
 
 def save_segmentation(
@@ -230,6 +241,7 @@ def save_findings(
 ) -> ResultRecord:
     """Store findings as a new version; ``measured_on`` is ``clinic_contours.measured_on`` of then."""
     payload = {"findings": [f.to_json() for f in findings], "measured_on": measured_on, "notice": NOTICE}
+    payload["looked_for_disease"] = looks_for_disease(app)
     return app.store.save_result(case_id, "findings", payload, who=who)
 
 

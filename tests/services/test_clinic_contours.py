@@ -83,3 +83,15 @@ def test_nobody_looks_for_disease_in_a_synthetic_ct(app, phantom, models):
             found = analysis.analyse_case(app, case.id)
             assert found.segmentation.of_patient is (number == 2), (options, again)
     assert not analysis.analyse(models, phantom, of_patient=False).segmentation.of_patient
+
+
+def test_findings_of_before_the_pack_had_a_tumour_detector_are_measured_again(
+    app, case_id, phantom, models, monkeypatch
+):
+    analysis.analyse_case(app, case_id)
+    demo = app.store.add_case(phantom, demo=True).id
+    analysis.analyse_case(app, demo)
+    monkeypatch.setattr(analysis, "looks_for_disease", lambda app: True)
+    assert not analysis.is_complete(app, case_id) and analysis.is_complete(app, demo), "nobody looks in a synthetic CT"
+    analysis.analyse_case(app, case_id)
+    assert analysis.is_complete(app, case_id)
