@@ -29,7 +29,8 @@ def main() -> None:
             "Real disease and real anatomy: contours of organs and targets, airway, artefacts and distances were "
             "learned and measured on real head-and-neck CTs. Inserted lesions: masses and nodes that a program drew "
             "into real CTs taught the models what a described lesion looks like. A model that learned from inserted "
-            "lesions may miss real ones that look different; each model card says which findings that concerns."
+            "lesions may miss real ones that look different; each model card says which findings that concerns. "
+            "Suspicions: learned from what real patients were treated for; to be confirmed or rejected by you."
         )
 
 

@@ -47,6 +47,9 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
     pairs, free = _paired(truth, claims, said)
     for finding, claim in pairs:
         results += _missing(finding, said) if claim is None else _differences(finding, claim)
+        if claim is not None and finding.presence == claim.presence == "indeterminate":
+            text = f"A suspicion of the models: {words(finding)}. Confirm it or reject it on the CT."
+            results.append(CheckResult("report.suspected", "warn", text, details={"measured": finding.to_json()}))
     for claim in free:
         results.append(
             CheckResult(

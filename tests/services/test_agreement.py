@@ -158,8 +158,8 @@ def test_a_suspicion_has_to_be_told_and_is_no_claim_of_the_texts_own():
     suspected = Finding(
         "mass", "indeterminate", site="palatine tonsil", side="left", certainty="possible", source="zero-shot"
     )
-    (agreed,) = check_agreement(parse("Indeterminate mass in the left palatine tonsil."), [suspected])
-    assert (agreed.id, agreed.status) == ("report.agreement", "pass")
+    (told,) = check_agreement(parse("Indeterminate mass in the left palatine tonsil."), [suspected])
+    assert (told.id, told.status) == ("report.suspected", "warn") and "Confirm it or reject it" in told.message
     (confirmed,) = check_agreement(parse("Mass in the left palatine tonsil, 31 mm."), [suspected])
     assert confirmed.id == "report.agreement"
     for text in ("No mass.", "No enlarged node."):
