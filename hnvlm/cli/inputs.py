@@ -100,8 +100,7 @@ def open_subject(text: str, session: Session, series_uid: str | None = None) -> 
         try:
             case = app.store.get_case(text.upper())
             volume = app.store.load_volume(case.id)
-            synthetic = case.demo or bool(case.meta.get("synthetic"))
-            yield Subject(session, volume, case.id, app, list(case.meta.get("warnings", [])), synthetic)
+            yield Subject(session, volume, case.id, app, list(case.meta.get("warnings", [])), case.synthetic)
         finally:
             app.close()
         return

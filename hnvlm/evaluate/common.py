@@ -27,6 +27,8 @@ from hnvlm.types import OPENKBP_TO_TG263
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# Who has this contoured is treated for gross disease.
+TREATED = "PTV_7000"
 # Headers of one grid differ by rounding.
 GRID_TOLERANCE_MM = 0.05
 # Where a NIfTI-1 file says what it is (``descrip``).
@@ -59,13 +61,16 @@ def read_case(folder: Path) -> tuple[Volume, dict[str, np.ndarray]]:
     return ct, masks
 
 
-def read_gross(folder: Path, ct: Volume) -> np.ndarray | None:
-    """All gross tumour of a case folder (``GTV.nii.gz``), bool (z, y, x) on the CT's grid; None where there is no file.
+def read_gross(folder: Path, ct: Volume, name: str = "GTV") -> np.ndarray | None:
+    """Gross tumour of a case folder, bool (z, y, x) on the CT's grid; None where there is no such file.
+
+    Args:
+        name: ``GTV`` is all of it, ``GTVn`` what of it is nodes.
 
     Raises:
         InputRefusedError: It lies on another grid than the CT, or is damaged.
     """
-    path = folder / "GTV.nii.gz"
+    path = folder / f"{name}.nii.gz"
     if not path.exists():
         return None
     mask = read_file(path, order=0)

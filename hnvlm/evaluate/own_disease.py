@@ -11,9 +11,8 @@ from hnvlm.evaluate.cases import Case
 from hnvlm.evaluate.stats import mean_of, share
 from hnvlm.models.ct_encoder import cut
 from hnvlm.models.detect import SMALLEST_ML, detect
+from hnvlm.models.gross import TOUCHING
 from hnvlm.models.neck import Neck, working_masks
-
-TOUCHING = np.ones((3, 3, 3), bool)
 
 
 class OwnDisease:

@@ -14,7 +14,7 @@ import torch
 
 from hnvlm.errors import ScopeError
 from hnvlm.evaluate.cases import Case, Tally, lesion_cases
-from hnvlm.evaluate.common import log
+from hnvlm.evaluate.common import TREATED, log
 from hnvlm.evaluate.own_disease import OwnDisease
 from hnvlm.evaluate.several import Several
 from hnvlm.evaluate.stats import area, finding_f1, mean_of, median, share
@@ -31,10 +31,6 @@ from hnvlm.types import Finding
 DENIAL = {"Primary site:": " No", "Nodes right:": " No", "Nodes left:": " No"}
 MEASURABLE_MM = 15.0
 NOTHING = "no lesion"
-
-
-# Who has this is treated for gross disease.
-TREATED = "PTV_7000"
 
 
 def denial_probabilities(tokenizer: Any, steps: list[tuple[torch.Tensor, int]]) -> list[tuple[str, float]]:

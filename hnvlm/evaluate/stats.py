@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from hnvlm.intervals import wilson
+
 # Resampling is the same every time, so that one set of answers has one interval.
 SEED = 9_173
 DRAWS = 2000
@@ -14,7 +16,6 @@ DRAWS = 2000
 FEWEST_PATIENTS = 5
 # An interval from fewer of the draws (the others lack one class, say) would be that of chosen draws.
 LEAST_SHARE_OF_DRAWS = 0.9
-Z_95 = 1.96
 
 Statistic = Callable[[np.ndarray], float]
 
@@ -32,13 +33,6 @@ def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
 def median(values: Sequence[float]) -> float | None:
     """Median rounded to three places; None without values (JSON has no NaN)."""
     return round(float(np.median(values)), 3) if len(values) else None
-
-
-def wilson(p: float, n: int) -> tuple[float, float]:
-    """95 % Wilson interval of a share ``p`` of ``n`` independent yes/no values."""
-    centre = (p + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
-    half = Z_95 * np.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n * n)) / (1 + Z_95**2 / n)
-    return float(centre - half), float(centre + half)
 
 
 def resampled(statistic: Statistic, patients: Sequence[str]) -> tuple[float, float] | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hnvlm.errors import InputRefusedError, ScopeError
-from hnvlm.evaluate.common import evaluation_folders, log, read_case, read_gross
+from hnvlm.evaluate.common import TREATED, evaluation_folders, log, read_case, read_gross
 from hnvlm.evaluate.stats import mean_of, median, share
 from hnvlm.models.ct_encoder import cut
 from hnvlm.models.detect import Detection, evidence
@@ -21,7 +21,6 @@ from hnvlm.models.neck import Neck, working_masks
 from hnvlm.models.pack import ModelPack
 from hnvlm.models.tumour import TumourDetector
 
-TREATED = "PTV_7000"
 # Of a suspicion at least this share lies in the target.
 INSIDE = 0.5
 

@@ -74,7 +74,7 @@ _TARGET = re.compile(
 # PTV 01, PTV 02 ..., and who means a dose as low as that had better say so.
 LOWEST_CGY, LOWEST_GY = 1000, 20
 # GTV, GTVp, GTV-1, iGTV, GTV_7000: nobody but the clinic says where the tumour is.
-GROSS_TUMOUR = re.compile(r"^i?gtv", re.IGNORECASE)
+_GROSS_TUMOUR = re.compile(r"^i?gtv", re.IGNORECASE)
 # What follows GTV in the name of a primary, and of nodes; German and Polish words included.
 _PRIMARY = re.compile(r"^i?gtv[\s_-]*(?:p|t|prim[a-z]*|tumou?r|guz[a-z]*)(?![a-z])", re.IGNORECASE)
 _NODES = re.compile(
@@ -118,7 +118,7 @@ def to_tg263(name: str) -> str | None:
 
 def is_gross_tumour(name: str) -> bool:
     """Whether a clinic's structure of this name holds gross disease itself, and is no helper made from it (a ring)."""
-    return GROSS_TUMOUR.match(name.strip()) is not None and not _DERIVED.search(_in_ascii(name.strip()))
+    return _GROSS_TUMOUR.match(name.strip()) is not None and not _DERIVED.search(_in_ascii(name.strip()))
 
 
 def gross_kind(name: str) -> Literal["mass", "node"] | None:

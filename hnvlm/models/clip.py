@@ -7,10 +7,13 @@ global embedding of CT and report, trained contrastively, serves the search for 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hnvlm.models.checkpoint import load_weights, read_config
 from hnvlm.models.ct_encoder import TOKENS_PER_AXIS, CTEncoder
 
 
@@ -73,3 +76,14 @@ class ClipNetwork(nn.Module):
         super().__init__()
         self.encoder = CTEncoder(n_structures, widths)
         self.space = CTTextSpace(self.encoder.token_width)
+
+
+def load_clip(folder: Path) -> ClipNetwork:
+    """The CT encoder and CT-text space of a model folder.
+
+    Raises:
+        ModelPackError: As ``load_weights``.
+    """
+    config = read_config(folder)
+    network = ClipNetwork(len(config["structures"]), tuple(config["widths"]))
+    return load_weights(folder, network)  # type: ignore[return-value]

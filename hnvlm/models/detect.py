@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -171,6 +172,13 @@ def told_lesions(
     rest = [d for d in weak if not any(s.kind == d.kind and (s.mask & d.mask).any() for s in sure)]
     found = sorted([*sure, *rest], key=lambda d: -d.score)
     return [d for d in found if d.kind != "airway" and d.place is not None][:MOST_TOLD]
+
+
+def apart_from(detections: Sequence[Detection], known: Sequence[Detection]) -> list[Detection]:
+    """The detections that touch nothing known; a narrowing of the airway is another thing than its cause."""
+    if not known:
+        return list(detections)
+    return [d for d in detections if d.kind == "airway" or not any((d.mask & k.mask).any() for k in known)]
 
 
 def locate(kind: str, centre_mm: np.ndarray, anatomy: Anatomy) -> tuple[str | None, str]:

@@ -29,6 +29,7 @@ CLEARLY_MM = 6.0
 # Of a mass that crosses the midline at least this share lies beside it on either side. The cord's contour and the
 # patient's posture leave some mm open.
 CROSSING_SHARE, BESIDE_MM = 0.1, 5.0
+# Voxels that touch, corners included, are one part.
 TOUCHING = np.ones((3, 3, 3), bool)
 # A part of which more than this was contoured under another name already is the same lesion.
 SAME_SHARE = 0.5
@@ -88,13 +89,6 @@ def on_crop(lesions: Sequence[GrossLesion]) -> list[Detection]:
     return [lesion.detection for lesion in lesions if lesion.detection is not None]
 
 
-def apart_from(detections: Sequence[Detection], known: Sequence[Detection]) -> list[Detection]:
-    """The detections that touch nothing known; a narrowing of the airway is another thing than its cause."""
-    if not known:
-        return list(detections)
-    return [d for d in detections if d.kind == "airway" or not any((d.mask & k.mask).any() for k in known)]
-
-
 def _parts(mask: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
     """Connected parts of a mask: box in the volume, and bool of the box. Only what holds the mask is looked through."""
     box = mask_box(mask)
@@ -130,9 +124,9 @@ def _lesion(name: str, part: np.ndarray, box: tuple[slice, ...], volume: Volume,
     )
     whole = np.zeros(volume.shape, bool)
     whole[box] = part
-    on_crop = cut(working_masks(volume, neck.working, {name: whole})[name], neck.start, neck.crop.shape, False)
-    detection = Detection(kind, on_crop, 1.0, centre, size, place, side, float("nan"))
-    return GrossLesion(finding, detection if on_crop.any() else None)
+    seen = cut(working_masks(volume, neck.working, {name: whole})[name], neck.start, neck.crop.shape, False)
+    detection = Detection(kind, seen, 1.0, centre, size, place, side, float("nan"))
+    return GrossLesion(finding, detection if seen.any() else None)
 
 
 def _where(name: str, centre_mm: np.ndarray, anatomy: Anatomy) -> tuple[Literal["mass", "node"], str | None, Side]:

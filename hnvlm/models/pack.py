@@ -20,13 +20,13 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.models import edit
 from hnvlm.models.base import ReportWords
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
-from hnvlm.models.clip import ClipNetwork
+from hnvlm.models.clip import ClipNetwork, load_clip
 from hnvlm.models.ct_encoder import cut
-from hnvlm.models.detect import PEAK, Detection, detect, evidence
+from hnvlm.models.detect import PEAK, Detection, apart_from, detect, evidence
 from hnvlm.models.diffusion import LesionDenoiser, step_gflops
 from hnvlm.models.dose import DosePredictor
 from hnvlm.models.facts import measured_findings
-from hnvlm.models.gross import apart_from, gross_lesions, on_crop
+from hnvlm.models.gross import gross_lesions, on_crop
 from hnvlm.models.layout import Layout, lay_out_addition, lay_out_removals, sentences_of, tries_of
 from hnvlm.models.lesion_net import lesion_probability
 from hnvlm.models.neck import Neck, build_neck, judge_scope
@@ -82,9 +82,7 @@ class ModelPack(ReportWriting):
     @cached_property
     def clip(self) -> ClipNetwork:
         """CT encoder and CT-text space."""
-        config = read_config(self.folder / "clip")
-        network = ClipNetwork(len(config["structures"]), tuple(config["widths"]))
-        return load_weights(self.folder / "clip", network).to(memory_format=torch.channels_last_3d)  # type: ignore[return-value]
+        return load_clip(self.folder / "clip").to(memory_format=torch.channels_last_3d)
 
     @cached_property
     def reader(self) -> TextReader:

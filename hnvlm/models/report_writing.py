@@ -11,9 +11,9 @@ from torch import Tensor
 
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
-from hnvlm.models.detect import Detection, detect, told_lesions
+from hnvlm.models.detect import Detection, apart_from, detect, told_lesions
 from hnvlm.models.facts import measured_findings
-from hnvlm.models.gross import apart_from, gross_lesions, on_crop
+from hnvlm.models.gross import gross_lesions, on_crop
 from hnvlm.models.neck import Neck
 from hnvlm.models.report_model import EOS, PROMPTS, decode, told
 from hnvlm.models.tumour import suspected

@@ -11,8 +11,7 @@ import torch
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import load_weights, read_config
-from hnvlm.models.detect import Detection, detect
-from hnvlm.models.gross import apart_from
+from hnvlm.models.detect import Detection, apart_from, detect
 from hnvlm.models.lesion_net import LesionNet, lesion_probability
 from hnvlm.models.neck import Neck
 from hnvlm.types import Finding

@@ -115,20 +115,19 @@ def load_segmentation(app: App, case_id: str) -> Segmentation | None:
     result = app.store.latest_result(case_id, "segmentation")
     if result is None:
         return None
-    return Segmentation(
+    made = Segmentation(
         masks=app.store.load_masks(result),
         uncertainty=result.payload["uncertainty"],
         provenance=Provenance(**result.provenance),
         seconds=result.payload["seconds"],
-        gross=clinic_contours.load_gross(app, case_id),
-        of_patient=not is_synthetic(app, case_id),
     )
+    return _of_case(app, case_id, made)
 
 
-def is_synthetic(app: App, case_id: str) -> bool:
-    """Whether a case is no patient's CT: the demo, or a series that says so itself."""
-    case = app.store.get_case(case_id)
-    return case.demo or bool(case.meta.get("synthetic"))
+def _of_case(app: App, case_id: str, segmentation: Segmentation) -> Segmentation:
+    """With what the case says besides: gross tumour that the clinic contoured, and whether it is a patient's CT."""
+    gross, synthetic = clinic_contours.load_gross(app, case_id), app.store.get_case(case_id).synthetic
+    return replace(segmentation, gross=gross, of_patient=not synthetic)
 
 
 def load_masks(app: App, case_id: str, only: list[str] | None = None) -> PackedMasks:
@@ -173,7 +172,11 @@ def load_current_findings(app: App, case_id: str) -> list[Finding] | None:
     result = app.store.latest_result(case_id, "findings")
     if result is None or result.payload.get("measured_on", 0) != clinic_contours.measured_on(app, case_id):
         return None
-    if looks_for_disease(app) and not result.payload.get("looked_for_disease") and not is_synthetic(app, case_id):
+    if (
+        looks_for_disease(app)
+        and not result.payload.get("looked_for_disease")
+        and not app.store.get_case(case_id).synthetic
+    ):
         return None
     return [Finding.from_json(f) for f in result.payload["findings"]]
 
@@ -217,8 +220,7 @@ def analyse_case(
     if segmentation is None:
         segmentation = app.models.segment(volume, progress=part(progress, 0.0, 0.6))
         save_segmentation(app, case_id, volume, segmentation, who)
-        gross, of_patient = clinic_contours.load_gross(app, case_id), not is_synthetic(app, case_id)
-        segmentation = replace(segmentation, gross=gross, of_patient=of_patient)
+        segmentation = _of_case(app, case_id, segmentation)
     progress(0.6, "checking that this is a head-and-neck CT")
     scope = None if again else load_scope(app, case_id)
     if scope is None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from hnvlm import __version__
 from hnvlm.errors import UsageError
+from hnvlm.intervals import wilson
 from hnvlm.services import rating
 from hnvlm.services.context import App
 from hnvlm.services.documents import ai_draft
@@ -26,7 +27,6 @@ from hnvlm.store import CaseRecord, ResultRecord, dumps
 
 # Of fewer cases no share is told.
 FEWEST_CASES = rating.FEWEST_FOR_INTERVAL
-Z_95 = 1.96
 # Answers by whose text they favour.
 BETTER = {"ai": "AI better", "equal": "equal", "clinician": "clinician better"}
 FEWER = {"ai": "AI draft", "same": "same", "clinician": "clinician"}
@@ -319,14 +319,6 @@ def share(values: Sequence[bool], cases: Sequence[str]) -> dict[str, Any]:
             drawn = _resampled(values, cases)
             low, high = min(low, drawn[0]), max(high, drawn[1])
     return told | {"value": hits / count, "low": low, "high": high}
-
-
-def wilson(p: float, n: int) -> tuple[float, float]:
-    """95 % Wilson interval of a share ``p`` of ``n`` independent yes/no values."""
-    scale = 1 + Z_95**2 / n
-    centre = (p + Z_95**2 / (2 * n)) / scale
-    half = Z_95 * np.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n * n)) / scale
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def _resampled(values: Sequence[bool], cases: Sequence[str]) -> tuple[float, float]:

@@ -53,6 +53,11 @@ class CaseRecord:
     meta: dict[str, Any] = field(default_factory=dict)
     deleted: str | None = None
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether it is no patient's CT: the demo, or a series that says so itself."""
+        return self.demo or bool(self.meta.get("synthetic"))
+
 
 @dataclass(frozen=True)
 class SignOff:

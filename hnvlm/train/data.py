@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.evaluate.common import log, patient_folders, read_case, read_file, require_grid
+from hnvlm.evaluate.common import log, patient_folders, read_case, read_gross
 from hnvlm.evaluate.patients import RECORD, Trained, content_of, read_trained, write_trained
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
 from hnvlm.imaging.volume import Volume
@@ -212,12 +212,10 @@ def load_cached(folder: Path, cache: Path) -> CachedPatient:
             return CachedPatient(folder.name, z["ct"], z["labels"], z["known"], tuple(z["origin_mm"].tolist()))
     ct, masks = read_case(folder)
     for name in (GTV, GTV_NODES):
-        gross = folder / f"{name}.nii.gz"
-        if gross.exists():
-            volume = read_file(gross, order=0)
-            require_grid(gross, volume, ct, "CT")
-            masks[name] = volume.array > 0
-            masks[GTV] = masks.get(GTV, masks[name]) | masks[name]
+        gross = read_gross(folder, ct, name)
+        if gross is not None:
+            masks[name] = gross
+            masks[GTV] = masks.get(GTV, gross) | gross
     patient = to_grid(ct, masks, folder.name)
     cache.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")

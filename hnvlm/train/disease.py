@@ -2,9 +2,8 @@
 
 Gross disease as the clinic contoured it (``GTV``; ``GTVn``, what of it is nodes), and what the clinic's own report
 names, whose place is only known by level or site. Planning targets are no such place (but for the tumour detector,
-which is taught their cores): the highest level alone fills
-several hundred millilitres of a neck, most of which looks healthy, and without them seven in ten places for a lesion
-would be gone.
+which is taught their cores): the highest level alone fills several hundred millilitres of a neck, most of which looks
+healthy, and without them seven in ten places for a lesion would be gone.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from hnvlm.evaluate.common import TREATED
 from hnvlm.evaluate.own_reports import OwnReport
 from hnvlm.imaging.anatomy import AIRWAY_RANGE, LEVEL_BOX, SITE_BOX, Anatomy
 from hnvlm.models.ct_encoder import LESION_CHANNELS
-from hnvlm.models.gross import kind_by_place
+from hnvlm.models.gross import TOUCHING, kind_by_place
 from hnvlm.train.data import BIT, GRID_MM, GTV_BIT, GTV_NODES_BIT
 from hnvlm.types import SIDES, Finding
 
@@ -26,7 +26,6 @@ MARGIN_MM, UNKNOWN_SIZE_MM = 10.0, 40.0
 MOST_OWN, FEWEST_VOXELS = 4, 8
 # Margin of a target about the disease in it, tissue that disease can be, and the smallest core that is taught.
 TARGET_MARGIN_MM, SOFT_HU, FEWEST_CORE_VOXELS = 9.0, (-100, 200), 20
-TOUCHING = np.ones((3, 3, 3), bool)
 
 
 def contoured(labels: np.ndarray) -> np.ndarray:
@@ -56,7 +55,7 @@ def own_lesions(labels: np.ndarray, anatomy: Anatomy | None) -> np.ndarray | Non
 
 def target_of(labels: np.ndarray) -> np.ndarray:
     """What is treated to the highest level (PTV_7000): bool of the labels' shape."""
-    return ((labels >> BIT["PTV_7000"]) & 1) > 0
+    return ((labels >> BIT[TREATED]) & 1) > 0
 
 
 def core_of_target(labels: np.ndarray, ct: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ import torch
 from scipy import ndimage
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.models.checkpoint import load_weights, read_config, save_model
-from hnvlm.models.clip import ClipNetwork
+from hnvlm.models.checkpoint import save_model
+from hnvlm.models.clip import load_clip
 from hnvlm.models.detect import detect
 from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet, lesion_probability
 from hnvlm.train.ahead import AUTO, training_device
@@ -59,7 +59,7 @@ def train(
     log(f"tumour: {len(banks)} patients, {ill} of them with their own disease, {length(steps, minutes)} of {batch}")
     network, before = begin(LesionNet(), out, from_pack)
     if not from_pack:
-        network = encoders(out.parent / "clip")
+        network = load_clip(out.parent / "clip").encoder.lesion_net
     network, taken = train_lesion_net(
         network, banks, work / "tumour.pt", resume=resume, steps=steps, seed=SEED + before, batch=batch,
         learning_rate=learning_rate, device=training_device(device), workers=workers, minutes=minutes,
@@ -73,13 +73,6 @@ def train(
     }  # fmt: skip
     save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": taken}}
-
-
-def encoders(folder: Path) -> LesionNet:
-    """The lesion network of a CT encoder's model folder."""
-    config = read_config(folder)
-    clip = ClipNetwork(len(config["structures"]), tuple(config["widths"]))
-    return load_weights(folder, clip).encoder.lesion_net  # type: ignore[union-attr,return-value]
 
 
 def with_disease(bank: BankPatient) -> BankPatient:

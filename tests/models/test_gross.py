@@ -7,8 +7,8 @@ import pytest
 from imaging.neck_phantom import CENTRE_MM, SPACINGS, phantom
 
 from hnvlm.imaging.volume import Volume
-from hnvlm.models.detect import Detection
-from hnvlm.models.gross import apart_from, gross_lesions, on_crop
+from hnvlm.models.detect import Detection, apart_from
+from hnvlm.models.gross import gross_lesions, on_crop
 from hnvlm.models.neck import Neck, build_neck
 
 NECKS: dict[tuple[float, ...], tuple[Volume, Neck]] = {}

@@ -256,6 +256,19 @@ def test_the_impression_goes_on_as_the_lines_above_it_say_and_ends_the_report(to
     assert own(tokenizer.encode(f"{above}\n{heading}:").ids) == []
 
 
+def all_that_may_be_said(tokenizer, allowed, begun: str) -> set[str]:
+    """Every way in which a line that was begun can go on to its end."""
+    line_end, before = tokenizer.encode("\n").ids[0], tokenizer.encode(begun).ids
+    said, open_ends = set(), [before]
+    while open_ends:
+        ids = open_ends.pop()
+        ways = allowed(ids)
+        if line_end in ways or not ways:
+            said.add(tokenizer.decode(ids[len(before) :]))
+        open_ends += [[*ids, way] for way in ways - {line_end}]
+    return said
+
+
 @pytest.mark.parametrize("language", ["en", "pl"])
 def test_a_line_of_lesions_that_may_be_there_says_none_or_some_of_those_told(tokenizer, language):
     """On the demo neck, told of 32 mm in level II and 16 mm in level III, it wrote 16 mm in level II."""
@@ -267,15 +280,7 @@ def test_a_line_of_lesions_that_may_be_there_says_none_or_some_of_those_told(tok
     allowed = as_seen(tokenizer, lines)
     (heading,) = [h for h, sentences in lines.items() if len(sentences) == 3]
     none, first, second = lines[heading]
-    line_end = tokenizer.encode("\n").ids[0]
-    before = tokenizer.encode(f"X:\n{heading}:").ids
-    said, open_ends = set(), [before]
-    while open_ends:
-        ids = open_ends.pop()
-        ways = allowed(ids)
-        if line_end in ways or not ways:
-            said.add(tokenizer.decode(ids[len(before) :]))
-        open_ends += [[*ids, way] for way in ways - {line_end}]
+    said = all_that_may_be_said(tokenizer, allowed, f"X:\n{heading}:")
     assert said == {none, first, second, first + second, second + first}
     # Any other line, and the heading itself, is the model's own.
     right = next(line for line in render(seen, language=language).split("\n") if line.endswith(":"))
@@ -292,15 +297,7 @@ def test_a_line_names_every_lesion_that_is_there_before_it_may_name_another(toke
     lines = lesion_lines([*sure, perhaps], language)
     allowed = as_seen(tokenizer, lines, lesion_lines(sure, language))
     ((heading, (none, first, second, third)),) = lines.items()
-    line_end = tokenizer.encode("\n").ids[0]
-    before = tokenizer.encode(f"{heading}:").ids
-    said, open_ends = set(), [before]
-    while open_ends:
-        ids = open_ends.pop()
-        ways = allowed(ids)
-        if line_end in ways or not ways:
-            said.add(tokenizer.decode(ids[len(before) :]))
-        open_ends += [[*ids, way] for way in ways - {line_end}]
+    said = all_that_may_be_said(tokenizer, allowed, f"{heading}:")
     assert none not in said and said == {first + second, first + second + third}
 
 
