@@ -77,16 +77,16 @@ def write_all(
     clinic = {n for n, who in found.source.items() if who == "clinic"}
     masks = found.masks
     files = {"ct": out / "ct", "readme": out / "README.txt"}
-    write_dicom_series(volume, files["ct"], "CT for structures and dose", case.demo, meta)
+    write_dicom_series(volume, files["ct"], "CT for structures and dose", case.synthetic, meta)
     files["rtstruct"] = write_rtstruct(
-        masks, volume, out / "structures.rtstruct.dcm", synthetic=case.demo, meta=meta, clinic=clinic
+        masks, volume, out / "structures.rtstruct.dcm", synthetic=case.synthetic, meta=meta, clinic=clinic
     )
     automatic = masks.only(n for n in masks if n not in clinic)
     if automatic:  # a SEG of ours says that an algorithm drew it, so the clinic's structures stay out of it
-        files["seg"] = write_seg(automatic, volume, out / "structures.seg.dcm", synthetic=case.demo, meta=meta)
+        files["seg"] = write_seg(automatic, volume, out / "structures.seg.dcm", synthetic=case.synthetic, meta=meta)
     plan = app.store.latest_result(case_id, "plan")
     if item is not None:
-        files |= _write_dose(app, item, plan, volume, out, meta, files["rtstruct"], case.demo)
+        files |= _write_dose(app, item, plan, volume, out, meta, files["rtstruct"], case.synthetic)
     if plan is not None:
         files |= _write_plan(app, plan, item, out, palette)
     files["readme"].write_text(README.format(beyond=_beyond(app, item)), encoding="utf-8")

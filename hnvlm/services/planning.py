@@ -152,7 +152,7 @@ def notes(app: App, plan: ResultRecord, item: ResultRecord | None = None) -> lis
         item: The dose printed beside it.
     """
     out = []
-    if app.store.get_case(plan.case_id).demo:
+    if app.store.get_case(plan.case_id).synthetic:
         out.append(SYNTHETIC_CASE)
     changed = outdated(app, plan)
     if changed:

@@ -99,7 +99,7 @@ def nearest(
 
 def _words_of(app: App, case_id: str) -> str:
     said = impression(app, case_id)
-    return f"{SYNTHETIC}. {said or 'No report yet.'}" if app.store.get_case(case_id).demo else said
+    return f"{SYNTHETIC}. {said or 'No report yet.'}" if app.store.get_case(case_id).synthetic else said
 
 
 def start(app: App, case_id: str, *, who: str = "") -> str:

@@ -17,11 +17,11 @@ CHECKS = {
 
 def case(record: CaseRecord) -> None:
     """Show whether a case is synthetic and whether the models accept it."""
-    if record.demo:
+    if record.synthetic:
         st.badge("SYNTHETIC, not a patient", color="violet")
     if record.in_scope is False:
         st.badge("Not a head-and-neck CT: no drafts", color="orange", help=record.scope_reason)
-    elif record.in_scope and not record.demo:  # with both, the row would break into two
+    elif record.in_scope and not record.synthetic:  # with both, the row would break into two
         st.badge("Head-and-neck CT", color="gray", help=record.scope_reason)
 
 

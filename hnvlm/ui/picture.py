@@ -30,7 +30,7 @@ def window(case: CaseRecord) -> tuple[float, float] | None:
 def original(app: App, case: CaseRecord, name: str = "CT") -> Series:
     """Return the CT of a case for the viewer; the file stays on disk until the viewer wants it."""
     # Said in the picture too: what is burnt into it lies outside of what is shown first.
-    state = "SYNTHETIC" if case.demo else None
+    state = "SYNTHETIC" if case.synthetic else None
     return Series(app.store.load_volume(case.id), name, state=state, content_id=case.content_hash)
 
 

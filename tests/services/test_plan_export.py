@@ -205,15 +205,16 @@ def test_everything_in_one_zip(app, planned, phantom):
 
 
 @pytest.mark.parametrize(
-    ("demo", "what_if", "words"),
+    ("options", "what_if", "words"),
     [
-        (False, None, "dose of the clinic in Gy, research use only"),
-        (True, None, "SYNTHETIC CT: dose of the clinic in Gy, research use only"),
-        (False, 60.0, "what-if: dose of the clinic, scaled, in Gy, research use only"),
+        ({}, None, "dose of the clinic in Gy, research use only"),
+        ({"demo": True}, None, "SYNTHETIC CT: dose of the clinic in Gy, research use only"),
+        ({"meta": {"synthetic": True}}, None, "SYNTHETIC CT: dose of the clinic in Gy, research use only"),
+        ({}, 60.0, "what-if: dose of the clinic, scaled, in Gy, research use only"),
     ],
 )
-def test_a_dose_of_the_clinic_is_not_called_a_prediction(app, phantom, tmp_path, demo, what_if, words):
-    case_id = app.store.add_case(phantom, demo=demo).id
+def test_a_dose_of_the_clinic_is_not_called_a_prediction(app, phantom, tmp_path, options, what_if, words):
+    case_id = app.store.add_case(phantom, **options).id
     app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, SPANS)})
     item = upload(app, case_id, np.full(phantom.shape, 40.0))
     if what_if is not None:

@@ -107,9 +107,11 @@ def test_a_synthetic_case_among_patients_says_so(start_app, tmp_path, phantom):
     app = start_app(FakeModels())
     patient, other = (app.store.add_case(phantom).id for _ in range(2))
     demo = app.store.add_case(phantom, demo=True).id
+    drawn = app.store.add_case(phantom, meta={"synthetic": True}).id
     similar.index_all(app)
     words = {c.id: c.impression for c in similar.stored(app, patient)}
-    assert words == {demo: "SYNTHETIC, not a patient. No report yet.", other: ""}
+    synthetic = "SYNTHETIC, not a patient. No report yet."
+    assert words == {demo: synthetic, drawn: synthetic, other: ""}
     app.store.save_result(demo, "report", {"sections": {"impression": "Nodes."}}, slot="en", who="model")
     words = {c.id: c.impression for c in similar.stored(app, patient)}
     assert words[demo] == "SYNTHETIC, not a patient. Nodes."
