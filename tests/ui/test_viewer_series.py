@@ -307,5 +307,5 @@ def test_a_jump_in_one_ct_does_not_send_the_next_one_there(monkeypatch) -> None:
 @pytest.mark.parametrize(("demo", "state"), [(True, "SYNTHETIC"), (False, None)])
 def test_the_picture_of_the_demo_case_says_what_it_is(demo: bool, state: str | None) -> None:
     app = SimpleNamespace(store=SimpleNamespace(load_volume=lambda case_id: Volume(np.zeros(SHAPE, np.int16), SPACING)))
-    case = SimpleNamespace(id="HN-0001", demo=demo, content_hash="x")
+    case = SimpleNamespace(id="HN-0001", synthetic=demo, content_hash="x")
     assert picture.original(app, case).state == state
