@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import CaseRecord, ResultRecord, analysis, availability, context, reporting, similar, zeroshot
+from hnvlm.services import (
+    CaseRecord,
+    ResultRecord,
+    analysis,
+    attention,
+    availability,
+    context,
+    reporting,
+    similar,
+    zeroshot,
+)
 from hnvlm.ui import badges, casebar, findings, frame, html, jobs, picture, state, typed
 from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
@@ -78,6 +88,8 @@ def report_tab(app, case: CaseRecord, found) -> None:
         waiting(app, case.id, REPORT)
     if found:
         findings.buttons(found, VIEWER)
+    if first := attention.load(app, case.id):
+        findings.look_first(first, attention.meaning(app), VIEWER)
     versions = reporting.versions(app, case.id, language)
     if not versions:
         if in_scope and not busy and not reason:

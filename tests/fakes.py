@@ -80,6 +80,10 @@ class FakeModels:
         contoured = [Finding("mass", size_mm=20.0, attributes={"contour": name}) for name in segmentation.gross]
         return [*contoured, *FINDINGS]
 
+    def look_first(self, volume: Volume, segmentation: Segmentation) -> Finding | None:
+        self.calls.append("look_first")
+        return None
+
     def draft_report(
         self,
         volume: Volume,

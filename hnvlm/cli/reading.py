@@ -19,6 +19,7 @@ from hnvlm.imaging.write import write_nifti
 from hnvlm.imaging.write_dose import header_note, write_rtdose
 from hnvlm.services import analysis, export, histograms, intake, planning, reporting, rt_objects, similar, zeroshot
 from hnvlm.services import dose as dosing
+from hnvlm.types import Finding
 
 POSSIBLE_DOSE = "possible_dose_mask.nii.gz"
 Input = Annotated[str, typer.Argument(metavar="INPUT", help="DICOM folder, zip or file, NIfTI file, or case id.")]
@@ -106,6 +107,7 @@ def report(
                 "seconds": round(before_model + written.seconds, 3),
                 "first_token_seconds": round(before_model + written.first_token_seconds, 3),
                 "writing_seconds": round(written.seconds, 3), "measured": [f.to_json() for f in found.findings],
+                "look_first": None if found.look_first is None else found.look_first.to_json(),
             }  # fmt: skip
             if subject.app is not None and subject.case_id is not None:
                 stored = payload | {"author": "model"}
@@ -303,4 +305,8 @@ def _print_report(out: Session, payload: dict[str, Any]) -> None:
     for check in payload["checks"]:
         if check["status"] != "pass":
             out.line(f"{check['status']}: {check['message']}")
+    if payload["look_first"] is not None:
+        first = Finding.from_json(payload["look_first"])
+        place = f"level {first.level}" if first.level else first.site
+        out.line(f"nothing found; look first: {first.side} {place}, axial slice {(first.slice_index or 0) + 1}")
     out.line(f"({payload['notice']}; {payload['model']}, {payload['seconds']:.1f} s)")

@@ -1,12 +1,14 @@
 """The tumour detector on validation patients' own CTs: do its suspicions lie in what was treated for gross disease?
 
 Everybody in the public data is treated for cancer, so a neck without disease is not among them: a suspicion counts as
-right where most of it lies in the clinic's high-dose target, and as one elsewhere otherwise.
+right where most of it lies in the clinic's high-dose target, and as one elsewhere otherwise. The nearest thing to a
+healthy neck is made of a half that holds next to nothing of that target and its mirror image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,18 @@ import numpy as np
 
 from hnvlm.errors import InputRefusedError, ScopeError
 from hnvlm.evaluate.common import TREATED, evaluation_folders, log, read_case, read_gross
-from hnvlm.evaluate.stats import mean_of, median, share
+from hnvlm.evaluate.stats import area, mean_of, median, share
+from hnvlm.imaging.symmetry import from_half, share_of_lesser_half
 from hnvlm.models.ct_encoder import cut
-from hnvlm.models.detect import Detection, evidence
+from hnvlm.models.detect import Detection
 from hnvlm.models.neck import Neck, working_masks
 from hnvlm.models.pack import ModelPack
 from hnvlm.models.tumour import TumourDetector
 
 # Of a suspicion at least this share lies in the target.
 INSIDE = 0.5
+# A half that holds at most this share of the target is an untreated one; the midline is in both.
+UNTREATED_SHARE = 0.1
 
 
 def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, Any]:
@@ -31,8 +36,8 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     Raises:
         InputRefusedError: Nobody has a high-dose target or gross tumour contoured.
     """
-    detector = TumourDetector(pack.folder / "tumour")
-    suspicions, encoder, peaks, chance = Counted(), Counted(), [], []
+    detector = TumourDetector(pack.folder / "tumour", pack.segmenter.treated)
+    counted = Looked()
     for folder in evaluation_folders(data, limit):
         ct, masks = read_case(folder)
         gross = read_gross(folder, ct)
@@ -45,27 +50,62 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
             log(f"{folder.name} is left out: {error.message}")
             continue
         there = cut(working_masks(ct, neck.working, {"d": disease})["d"], neck.start, neck.crop.shape, False)
-        known = pack.detections(neck, pack.detection_peak)[0]
-        suspicions.add(folder.name, detector.look(neck, known), there)
-        encoder.add(folder.name, [d for d in known if d.kind != "airway"], there)
-        peaks.append(bool(there[_highest(detector, neck)]))
-        soft = (neck.crop > -100) & (neck.crop < 200)
-        chance.append(float(there[soft].mean()))
-        log(f"{folder.name} suspicions {suspicions.rows[-1]}")
-    if not peaks:
+        known = [d for d in pack.detections(neck, pack.detection_peak)[0] if d.kind != "airway"]
+        counted.add(folder.name, detector, neck, there, known)
+        log(f"{folder.name} suspicions {counted.suspicions.rows[-1]}")
+    if not counted.peaks:
         raise InputRefusedError(f"Nobody in {data} has a contour of {TREATED} or GTV to hold suspicions against.")
-    metrics = suspicions.metrics() | {
-        "peak_in_target": share(peaks),
-        "share_of_soft_tissue_in_target": median(chance),
-        "encoder_alone": encoder.metrics(),
-    }
-    return {"metrics": metrics, "n_cases": len(peaks), "model": "tumour"}
+    return {"metrics": counted.metrics(), "n_cases": len(counted.peaks), "model": "tumour"}
 
 
-def _highest(detector: TumourDetector, neck: Neck) -> tuple[int, ...]:
-    node, mass, _ = detector.probability(neck)
-    seen = np.maximum(evidence(node), evidence(mass))
-    return tuple(int(i) for i in np.unravel_index(int(seen.argmax()), seen.shape))
+class Looked:
+    """What the detector says of every neck, and of those made of an untreated half."""
+
+    def __init__(self) -> None:
+        self.suspicions, self.encoder, self.halves = Counted(), Counted(), Counted()
+        self.peaks: list[bool] = []
+        self.first: list[bool] = []
+        self.chance: list[float] = []
+        # Strongest evidence, whether the neck is a patient's own, and whose it is.
+        self.strongest: list[float] = []
+        self.own: list[bool] = []
+        self.of: list[str] = []
+
+    def add(
+        self, patient: str, detector: TumourDetector, neck: Neck, target: np.ndarray, known: Sequence[Detection]
+    ) -> None:
+        """Look at a patient's neck; target: bool (64, 64, 64) on its crop, known: lesions that the encoder finds."""
+        found = detector.look(neck, known)
+        self.suspicions.add(patient, found, target)
+        self.encoder.add(patient, known, target)
+        self.peaks.append(bool(target[tuple(detector.strongest(neck)[1])]))
+        if not found and not known:
+            self.first.append(self.peaks[-1])
+        soft = (neck.crop > -100) & (neck.crop < 200)
+        self.chance.append(float(target[soft].mean()))
+        self._judge(patient, detector, neck, own=True)
+        lesser, low = share_of_lesser_half(target)
+        if target.any() and lesser <= UNTREATED_SHARE:
+            half = replace(neck, crop=from_half(neck.crop, low=low))
+            self.halves.add(patient, detector.look(half), from_half(target, low=low))
+            self._judge(patient, detector, half, own=False)
+
+    def _judge(self, patient: str, detector: TumourDetector, neck: Neck, *, own: bool) -> None:
+        self.strongest.append(detector.strongest(neck)[2])
+        self.own.append(own)
+        self.of.append(patient)
+
+    def metrics(self) -> dict[str, Any]:
+        """Shares over patients and over suspicions."""
+        return self.suspicions.metrics() | {
+            "peak_in_target": share(self.peaks),
+            # What the app tells to look at first: the peak, where nothing was found or suspected.
+            "look_first_in_target": share(self.first),
+            "share_of_soft_tissue_in_target": median(self.chance),
+            "untreated_halves_with_one": share([elsewhere > 0 for _, elsewhere in self.halves.rows]),
+            "evidence_auroc_against_untreated_halves": area(self.strongest, self.own, self.of),
+            "encoder_alone": self.encoder.metrics(),
+        }
 
 
 class Counted:

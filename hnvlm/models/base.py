@@ -56,6 +56,12 @@ class Models(Protocol):
     ) -> list[Finding]:
         """Measured and detected findings with slice, box and score (source measured | zero-shot)."""
 
+    def look_first(self, volume: Volume, segmentation: Segmentation) -> Finding | None:
+        """The place to look at first in a patient known to have disease, whatever was found; None where none is told.
+
+        No finding: there is one in every neck.
+        """
+
     def draft_report(
         self,
         volume: Volume,

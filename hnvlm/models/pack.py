@@ -109,7 +109,7 @@ class ModelPack(ReportWriting):
     def tumour_detector(self) -> TumourDetector | None:
         """Tumour detector; None in a pack without one."""
         folder = self.folder / "tumour"
-        return TumourDetector(folder) if (folder / "model.safetensors").exists() else None
+        return TumourDetector(folder, self.segmenter.treated) if (folder / "model.safetensors").exists() else None
 
     @cached_property
     def dose_predictor(self) -> DosePredictor:
@@ -228,6 +228,13 @@ class ModelPack(ReportWriting):
             return []
         torch.set_num_threads(self.threads)
         return self.tumour_detector.look(neck, known)
+
+    def look_first(self, volume: Volume, segmentation: Segmentation) -> Finding | None:
+        """Where a patient's disease is likeliest, were there any; None where the clinic says itself where it is."""
+        if segmentation.gross or not segmentation.of_patient or self.tumour_detector is None:
+            return None
+        torch.set_num_threads(self.threads)
+        return self.tumour_detector.look_first(volume, self.neck(volume, segmentation))
 
     def zeroshot(self, volume: Volume, labels: Sequence[str], *, segmentation: Segmentation) -> dict[str, float]:
         """Probability of each label text."""

@@ -72,6 +72,16 @@ class Segmenter:
         out[(slice(None), *cut)] = p[0].numpy()
         return out
 
+    def treated(self, crop: np.ndarray) -> np.ndarray:
+        """Probability that a clinic would treat a voxel to the highest level (PTV_7000), of a crop of HU on the grid.
+
+        Returns:
+            float32 of the crop's shape (z, y, x).
+        """
+        side = float(self.config["grid_mm"])
+        crop_on_grid = Volume(np.ascontiguousarray(crop, np.float32), (side,) * 3, (0.0,) * 3)
+        return self.probabilities(crop_on_grid)[self.config["channels"].index(TARGET_NAMES[0])]
+
     def _look_both_ways(self, hu: Tensor) -> Tensor:
         """Mean probability (1, C, Z, Y, X) of a patch (1, Z, Y, X) and of its mirror image, in which sides swap.
 

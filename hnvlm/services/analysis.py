@@ -13,7 +13,7 @@ from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.models.registry import missing_models
-from hnvlm.services import clinic_contours
+from hnvlm.services import attention, clinic_contours
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.services.palette import UPLOADED_PREFIX
@@ -32,12 +32,14 @@ class Analysis:
         scope: Whether the models accept the CT.
         findings: Empty when the CT is out of scope.
         treated: The clinic's target of the highest level, in words; "" where it contoured none.
+        look_first: Where nothing was found, the place to look at first in a patient known to have disease.
     """
 
     segmentation: Segmentation
     scope: ScopeVerdict
     findings: list[Finding]
     treated: str = ""
+    look_first: Finding | None = None
 
     def require_scope(self) -> None:
         """Refuse to draft on a CT that the models were not made for.
@@ -89,10 +91,12 @@ def analyse(
     progress(0.6, "checking that this is a head-and-neck CT")
     scope = models.scope(volume, segmentation)
     findings: list[Finding] = []
+    first = None
     if scope.in_scope:
         findings = models.findings(volume, segmentation, progress=part(progress, 0.65, 1.0))
+        first = attention.look_first(models, volume, segmentation, findings)
     progress(1.0, "analysis done")
-    return Analysis(segmentation, scope, findings, clinic_contours.treated_of(structures, volume))
+    return Analysis(segmentation, scope, findings, clinic_contours.treated_of(structures, volume), first)
 
 
 def structure_rows(volume: Volume, segmentation: Segmentation) -> list[dict[str, Any]]:
@@ -172,11 +176,7 @@ def load_current_findings(app: App, case_id: str) -> list[Finding] | None:
     result = app.store.latest_result(case_id, "findings")
     if result is None or result.payload.get("measured_on", 0) != clinic_contours.measured_on(app, case_id):
         return None
-    if (
-        looks_for_disease(app)
-        and not result.payload.get("looked_for_disease")
-        and not app.store.get_case(case_id).synthetic
-    ):
+    if looks_for_disease(app) and "look_first" not in result.payload and not app.store.get_case(case_id).synthetic:
         return None
     return [Finding.from_json(f) for f in result.payload["findings"]]
 
@@ -233,17 +233,25 @@ def analyse_case(
     if findings is None:
         measured_on = clinic_contours.measured_on(app, case_id)
         findings = app.models.findings(volume, segmentation, progress=part(progress, 0.65, 1.0))
-        save_findings(app, case_id, findings, measured_on, who=who)
+        first = attention.look_first(app.models, volume, segmentation, findings)
+        save_findings(app, case_id, findings, measured_on, first, who=who)
     progress(1.0, "analysis done")
-    return Analysis(segmentation, scope, findings, treated)
+    return Analysis(segmentation, scope, findings, treated, attention.load(app, case_id))
 
 
 def save_findings(
-    app: App, case_id: str, findings: list[Finding], measured_on: int = 0, *, who: str = ""
-) -> ResultRecord:
-    """Store findings as a new version; ``measured_on`` is ``clinic_contours.measured_on`` of then."""
+    app: App, case_id: str, findings: list[Finding], measured_on: int = 0, first: Finding | None = None, *,
+    who: str = "",
+) -> ResultRecord:  # fmt: skip
+    """Store findings as a new version.
+
+    Args:
+        measured_on: ``clinic_contours.measured_on`` of then.
+        first: The place to look at first, where nothing was found.
+    """
     payload = {"findings": [f.to_json() for f in findings], "measured_on": measured_on, "notice": NOTICE}
-    payload["looked_for_disease"] = looks_for_disease(app)
+    if looks_for_disease(app):
+        payload["look_first"] = None if first is None else first.to_json()
     return app.store.save_result(case_id, "findings", payload, who=who)
 
 

@@ -86,7 +86,10 @@ def _one(
         (temp / "report.json").write_text(dumps(report), encoding="utf-8")
         (temp / "plan.txt").write_text(plan["text"] + "\n", encoding="utf-8")
         (temp / "plan.json").write_text(dumps(plan), encoding="utf-8")
-        findings = {"findings": found.findings, "scope": vars(found.scope), "notice": report["notice"]}
+        findings = {
+            "findings": found.findings, "look_first": found.look_first, "scope": vars(found.scope),
+            "notice": report["notice"],
+        }  # fmt: skip
         (temp / "findings.json").write_text(dumps(findings), encoding="utf-8")
         temp.chmod(0o755)
         os.replace(temp, target)

@@ -15,10 +15,13 @@ import torch
 from scipy import ndimage
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.imaging.symmetry import from_half, share_of_lesser_half
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.clip import load_clip
 from hnvlm.models.detect import detect
-from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet, lesion_probability
+from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet
+from hnvlm.models.segmenter import Segmenter
+from hnvlm.models.tumour import Treated, disease_probability
 from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
 from hnvlm.train.compose import compose
@@ -30,9 +33,14 @@ from hnvlm.train.loop import begin, length, log
 SEED = 5
 PER_PATIENT = 40
 LEARNING_RATE = 8e-4
-# The threshold: from this evidence on the patients kept aside have at most so many findings outside of what is treated.
+# Share of necks that are one half and its mirror image (hnvlm.train.halves).
+HALVES = 0.4
+# The threshold: from this evidence on there are at most so many findings a neck outside of what is treated, in the
+# patients kept aside and in the necks of their untreated halves.
 ELSEWHERE_PER_NECK = 0.1
-THRESHOLDS = tuple(float(t) for t in np.round(np.arange(0.3, 0.96, 0.05), 2))
+THRESHOLDS = tuple(float(t) for t in np.round(np.arange(0.1, 0.96, 0.05), 2))
+# A half that holds less of the treated region than this is an untreated one; the midline is in both.
+UNTREATED_SHARE = 0.1
 
 
 def train(
@@ -62,14 +70,14 @@ def train(
         network = load_clip(out.parent / "clip").encoder.lesion_net
     network, taken = train_lesion_net(
         network, banks, work / "tumour.pt", resume=resume, steps=steps, seed=SEED + before, batch=batch,
-        learning_rate=learning_rate, device=training_device(device), workers=workers, minutes=minutes,
+        learning_rate=learning_rate, device=training_device(device), workers=workers, minutes=minutes, halves=HALVES,
     )  # fmt: skip
     network = network.cpu()
     config = {
         "name": "tumour", "version": "1", "architecture": "LesionNet", "widths": list(WIDTHS),
         "lesions": list(LESION_CHANNELS), "train_patients": len(banks), "with_own_disease": ill,
         "steps": before + taken, "lesions_per_patient": per_patient, "batch": batch,
-        "threshold": best_threshold(network, kept_aside(banks)[1]),
+        "threshold": best_threshold(network, Segmenter(out.parent / "segmenter").treated, kept_aside(banks)[1]),
     }  # fmt: skip
     save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": taken}}
@@ -92,16 +100,25 @@ def with_disease(bank: BankPatient) -> BankPatient:
     )
 
 
-def best_threshold(network: LesionNet, banks: list[BankPatient]) -> float:
-    """The lowest of ``THRESHOLDS`` with few enough findings outside of what is treated; the highest if none has."""
-    elsewhere = np.zeros(len(THRESHOLDS))
+def best_threshold(network: LesionNet, treated: Treated, banks: list[BankPatient]) -> float:
+    """The lowest of ``THRESHOLDS`` with few enough findings outside of what is treated; the highest if none has.
+
+    Where one half of a neck is untreated, that half and its mirror image are looked at, too: a neck without disease.
+    """
+    elsewhere, necks = np.zeros(len(THRESHOLDS)), 0
     for bank in banks:
         sample = compose(bank, np.random.default_rng(0), augment=False, lesions=[])
         anatomy = anatomy_of(bank.patient)
         assert anatomy is not None  # without landmarks a patient is not in the bank
-        probability = lesion_probability(network, sample.hu)
-        for k, peak in enumerate(THRESHOLDS):
-            found = detect(probability, sample.hu, sample.start, anatomy, peak=peak)
-            elsewhere[k] += sum(not (d.mask & sample.diseased).any() for d in found if d.kind != "airway")
-    few = np.flatnonzero(elsewhere <= ELSEWHERE_PER_NECK * len(banks))
+        looked_at = [(sample.hu, sample.diseased)]
+        share, low = share_of_lesser_half(sample.diseased)
+        if sample.diseased.any() and share <= UNTREATED_SHARE:
+            looked_at.append((from_half(sample.hu, low=low), from_half(sample.diseased, low=low)))
+        for hu, diseased in looked_at:
+            probability = disease_probability(network, treated, hu)
+            for k, peak in enumerate(THRESHOLDS):
+                found = detect(probability, hu, sample.start, anatomy, peak=peak)
+                elsewhere[k] += sum(not (d.mask & diseased).any() for d in found if d.kind != "airway")
+        necks += len(looked_at)
+    few = np.flatnonzero(elsewhere <= ELSEWHERE_PER_NECK * necks)
     return THRESHOLDS[int(few[0]) if len(few) else -1]

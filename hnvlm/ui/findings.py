@@ -19,6 +19,7 @@ _KINDS = {
 }
 # Distinguishable without red and green.
 _COLOURS = {"node": "#ffb454", "mass": "#e07ad0", "airway": "#6ec1e4", "target": "#b7a6ff"}
+LOOK_FIRST = "Nothing found; look here first"
 _SOURCES = {"measured": "measured", "zero-shot": "detected", "vlm": "from the drafted text", "clinician": "clinician"}
 
 
@@ -95,6 +96,15 @@ def buttons(found: Sequence[Finding], viewer: str) -> None:
         st.caption(f"Not seen: {', '.join(denied)}.")
     if not found:
         st.caption("Nothing was found or measured on this CT.")
+
+
+def look_first(place: Finding, meaning: str, viewer: str) -> None:
+    """Offer the place to look at first where nothing was found: a button that sends ``viewer`` there."""
+    where = " ".join(p for p in (place.side, f"level {place.level}" if place.level else place.site) if p)
+    st.button(
+        f"{LOOK_FIRST}: {where}", key="look-first", icon=":material/search:", on_click=_jump,
+        args=(viewer, target(place)), help=meaning, width="stretch",
+    )  # fmt: skip
 
 
 def _jump(viewer: str, place: list[int] | int) -> None:

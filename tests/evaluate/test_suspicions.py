@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from hnvlm.evaluate.tumour import Counted
+from hnvlm.evaluate.tumour import Counted, Looked
 from hnvlm.models.detect import Detection
 
 
@@ -39,3 +41,30 @@ def test_without_suspicions_no_share_of_them_is_told():
     counted.add("a", [], box((0, 2), (0, 2), (0, 2)))
     told = counted.metrics()
     assert told["of_all_in_target"] is None and told["patients_with_one_in_target"]["value"] == 0.0
+
+
+def test_necks_of_an_untreated_half_are_looked_at_where_there_is_one():
+    """Evidence by hand: 0.8 in the target, 0.3 in the half without it, so the areas and shares are plain."""
+    target = box((10, 30), (20, 35), (40, 50))
+
+    class Detector:
+        def strongest(self, neck):
+            own = neck.crop[0, 0, 0] != neck.crop[0, 0, -1]
+            return "node", np.array((20, 30, 45)) if own else np.array((20, 30, 10)), 0.8 if own else 0.3
+
+        def look(self, neck, known=()):
+            return [found(target)] if self.strongest(neck)[2] > 0.5 else []
+
+    @dataclass(frozen=True)
+    class Neck:
+        crop: np.ndarray
+
+    ramp = np.broadcast_to(np.arange(64.0), (64, 64, 64))
+    looked = Looked()
+    looked.add("a", Detector(), Neck(ramp), target, [])
+    looked.add("b", Detector(), Neck(ramp), target | target[..., ::-1], [])  # both halves are treated
+    told = looked.metrics()
+    assert told["untreated_halves_with_one"]["value"] == 0.0 and told["untreated_halves_with_one"]["n"] == 1
+    assert told["evidence_auroc_against_untreated_halves"]["value"] == 1.0
+    assert told["patients_with_one_in_target"]["value"] == told["peak_in_target"]["value"] == 1.0
+    assert told["look_first_in_target"] == {"value": None, "n": 0}, "something was suspected in both"

@@ -33,7 +33,7 @@ def neck():
 def detector(tmp_path) -> TumourDetector:
     torch.manual_seed(0)
     save_model(tmp_path, LesionNet(WIDTHS), {"version": "0", "widths": WIDTHS, "threshold": 0.6})
-    return TumourDetector(tmp_path)
+    return TumourDetector(tmp_path, lambda crop: np.ones_like(crop))
 
 
 def maps(neck, *places: tuple[int, tuple[float, float, float], float]) -> np.ndarray:
@@ -81,6 +81,39 @@ def test_the_surest_few_are_told(neck, detector, monkeypatch):
     ]
     monkeypatch.setattr(tumour, "detect", lambda *_, peak: [d for d in many if d.score >= peak])
     assert detector.look(found) == many[:MOST]
+
+
+def test_the_place_to_look_at_first_is_the_strongest_evidence_of_a_mass_or_node(neck, detector, monkeypatch):
+    ct, found = neck
+    given = maps(found, (0, LEFT_II, 0.3), (1, TONGUE, 0.25), (2, RIGHT_III, 0.95))
+    monkeypatch.setattr(detector, "probability", lambda _: given)
+    kind, at_voxel, seen = detector.strongest(found)
+    assert kind == "node" and seen == pytest.approx(0.3, abs=1e-4)
+    where = found.working.index_to_mm(at_voxel + found.start)
+    assert np.abs(where - at(*LEFT_II)).max() <= 6.0, "a corner of the cube at most"
+    told = detector.look_first(ct, found)
+    assert (told.kind, told.presence, told.side, told.level) == ("node", "indeterminate", "left", "II")
+    assert (told.size_mm, told.score, told.attributes) == (None, None, {})
+    index = ct.mm_to_index(where)
+    assert all(lo <= i < hi for lo, i, hi in zip(told.box[:3], index, told.box[3:], strict=True))
+    # Three voxels of 3 mm to both sides, on a grid of 2.5 x 1.2 x 1.0 mm.
+    assert [hi - lo for lo, hi in zip(told.box[:3], told.box[3:], strict=True)] == pytest.approx(
+        [21 / 2.5, 21 / 1.2, 21 / 1.0], abs=1.01
+    )
+    assert told.slice_index == pytest.approx(index[0], abs=0.5)
+
+
+def test_both_networks_have_to_agree(neck, detector, monkeypatch):
+    _, found = neck
+    sure = maps(found, (0, LEFT_II, 0.9), (0, RIGHT_III, 0.9))
+    monkeypatch.setattr(tumour, "lesion_probability", lambda *_: sure)
+    assert len(detector.look(found)) == 2
+    right = np.zeros((64, 64, 64), np.float32)
+    right[..., :32] = 0.8  # what would be treated: the patient's right
+    other = TumourDetector.__new__(TumourDetector)
+    other.__dict__ |= detector.__dict__ | {"treated": lambda crop: right, "_last": None}
+    (only,) = other.look(found)
+    assert (only.side, only.place) == ("right", "III") and only.score == pytest.approx(0.72, abs=1e-3)
 
 
 def test_an_untrained_detector_reads_a_neck(neck, detector):

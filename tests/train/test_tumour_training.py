@@ -62,6 +62,7 @@ def test_the_core_is_disease_the_rest_of_the_target_is_open_and_the_clinics_own_
     sample = compose(ill, np.random.default_rng(0), augment=False, lesions=[])
     pair = patches.pair_of(ill, np.random.default_rng(1))
     assert (sample.own > 0).sum() == (ill.own > 0).sum() and len(pair.at_own) == 1
+    assert len(pair.elsewhere) == patches.ELSEWHERE + 1, "the opposite side of its disease, which is healthy"
     assert pair.unknown[2].any() and not (pair.unknown[2] & pair.own.bool().any(0)).any()
     drawn = bank.patient.labels.copy()
     drawn[tuple(centre)] |= 1 << GTV_BIT
@@ -72,6 +73,8 @@ def test_the_core_is_disease_the_rest_of_the_target_is_open_and_the_clinics_own_
 
 def test_the_threshold_is_the_lowest_with_few_findings_outside_the_target(treated, monkeypatch):
     ill = with_disease(treated[0])
+    ramp = np.broadcast_to(np.arange(ill.patient.ct.shape[2], dtype=np.int16), ill.patient.ct.shape)
+    ill = replace(ill, patient=replace(ill.patient, ct=ramp))  # not alike on both sides, as halves are
     elsewhere = np.zeros((64, 64, 64), bool)
     elsewhere[2, 2, 2] = True
     inside = compose(ill, np.random.default_rng(0), augment=False, lesions=[]).own > 0
@@ -82,11 +85,20 @@ def test_the_threshold_is_the_lowest_with_few_findings_outside_the_target(treate
 
     # The same two findings in each of ten necks; outside the target at 0.62, so from 0.65 on there is none.
     all_found = [Found(elsewhere, 0.62), Found(inside, 0.9), Found(elsewhere, 0.99, "airway")]
-    monkeypatch.setattr(trainer, "lesion_probability", lambda *_: None)
-    monkeypatch.setattr(trainer, "detect", lambda *_, peak: [f for f in all_found if f.score >= peak])
-    assert best_threshold(LesionNet((8, 8, 8)), [ill] * 10) == 0.65
+    in_halves = [Found(inside, 0.52)]  # where the target was there is none in a neck of the other half
+
+    def detect(probability, hu, *_, peak):
+        return [f for f in (in_halves if (hu == hu[..., ::-1]).all() else all_found) if f.score >= peak]
+
+    monkeypatch.setattr(trainer, "disease_probability", lambda *_: None)
+    monkeypatch.setattr(trainer, "detect", detect)
+    assert best_threshold(LesionNet((8, 8, 8)), np.ones_like, [ill] * 10) == 0.65
+    in_halves[0].score = 0.72
+    assert best_threshold(LesionNet((8, 8, 8)), np.ones_like, [ill] * 10) == 0.75
+    in_halves.clear()
+    assert best_threshold(LesionNet((8, 8, 8)), np.ones_like, [ill] * 10) == 0.65
     all_found[0].score = 1.0
-    assert best_threshold(LesionNet((8, 8, 8)), [ill] * 10) == THRESHOLDS[-1]
+    assert best_threshold(LesionNet((8, 8, 8)), np.ones_like, [ill] * 10) == THRESHOLDS[-1]
 
 
 def test_a_training_without_any_disease_is_refused(monkeypatch, tmp_path):
