@@ -33,7 +33,7 @@ def load_models() -> Models:
 
 def open_app() -> App:
     """Open the case store of this user (``HNVLM_DATA_DIR``)."""
-    return App(models=load_models)
+    return App(models=load_models, uses_pack=True)
 
 
 @dataclass
@@ -61,6 +61,10 @@ class Subject:
         """The models, loaded on first use."""
         self.session.progress(0.0, "loading the models")
         return self.app.models if self.app is not None else load_models()
+
+    def load(self) -> None:
+        """Have the models in memory, and say so meanwhile."""
+        _ = self.models
 
     def analyse(self, structures: Mapping[str, Any] | None = None) -> analysis.Analysis:
         """Segment, judge the scope, find; a stored case keeps the results.

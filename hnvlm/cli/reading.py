@@ -21,6 +21,10 @@ from hnvlm.services import analysis, export, histograms, intake, planning, repor
 from hnvlm.services import dose as dosing
 from hnvlm.types import Finding
 
+NOT_KEPT = (
+    "Not stored with the case: it was drafted with structures that the case does not hold. Add them to the case on the "
+    "page Treatment plan and draft again."
+)
 POSSIBLE_DOSE = "possible_dose_mask.nii.gz"
 Input = Annotated[str, typer.Argument(metavar="INPUT", help="DICOM folder, zip or file, NIfTI file, or case id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
@@ -109,7 +113,9 @@ def report(
                 "writing_seconds": round(written.seconds, 3), "measured": [f.to_json() for f in found.findings],
                 "look_first": None if found.look_first is None else found.look_first.to_json(),
             }  # fmt: skip
-            if subject.app is not None and subject.case_id is not None:
+            if subject.app is not None and subject.case_id is not None and masks:
+                payload["warnings"].append(NOT_KEPT)
+            elif subject.app is not None and subject.case_id is not None:
                 stored = payload | {"author": "model"}
                 result = subject.app.store.save_result(
                     subject.case_id, "report", stored, slot=language, provenance=written.provenance, who="command line"
@@ -174,27 +180,19 @@ def plan(
         with open_subject(input_, out, series) as subject:
             started = time.perf_counter()
             masks, notes = clinic_structures(subject, structures)
-            found = subject.analyse(masks)
-            found.require_scope()
-            # Structures without a target, which lie with the CT, say where disease is and not what is treated.
-            masks = masks if structures is not None or found.treated else {}
-            if form is None:
-                form = planning.load_form(subject.app, subject.case_id) if subject.app and subject.case_id else {}
             if subject.app is not None and subject.case_id is not None and not masks:
-                judged = planning.judged_on(subject.app, subject.case_id, who="command line", progress=out.progress)
+                subject.load()
+                result = planning.draft_case_plan(
+                    subject.app, subject.case_id, form=form, who="command line", progress=out.progress
+                )
+                made = result.payload | {"version": result.version}
             else:
-                judged = planning.judged_without_store(
-                    subject.models, subject.volume, masks or found.segmentation.masks, guessed=not masks,
-                    progress=out.progress,
-                )  # fmt: skip
-            made = planning.make_plan(found.findings, form, **judged)
-            if subject.app is not None and subject.case_id is not None:
-                planning.save_form(subject.app, subject.case_id, form, who="command line")
-                result = subject.app.store.save_result(
-                    subject.case_id, "plan", made | {"author": "rules"}, who="command line",
-                    provenance=found.segmentation.provenance,
-                )  # fmt: skip
-                made["version"] = result.version
+                if subject.app is not None and subject.case_id is not None:
+                    form = planning.load_form(subject.app, subject.case_id) if form is None else form
+                    notes = [*notes, NOT_KEPT]
+                made = planning.plan_without_store(
+                    subject.models, subject.volume, subject.analyse(masks), masks, form, progress=out.progress
+                )
             made |= {"seconds": round(time.perf_counter() - started, 3), "warnings": [*subject.warnings, *notes]}
             out.emit(made, made["text"])
 

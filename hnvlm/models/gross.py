@@ -18,7 +18,7 @@ from hnvlm.imaging.resample import mask_box
 from hnvlm.imaging.tg263 import gross_kind
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import cut
-from hnvlm.models.detect import SMALLEST_ML, Detection, greatest_dimension
+from hnvlm.models.detect import Detection, greatest_dimension
 from hnvlm.models.neck import Neck, working_masks
 from hnvlm.types import Finding, Side
 
@@ -33,7 +33,9 @@ CROSSING_SHARE, BESIDE_MM = 0.1, 5.0
 TOUCHING = np.ones((3, 3, 3), bool)
 # A part of which more than this was contoured under another name already is the same lesion.
 SAME_SHARE = 0.5
-MOST = 12
+# A part smaller than this (mL; a ball of 4 mm) beside larger ones of its contour is a slip of the pen. A detector's own
+# limit (``SMALLEST_ML``) does not hold: what a clinic contoured is there, however small.
+SPECK_ML = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +78,15 @@ def gross_lesions(gross: Mapping[str, np.ndarray], volume: Volume, neck: Neck) -
     taken = np.zeros(volume.shape, bool)
     for name in sorted(gross, key=lambda name: gross_kind(name) is None):
         before = taken.copy()
-        for box, part in _parts(np.asarray(gross[name], bool)):
+        parts = list(_parts(np.asarray(gross[name], bool)))
+        largest = max((int(part.sum()) for _, part in parts), default=0)
+        for box, part in parts:
             again = part & before[box]
             taken[box] |= part
-            if again.sum() <= SAME_SHARE * part.sum() and part.sum() * volume.voxel_ml >= SMALLEST_ML:
+            speck = part.sum() * volume.voxel_ml < SPECK_ML and part.sum() < largest
+            if again.sum() <= SAME_SHARE * part.sum() and not speck:
                 out.append(_lesion(name, part & ~again, box, volume, neck))
-    return sorted(out, key=lambda lesion: (lesion.finding.kind != "mass", -(lesion.finding.size_mm or 0.0)))[:MOST]
+    return sorted(out, key=lambda lesion: (lesion.finding.kind != "mass", -(lesion.finding.size_mm or 0.0)))
 
 
 def on_crop(lesions: Sequence[GrossLesion]) -> list[Detection]:

@@ -22,6 +22,10 @@ from hnvlm.types import Finding, Progress, ReportDraft, Segmentation, no_progres
 if TYPE_CHECKING:
     from hnvlm.models.pack import ModelPack
 
+# Contoured lesions that a draft names, masses and the largest nodes first: a line of more is no report. That the others
+# are missing the checks beside the draft say.
+MOST_NAMED = 12
+
 
 class ReportWriting:
     """The part of ``ModelPack`` that writes reports."""
@@ -45,7 +49,7 @@ class ReportWriting:
         suspicions = self.suspicions(neck, segmentation, known)
         text, first, _ = self.write_report(
             *self.to_write_from(neck, probability, tokens, [*on_crop(drawn), *suspicions]), language,
-            sure=[*(d.described() for d in drawn), *map(suspected, suspicions)],
+            sure=[*(d.described() for d in drawn[:MOST_NAMED]), *map(suspected, suspicions)],
             started=started, on_text=on_text, progress=progress,
         )  # fmt: skip
         return ReportDraft(

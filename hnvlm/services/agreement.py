@@ -34,8 +34,9 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
     Returns:
         ``fail`` for a wrong side or a denied lesion, ``warn`` for another place, a different size, texture or
         narrowing, a side or place that is not stated, a lesion that is not mentioned or not measured, other ends,
-        volume or side of the target region or field of view; one ``pass`` when nothing disagrees;
-        ``not_evaluated`` when nothing was measured yet. Where no lesion was measured and the text reports none there is
+        volume or side of the target region or field of view, a contoured lesion that the text leaves open; one ``pass``
+        when nothing disagrees; ``not_evaluated`` when nothing was measured yet, and of what the text is sure of where
+        the models only suspect it. Where no lesion was measured and the text reports none there is
         a ``warn`` (``report.clear``), no ``pass``: the models overlook much real disease.
     """
     if not measured:
@@ -45,11 +46,12 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
     truth = [f for f in measured if f.presence != "absent" and f.kind in LESIONS]
     claims = _one_sided([f for f in said if f.presence != "absent" and f.kind in LESIONS])
     pairs, free = _paired(truth, claims, said)
+    pairs, alike = _told_once(pairs)
     for finding, claim in pairs:
         results += _missing(finding, said) if claim is None else _differences(finding, claim)
-        if claim is not None and finding.presence == claim.presence == "indeterminate":
-            text = f"A suspicion of the models: {words(finding)}. Confirm it or reject it on the CT."
-            results.append(CheckResult("report.suspected", "warn", text, details={"measured": finding.to_json()}))
+        if claim is not None:
+            results += _certainty(finding, claim)
+    results += alike
     for claim in free:
         results.append(
             CheckResult(
@@ -62,6 +64,50 @@ def check_agreement(said: list[Finding], measured: list[Finding]) -> list[CheckR
     if not truth and not claims:
         return [*results, CheckResult("report.clear", "warn", CLEAR)]
     return results or [CheckResult("report.agreement", "pass", _agreed(len(truth)))]
+
+
+def _told_once(
+    pairs: list[tuple[Finding, Finding | None]],
+) -> tuple[list[tuple[Finding, Finding | None]], list[CheckResult]]:
+    """Take lesions of the same words as one that the text tells out of those that are missing; say how many there are.
+
+    A report names two nodes of one size and place in one sentence.
+    """
+    told = [finding for finding, claim in pairs if claim is not None]
+    left: list[tuple[Finding, Finding | None]] = []
+    count: dict[str, int] = {}
+    for finding, claim in pairs:
+        if claim is None and any(_same_words(finding, other) for other in told):
+            count[words(finding)] = count.get(words(finding), 1) + 1
+        else:
+            left.append((finding, claim))
+    said = [
+        f"The text tells one of {n} lesions that are alike: {name}. Say how many there are."
+        for name, n in count.items()
+    ]
+    return left, [CheckResult("report.alike", "warn", text) for text in said]
+
+
+def _same_words(a: Finding, b: Finding) -> bool:
+    return (
+        words(a) == words(b) and a.presence == b.presence and a.attributes.get("texture") == b.attributes.get("texture")
+    )
+
+
+def _certainty(finding: Finding, claim: Finding) -> list[CheckResult]:
+    """What a text says of a suspicion, and whether it leaves a contoured lesion open."""
+    details = {"measured": finding.to_json(), "said": claim.to_json()}
+    open_ = claim.presence == "indeterminate"
+    if finding.presence == "indeterminate" and open_:
+        text = f"A suspicion of the models: {words(finding)}. Confirm it or reject it on the CT."
+        return [CheckResult("report.suspected", "warn", text, details={"measured": finding.to_json()})]
+    if finding.presence == "indeterminate":
+        text = f"The text is sure of {words(claim)}; the models only suspect it and measured nothing there."
+        return [CheckResult("report.confirmed", "not_evaluated", text, details=details)]
+    if open_ and (contour := finding.attributes.get("contour")):
+        text = f"The text leaves open what the clinic contoured ({contour}): {words(finding)}."
+        return [CheckResult("report.open", "warn", text, details=details)]
+    return []
 
 
 def check_treated(said: list[Finding], treated: str) -> list[CheckResult]:

@@ -215,6 +215,8 @@ def analyse_case(
         CancelledError: The user pressed Stop; finished steps are stored.
     """
     volume = app.store.load_volume(case_id)
+    # Before the contours are loaded: where they change meanwhile, the findings are of before.
+    measured_on = clinic_contours.measured_on(app, case_id)
     treated = clinic_contours.load_treated(app, case_id)
     segmentation = None if again else load_segmentation(app, case_id)
     if segmentation is None:
@@ -231,7 +233,6 @@ def analyse_case(
         return Analysis(segmentation, scope, [], treated)
     findings = None if again else load_current_findings(app, case_id)
     if findings is None:
-        measured_on = clinic_contours.measured_on(app, case_id)
         findings = app.models.findings(volume, segmentation, progress=part(progress, 0.65, 1.0))
         first = attention.look_first(app.models, volume, segmentation, findings)
         save_findings(app, case_id, findings, measured_on, first, who=who)

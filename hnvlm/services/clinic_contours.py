@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from hnvlm.imaging.tg263 import is_gross_tumour
 from hnvlm.imaging.volume import Volume
+from hnvlm.plan.constraints import NO_HELPER
 from hnvlm.services.context import App
+
+# cGy as TG-263 writes them; below 10 Gy the number counts targets (``imaging.tg263``). A side or a place may follow.
+_LEVEL = re.compile(rf"(?:PTV|CTV|GTV)_?([1-9]\d{{3}})(?!\d){NO_HELPER}", re.IGNORECASE)
 
 
 def is_planned(name: str) -> bool:
     """Whether a structure is a target to treat by its name; a gross tumour volume alone is none."""
     return name[:3].upper() in ("PTV", "CTV")
+
+
+def level_gy(name: str) -> float | None:
+    """Return the dose (Gy) in the name of a target (PTV_5600, CTV_5600 and PTV_5600_L are 56 Gy), None without one."""
+    level = _LEVEL.match(name)
+    return int(level[1]) / 100 if level else None
 
 
 def gross_of(structures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -32,8 +43,8 @@ def treated_words(volumes_ml: Mapping[str, float]) -> str:
     planned = [name for name, ml in volumes_ml.items() if is_planned(name) and ml > 0]
     if not planned:
         return ""
-    # Names with a dose in cGy end in four digits (TG-263); of others the largest holds the most.
-    first = max(planned, key=lambda name: (name[-4:] if name[-4:].isdigit() else "", volumes_ml[name]))
+    # Of names without a level, and of one level on two sides, the largest holds the most.
+    first = max(planned, key=lambda name: (level_gy(name) or 0.0, volumes_ml[name]))
     return f"{first}, {volumes_ml[first]:.0f} ml"
 
 

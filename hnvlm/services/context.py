@@ -90,13 +90,17 @@ class App:
     Args:
         config: Settings; default the process-wide ones.
         models: Models or a function that loads them; default the model pack.
+        uses_pack: Whether those are the pack's, where a function is given that loads it.
     """
 
-    def __init__(self, config: Settings | None = None, models: Models | Callable[[], Models] | None = None) -> None:
+    def __init__(
+        self, config: Settings | None = None, models: Models | Callable[[], Models] | None = None, *,
+        uses_pack: bool = False,
+    ) -> None:  # fmt: skip
         self.settings = config or settings()
         self.store = CaseStore(self.settings.data_dir)
         self.jobs = JobManager(self.store)
-        self.uses_pack = models is None
+        self.uses_pack = uses_pack or models is None
         loader = load_model_pack if models is None else models if callable(models) else (lambda: models)
         self._slot = ModelSlot(loader)
         self._made_by: dict[str, Provenance] = {}

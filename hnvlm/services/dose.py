@@ -13,16 +13,16 @@ from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.plan.constraints import NO_HELPER
 from hnvlm.plan.dose_basis import SAME_GY
 from hnvlm.services.analysis import NOTICE, analyse_case, part
-from hnvlm.services.clinic_contours import is_planned
+from hnvlm.services.clinic_contours import is_planned, level_gy
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord
 from hnvlm.types import DosePrediction, Progress, no_progress
 
 UPLOADED, PREDICTED, WHAT_IF = "", "predicted", "what-if"
+CLINIC, AI = "clinic", "AI"
 PREDICTED_LABEL = "Predicted dose (AI draft)"
 # Stored in whole steps: half the disk of float32, wrong by 0.005 Gy at most.
 STEP_GY = 0.01
@@ -30,9 +30,8 @@ KEPT_WHAT_IFS = 8
 # A dose distribution scaled further than this says nothing about a plan made for the new prescription.
 SCALE_RANGE = (0.7, 1.2)
 _ORGAN_ORDER = ("SpinalCord", "Brainstem", "Parotid_L", "Parotid_R", "Parotids", "Larynx", "Esophagus", "Bone_Mandible")
-# cGy as TG-263 writes them; below 10 Gy the number counts targets (``imaging.tg263``). A side or a place may follow.
+# cGy as TG-263 writes them; below 10 Gy the number counts targets (``imaging.tg263``).
 _LEVEL = re.compile(r"PTV_([1-9]\d{3})")
-_TARGET_LEVEL = re.compile(rf"(?:PTV|CTV|GTV)_?([1-9]\d{{3}})(?!\d){NO_HELPER}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -144,19 +143,27 @@ def structures(app: App, case_id: str) -> DoseStructures:
     Targets are taken from one hand only: with a clinic's target, predicted targets are left out. A gross tumour
     volume says where disease is, not what is treated.
     """
-    masks: dict[str, PackedMask] = {}
-    source: dict[str, str] = {}
+    found: dict[str, Mapping[str, PackedMask]] = {}
     version = []
-    for kind, who in (("structures", "clinic"), ("segmentation", "AI")):
+    for kind, who in (("structures", CLINIC), ("segmentation", AI)):
         result = app.store.latest_result(case_id, kind)
-        if result is None:
-            continue
-        version.append(result.id)
-        own_targets = any(is_planned(name) for name in masks)
-        for name, mask in app.store.load_masks(result).packed.items():
-            if name not in masks and not (own_targets and is_target(name)) and mask.box is not None:
-                masks[name], source[name] = mask, who
-    return DoseStructures(PackedMasks({name: masks[name] for name in in_order(masks)}), source, tuple(version))
+        packed = {} if result is None else app.store.load_masks(result).packed
+        found[who] = {name: mask for name, mask in packed.items() if mask.box is not None}
+        version += [] if result is None else [result.id]
+    source = drawn_by(found[CLINIC], found[AI])
+    masks = {name: found[source[name]][name] for name in in_order(source)}
+    return DoseStructures(PackedMasks(masks), source, tuple(version))
+
+
+def drawn_by(clinic: Iterable[str], models: Iterable[str]) -> dict[str, str]:
+    """Return who draws each structure that a plan is made on, "clinic" or "AI", by the rule of ``structures``.
+
+    Args:
+        clinic: Names that the clinic contoured. models: Names that the models contoured.
+    """
+    own = dict.fromkeys(clinic, CLINIC)
+    own_targets = any(map(is_planned, own))
+    return own | {n: AI for n in models if n not in own and not (own_targets and is_target(n))}
 
 
 def structures_version(app: App, case_id: str) -> tuple[int, ...]:
@@ -167,14 +174,10 @@ def structures_version(app: App, case_id: str) -> tuple[int, ...]:
 
 def structure_names(app: App, case_id: str) -> list[str]:
     """Return the names that ``structures`` would return for targets and organs, without loading any mask."""
-    names: dict[str, None] = {}
-    for kind in ("structures", "segmentation"):
-        result = app.store.latest_result(case_id, kind)
-        if result is not None:
-            own_targets = any(is_planned(n) for n in names)
-            stored = app.store.arrays.mask_names(result.arrays["masks"])
-            names |= dict.fromkeys(n for n in stored if not (own_targets and is_target(n)))
-    return in_order(names)
+    results = (app.store.latest_result(case_id, kind) for kind in ("structures", "segmentation"))
+    return in_order(
+        drawn_by(*(app.store.arrays.mask_names(r.arrays["masks"]) if r is not None else () for r in results))
+    )
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -195,12 +198,6 @@ def prescriptions(names: Any) -> dict[str, float]:
     """Return target -> Gy as TG-263 names state it (PTV_7000 is 70 Gy), highest first."""
     found = {n: int(m[1]) / 100 for n in names if (m := _LEVEL.fullmatch(n))}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def level_gy(name: str) -> float | None:
-    """Return the dose (Gy) in the name of a target (PTV_5600, CTV_5600 and PTV_5600_L are 56 Gy), None without one."""
-    level = _TARGET_LEVEL.match(name)
-    return int(level[1]) / 100 if level else None
 
 
 def top_prescription(app: App, result: ResultRecord, names: Any) -> float | None:

@@ -18,7 +18,7 @@ from hnvlm.imaging.resample import crop, mask_box
 from hnvlm.imaging.volume import Volume
 from hnvlm.plan import Constraint, alpha_beta, build_constraints, eqd2_of_total, evaluate, needed_metrics
 from hnvlm.plan.kb import load_kb
-from hnvlm.services import constraint_templates, dose
+from hnvlm.services import clinic_contours, constraint_templates, dose
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.dose import DoseStructures
@@ -144,10 +144,10 @@ def full_dose_gy(name: str, names: Iterable[str], prescription_gy: float | None)
     A target without a level is of the highest one where there is no other, or where it is gross tumour; of several
     levels nobody knows which is meant for it (PTV_Low).
     """
-    own = dose.level_gy(name)
+    own = clinic_contours.level_gy(name)
     if own is not None or not dose.is_target(name) or name[:3].upper() == "GTV":
         return own or prescription_gy
-    return prescription_gy if len({dose.level_gy(n) for n in names} - {None}) < 2 else None
+    return prescription_gy if len({clinic_contours.level_gy(n) for n in names} - {None}) < 2 else None
 
 
 def judge(app: App, result: ResultRecord, *, template: str | None = None, site: str | None = None) -> Judged:

@@ -27,7 +27,8 @@ from hnvlm.plan.kb import load_kb
 from hnvlm.plan.options import drugs_with_radiotherapy
 from hnvlm.plan.words import sentence
 from hnvlm.services import constraint_templates, dose, histograms
-from hnvlm.services.analysis import NOTICE, analyse_case, is_complete, load_findings, part
+from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, is_complete, load_findings, part
+from hnvlm.services.clinic_contours import is_planned
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.services.plan_findings import check_findings
@@ -344,6 +345,26 @@ def judged_without_store(
     metrics = histograms.figures(curves, rows, max(made.prescriptions.values()))
     basis = DoseBasis(dose.PREDICTED_LABEL, made.prescriptions, predicted=True, guessed_targets=guessed)
     return out | {"dose_metrics": metrics, "dose_used": basis.label, "dose_basis": basis}
+
+
+def plan_without_store(
+    models: Models, volume: Volume, analysis: Analysis, clinic: Mapping[str, np.ndarray],
+    form: Mapping[str, Any] | None = None, *, progress: Progress = no_progress,
+) -> dict[str, Any]:  # fmt: skip
+    """Draft a plan for a CT that is no stored case, on the same structures as a case's: ``dose.drawn_by``.
+
+    Args:
+        clinic: The clinic's structures, name -> bool mask on the CT's grid; {} where there are none.
+
+    Raises:
+        ScopeError: The CT is not a head-and-neck CT.
+    """
+    analysis.require_scope()
+    own = {name: clinic[name] for name in clinic if np.any(clinic[name])}
+    drawn = dose.drawn_by(own, analysis.segmentation.masks)
+    masks = {name: (own if who == "clinic" else analysis.segmentation.masks)[name] for name, who in drawn.items()}
+    judged = judged_without_store(models, volume, masks, guessed=not any(map(is_planned, own)), progress=progress)
+    return make_plan(analysis.findings, form, **judged)
 
 
 def start_draft(app: App, case_id: str, *, form: dict[str, Any] | None = None, who: str = "") -> str:

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from hnvlm.errors import InputRefusedError
+from hnvlm.errors import HnvlmError, InputRefusedError
 from hnvlm.imaging import archive, dicom, nifti
 from hnvlm.imaging.masks import PackedMasks
+from hnvlm.imaging.volume import Volume
 from hnvlm.services import dose as dose_service
 from hnvlm.services import intake, rt_objects
 from hnvlm.services.context import App
-from hnvlm.store import ResultRecord
+from hnvlm.store import FIRST, ResultRecord
 
 _STRUCTURES, _DOSE = ("RTSTRUCT", "SEG"), ("RTDOSE",)
+# How often an upload is tried again when another one to the same case is stored at the same moment.
+_ATTEMPTS = 20
+
+
+@dataclass
+class _Read:
+    """What the files of one upload hold; ``whole``: its structures are a set that stands for itself."""
+
+    volume: Volume
+    masks: PackedMasks | None = None
+    whole: bool = False
+    dose: Volume | None = None
+    dose_notes: list[str] = field(default_factory=list)
+    dose_files: list[Path] = field(default_factory=list)
+    plans: list[Path] = field(default_factory=list)
 
 
 def attach(
@@ -69,29 +86,52 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
     frames = [rt_objects.original_frame_uid(app, volume.frame_of_reference_uid, f) for f in (*structures, *doses)
               if not nifti.is_nifti(f)]  # fmt: skip
     frame = next((uid for uid in frames if uid), "")
-    payloads: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+    read = _Read(volume)
     if structures:
-        masks, said = rt_objects.read_structures(structures, volume, frame, beside=[*doses, *plans])
+        read.masks, said = rt_objects.read_structures(structures, volume, frame, beside=[*doses, *plans])
+        read.whole = any(map(_is_structure_set, structures))
         notes += said
-        masks, said = _with_earlier(app, case_id, masks, whole=any(map(_is_structure_set, structures)))
+    if doses:
+        read.dose, read.dose_notes = rt_objects.read_dose(doses, volume, frame)
+        read.dose_files, read.plans = doses, plans
+    for attempt in range(_ATTEMPTS):
+        try:
+            saved, said = _store(app, case_id, read, who)
+            return saved, notes + said
+        except HnvlmError as error:  # somebody else's structures came meanwhile: they are added to
+            if error.code != "conflict" or attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _store(app: App, case_id: str, read: _Read, who: str) -> tuple[list[ResultRecord], list[str]]:
+    """Bring what was read together with what the case has, and save it; what is odd is told in words."""
+    notes: list[str] = []
+    payloads: list[tuple[str, dict[str, Any], dict[str, Any], int | None]] = []
+    masks = read.masks
+    if masks is not None:
+        before = app.store.latest_result(case_id, "structures")
+        masks, said = _with_earlier(app, before, masks, whole=read.whole)
         notes += said
-        rows = [{"name": n, "volume_ml": round(m.voxels * volume.voxel_ml, 3)} for n, m in masks.packed.items()]
-        payloads.append(("structures", {"structures": rows, "source": "upload"}, {"masks": masks}))
-        earlier = None if doses else app.store.latest_result(case_id, "dose")
+        rows = [{"name": n, "volume_ml": round(m.voxels * read.volume.voxel_ml, 3)} for n, m in masks.packed.items()]
+        payload = {"structures": rows, "source": "upload"}
+        payloads.append(("structures", payload, {"masks": masks}, before.id if before is not None else FIRST))
+        earlier = None if read.dose is not None else app.store.latest_result(case_id, "dose")
         if earlier is not None:  # the dose came first, and met no target that it could be held against
             notes += rt_objects.prescription_notes(dose_service.load(app, earlier, beyond=np.nan), masks)
-    if doses:
-        dose, said = rt_objects.read_dose(doses, volume, frame)
+    if read.dose is not None:
         found = dose_service.structures(app, case_id)
-        drawn = masks if structures else found.masks
+        drawn = found.masks if masks is None else masks
         # What a model guessed a target to be says nothing against a dose.
-        own = masks if structures else found.masks.only(n for n, who in found.source.items() if who == "clinic")
-        said += rt_objects.prescription_notes(dose, own)
-        notes += said + rt_objects.coverage_notes(dose, drawn)
-        payloads.append(("dose", *rt_objects.dose_result(dose, doses, said, plans)))
+        own = found.masks.only(n for n, by in found.source.items() if by == dose_service.CLINIC)
+        own = own if masks is None else masks
+        said = [*read.dose_notes, *rt_objects.prescription_notes(read.dose, own)]
+        notes += said + rt_objects.coverage_notes(read.dose, drawn)
+        payloads.append(("dose", *rt_objects.dose_result(read.dose, read.dose_files, said, read.plans), None))
     # Saved only once everything was read: half an upload would mix two plans.
     saved = [
-        app.store.save_result(case_id, kind, payload, arrays=arrays, who=who) for kind, payload, arrays in payloads
+        app.store.save_result(case_id, kind, payload, arrays=arrays, who=who, based_on=based_on)
+        for kind, payload, arrays, based_on in payloads
     ]
     return saved, notes
 
@@ -100,14 +140,16 @@ def _is_structure_set(file: Path) -> bool:
     return not nifti.is_nifti(file) and dicom.modality(file) == "RTSTRUCT"
 
 
-def _with_earlier(app: App, case_id: str, masks: PackedMasks, *, whole: bool) -> tuple[PackedMasks, list[str]]:
+def _with_earlier(
+    app: App, before: ResultRecord | None, masks: PackedMasks, *, whole: bool
+) -> tuple[PackedMasks, list[str]]:
     """Bring new structures together with those uploaded before, and say what becomes of the earlier ones.
 
     Args:
+        before: The earlier ones.
         masks: The new structures.
         whole: They are a structure set, which stands for itself.
     """
-    before = app.store.latest_result(case_id, "structures")
     earlier = app.store.load_masks(before) if before is not None else PackedMasks()
     same = [name for name in earlier if name in masks]
     others = [name for name in earlier if name not in masks]

@@ -121,3 +121,27 @@ def test_without_a_contour_there_is_no_lesion():
     ct, neck = neck_of(SPACINGS[0])
     assert gross_lesions({}, ct, neck) == []
     assert gross_lesions({"GTVp": np.zeros(ct.shape, bool)}, ct, neck) == []
+
+
+def test_a_contour_counts_however_small_and_specks_beside_larger_parts_do_not():
+    ct, neck = neck_of(SPACINGS[0])
+    small = block(ct, LEVEL_II_LEFT, (2.5, 2.5, 2.5))
+    assert small.sum() * ct.voxel_ml < 0.25, "less than a detector would believe"
+    (lesion,) = gross_lesions({"GTVn": small}, ct, neck)
+    assert lesion.finding.kind == "node" and lesion.finding.size_mm < 10
+    one = np.zeros_like(small)
+    one[tuple(np.argwhere(small)[0])] = True
+    assert len(gross_lesions({"GTVn": one}, ct, neck)) == 1, "all that is contoured"
+    speck = small.copy()
+    speck[3, 3, 3] = True
+    assert len(gross_lesions({"GTVn": speck}, ct, neck)) == 1
+
+
+def test_no_contoured_node_is_left_out_because_there_are_many():
+    ct, neck = neck_of(SPACINGS[0])
+    many = np.zeros(ct.shape, bool)
+    z, y, x = (int(i) for i in np.argwhere(block(ct, LEVEL_II_LEFT, (2.5, 2.5, 2.5))).mean(0))
+    for dz in range(0, 20, 4):
+        for dy in (-12, 0, 12):
+            many[z - dz : z - dz + 2, y + dy : y + dy + 6, x : x + 6] = True
+    assert len(gross_lesions({"GTVn": many}, ct, neck)) == 15

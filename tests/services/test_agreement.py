@@ -161,8 +161,32 @@ def test_a_suspicion_has_to_be_told_and_is_no_claim_of_the_texts_own():
     (told,) = check_agreement(parse("Indeterminate mass in the left palatine tonsil."), [suspected])
     assert (told.id, told.status) == ("report.suspected", "warn") and "Confirm it or reject it" in told.message
     (confirmed,) = check_agreement(parse("Mass in the left palatine tonsil, 31 mm."), [suspected])
-    assert confirmed.id == "report.agreement"
+    assert (confirmed.id, confirmed.status) == ("report.confirmed", "not_evaluated"), "nothing was measured"
+    assert "only suspect it" in confirmed.message
     for text in ("No mass.", "No enlarged node."):
         (left_out,) = check_agreement(parse(text), [suspected])
         assert (left_out.id, left_out.status) == ("report.suspected", "warn")
         assert "mass in the left palatine tonsil" in left_out.message
+
+
+def test_a_contoured_lesion_that_the_text_leaves_open_is_told_and_a_measured_one_may_be_hedged():
+    mass = Finding("mass", site="palatine tonsil", side="left", size_mm=35.0, attributes={"contour": "GTVp"})
+    hedged = parse("Indeterminate mass in the left palatine tonsil, 35 mm.")
+    (told,) = check_agreement(hedged, [mass])
+    assert (told.id, told.status) == ("report.open", "warn") and "GTVp" in told.message
+    (agreed,) = check_agreement(hedged, [replace(mass, attributes={})])
+    assert agreed.id == "report.agreement"
+    (sure,) = check_agreement(parse("Mass in the left palatine tonsil, 35 mm."), [mass])
+    assert sure.id == "report.agreement"
+
+
+def test_lesions_that_are_alike_and_told_once_are_counted_and_not_called_missing():
+    nodes = [Finding("node", side="right", level="II", size_mm=12.0) for _ in range(3)]
+    other = Finding("node", side="left", level="II", size_mm=12.0)
+    text = parse("Right level II node, 12 mm.")
+    (alike,) = check_agreement(text, nodes)
+    assert (alike.id, alike.status) == ("report.alike", "warn") and "one of 3 lesions" in alike.message
+    found = check_agreement(text, [*nodes[:2], other])
+    assert sorted(c.id for c in found) == ["report.alike", "report.omission"]
+    (agreed,) = check_agreement(parse("Right level II node, 12 mm. Right level II node, 12 mm."), nodes[:2])
+    assert agreed.id == "report.agreement"

@@ -23,6 +23,8 @@ def upload(app, case_id, phantom, *names: str) -> ResultRecord:
     ({"PTV_7000": 557.4, "PTV_5600": 800.0, "CTV_7000": 300.0}, "PTV_7000, 557 ml"),
     ({"PTV 01": 100.0, "PTV 02": 300.2}, "PTV 02, 300 ml"),
     ({"PTV_5600": 80.0, "PTV_7000": 0.0}, "PTV_5600, 80 ml"),
+    ({"PTV_7000_L": 100.0, "PTV_7000_R": 60.0, "PTV_5600": 400.0}, "PTV_7000_L, 100 ml"),
+    ({"PTV_7000_ring": 900.0, "PTV_5600": 400.0}, "PTV_5600, 400 ml"),
     ({"GTVp": 20.0, "Brainstem": 25.0}, ""),
     ({}, ""),
 ])  # fmt: skip
@@ -56,6 +58,18 @@ def test_findings_are_measured_again_when_gross_tumour_comes_goes_or_changes(app
         assert contours() == sorted(n for n in names if n.startswith("GTV"))
         assert models.calls.count("segment") == before, "the models' own contours stay"
         assert analysis.is_complete(app, case_id)
+
+
+def test_findings_are_of_before_when_gross_tumour_comes_while_they_are_measured(app, case_id, phantom, models):
+    def while_measuring(step: str) -> None:
+        if step == "findings" and app.store.latest_result(case_id, "structures") is None:
+            upload(app, case_id, phantom, "GTVp")
+
+    models.on_step = while_measuring
+    analysis.analyse_case(app, case_id)
+    assert analysis.load_current_findings(app, case_id) is None, "nobody measured the contour"
+    found = analysis.analyse_case(app, case_id)
+    assert [f.attributes["contour"] for f in found.findings if "contour" in f.attributes] == ["GTVp"]
 
 
 def test_a_draft_without_disease_is_warned_of_beside_a_target_of_the_clinic(app, case_id, phantom, models):

@@ -180,3 +180,24 @@ def test_a_dose_of_0_gy_everywhere_is_no_dose(app, ct, files, phantom, name):
     with pytest.raises(InputRefusedError, match=r"0 Gy everywhere .* Calculate"):
         rt_upload.attach(app, ct, [*opened(contents, "rs.dcm"), (name, io.BytesIO(empty))])
     assert app.store.latest_result(ct, "dose") is None and app.store.latest_result(ct, "structures") is None
+
+
+def test_two_uploads_at_once_keep_both(app, ct, files, phantom, monkeypatch):
+    """The second comes after the first has read what is there, and before it has stored."""
+    mask = files[1].astype(np.uint8)
+    first, second = (write_nifti_bytes(phantom.with_array(m)) for m in (mask, np.roll(mask, 1, axis=0)))
+    read = rt_upload._with_earlier
+    late = [("GTVn.nii.gz", io.BytesIO(second))]
+
+    def slowly(*args, **kwargs):
+        merged = read(*args, **kwargs)
+        if late:
+            rt_upload.attach(app, ct, [late.pop()], who="Dr B")
+        return merged
+
+    monkeypatch.setattr(rt_upload, "_with_earlier", slowly)
+    saved, notes = rt_upload.attach(app, ct, [("GTVp.nii.gz", io.BytesIO(first))], who="Dr A")
+    kept = app.store.load_masks(app.store.latest_result(ct, "structures"))
+    assert sorted(kept) == ["GTVn", "GTVp"] and saved[0].who == "Dr A"
+    assert notes[-1] == "added to the structures uploaded before, which stay: GTVn"
+    np.testing.assert_array_equal(kept["GTVp"], mask > 0)
