@@ -22,13 +22,11 @@ class Settings:
         assets_dir: Model pack, fonts and demo material (``HNVLM_ASSETS_DIR``).
         own_models_dir: A clinic's own model pack in the place of the shipped one (``HNVLM_MODELS_DIR``), or None.
         threads: CPU threads for inference (``HNVLM_THREADS``, default and at most all cores).
-        seed: Default seed of everything that samples.
     """
 
     data_dir: Path
     assets_dir: Path
     threads: int
-    seed: int = 0
     own_models_dir: Path | None = None
 
     @property

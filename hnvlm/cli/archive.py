@@ -65,7 +65,11 @@ def batch(
     language: Annotated[str, typer.Option("--language", help="en or pl.")] = "en",
     json_: Json = False,
 ) -> None:
-    """Write report, plan and findings of every CT series of an archive. Finished ones are passed over."""
+    """Write report, plan and findings of every CT series of an archive.
+
+    Finished ones are passed over; those made in another language or by other models are made anew in their place, so
+    give each language a folder of its own. Structures that lie with a CT are planned on.
+    """
     with session(json_) as out:
         if engine not in ("local", "ray"):
             raise UsageError(f"There is no engine '{engine}'; choose local or ray.")
@@ -73,7 +77,7 @@ def batch(
             raise HnvlmError("The ray engine is not part of this version; use --engine local.", code="engine")
         inputs.require_folder(folder, "DIR")
         payload = batches.run_batch(inputs.load_models, folder, out_dir, language=language, progress=out.progress)
-        rows = [[c["folder"], c["state"], c.get("error", "")] for c in payload["cases"]]
+        rows = [[c["folder"], c["state"], c.get("error", c.get("because", ""))] for c in payload["cases"]]
         out.emit(payload, lambda: out.table(["case", "state", "reason"], rows))
 
 

@@ -20,9 +20,6 @@ from hnvlm.types import TARGET_NAMES
 
 # Doses of a whole treatment (PS3.3 C.8.8.3, Dose Summation Type).
 _WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
-# Not limits of treatment but of belief: a median (ICRU Report 83, D50) outside this share of a target's prescription is
-# a phase's, a fraction's or another plan's. A lower level may reach around a higher one, so only the highest has both.
-_LEAST, _MOST = 0.9, 1.15
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ def _require_prescription(path: Path, gray: np.ndarray, masks: Mapping[str, np.n
     targets = [name for name in TARGET_NAMES if name in masks]
     for name in targets:
         prescribed, median = int(name[-4:]) / 100, float(np.median(gray[masks[name]]))
-        if median < _LEAST * prescribed or (name == targets[0] and median > _MOST * prescribed):
+        if rt_objects.off_level(median, prescribed, highest=name == targets[0]):
             raise InputRefusedError(
                 f"{path}: the median dose of {name} is {median:.1f} Gy, while its name says {prescribed:g} Gy. Is it "
                 "the dose of a phase, of one fraction, or of another plan? Export the sum of the whole treatment."

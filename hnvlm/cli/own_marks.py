@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +13,6 @@ from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import to_tg263
 from hnvlm.imaging.write import AI_DRAFT
 
-# Where a NIfTI-1 file says what it is (``descrip``).
-_DESCRIPTION = slice(148, 228)
 _ABOUT = ("SeriesDescription", "StructureSetName", "StructureSetDescription", "ContentDescription", "DoseComment",
           "ImageComments")  # fmt: skip
 _LABELS = ("StructureSetLabel", "ContentLabel")
@@ -46,23 +42,15 @@ def drawn_by_model(structures: Path, beside: Path | None = None) -> set[str]:
 
 def made_by_model(file: Path) -> str:
     """What a dose says of itself that tells it is no treatment's: our mark, or a what-if; "" where it says neither."""
-    about = [_description(file)] if nifti.is_nifti(file) else _words(load(file))
+    about = [nifti.description(file)] if nifti.is_nifti(file) else _words(load(file))
     if any(AI_DRAFT in text for text in about):
         return AI_DRAFT
     return next((text for text in about if _WHAT_IF in text.lower()), "")
 
 
 def _in_nifti(file: Path) -> Iterator[str]:
-    if AI_DRAFT in _description(file):
+    if AI_DRAFT in nifti.description(file):
         yield nifti.stem(file)
-
-
-def _description(file: Path) -> str:
-    try:
-        with gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb") as stream:
-            return stream.read(_DESCRIPTION.stop)[_DESCRIPTION].decode("latin-1")
-    except (OSError, EOFError, zlib.error):
-        return ""  # whoever reads the whole file says so
 
 
 def _in_dicom(file: Path) -> Iterator[str]:

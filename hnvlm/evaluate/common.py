@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import multiprocessing
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hnvlm.errors import InputRefusedError, UnreadableFileError
-from hnvlm.imaging.nifti import read_volume, to_int16_hu
+from hnvlm.imaging.nifti import description, read_volume, to_int16_hu
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT
 from hnvlm.models.pack import ModelPack
@@ -31,8 +29,6 @@ Result = TypeVar("Result")
 TREATED = "PTV_7000"
 # Headers of one grid differ by rounding.
 GRID_TOLERANCE_MM = 0.05
-# Where a NIfTI-1 file says what it is (``descrip``).
-NIFTI_DESCRIPTION = slice(148, 228)
 
 
 def log(message: str) -> None:
@@ -87,14 +83,8 @@ def drawn_by_model(folder: Path) -> set[str]:
     drawn = set()
     for path in folder.glob("*.nii.gz"):
         name = OPENKBP_TO_TG263.get(stem := path.name.removesuffix(".nii.gz"), stem)
-        if name in OPENKBP_TO_TG263.values():
-            try:
-                with gzip.open(path) as file:
-                    about = file.read(NIFTI_DESCRIPTION.stop)[NIFTI_DESCRIPTION]
-            except (OSError, EOFError, zlib.error):
-                continue  # whoever reads the whole file says so
-            if AI_DRAFT.encode() in about:
-                drawn.add(name)
+        if name in OPENKBP_TO_TG263.values() and AI_DRAFT in description(path):
+            drawn.add(name)
     return drawn
 
 
@@ -195,10 +185,15 @@ OF_EARLIER_WEIGHTS = (
 
 
 def write_metrics(pack: ModelPack, model: str, evaluation: str, command: str, result: dict[str, Any]) -> None:
-    """Record an evaluation in the model's metrics.json (other evaluations in it are kept) and in its card."""
+    """Record an evaluation in the model's metrics.json (other evaluations in it are kept) and in its card.
+
+    ``counted`` of the result says what ``n_cases`` are where they are no patients (``sentences``).
+    """
     path = pack.folder / model / METRICS
     known = read_metrics(path)
     known[evaluation] = {"command": command, **{k: finite(result[k]) for k in ("n_cases", "metrics")}}
+    if "counted" in result:
+        known[evaluation]["counted"] = result["counted"]
     if "patients" in result:
         known[evaluation]["patients"] = result["patients"]
     _replace(path, json.dumps(known, indent=1, allow_nan=False) + "\n")
@@ -253,7 +248,8 @@ def refresh_card(folder: Path, metrics: dict[str, Any]) -> None:
     head = card.read_text(encoding="utf-8").split(MEASURED)[0].rstrip()
     lines = [head, "", MEASURED]
     for result in metrics.values():
-        lines += ["", f"`{result['command']}` ({result['n_cases']} cases)", "", *_checked(result.get("patients"))]
+        counted = f"{result['n_cases']} {result.get('counted', 'cases')}"
+        lines += ["", f"`{result['command']}` ({counted})", "", *_checked(result.get("patients"))]
         lines += ["| measure | value |", "|---|---|"]
         lines += [f"| {name} | {_shown(value)} |" for name, value in result["metrics"].items() if name != "per_label"]
     if not metrics:

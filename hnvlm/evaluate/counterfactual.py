@@ -271,7 +271,7 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None, processes: int
     }
     parts = {
         "judge": {"metrics": judge_metrics, "n_cases": measured},
-        "text": {"metrics": metrics["text_reader_alone"], "n_cases": 2 * READER_SENTENCES},
+        "text": {"metrics": metrics["text_reader_alone"], "n_cases": 2 * READER_SENTENCES, "counted": "sentences"},
     }
     return {"metrics": metrics, "n_cases": measured, "model": "diffusion", "parts": parts}
 

@@ -21,6 +21,8 @@ from hnvlm.imaging.volume import Volume
 # NIfTI-1 data type codes -> numpy.
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 SUFFIXES = (".nii", ".nii.gz")
+# Where a NIfTI-1 header says what the file is (``descrip``).
+_DESCRIPTION = slice(148, 228)
 # The two orientations of a header are written with few digits: below this they are the same.
 _SAME_PLACE_MM = 1.0
 # Voxel sizes stated twice may differ by this share, for the same reason.
@@ -43,6 +45,18 @@ def stem(path: Path) -> str:
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
     return name
+
+
+def description(path: Path) -> str:
+    """What a file says of itself (``descrip`` of its header); "" where it cannot be read: who reads all of it says so.
+
+    No pixels are read.
+    """
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+            return stream.read(_DESCRIPTION.stop)[_DESCRIPTION].decode("latin-1")
+    except (OSError, EOFError, zlib.error):
+        return ""
 
 
 @dataclass(frozen=True)

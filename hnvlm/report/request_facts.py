@@ -61,11 +61,6 @@ def acted_upon(commands: Sequence[Command]) -> list[Command]:
     return understood or [command for command in commands if command.request.op == "none"]
 
 
-def commands_to_draw(text: str) -> list[str]:
-    """Return the commands of a request that are acted upon, one string each, as the models read them."""
-    return drawn_lines(acted_upon(parse_commands(text)))
-
-
 def drawn_lines(acted: Sequence[Command]) -> list[str]:
     """Return the commands that are acted upon, one string each, as the models read them.
 

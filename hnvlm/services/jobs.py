@@ -18,10 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from filelock import FileLock
-
 from hnvlm.errors import CancelledError, HnvlmError, NotFoundError
-from hnvlm.services.locks import is_held
+from hnvlm.services import locks
 from hnvlm.store import CaseStore, JobRecord, JobStore
 
 log = logging.getLogger(__name__)
@@ -228,8 +226,7 @@ class JobManager:
         self.owner = uuid.uuid4().hex
         self._owners = store.path / "owners"
         self._owners.mkdir(exist_ok=True)
-        self._owner_lock = FileLock(self._owners / f"{self.owner}.lock", thread_local=False)
-        self._owner_lock.acquire(timeout=5)
+        self._owner_lock = locks.take(self._owners, self.owner)
         self._rows.interrupt_dead(self._alive)
 
     def submit(
@@ -370,12 +367,7 @@ class JobManager:
         if owner == self.owner:
             return True
         path = self._owners / f"{owner}.lock"
-        if not path.exists():
-            return False
-        if is_held(path):
-            return True
-        path.unlink(missing_ok=True)
-        return False
+        return path.exists() and locks.is_held(path)
 
     @staticmethod
     def _from_row(row: JobRecord) -> JobStatus:

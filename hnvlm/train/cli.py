@@ -42,8 +42,9 @@ def train(
     """Train one model.
 
     Args:
-        name: One of TRAINERS. ``clip`` trains the text reader too; ``report`` needs ``clip``; ``clip``, ``judge`` need
-            ``segmenter``; ``diffusion`` needs the text reader.
+        name: One of TRAINERS. ``clip`` needs ``segmenter`` and trains the text reader where there is none; ``report``
+            needs ``clip``; ``tumour`` needs ``clip`` and ``segmenter``; ``diffusion`` needs the text reader; the others
+            need none.
         data: Folder with ``train/`` (and ``validation/``, which is never read).
         resume: Go on from the last checkpoint in ``work``.
         out: Folder that holds the model folders (default the model pack).

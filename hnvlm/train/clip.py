@@ -32,7 +32,7 @@ from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import BankPatient, load_bank
 from hnvlm.train.compose import compose
 from hnvlm.train.data import CHANNELS, training_folders
-from hnvlm.train.lesions import BATCH, detector_metrics, train_lesion_net
+from hnvlm.train.lesions import BATCH, detector_metrics, kept_aside, train_lesion_net
 from hnvlm.train.loop import LoopOptions, Numbers, length, log, train_loop
 from hnvlm.train.pool import Encoded, build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS
@@ -274,6 +274,8 @@ def train(
     network = ClipNetwork(len(CHANNELS), WIDTHS)
     network.encoder, network.space = encoder.cpu(), space.cpu()
     taken = read_config(folder)
+    # The lesion network's; the CT-text space learns from those kept aside, too.
+    trained_on = len(kept_aside(banks)[0])
     detector = {k: v for k, v in taken.items() if k not in ("name", "steps", "asked_steps", "asked_minutes")}
     config = {
         "name": "clip",
@@ -284,13 +286,14 @@ def train(
         "lesions": list(LESION_CHANNELS),
         "crop": CROP,
         "grid_mm": 3.0,
-        "train_patients": len(banks),
+        "train_patients": trained_on,
         "steps": taken["steps"],
         "batch": batch,
         "lesions_per_patient": per_patient,
+        "align_patients": len(banks),
         "align_steps": align_steps,
         "pool": pool_size,
         "kept_aside": detector,
     }
     save_model(out, network, config)
-    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": taken["steps"]}}
+    return {"checkpoint": str(out), "metrics": {"train_patients": trained_on, "steps": taken["steps"]}}

@@ -15,7 +15,7 @@ from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet
 from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import load_bank
 from hnvlm.train.data import training_folders
-from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, train_lesion_net
+from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, kept_aside, train_lesion_net
 from hnvlm.train.loop import begin, length, log
 
 BANK_SEED = 101
@@ -46,7 +46,7 @@ def train(
         "widths": list(WIDTHS),
         "lesions": list(LESION_CHANNELS),
         "bank_seed": BANK_SEED,
-        "train_patients": len(banks),
+        "train_patients": len(kept_aside(banks)[0]),
         "steps": before + taken,
         "lesions_per_patient": per_patient,
         "batch": batch,

@@ -269,7 +269,7 @@ def test_batch_goes_through_an_archive_and_is_resumable(run, dicom, nifti, tmp_p
     assert ran.data["n_done"] == 2
     for entry in ran.data["cases"]:
         folder = tmp_path / "o" / entry["folder"]
-        names = {"report.txt", "report.json", "plan.txt", "plan.json", "findings.json"}
+        names = {"report.txt", "report.json", "plan.txt", "plan.json", "findings.json", "made_with.json"}
         assert {p.name for p in folder.iterdir()} == names
         assert json.loads((folder / "report.json").read_text())["text"]
     models.calls.clear()

@@ -284,6 +284,7 @@ def test_a_counterfactual_evaluation_counts_every_patient_once(data, monkeypatch
     n = len(evaluation_folders(data))
     told = counterfactual.run(SimpleNamespace(folder=Path("pack"), threads=2), data)
     assert told["n_cases"] == n > 0
+    assert told["parts"]["text"]["counted"] == "sentences" and "counted" not in told["parts"]["judge"]
     assert told["metrics"]["additions"]["present"]["n"] == 3 * n
     assert told["metrics"]["additions"]["present"]["value"] == pytest.approx(2 / 3, abs=1e-3)
     assert told["metrics"]["no_mass_changes_nothing"] == share([True] * n)

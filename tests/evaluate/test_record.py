@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from hnvlm.config import PROJECT_DIR
 from hnvlm.errors import CancelledError
 from hnvlm.evaluate import cli
-from hnvlm.evaluate.common import MEASURED, OF_EARLIER_WEIGHTS, forget_metrics, write_metrics
+from hnvlm.evaluate.common import (
+    MEASURED,
+    OF_EARLIER_WEIGHTS,
+    forget_metrics,
+    read_metrics,
+    refresh_card,
+    write_metrics,
+)
 from hnvlm.train import cli as train_cli
 
 
@@ -58,6 +67,27 @@ def test_a_damaged_record_begins_anew_and_nothing_that_is_no_number_is_written(t
     write_metrics(SimpleNamespace(folder=tmp_path), "clip", "zeroshot", "c", result)
     written = json.loads((folder / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert written["zeroshot"]["metrics"] == {"mean_auroc": None, "per_label": {"x": {"auroc": None}}}
+
+
+def test_what_was_counted_is_named_where_it_is_no_patient(tmp_path):
+    """The card of the text reader spoke of 600 cases; they are sentences."""
+    (tmp_path / "text").mkdir()
+    card = tmp_path / "text" / "README.md"
+    card.write_text(f"Words of a person.\n\n{MEASURED}\n")
+    pack = SimpleNamespace(folder=tmp_path)
+    write_metrics(pack, "text", "x", "c", {"n_cases": 600, "counted": "sentences", "metrics": {"side": 1.0}})
+    write_metrics(pack, "text", "y", "d", {"n_cases": 9, "metrics": {"side": 1.0}})
+    assert "`c` (600 sentences)" in card.read_text() and "`d` (9 cases)" in card.read_text()
+    assert json.loads((tmp_path / "text" / "metrics.json").read_text())["x"]["counted"] == "sentences"
+
+
+def test_the_shipped_card_of_the_text_reader_speaks_of_sentences_and_is_what_would_be_written(tmp_path):
+    shipped = PROJECT_DIR / "assets" / "models" / "text"
+    card = (shipped / "README.md").read_text(encoding="utf-8")
+    assert "patients never trained on" not in card and "(600 sentences)" in card
+    shutil.copy(shipped / "README.md", tmp_path)
+    refresh_card(tmp_path, read_metrics(shipped / "metrics.json"))
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == card
 
 
 def test_a_full_disk_leaves_the_record_as_it_was(tmp_path, monkeypatch):

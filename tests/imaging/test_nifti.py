@@ -267,3 +267,15 @@ def test_a_refusal_names_the_file_and_not_the_folders(tmp_path):
     with pytest.raises(UnreadableFileError, match=r"a\.nii: not a readable NIfTI") as caught:
         intake.scan(path)
     assert "KOWALSKI" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_what_a_file_says_of_itself_is_read_without_its_pixels(tmp_path, name):
+    volume = Volume(np.zeros((2, 3, 4), np.int16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    path = write_nifti(volume, tmp_path / name, "AI draft, drawn by nobody")
+    assert nifti.description(path).rstrip("\0 ") == "AI draft, drawn by nobody"
+    for damaged in (b"", b"no NIfTI"):
+        path.write_bytes(damaged)
+        assert nifti.description(path) == ""
+    path.unlink()
+    assert nifti.description(path) == ""

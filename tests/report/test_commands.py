@@ -7,7 +7,7 @@ import random
 import pytest
 
 from hnvlm.report import parse_request, sample_spec
-from hnvlm.report.request_facts import commands_to_draw, limits, request_facts
+from hnvlm.report.request_facts import acted_upon, drawn_lines, limits, request_facts
 from hnvlm.report.request_parse import parse_commands
 from hnvlm.types import Finding
 
@@ -24,6 +24,11 @@ def _asked(text: str) -> list[tuple]:
             place = finding.level or finding.site
             asked.append((command.request.op, finding.kind, finding.side, place, finding.size_mm))
     return asked
+
+
+def _drawn(text: str) -> list[str]:
+    """The lines that the models are given of a request."""
+    return drawn_lines(acted_upon(parse_commands(text)))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,8 @@ def _asked(text: str) -> list[tuple]:
 )
 def test_one_operation_a_command(text, expected):
     assert _asked(text) == expected
-    assert len(commands_to_draw(text)) == len(expected)
-    assert [request_facts(command)["op"] for command in commands_to_draw(text)] == [op for op, *_ in expected]
+    assert len(_drawn(text)) == len(expected)
+    assert [request_facts(command)["op"] for command in _drawn(text)] == [op for op, *_ in expected]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ def test_one_operation_a_command(text, expected):
     ],
 )
 def test_what_asks_for_no_change(text):
-    assert commands_to_draw(text) == []
+    assert _drawn(text) == []
     assert all(command.asks_nothing for command in parse_commands(text))
     assert parse_request(text).op == "unknown"
 
@@ -101,7 +106,7 @@ def test_what_asks_for_no_change(text):
 )
 def test_a_negated_command_leaves_the_others(text):
     assert _asked(text) == [NODE]
-    (command,) = commands_to_draw(text)
+    (command,) = _drawn(text)
     facts = request_facts(command)
     assert (facts["op"], facts["place"], facts["side"], facts["size_mm"]) == ("add", "III", "left", 22)
 
@@ -114,15 +119,15 @@ def test_facts_of_a_negated_command_ask_for_nothing():
 
 def test_a_command_to_draw_is_one_sentence():
     """The pack cuts at full stops and line breaks."""
-    (command,) = commands_to_draw("Add a node of approx. 12 mm in left level II; necrotic.")
+    (command,) = _drawn("Add a node of approx. 12 mm in left level II; necrotic.")
     assert command == "Add a node of approx 12 mm in left level II, necrotic."
 
 
 def test_a_summary_is_drawn_once():
     report = "FINDINGS:\nNodes left: 22 mm node in level III.\nIMPRESSION: Left level III node, 22 mm."
-    assert len(commands_to_draw(report)) == 1
+    assert len(_drawn(report)) == 1
     other = report.replace("IMPRESSION: Left", "IMPRESSION: Right")
-    assert len(commands_to_draw(other)) == 2
+    assert len(_drawn(other)) == 2
 
 
 @pytest.mark.parametrize("bank", ["train", "mid", "held"])
@@ -132,7 +137,7 @@ def test_a_sampled_request_is_one_command(bank):
     for op in ("add", "remove"):
         for _ in range(150):
             text = sample_spec(op, finding, rng, bank).text
-            (command,) = commands_to_draw(text)
+            (command,) = _drawn(text)
             assert request_facts(command)["op"] == op, text
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hnvlm.errors import NotFoundError, ScopeError
+from hnvlm.services import locks
 from hnvlm.services.jobs import JobManager
 from hnvlm.store import CaseStore, JobStore
 
@@ -316,3 +317,73 @@ def test_stop_does_not_wait_for_a_step_that_cannot_look_for_it(jobs):
 
     failed = jobs.wait(jobs.submit("x", lambda job: job.leave_on_stop(broken, "loading")), 20)
     assert (failed.state, failed.error, failed.error_code) == ("failed", "No neck.", "out_of_scope")
+
+
+OWNER = """
+import sys
+from hnvlm.services.jobs import JobManager
+from hnvlm.store import CaseStore
+jobs = JobManager(CaseStore(sys.argv[1]))
+print(jobs.owner, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_lock_files_of_servers_that_died_go_and_those_of_living_ones_stay(tmp_path):
+    """A server that is killed while it runs no job left its file for good."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": env}
+    killed, living = (subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], **pipes) for _ in range(2))
+    owners = [server.stdout.readline().strip() for server in (killed, living)]
+    killed.kill()
+    killed.wait(10)
+    store = CaseStore(tmp_path)
+    jobs = JobManager(store)
+    try:
+        assert {p.stem for p in (tmp_path / "owners").glob("*.lock")} == {owners[1], jobs.owner}
+    finally:
+        living.communicate("", 20)
+        jobs.close()
+        store.close()
+
+
+def test_a_lock_file_that_is_just_being_made_is_left_alone(tmp_path, monkeypatch):
+    """It is there before it is held; another server that starts at that moment must not take it for a dead one's."""
+    real, made, swept, there = locks.FileLock, threading.Event(), threading.Event(), []
+
+    class Slow(real):
+        def acquire(self, *args, **kwargs):
+            if Path(self.lock_file).name == "slow.lock" and not made.is_set():
+                Path(self.lock_file).touch()
+                made.set()
+                swept.wait(0.5)  # the other would have swept by now
+                there.append(Path(self.lock_file).exists())
+            return super().acquire(*args, **kwargs)
+
+    monkeypatch.setattr(locks, "FileLock", Slow)
+    held = []
+    slow = threading.Thread(target=lambda: held.append(locks.take(tmp_path, "slow")))
+    slow.start()
+    assert made.wait(20)
+    held.append(locks.take(tmp_path, "other"))
+    swept.set()
+    slow.join(20)
+    assert there == [True]
+    assert {p.name for p in tmp_path.glob("*.lock")} == {"slow.lock", "other.lock"}
+    assert all(locks.is_held(tmp_path / name) for name in ("slow.lock", "other.lock"))
+    for lock in held:
+        lock.release()
+
+
+def test_a_start_does_not_wait_for_another_that_hangs_and_removes_nothing_then(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "TURN_S", 0.05)
+    (tmp_path / "dead.lock").touch()
+    hangs = locks.FileLock(tmp_path / locks.TURN)
+    hangs.acquire()
+    first = locks.take(tmp_path, "first")
+    assert (tmp_path / "dead.lock").exists() and locks.is_held(tmp_path / "first.lock")
+    hangs.release()
+    second = locks.take(tmp_path, "second")
+    assert sorted(p.name for p in tmp_path.glob("*.lock")) == ["first.lock", "second.lock"]
+    first.release()
+    second.release()
