@@ -65,6 +65,9 @@ class Looked:
         self.suspicions, self.encoder, self.halves = Counted(), Counted(), Counted()
         self.peaks: list[bool] = []
         self.first: list[bool] = []
+        # The same of the place where tumours usually are, which nobody needs a CT for.
+        self.usual: list[bool] = []
+        self.usual_first: list[bool] = []
         self.chance: list[float] = []
         # Strongest evidence, whether the neck is a patient's own, and whose it is.
         self.strongest: list[float] = []
@@ -79,8 +82,11 @@ class Looked:
         self.suspicions.add(patient, found, target)
         self.encoder.add(patient, known, target)
         self.peaks.append(bool(target[tuple(detector.strongest(neck)[1])]))
+        if detector.usual_place is not None:
+            self.usual.append(bool(target[tuple(detector.usual_place)]))
         if not found and not known:
             self.first.append(self.peaks[-1])
+            self.usual_first += self.usual[-1:]
         soft = (neck.crop > -100) & (neck.crop < 200)
         self.chance.append(float(target[soft].mean()))
         self._judge(patient, detector, neck, own=True)
@@ -99,8 +105,10 @@ class Looked:
         """Shares over patients and over suspicions."""
         return self.suspicions.metrics() | {
             "peak_in_target": share(self.peaks),
+            "usual_place_in_target": share(self.usual),
             # What the app tells to look at first: the peak, where nothing was found or suspected.
             "look_first_in_target": share(self.first),
+            "usual_place_where_nothing_was_found": share(self.usual_first),
             "share_of_soft_tissue_in_target": median(self.chance),
             "untreated_halves_with_one": share([elsewhere > 0 for _, elsewhere in self.halves.rows]),
             "evidence_auroc_against_untreated_halves": area(self.strongest, self.own, self.of),

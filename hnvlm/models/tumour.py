@@ -41,6 +41,8 @@ class TumourDetector:
         config = read_config(folder)
         # Set on training patients it did not train on.
         self.threshold = float(config["threshold"])
+        # Where tumours usually are (z, y, x of the crop), which evaluations hold the detector against.
+        self.usual_place = config.get("usual_place")
         self._last: tuple[Neck, np.ndarray] | None = None
         self.treated = treated
         network = LesionNet(tuple(config["widths"]))

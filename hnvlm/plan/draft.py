@@ -12,7 +12,7 @@ from hnvlm.plan.constraints import DoseMetrics, build_constraints, for_treatment
 from hnvlm.plan.decisions import target_lines
 from hnvlm.plan.dose_basis import DoseBasis, off_prescription, target_checks
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
-from hnvlm.plan.facts import plan_facts
+from hnvlm.plan.facts import check_draft, plan_facts
 from hnvlm.plan.form import validate_form
 from hnvlm.plan.intent import POOR_ECOG, intent_of, unsettled
 from hnvlm.plan.kb import CLINICAL_FORM, KnowledgeBase, documents, load_kb
@@ -34,7 +34,6 @@ from hnvlm.plan.prescription import Prescription, draft_prescription, draft_targ
 from hnvlm.plan.questions import open_questions
 from hnvlm.plan.render import render
 from hnvlm.plan.result import Intent, Modality, Plan
-from hnvlm.plan.safety import run_rules
 from hnvlm.plan.staging import Category, Staging, group_row, possible_groups, stage, unread_structures
 from hnvlm.plan.support import follow_up, not_verified, supportive
 from hnvlm.plan.words import words
@@ -98,11 +97,7 @@ def draft_plan(
     )
     judged = prescription.schemes or dose_metrics or structures
     rows = basis.judge(rows, dose_metrics, misfit) if judged else ()
-    dose_metrics = (
-        None
-        if misfit or not dose_metrics
-        else {k: v for k, v in dose_metrics.items() if k not in (*strange, *carrying)}
-    )
+    dose_metrics = {} if misfit else {k: v for k, v in (dose_metrics or {}).items() if k not in (*strange, *carrying)}
     targets = draft_targets(kb, context, prescription, induction=_induction(kb, context, modality))
     facts = {
         **context,
@@ -123,7 +118,7 @@ def draft_plan(
                 "pembrolizumab" in s.agent and s.status not in ("avoid", "not_eligible") for s in systemic
             ),
         ),
-        checks=_in_order([*case.conflicts, *target_checks(() if misfit else strange), *run_rules(kb, facts)]),
+        checks=(),
         not_verified=not_verified(
             kb, context, modality, prescription,
             cisplatin=eligibility is not None and eligibility.verdict != "contraindicated",
@@ -133,6 +128,8 @@ def draft_plan(
         carries_tumour=carrying, histology=case.form.get("histology"),
         recurrent=case.form.get("setting") == "recurrent_metastatic" and staging.m.value != "M1",
     )  # fmt: skip
+    checks = [*case.conflicts, *target_checks(() if misfit else strange), *check_draft(kb, case.form, facts, plan)]
+    plan = replace(plan, checks=_in_order(checks))
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources)
 

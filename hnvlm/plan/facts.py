@@ -1,7 +1,13 @@
-"""A draft put into the words of the contradiction rules: ``plan.*`` of safety.yaml."""
+"""A draft put into the words of the contradiction rules: ``plan.*`` of safety.yaml.
+
+A rule is worth something only where what it compares has two origins. So what a rule holds against a figure of the
+draft is read from the tables or from the built plan, not made by the code that made the figure; and where there is no
+second origin, ``compared_with_itself`` says which rules the draft cannot break, and why.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hnvlm.plan.conditions import lookup
@@ -10,12 +16,35 @@ from hnvlm.plan.decisions import decided, scheme_decided
 from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import KnowledgeBase
 from hnvlm.plan.options import SystemicOption, action
-from hnvlm.plan.prescription import Prescription
-from hnvlm.plan.result import Modality
+from hnvlm.plan.prescription import Prescription, Scheme, margins_of_primary
+from hnvlm.plan.render import uncited
+from hnvlm.plan.result import Modality, Plan
+from hnvlm.plan.safety import run_rules
+from hnvlm.plan.words import sentence
+from hnvlm.types import CheckResult
 
 # Doses of a drug with radiotherapy that a rule knows.
 _DOSES = ("loading_mg_m2", "maintenance_mg_m2", "dose_mg_m2")
 _DRUGS = ("cisplatin", "cetuximab", "docetaxel", "pembrolizumab", "nivolumab", "carboplatin")
+# Rules that no draft can break, and why.
+_NEVER_BROKEN = {
+    "fid_side_plan": "the draft takes its side from the case",
+    "fid_nodes_left": "the draft treats the levels of the case",
+    "fid_nodes_right": "the draft treats the levels of the case",
+    "fid_negated": "a draft says what the findings say; an edited text is checked",
+    "fid_hedged": "a draft says what the findings say; an edited text is checked",
+    "fid_unsupported": "a draft says what the findings say; an edited text is checked",
+    "rt_incomplete": "no scheme of the tables is without a dose or fractions",
+}
+# Rules that hold what the form states against CT or the tables: field of the form, and what stands in for it.
+_NEEDS_AN_ANSWER = {
+    "st_t_mismatch": ("stated_t", "no T is stated: it is the derived one"),
+    "st_n_mismatch": ("stated_n", "no N is stated: it is the derived one"),
+    "st_group_mismatch": ("stated_group", "no stage group is stated: it is the derived one"),
+    "st_edition_missing": ("edition", "no edition is stated: it is that of the tables"),
+    "fid_side_primary": ("side", "no side is stated: it is the one drafted from CT"),
+    "fid_size": ("tumour_size_mm", "no size is stated: it is the one drafted from CT"),
+}
 
 
 def plan_facts(
@@ -38,7 +67,7 @@ def plan_facts(
         "intent": context["case"].get("intent"), "side": context["case"].get("side"), "agents": sorted(agents),
         "modalities": list(token["modalities"]), "induction": bool(token.get("induction")),
         "larynx_preservation": bool(token.get("preserves_larynx")), "clinician_reviewed": False,
-        "n_uncited_statements": 0, "kb_ids_unverified": _unverified(kb, modality, prescription, systemic),
+        "kb_ids_unverified": _unverified(kb, modality, prescription, systemic),
     }  # fmt: skip
     if modality.drafted is None:
         plan["no_chemo_reason"] = "no treatment is drafted"
@@ -48,17 +77,13 @@ def plan_facts(
         plan["no_chemo_reason"] = "form: systemic treatment not possible or not wanted"
     elif eligibility is not None and eligibility.verdict == "contraindicated":
         plan["no_chemo_reason"] = "cisplatin is contraindicated"
-    if lookup(context, "report.airway_grade") in ("severe", "obliterated"):
-        plan["airway_action"] = "urgent review, see the top of the plan"
     cisplatin = next((e for e in drafted if e["id"] in ("cis_q3w", "cis_weekly40")), None)
     if cisplatin is not None:
-        cycles = int(str(cisplatin["cycles"]).split("-")[0])
-        dose = cisplatin["dose_mg_m2"]
         plan["cisplatin"] = {
-            "dose_mg_m2": dose,
+            "dose_mg_m2": cisplatin["dose_mg_m2"],
             "interval_days": cisplatin["interval_days"],
-            "cycles": cycles,
-            "cumulative_mg_m2": dose * cycles,
+            "cycles": _least(cisplatin["cycles"]),
+            "cumulative_mg_m2": _least(cisplatin["cumulative_mg_m2"]),
         }
     plan |= {
         drug: {key: entry[key] for key in _DOSES if key in entry}
@@ -66,18 +91,58 @@ def plan_facts(
         if (drug := entry["agent"]) in ("cetuximab", "docetaxel")
     }
     if prescription.schemes:
-        plan["rt"] = _rt_facts(context, prescription, names)
-        plan["targets"] = [
-            {"name": v.target, "total_gy": v.dose_gy, "fractions": v.fractions, "per_fraction_gy": v.per_fraction_gy,
-             "bed10": v.bed10_gy, "eqd2_10": v.eqd2_10_gy}
-            for v in prescription.schemes[0].levels
-        ]  # fmt: skip
+        plan["rt"] = _rt_facts(kb, context, prescription, names)
+        plan["targets"] = _target_facts(kb, prescription.schemes[0])
     elif stated.get("rt"):
         # What was decided is held against the rules where no dose is drafted, too; no level is left out there.
-        plan["rt"] = stated["rt"] | _levels(context)
+        plan["rt"] = stated["rt"] | _levels(kb, context)
     if dose_metrics:
         plan |= _dvh_facts(dose_metrics)
     return {k: v for k, v in plan.items() if v is not None}
+
+
+def told_facts(kb: KnowledgeBase, plan: Plan) -> dict[str, Any]:
+    """Return ``plan.*`` that only the built plan tells: what it says, not what it was meant to say."""
+    action = sentence(kb["urgent"]["airway"]["action"])
+    told = next((line.text for line in plan.urgent if action in line.text), None)
+    return {"n_uncited_statements": uncited(plan)} | ({"airway_action": told} if told else {})
+
+
+def compared_with_itself(form: Mapping[str, Any]) -> dict[str, str]:
+    """Return the rules that would hold a draft against itself, each with the reason.
+
+    Args:
+        form: Output of ``validate_form``.
+    """
+    unanswered = {rule: why for rule, (field, why) in _NEEDS_AN_ANSWER.items() if field not in form}
+    return _NEVER_BROKEN | unanswered
+
+
+def check_draft(kb: KnowledgeBase, form: Mapping[str, Any], facts: Mapping[str, Any], plan: Plan) -> list[CheckResult]:
+    """Run the contradiction rules on a built draft; one counts as passed only where it could have fired.
+
+    Args:
+        form: Output of ``validate_form``.
+        facts: Of the case, with ``plan_facts`` under ``plan``.
+        plan: The draft, as yet without checks.
+    """
+    told = {**facts, "plan": {**facts["plan"], **told_facts(kb, plan)}}
+    return run_rules(kb, told, meaningless=compared_with_itself(form))
+
+
+def _least(number: int | str) -> int:
+    """The lower end of a number of the tables: ``7`` or ``6-7``."""
+    return int(str(number).split("-")[0])
+
+
+def _target_facts(kb: KnowledgeBase, scheme: Scheme) -> list[dict[str, Any]]:
+    """The drafted levels with dose per fraction, BED and EQD2 of the table, which the draft computes itself."""
+    rows = kb.entry(scheme.id)["targets"]
+    return [
+        {"name": level.target, "total_gy": level.dose_gy, "fractions": level.fractions}
+        | {key: row[key] for key in ("per_fraction_gy", "bed10", "eqd2_10") if key in row}
+        for level, row in zip(scheme.levels, rows, strict=True)
+    ]
 
 
 def _unverified(
@@ -88,30 +153,31 @@ def _unverified(
     return [i for i in ids if not kb.entry(i)["verified"]]
 
 
-def _rt_facts(context: dict[str, Any], prescription: Prescription, names: list[str] | None) -> dict[str, Any]:
+def _rt_facts(
+    kb: KnowledgeBase, context: dict[str, Any], prescription: Prescription, names: list[str] | None
+) -> dict[str, Any]:
     scheme = scheme_decided(context, prescription)
-    top = scheme.levels[0]
-    nasopharynx = lookup(context, "case.site") == "nasopharynx"
+    top, entry = scheme.levels[0], kb.entry(scheme.id)
+    with_margin = prescription.kind == "definitive" and margins_of_primary(context)
     rt: dict[str, Any] = {
         "scheme": scheme.id, "fractions": top.fractions, "per_fraction_gy": top.per_fraction_gy,
         "gross_gy": top.dose_gy,
         "fractions_per_week": scheme.fractions_per_week if isinstance(scheme.fractions_per_week, int) else None,
         "elective_gy": scheme.levels[-1].dose_gy if len(scheme.levels) > 1 else None,
         "elective_nodes": len(scheme.levels) > 1, "oars_contoured": names,
-        "ctvp1_margin_mm": 5 if prescription.kind == "definitive" and not nasopharynx else None,
+        "ctvp1_margin_mm": kb.entry("ctvp1")["margin_mm"] if with_margin else None,
+        "fractions_per_day": entry.get("fractions_per_day"), "interfraction_h": entry.get("min_interval_h"),
     }  # fmt: skip
     rt |= decided(context).get("rt", {})
     if prescription.kind == "postoperative":
         rt["high_risk_gy"] = top.dose_gy
         rt["gross_gy"] = None
         rt["package_days"] = _package_days(prescription, rt.get("days_from_surgery"))
-    if scheme.id.startswith("pall_quadshot"):
-        rt |= {"fractions_per_day": 2, "interfraction_h": 6}
-    return {k: v for k, v in (rt | _levels(context)).items() if v is not None}
+    return {k: v for k, v in (rt | _levels(kb, context)).items() if v is not None}
 
 
-def _levels(context: dict[str, Any]) -> dict[str, list[str]]:
-    elective = ["VIIa", "II", "III", "IVa", "Va", "Vb"] if lookup(context, "case.site") == "nasopharynx" else []
+def _levels(kb: KnowledgeBase, context: dict[str, Any]) -> dict[str, list[str]]:
+    elective = kb.entry("nl_npc")["both"] if lookup(context, "case.site") == "nasopharynx" else []
     involved = {side: lookup(context, f"nodes.positive_levels_{side}") or [] for side in ("left", "right")}
     return {f"levels_{side}": sorted({*elective, *levels}) for side, levels in involved.items()}
 

@@ -273,6 +273,11 @@ def _early_glottis(kb: KnowledgeBase, t: str, condition: str) -> Prescription:
     return Prescription("definitive", _schemes(kb, chosen), _schemes(kb, *others))
 
 
+def margins_of_primary(context: Context) -> bool:
+    """Whether the tables hold CTV margins for the primary of a case: one was found, and not in the nasopharynx."""
+    return lookup(context, "tumour.primary_found") is not False and lookup(context, "case.site") != "nasopharynx"
+
+
 def draft_targets(
     kb: KnowledgeBase, context: Context, prescription: Prescription, *, induction: bool = False
 ) -> tuple[Line, ...]:
@@ -298,7 +303,7 @@ def draft_targets(
                     (APP_LOGIC,),
                 )
             )
-        elif nasopharynx:
+        elif not margins_of_primary(context):
             rules = [rule for rule in rules if not rule.startswith("ctvp")]
             rules += ["npc_postinduction_gtv"] if induction else []
             text = "CTV of the primary: no sourced margin for the nasopharynx in the tables; department protocol"

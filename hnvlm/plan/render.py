@@ -52,6 +52,11 @@ def render(plan: Plan) -> tuple[str, tuple[Document, ...]]:
     return "\n".join(out) + "\n", tuple(book.documents)
 
 
+def uncited(plan: Plan) -> int:
+    """Return how many statements of a plan name no source; in the text the program itself stands in for one."""
+    return sum(not line.sources for _, lines in _sections(plan) for line in lines)
+
+
 def _ended(text: str) -> str:
     return text if text.endswith("?") else f"{text.rstrip('.')}."
 
@@ -343,8 +348,12 @@ def _check_lines(plan: Plan) -> Iterator[Line]:
                 f"{check.details.get('severity', check.status).upper()}: {check.message}", check_documents(check)
             )
     passed = sum(c.status == "pass" for c in plan.checks)
-    silent = sum(c.status == "not_evaluated" for c in plan.checks)
-    yield Line(f"{passed} rules passed, {silent} could not be evaluated because facts are missing", (APP_LOGIC,))
+    silent = [c for c in plan.checks if c.status == "not_evaluated"]
+    itself = sum("reason" in c.details for c in silent)
+    text = f"{passed} rules passed, {len(silent) - itself} could not be evaluated because facts are missing"
+    if itself:
+        text += f", {itself} are not counted because they would compare this draft with itself"
+    yield Line(text, (APP_LOGIC,))
 
 
 def check_documents(check: CheckResult) -> tuple[Document, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hnvlm.plan.conditions import Context, Functions, holds, judge, lookup, nest
@@ -57,22 +58,34 @@ def rule_functions(kb: KnowledgeBase) -> Functions:
 
 
 def run_rules(
-    kb: KnowledgeBase, context: Mapping[str, Any], rules: list[dict[str, Any]] | None = None
+    kb: KnowledgeBase,
+    context: Mapping[str, Any],
+    rules: list[dict[str, Any]] | None = None,
+    *,
+    meaningless: Mapping[str, str] | None = None,
 ) -> list[CheckResult]:
     """Run every rule on a case and its draft.
 
     Args:
         context: Facts named as in safety.yaml ``meta.fields``, nested or with dotted keys.
         rules: Rules to run, default all.
+        meaningless: Ids of rules whose silence says nothing of this case, with the reason.
 
     Returns:
         One result per firing (a rule with ``for_each`` may fire several times) and one per rule that stayed
-        silent: ``pass``, or ``not_evaluated`` with the missing fields in ``details``. Firings first, worst first.
+        silent: ``pass``, or ``not_evaluated`` with the missing fields in ``details``, or there with the ``reason``
+        why its silence is no pass. Firings first, worst first.
     """
     nested, functions = nest(context), rule_functions(kb)
     results = [r for rule in (rules or kb["safety"]["rules"]) for r in _run(rule, nested, functions)]
+    reasons = meaningless or {}
+    results = [_not_counted(r, reasons[r.id]) if r.status == "pass" and r.id in reasons else r for r in results]
     order = {"fail": 0, "warn": 1, "not_evaluated": 2, "pass": 3}
     return sorted(results, key=lambda r: (order[r.status], _SEVERITY_ORDER[r.details["severity"]]))
+
+
+def _not_counted(result: CheckResult, reason: str) -> CheckResult:
+    return replace(result, status="not_evaluated", details={**result.details, "reason": reason})
 
 
 def _contexts(rule: Mapping[str, Any], context: Context) -> Iterator[Context]:

@@ -38,11 +38,12 @@ def meaning(app: App) -> str:
     """Say what the place is and how often it was right, by the figures on the detector's card."""
     measured = next((c["metrics"] for c in model_cards(app.settings.models_dir) if c["name"] == DETECTOR), {})
     figures = measured.get(DETECTOR, {}).get("metrics", {})
-    right, chance = figures.get("look_first_in_target") or {}, figures.get("share_of_soft_tissue_in_target")
-    if right.get("value") is None or chance is None:
+    right, usual = (figures.get(key) or {} for key in ("look_first_in_target", "usual_place_where_nothing_was_found"))
+    if right.get("value") is None or usual.get("value") is None:
         return f"{NOTHING_FOUND} {NOT_MEASURED}"
-    count, n = round(right["value"] * right["n"]), right["n"]
+    (count, as_usual), n = (round(f["value"] * f["n"]) for f in (right, usual)), right["n"]
     return (
         f"{NOTHING_FOUND} In {count} of {n} patients treated for cancer on whose CT nothing was found either, this "
-        f"place lay in what was treated to the highest level (by chance in {round(chance * n)})."
+        f"place lay in what was treated to the highest level. The place where tumours usually are, the same in "
+        f"everybody, did in {as_usual}."
     )

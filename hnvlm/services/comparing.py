@@ -23,6 +23,7 @@ from hnvlm.intervals import wilson
 from hnvlm.services import rating
 from hnvlm.services.context import App
 from hnvlm.services.documents import ai_draft
+from hnvlm.services.text_origin import EARLIER, NONE, THIS, edited_from, same_words, words_changed
 from hnvlm.store import CaseRecord, ResultRecord, dumps
 
 # Of fewer cases no share is told.
@@ -31,6 +32,8 @@ FEWEST_CASES = rating.FEWEST_FOR_INTERVAL
 BETTER = {"ai": "AI better", "equal": "equal", "clinician": "clinician better"}
 FEWER = {"ai": "AI draft", "same": "same", "clinician": "clinician"}
 GUESSED = {"right": "right", "unsure": "cannot tell", "wrong": "wrong"}
+# How the results take together what clinicians' texts were written from.
+ORIGINS = {"independent": (NONE,), "edited": (THIS, EARLIER)}
 # A name of fewer letters, or what stands where nobody gave one, is found in any text.
 _SHORTEST_NAME, _NOBODY = 4, ("clinician", "model", "rules")
 # A line that holds the writer's name and is no longer than this is a signature.
@@ -66,12 +69,14 @@ class Pairs:
 
     Attributes:
         own: The rater wrote or signed the clinician's text.
+        rated: The rater has rated the AI draft by name, knowing that it is one.
         telling: A sentence of one text tells who wrote it.
         same: The clinician's text is the draft's but for white space.
     """
 
     items: list[Item] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
+    rated: list[str] = field(default_factory=list)
     telling: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
     only_draft: list[str] = field(default_factory=list)
@@ -102,13 +107,13 @@ def pairs(app: App, task: str, rater: str) -> Pairs:
             if versions:
                 (out.only_clinician if draft is None else out.only_draft).append(case.id)
             continue
-        people = _people(written)
-        names = names_in(people, str(draft.payload["text"]))
-        shown = [blinded(str(r.payload["text"]), names) for r in (draft, written[-1])]
-        if _words(shown[0]) == _words(shown[1]):
+        names, shown = _shown(draft, written)
+        if same_words(*shown):
             out.same.append(case.id)
-        elif _person(rater) in {_person(name) for name in people}:
+        elif rating.person(rater) in {rating.person(name) for name in _people(written)}:
             out.own.append(case.id)
+        elif rating.person(rater) in _rated_by_name(app, task, case.id, draft.id, rating.sha256(draft.payload["text"])):
+            out.rated.append(case.id)
         elif tells(*shown, names):
             out.telling.append(case.id)
         else:
@@ -134,10 +139,11 @@ def answer(app: App, item: Item, question_id: str, value: Any, *, seconds: float
     payload = {
         "task": item.task, "draft": item.draft.id, "draft_version": item.draft.version,
         "clinician_text": item.clinician.id, "clinician_version": item.clinician.version, "text_a": a.id,
-        "text_b": b.id, "rater": item.rater.strip(), "answers": answers, "seconds": round(float(seconds), 1),
-        "complete": not rating.missing(item.task, answers), "app_version": __version__,
-        "draft_sha256": _sha(item.draft.payload["text"]), "clinician_sha256": _sha(item.clinician.payload["text"]),
-        "made_by": item.draft.provenance, "written_by": item.clinician.who,
+        "text_b": b.id, "rater": item.rater.strip(), "person": rating.person(item.rater), "answers": answers,
+        "seconds": round(float(seconds), 1), "complete": not rating.missing(item.task, answers),
+        "app_version": __version__, "draft_sha256": rating.sha256(item.draft.payload["text"]),
+        "clinician_sha256": rating.sha256(item.clinician.payload["text"]), "made_by": item.draft.provenance,
+        "written_by": item.clinician.who,
     }  # fmt: skip
     where = rating.slot(item.task, item.rater, *both)
     app.store.save_result(item.case.id, rating.KIND, payload, slot=where, who=item.rater.strip())
@@ -232,21 +238,52 @@ def _people(written: Sequence[ResultRecord]) -> list[str]:
     return list(dict.fromkeys(name for v in written for name in (v.who, *(s.clinician for s in v.signoffs)) if name))
 
 
+def _shown(draft: ResultRecord, written: Sequence[ResultRecord]) -> tuple[tuple[re.Pattern[str], ...], list[str]]:
+    """Return the names to look for, and the AI draft and the last text that clinicians wrote as a rater sees them."""
+    names = names_in(_people(written), str(draft.payload["text"]))
+    return names, [blinded(str(r.payload["text"]), names) for r in (draft, written[-1])]
+
+
+def _rated_by_name(app: App, task: str, case_id: str, draft: int, text_sha256: str) -> dict[str, int]:
+    """Who rated a draft as the AI's in the task whose drafts are compared here: ``rating.first_rated``."""
+    return rating.first_rated(app, case_id, rating.table()["tasks"][task]["compares"], draft, text_sha256)
+
+
 # ---- results ----------------------------------------------------------------------------------
 
 
 def comparisons(app: App, task: str) -> list[dict[str, Any]]:
-    """Every comparison of a task as it stands, of all raters and all pairs, with whose text each answer favours."""
-    return [row | _unblinded(row) for row in rating.ratings(app, task)]
+    """Every comparison of a task as it stands, of all raters and all pairs, with whose text each answer favours.
+
+    ``blind`` is False where the rater had rated the AI draft by name before, ``edited_from`` says what the clinician's
+    text was written from, and ``words_changed`` how far it differs from the AI draft, both as they are shown.
+    """
+    rows = rating.ratings(app, task)
+    chains = {case: app.store.history(case, *rating.chain(task)) for case in {row["case"] for row in rows}}
+    drafts = {row["draft"]: (row["case"], row["draft"], row["draft_sha256"]) for row in rows}
+    rated = {draft: _rated_by_name(app, task, *which) for draft, which in drafts.items()}
+    out = []
+    for row in rows:
+        blind = rated[row["draft"]].get(rating.person(row["rater"]), row["result"]) >= row["result"]
+        out.append(row | _unblinded(row) | {"blind": blind} | _texts(row, chains[row["case"]]))
+    return out
+
+
+def _texts(row: Mapping[str, Any], versions: Sequence[ResultRecord]) -> dict[str, Any]:
+    known = {v.id: v for v in versions}
+    draft, text = known[row["draft"]], known[row["clinician_text"]]
+    written = [v for v in versions if v.payload.get("author") == "clinician" and v.id <= text.id]
+    changed = words_changed(*_shown(draft, written)[1])
+    return {"edited_from": edited_from(versions, draft, text), "words_changed": round(changed, 3)}
 
 
 def as_csv(app: App, task: str) -> str:
     """All comparisons of a task as a table: one row for each pair of texts and rater."""
     asked = [q.id for q in rating.questions(task)]
     head = ["case", "task", "rater", "complete", "rated", "seconds", "better", "how_much", "fewer_significant_errors",
-            "author_guessed", "draft", "draft_version", "draft_sha256", "made_by", "clinician_text",
-            "clinician_version", "clinician_sha256", "written_by", "text_a", "text_b", *asked, "comment",
-            "app_version"]  # fmt: skip
+            "author_guessed", "blind", "edited_from", "words_changed", "draft", "draft_version", "draft_sha256",
+            "made_by", "clinician_text", "clinician_version", "clinician_sha256", "written_by", "text_a", "text_b",
+            *asked, "comment", "app_version"]  # fmt: skip
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(head)
@@ -268,17 +305,31 @@ def summary(app: App, task: str) -> dict[str, Any]:
 
     Returns:
         ``n`` (comparisons), ``cases``, ``raters``, ``begun`` (not complete), ``older`` (of texts that this rater
-        compared newer ones of since) and ``rows``: for each answer ``question``, ``answer``, ``k`` of ``n`` and
-        ``cases``, ``value`` (the share) with its 95 % interval ``low`` to ``high``; None of fewer cases than
-        FEWEST_CASES.
+        compared newer ones of since), ``not_blind`` (of raters who had rated the AI draft by name, not counted) and
+        ``rows``: for each answer ``question``, ``answer``, ``k`` of ``n`` and ``cases``, ``value`` (the share) with its
+        95 % interval ``low`` to ``high``; None of fewer cases than FEWEST_CASES. ``by_origin`` holds the same of texts
+        that were written without an AI draft (``independent``) and of edited drafts (``edited``), apart, each with
+        ``words_changed``: median, least and most of its cases, None without any.
     """
     every = comparisons(app, task)
+    complete = [row for row in every if row["complete"]]
+    blind = [row for row in complete if row["blind"]]
     newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in (row for row in every if row["complete"]):
-        key = (row["case"], _person(row["rater"]))
+    for row in blind:
+        key = (row["case"], rating.person(row["rater"]))
         if key not in newest or _age(row) > _age(newest[key]):
             newest[key] = row
     done = list(newest.values())
+    origins = {name: [row for row in done if row["edited_from"] in origin] for name, origin in ORIGINS.items()}
+    return _counted(done) | {
+        "begun": len(every) - len(complete), "older": len(blind) - len(done), "not_blind": len(complete) - len(blind),
+        "by_origin": {
+            name: _counted(rows) | {"words_changed": _spread(rows)} for name, rows in origins.items()
+        },
+    }  # fmt: skip
+
+
+def _counted(done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     guesses = [row for row in done if row["author_guessed"] != GUESSED["unsure"]]
     rows = [
         *_rows("better", "Rather put one's name to", BETTER.values(), done),
@@ -286,12 +337,15 @@ def summary(app: App, task: str) -> dict[str, Any]:
         *_rows("author_guessed", "Author guessed", GUESSED.values(), done),
         *_rows("author_guessed", "Author guessed, of those who told (by chance 0.50)", ["right"], guesses),
     ]
-    complete = sum(row["complete"] for row in every)
-    return {
-        "n": len(done), "cases": len({row["case"] for row in done}),
-        "raters": len({_person(row["rater"]) for row in done}), "begun": len(every) - complete,
-        "older": complete - len(done), "rows": rows,
-    }  # fmt: skip
+    raters = {rating.person(row["rater"]) for row in done}
+    return {"n": len(done), "cases": len({row["case"] for row in done}), "raters": len(raters), "rows": rows}
+
+
+def _spread(done: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+    """Median and range of the share of words changed, of each pair of texts once."""
+    pairs_of_texts = {(row["draft"], row["clinician_text"]): row["words_changed"] for row in done}
+    values = sorted(pairs_of_texts.values())
+    return {"median": float(np.median(values)), "least": values[0], "most": values[-1]} if values else None
 
 
 def share(values: Sequence[bool], cases: Sequence[str]) -> dict[str, Any]:
@@ -354,24 +408,12 @@ def _item(
     app: App, task: str, rater: str, case: CaseRecord, draft: ResultRecord, clinician: ResultRecord,
     shown: Sequence[str],
 ) -> Item:  # fmt: skip
-    name = f"{_person(rater)}|{task}|{draft.id}|{clinician.id}"
+    name = f"{rating.person(rater)}|{task}|{draft.id}|{clinician.id}"
     # Two hashes: what the page knows of a comparison by its id says nothing of the sides.
     draft_is_a = hashlib.sha256(f"sides|{name}".encode()).digest()[0] % 2 == 0
     kept = rating.stored(app, task, rater, draft, clinician)
     return Item(
-        _sha(f"order|{name}")[:12], task, rater, case, draft, clinician,
+        rating.sha256(f"order|{name}")[:12], task, rater, case, draft, clinician,
         (shown[0], shown[1]) if draft_is_a else (shown[1], shown[0]), draft_is_a, kept.get("answers", {}),
         kept.get("seconds", 0.0), bool(kept.get("complete")),
     )  # fmt: skip
-
-
-def _person(name: str) -> str:
-    return " ".join(name.split()).casefold()
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _sha(text: Any) -> str:
-    return hashlib.sha256(str(text).encode()).hexdigest()

@@ -116,7 +116,8 @@ def items(app: App, task: str, rater: str) -> list[Item]:
         draft = ai_draft(app.store.history(case.id, *chain(task)))
         if draft is not None:
             found.append(_item(app, case, draft, task, rater))
-    return sorted(found, key=lambda item: hashlib.sha256(f"{rater}|{task}|{item.draft.id}".encode()).digest())
+    who = person(rater)
+    return sorted(found, key=lambda item: hashlib.sha256(f"{who}|{task}|{item.draft.id}".encode()).digest())
 
 
 def answer(
@@ -134,9 +135,10 @@ def answer(
         raise UsageError("Give your name first: every rating has one.")
     answers = changed(stored(app, task, rater, draft), task, question_id, value)
     payload = {
-        "task": task, "draft": draft.id, "draft_version": draft.version, "rater": rater.strip(), "answers": answers,
-        "seconds": round(float(seconds), 1), "complete": not missing(task, answers), "app_version": __version__,
-        "text_sha256": hashlib.sha256(str(draft.payload["text"]).encode()).hexdigest(), "made_by": draft.provenance,
+        "task": task, "draft": draft.id, "draft_version": draft.version, "rater": rater.strip(),
+        "person": person(rater), "answers": answers, "seconds": round(float(seconds), 1),
+        "complete": not missing(task, answers), "app_version": __version__,
+        "text_sha256": sha256(draft.payload["text"]), "made_by": draft.provenance,
     }  # fmt: skip
     app.store.save_result(draft.case_id, KIND, payload, slot=slot(task, rater, draft), who=rater.strip())
 
@@ -147,11 +149,25 @@ def missing(task: str, answers: Mapping[str, Any]) -> list[str]:
 
 
 def ratings(app: App, task: str) -> list[dict[str, Any]]:
-    """Every rating of a task as it stands, of all raters, with its case: complete ones and begun ones."""
+    """Every rating of a task as it stands, of all raters, with its case: complete ones and begun ones.
+
+    ``result`` is the id of the rating in the store. Of one person there is one rating of a draft, however the name was
+    spelled.
+    """
     out = []
     for case in app.store.list_cases():
-        newest = {r.slot: r for r in app.store.history(case.id, KIND) if r.payload.get("task") == task}
-        out += [{"case": case.id, "rated": r.created, **r.payload} for r in newest.values()]
+        given = [r for r in app.store.history(case.id, KIND) if r.payload.get("task") == task]
+        out += [{"case": case.id, "result": r.id, "rated": r.created, **r.payload} for r in _standing(given)]
+    return out
+
+
+def first_rated(app: App, case_id: str, task: str, draft: int, text_sha256: str) -> dict[str, int]:
+    """Return who rated a draft, or another one of the same words: person -> id of their first answer in the store."""
+    out: dict[str, int] = {}
+    for kept in app.store.history(case_id, KIND):
+        rated = kept.payload
+        if rated.get("task") == task and (rated["draft"] == draft or rated.get("text_sha256") == text_sha256):
+            out.setdefault(person(rated["rater"]), kept.id)
     return out
 
 
@@ -182,18 +198,20 @@ def summary(app: App, task: str) -> list[dict[str, Any]]:
 
     Returns:
         For each scale ``id``, ``label``, ``n`` (ratings), ``raters``, ``mean`` and ``agreement``: for each pair of
-        raters who rated the same drafts their quadratic-weighted kappa (Cohen 1968), ``n`` drafts in common and
-        its 95 % interval by resampling the drafts (None of fewer than five). Kappa is None where
-        both raters gave one and the same answer throughout: chance agreement is then complete and it is undefined.
+        raters who rated the same drafts their names as they last spelled them, their quadratic-weighted kappa
+        (Cohen 1968), ``n`` drafts in common and its 95 % interval by resampling the drafts (None of fewer than five).
+        Kappa is None where both raters gave one and the same answer throughout: chance agreement is then complete and
+        it is undefined.
     """
-    done = [row for row in ratings(app, task) if row["complete"]]
+    done = sorted((row for row in ratings(app, task) if row["complete"]), key=lambda row: row["result"])
+    names = {person(row["rater"]): row["rater"] for row in done}
     out = []
     for question in questions(task):
         if question.type != "scale":
             continue
-        given = {(row["draft"], row["rater"]): int(row["answers"][question.id]) for row in done}
+        given = {(row["draft"], person(row["rater"])): int(row["answers"][question.id]) for row in done}
         raters = sorted({rater for _, rater in given})
-        pairs = [_pair(given, a, b) for a, b in itertools.combinations(raters, 2)]
+        pairs = [_pair(given, a, b) | {"raters": [names[a], names[b]]} for a, b in itertools.combinations(raters, 2)]
         out.append(
             {
                 "id": question.id, "label": question.label, "n": len(given), "raters": len(raters),
@@ -217,7 +235,7 @@ def _pair(given: Mapping[tuple[int, str], int], a: str, b: str) -> dict[str, Any
     common = sorted({draft for draft, rater in given if rater == a} & {draft for draft, rater in given if rater == b})
     first, second = ([given[draft, rater] for draft in common] for rater in (a, b))
     found = kappa(first, second) if len(common) >= FEWEST_IN_COMMON else None
-    return {"raters": [a, b], "n": len(common), "kappa": found, "interval": _interval(first, second)}
+    return {"n": len(common), "kappa": found, "interval": _interval(first, second)}
 
 
 def _interval(first: Sequence[int], second: Sequence[int]) -> list[float] | None:
@@ -238,17 +256,53 @@ def chain(task: str) -> tuple[str, str]:
     return kind, of_kind
 
 
+def person(name: str) -> str:
+    """Whose name this is: upper and lower case and the number of spaces tell nobody apart."""
+    return " ".join(name.split()).casefold()
+
+
+def sha256(text: Any) -> str:
+    """The hash by which a text is known again."""
+    return hashlib.sha256(str(text).encode()).hexdigest()
+
+
 def slot(task: str, rater: str, *rated: ResultRecord) -> str:
     """The chain of one rater's answers about one draft, or about several results together."""
-    # The name itself stands in the rating; spelling it in another case is the same person.
-    who = hashlib.sha256(rater.strip().casefold().encode()).hexdigest()[:12]
-    return f"{task}.{'-'.join(str(r.id) for r in rated)}.{who}"
+    # The name itself stands in the rating.
+    return f"{_about(task, *rated)}.{sha256(person(rater))[:12]}"
 
 
 def stored(app: App, task: str, rater: str, *rated: ResultRecord) -> dict[str, Any]:
     """What this rater answered about a draft so far, with the seconds spent; {} before the first answer."""
-    kept = app.store.latest_result(rated[0].case_id, KIND, slot(task, rater, *rated))
+    case_id = rated[0].case_id
+    kept = app.store.latest_result(case_id, KIND, slot(task, rater, *rated))
+    if kept is None or "person" not in kept.payload:
+        # Chains of before were told apart by the spaces in a name.
+        about, who = _about(task, *rated), person(rater)
+        given = [r for r in app.store.history(case_id, KIND) if r.slot.rpartition(".")[0] == about]
+        kept = next(iter(_standing([r for r in given if person(r.payload["rater"]) == who])), None)
     return {} if kept is None else kept.payload
+
+
+def _about(task: str, *rated: ResultRecord) -> str:
+    return f"{task}.{'-'.join(str(r.id) for r in rated)}"
+
+
+def _standing(given: Sequence[ResultRecord]) -> list[ResultRecord]:
+    """Of answers of all raters and drafts, oldest first, those that stand: of one person one of each draft.
+
+    What is saved now goes on from all that this person answered before (and says ``person``), so the newest stands.
+    Earlier, two spellings of a name made two chains that knew nothing of each other: of such the complete one stands.
+    """
+    newest = {record.slot: record for record in given}
+    out = {_whose(record): record for record in given}  # in the order in which they were begun
+    for record in sorted(newest.values(), key=lambda r: ("person" in r.payload, bool(r.payload["complete"]), r.id)):
+        out[_whose(record)] = record
+    return list(out.values())
+
+
+def _whose(record: ResultRecord) -> tuple[str, str]:
+    return record.slot.rpartition(".")[0], person(record.payload["rater"])
 
 
 def changed(before: Mapping[str, Any], task: str, question_id: str, value: Any) -> dict[str, Any]:

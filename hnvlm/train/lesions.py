@@ -26,7 +26,6 @@ from hnvlm.train.bank import BankPatient
 from hnvlm.train.compose import Sample, compose
 from hnvlm.train.data import CHANNELS
 from hnvlm.train.disease import edge_of, inside_of
-from hnvlm.train.halves import halved, opposite
 from hnvlm.train.loop import ENDLESS, LoopOptions, Numbers, log, train_loop
 
 GRID = 32
@@ -96,18 +95,12 @@ class Pair:
     at_own: list[Start]
 
 
-def twin_pair(bank: BankPatient, rng: np.random.Generator, halves: float = 0.0) -> tuple[Sample, np.ndarray] | None:
-    """A crop with lesions and the HU of the same crop without them; None when the patient has no room for any.
-
-    Args:
-        halves: Share of pairs that are one half of the neck and its mirror image.
-    """
+def twin_pair(bank: BankPatient, rng: np.random.Generator) -> tuple[Sample, np.ndarray] | None:
+    """A crop with lesions and the HU of the same crop without them; None when the patient has no room for any."""
     sample = compose(bank, rng, n_lesions=int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])))
     if not sample.lesions:
         return None
     clean = sample.hu - sample.delta
-    if halves and rng.random() < halves:
-        return warped(*halved(sample, clean, rng), rng)  # no neck is as alike on both sides as a mirror image
     return warped(sample, clean, rng) if rng.random() < WARP_SHARE else (sample, clean)
 
 
@@ -169,15 +162,9 @@ def _start(centre: np.ndarray, rng: np.random.Generator) -> Start:
     return tuple(int(i) for i in np.clip(start, 0, GRID - PATCH))  # type: ignore[return-value]
 
 
-def pair_of(bank: BankPatient, rng: np.random.Generator, halves: float = 0.0) -> Pair | None:
-    """Compose a twin pair and choose where patches are cut.
-
-    Around every lesion, inserted or the patient's own, opposite of the own ones, and elsewhere in soft tissue.
-
-    Args:
-        halves: See ``twin_pair``.
-    """
-    pair = twin_pair(bank, rng, halves)
+def pair_of(bank: BankPatient, rng: np.random.Generator) -> Pair | None:
+    """Compose a twin pair and choose where patches are cut: around every lesion, and elsewhere in soft tissue."""
+    pair = twin_pair(bank, rng)
     if pair is None:
         return None
     sample, clean_hu = pair
@@ -194,9 +181,7 @@ def pair_of(bank: BankPatient, rng: np.random.Generator, halves: float = 0.0) ->
     unknown = torch.from_numpy(np.stack([sample.diseased & (sample.owner == 0), sample.diseased, beside]))
     said = torch.from_numpy(said_of(sample))
     own = np.stack([sample.own == k for k in range(1, len(LESION_CHANNELS) + 1)]).astype(np.uint8) * 255
-    own_voxels = inside_of(sample.own, rng)
-    at_own = [_start(c / FOLD, rng) for c in own_voxels]
-    elsewhere += [_start(c / FOLD, rng) for c in opposite(own_voxels, sample)]
+    at_own = [_start(c / FOLD, rng) for c in inside_of(sample.own, rng)]
     return Pair(hu, torch.from_numpy(lesions), said, unknown, at_lesions, elsewhere, torch.from_numpy(own), at_own)
 
 
@@ -395,11 +380,9 @@ def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, 
 def train_lesion_net(
     network: LesionNet, banks: list[BankPatient], checkpoint: Path, *, resume: bool, steps: int, seed: int,
     batch: int = BATCH, learning_rate: float = LEARNING_RATE, device: torch.device | str = "cpu", workers: int = 0,
-    minutes: float = 0.0, halves: float = 0.0,
+    minutes: float = 0.0,
 ) -> tuple[LesionNet, int]:  # fmt: skip
     """Train on the patients that are not kept aside; returns the averaged network and the steps taken.
-
-    ``halves``: see ``twin_pair``.
 
     The patches wait in a buffer and are used several times while new ones keep coming in; after a resume the buffer
     is filled again.
@@ -412,7 +395,7 @@ def train_lesion_net(
 
     def pair(step: int) -> Pair | None:
         rng = np.random.default_rng([seed, 1, step])
-        return pair_of(train_on[int(rng.integers(len(train_on)))], rng, halves)
+        return pair_of(train_on[int(rng.integers(len(train_on)))], rng)
 
     first = Ahead(lambda k: pair(k + ENDLESS), ENDLESS, workers)
     pairs = Ahead(pair, ENDLESS, workers)

@@ -15,9 +15,11 @@ import torch
 from scipy import ndimage
 
 from hnvlm.errors import InputRefusedError
+from hnvlm.evaluate.common import TREATED
 from hnvlm.imaging.symmetry import from_half, share_of_lesser_half
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.clip import load_clip
+from hnvlm.models.ct_encoder import CROP
 from hnvlm.models.detect import detect
 from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet
 from hnvlm.models.segmenter import Segmenter
@@ -25,7 +27,7 @@ from hnvlm.models.tumour import Treated, disease_probability
 from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
 from hnvlm.train.compose import compose
-from hnvlm.train.data import GTV_BIT, training_folders
+from hnvlm.train.data import BIT, GTV_BIT, training_folders
 from hnvlm.train.disease import core_of_target, own_lesions, target_of
 from hnvlm.train.lesions import BATCH, kept_aside, train_lesion_net
 from hnvlm.train.loop import begin, length, log
@@ -33,8 +35,6 @@ from hnvlm.train.loop import begin, length, log
 SEED = 5
 PER_PATIENT = 40
 LEARNING_RATE = 8e-4
-# Share of necks that are one half and its mirror image (hnvlm.train.halves).
-HALVES = 0.4
 # The threshold: from this evidence on there are at most so many findings a neck outside of what is treated, in the
 # patients kept aside and in the necks of their untreated halves.
 ELSEWHERE_PER_NECK = 0.1
@@ -57,6 +57,9 @@ def train(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
+    # Both are needed at the end, too; a pack that lacks one is refused before the hours of training.
+    treated = Segmenter(out.parent / "segmenter").treated
+    of_encoder = load_clip(out.parent / "clip").encoder.lesion_net
     found = load_bank(training_folders(data), work / "cache", per_patient=per_patient, workers=threads)
     banks = [with_disease(b) for b in found]
     ill = sum(b.own is not None for b in banks)
@@ -67,20 +70,22 @@ def train(
     log(f"tumour: {len(banks)} patients, {ill} of them with their own disease, {length(steps, minutes)} of {batch}")
     network, before = begin(LesionNet(), out, from_pack)
     if not from_pack:
-        network = load_clip(out.parent / "clip").encoder.lesion_net
+        network = of_encoder
     network, taken = train_lesion_net(
         network, banks, work / "tumour.pt", resume=resume, steps=steps, seed=SEED + before, batch=batch,
-        learning_rate=learning_rate, device=training_device(device), workers=workers, minutes=minutes, halves=HALVES,
+        learning_rate=learning_rate, device=training_device(device), workers=workers, minutes=minutes,
     )  # fmt: skip
     network = network.cpu()
+    train_on, aside = kept_aside(banks)
     config = {
         "name": "tumour", "version": "1", "architecture": "LesionNet", "widths": list(WIDTHS),
-        "lesions": list(LESION_CHANNELS), "train_patients": len(banks), "with_own_disease": ill,
+        "lesions": list(LESION_CHANNELS), "train_patients": len(train_on),
+        "with_own_disease": sum(b.own is not None for b in train_on),
         "steps": before + taken, "lesions_per_patient": per_patient, "batch": batch,
-        "threshold": best_threshold(network, Segmenter(out.parent / "segmenter").treated, kept_aside(banks)[1]),
+        "threshold": best_threshold(network, treated, aside), "usual_place": usual_place(train_on),
     }  # fmt: skip
     save_model(out, network, config)
-    return {"checkpoint": str(out), "metrics": {"train_patients": len(banks), "steps": taken}}
+    return {"checkpoint": str(out), "metrics": {"train_patients": len(train_on), "steps": taken}}
 
 
 def with_disease(bank: BankPatient) -> BankPatient:
@@ -98,6 +103,18 @@ def with_disease(bank: BankPatient) -> BankPatient:
         own=own_lesions(labels, anatomy_of(bank.patient)),
         reported=around if bank.reported is None else around | bank.reported,
     )
+
+
+def usual_place(banks: list[BankPatient]) -> list[int]:
+    """The voxel (z, y, x) of the crop that is most often treated to the highest level.
+
+    Whoever knows only where tumours usually are would look there in everybody: the detector is held against it.
+    """
+    treated = np.zeros((CROP,) * 3)
+    for bank in banks:
+        sample = compose(bank, np.random.default_rng(0), augment=False, lesions=[])
+        treated += sample.targets[BIT[TREATED]] > 0
+    return [int(i) for i in np.unravel_index(int(treated.argmax()), treated.shape)]
 
 
 def best_threshold(network: LesionNet, treated: Treated, banks: list[BankPatient]) -> float:

@@ -14,6 +14,11 @@ from hnvlm.services.context import App
 from hnvlm.ui import html, rating_form
 from hnvlm.ui.errors import handled
 
+# What is told apart in the results (``comparing.ORIGINS``).
+ORIGINS = {
+    "independent": "Clinician's text written without an AI draft",
+    "edited": "Clinician's text edited from an AI draft",
+}
 NOTE = "Authors hidden. Signatures, sources, checks and the predicted target region are left out of both."
 
 
@@ -40,13 +45,17 @@ def left_out(pairs: comparing.Pairs) -> None:
     """Say which cases this rater is not shown, and why."""
     if pairs.own:
         html.note(
-            f"Left out for you: {', '.join(sorted(pairs.own))}. You wrote or signed the clinician's text there, so you "
-            "cannot compare it blindly."
+            f"Left out for you: {_named(pairs.own)}. You wrote or signed the clinician's text there, so you cannot "
+            "compare it blindly."
+        )
+    if pairs.rated:
+        html.note(
+            f"Left out for you: {_named(pairs.rated)}. You rated the AI draft there by name, and would know it again."
         )
     if pairs.telling:
         html.note(
-            f"Left out: {', '.join(sorted(pairs.telling))}. A sentence of one text tells who wrote it, by a name or "
-            "because it speaks of the AI draft."
+            f"Left out: {_named(pairs.telling)}. A sentence of one text tells who wrote it, by a name or because it "
+            "speaks of the AI draft."
         )
 
 
@@ -56,7 +65,7 @@ def nothing(task: str, pairs: comparing.Pairs) -> None:
     left_out(pairs)
     plan = rating.chain(task)[0] == "plan"
     what = "plan" if plan else f"report in {'Polish' if rating.chain(task)[1] == 'pl' else 'English'}"
-    if not (pairs.own or pairs.telling):
+    if not (pairs.own or pairs.rated or pairs.telling):
         st.text(f"No case has both an AI draft of its {what} and a clinician's own text that says something else.")
     counted = (
         (pairs.only_draft, "with an AI draft alone: correct it under Edit, or write your own, and save it"),
@@ -83,27 +92,50 @@ def results(app: App, task: str, *, withheld: bool) -> None:
             st.text("Shown when you have compared all texts: before, it would tell which text is whose.")
             return
         told = comparing.summary(app, task)
-        if not (told["n"] or told["begun"]):
+        if not (told["n"] or told["begun"] or told["not_blind"]):
             st.text("No comparisons yet.")
             return
-        st.text(
-            f"{_many(told['n'], 'comparison')} of {_many(told['cases'], 'case')} by {_many(told['raters'], 'rater')}."
-        )
-        if told["cases"] < comparing.FEWEST_CASES:
-            st.text(f"Too few to claim anything: shares are shown from {comparing.FEWEST_CASES} cases on.")
-        else:
-            head = ["Question", "Answer", "n", "Share (95 % interval)"]
-            html.table(head, [[r["question"], r["answer"], f"{r['k']} of {r['n']}", _share(r)] for r in told["rows"]])
+        st.text(_compared(told))
+        for origin, title in ORIGINS.items():
+            _group(title, told["by_origin"][origin])
         st.caption(
             f"Complete comparisons of each rater's newest texts only; {told['begun']} begun, {told['older']} of older "
-            "texts. Intervals: Wilson, and where several raters compared a case, cases resampled. The files hold all, "
-            "with the versions of both texts and what made the draft."
+            f"texts, {told['not_blind']} by raters who had rated the AI draft by name before. A text counts as edited "
+            "where an AI draft was saved before it, however little of that is left. Intervals: Wilson, and where "
+            "several raters compared a case, cases resampled. The files hold all, with the versions of both texts and "
+            "what made the draft."
         )
         with st.container(horizontal=True, gap="small"):
             st.download_button("Comparisons (CSV)", lambda: comparing.as_csv(app, task), f"{task}.csv", "text/csv",
                                key="rate-csv", on_click="ignore")  # fmt: skip
             st.download_button("Comparisons (JSON)", lambda: comparing.as_json(app, task), f"{task}.json",
                                "application/json", key="rate-json", on_click="ignore")  # fmt: skip
+
+
+def _group(title: str, told: dict[str, Any]) -> None:
+    """Show what was said of texts of one origin: how far a text is the draft decides what a preference means."""
+    st.markdown(f"**{title}**")
+    if not told["n"]:
+        st.text("None compared yet.")
+        return
+    changed = told["words_changed"]
+    st.text(
+        f"{_compared(told)} Words that differ between both texts: median {100 * changed['median']:.0f} % "
+        f"({100 * changed['least']:.0f} to {100 * changed['most']:.0f} %)."
+    )
+    if told["cases"] < comparing.FEWEST_CASES:
+        st.text(f"Too few to claim anything: shares are shown from {comparing.FEWEST_CASES} cases on.")
+        return
+    head = ["Question", "Answer", "n", "Share (95 % interval)"]
+    html.table(head, [[r["question"], r["answer"], f"{r['k']} of {r['n']}", _share(r)] for r in told["rows"]])
+
+
+def _compared(told: dict[str, Any]) -> str:
+    return f"{_many(told['n'], 'comparison')} of {_many(told['cases'], 'case')} by {_many(told['raters'], 'rater')}."
+
+
+def _named(cases: list[str]) -> str:
+    return f"{_many(len(cases), 'case')} ({', '.join(sorted(cases))})"
 
 
 def _many(count: int, what: str) -> str:

@@ -119,7 +119,8 @@ def evaluations(metrics: Mapping[str, Any]) -> Iterator[Evaluation]:
         if counts:
             groups.append((COUNTS, counts))
         n = held.get("n_cases")
-        told = held.get("command", "") + (f", {n} {held.get('counted', 'cases')}" if n is not None else "") + checked(held.get("patients"))
+        counted = f", {n} {held.get('counted', 'cases')}" if n is not None else ""
+        told = held.get("command", "") + counted + checked(held.get("patients"))
         yield Evaluation(name, told, rows, groups)
 
 

@@ -123,11 +123,13 @@ def _contradictions(plan: Payload, *, signed: bool) -> None:
         by_text = {c["id"]: c for c in plan.get("text_checks", ())}
         answered = [by_text.get(c["id"], c) for c in plan["checks"]]
         passed = sum(c["status"] == "pass" for c in answered)
-        waiting = sum(c["status"] == "not_evaluated" for c in answered)
+        silent = [c for c in answered if c["status"] == "not_evaluated"]
+        itself = sum("reason" in c.get("details", {}) for c in silent)
         if not fired:
             st.text("Nothing disagrees.")
         agree = "1 rule agrees" if passed == 1 else f"{passed} rules agree"
-        st.caption(f"{agree}; {waiting} could not be checked because facts are missing.")
+        without = f"; {itself} would compare the draft with itself" if itself else ""
+        st.caption(f"{agree}; {len(silent) - itself} could not be checked because facts are missing{without}.")
 
 
 def _weight(check: Payload) -> tuple[int, str]:

@@ -48,6 +48,8 @@ def test_necks_of_an_untreated_half_are_looked_at_where_there_is_one():
     target = box((10, 30), (20, 35), (40, 50))
 
     class Detector:
+        usual_place = (20, 30, 18)  # in the target of the second alone
+
         def strongest(self, neck):
             own = neck.crop[0, 0, 0] != neck.crop[0, 0, -1]
             return "node", np.array((20, 30, 45)) if own else np.array((20, 30, 10)), 0.8 if own else 0.3
@@ -68,3 +70,4 @@ def test_necks_of_an_untreated_half_are_looked_at_where_there_is_one():
     assert told["evidence_auroc_against_untreated_halves"]["value"] == 1.0
     assert told["patients_with_one_in_target"]["value"] == told["peak_in_target"]["value"] == 1.0
     assert told["look_first_in_target"] == {"value": None, "n": 0}, "something was suspected in both"
+    assert told["usual_place_in_target"]["value"] == 0.5

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from plan.plan_cases import CASES, FIT, NO_NODES, mass, node
 
-from hnvlm.plan import FORM_FIELDS, draft, draft_plan
+from hnvlm.plan import FORM_FIELDS, draft_plan, facts
 from hnvlm.plan.kb import CLINICAL_FORM, load_kb
 
 RULES = load_kb()["safety"]["rules"]
@@ -96,8 +96,8 @@ def _filled(facts: Mapping[str, Any], prefix: str = "") -> set[str]:
 
 def test_every_fact_that_a_rule_reads_is_filled_by_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
-    run = draft.run_rules
-    monkeypatch.setattr(draft, "run_rules", lambda kb, facts: (seen.update(_filled(facts)), run(kb, facts))[1])
+    run = facts.run_rules
+    monkeypatch.setattr(facts, "run_rules", lambda kb, told, **more: (seen.update(_filled(told)), run(kb, told))[1])
     dose = {"Parotid_L": {"Dmean": 27.0}, "Parotid_R": {"Dmean": 24.0}}
     forms = [(findings, form, None) for findings, form in CASES.values()]
     forms += [(findings, form, dose) for findings, form, _ in FIRED_BY_AN_ANSWER.values()]

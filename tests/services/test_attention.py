@@ -40,9 +40,11 @@ def card(tmp_path, metrics) -> SimpleNamespace:
 
 
 def test_how_often_it_is_right_stands_on_the_card(tmp_path):
-    metrics = {"look_first_in_target": {"value": 0.75, "n": 20}, "share_of_soft_tissue_in_target": 0.11}
+    metrics = {
+        "look_first_in_target": {"value": 0.75, "n": 20}, "usual_place_where_nothing_was_found": {"value": 0.4, "n": 20}
+    }  # fmt: skip
     text = attention.meaning(card(tmp_path, metrics))
-    assert "In 15 of 20 patients" in text and "(by chance in 2)" in text
+    assert "In 15 of 20 patients" in text and "the same in everybody, did in 8." in text
 
 
 @pytest.mark.parametrize("metrics", [{}, {"look_first_in_target": {"value": None, "n": 0}}])

@@ -12,7 +12,7 @@ from ui.fake_app import add_case, fakes, make_app
 
 from hnvlm.errors import UsageError
 from hnvlm.plan.result import HEADER
-from hnvlm.services import comparing, rating
+from hnvlm.services import comparing, rating, text_origin
 
 TASK = "compare-report-en"
 DRAFT = "FINDINGS:\nNodes left: Enlarged node in level II, 24 mm."
@@ -109,6 +109,77 @@ def test_who_wrote_or_signed_the_text_is_left_out_and_others_are_not(app) -> Non
     save(app, case_id, OWN + " Necrotic.", "clinician", "Dr Second")
     assert comparing.pairs(app, TASK, "Dr Writer").own == [case_id]
     assert len(items(app, "Dr A")) == 1
+
+
+def rate_by_name(app, case_id: str, rater: str, *, task: str = "report-en", draft=None) -> None:
+    draft = draft or next(v for v in app.store.history(case_id, "report", "en") if v.payload["author"] == "model")
+    rating.answer(app, task, draft, rater, "clarity", 4, seconds=9)
+
+
+def test_who_rated_the_draft_by_name_does_not_compare_it_and_others_do(app) -> None:
+    case_id, other = both(app), both(app, 1)
+    rate_by_name(app, case_id, "Dr A")
+    found = comparing.pairs(app, TASK, "dr  a")
+    assert (found.rated, [i.case.id for i in found.items]) == ([case_id], [other])
+    assert len(items(app, "Dr B")) == 2
+    new = save(app, case_id, "FINDINGS:\nNo enlarged node.", "model", "model")
+    assert len(items(app, "Dr A")) == 2, "another draft, whose words nobody has rated"
+    again = save(app, case_id, DRAFT, "model", "model")
+    assert comparing.pairs(app, TASK, "Dr A").rated == [case_id], "the same words again"
+    assert new.id < again.id
+    save(app, other, DRAFT, "model", "model", slot="pl")
+    rate_by_name(app, other, "Dr B", task="report-pl", draft=app.store.latest_result(other, "report", "pl"))
+    assert comparing.pairs(app, TASK, "Dr B").rated == [], "the draft of another language"
+
+
+def test_a_comparison_made_after_rating_the_draft_is_not_counted_and_one_made_before_is(app) -> None:
+    before, after = both(app), both(app, 1)
+    compare(app, by_case(app, "Dr A")[before], "ai_much", "ai", "unsure")
+    late = by_case(app, "Dr A")[after]
+    for case_id in (before, after):
+        rate_by_name(app, case_id, "Dr A")
+    compare(app, late, "ai_much", "ai", "unsure")  # as it could be done before such cases were left out
+    told = comparing.summary(app, TASK)
+    assert (told["n"], told["not_blind"], told["begun"], told["older"]) == (1, 1, 0, 0)
+    rows = csv.DictReader(io.StringIO(comparing.as_csv(app, TASK)))
+    assert {row["case"]: row["blind"] for row in rows} == {before: "True", after: "False"}
+
+
+def test_what_a_text_was_written_from_and_how_many_words_changed_is_told_for_each_origin(app) -> None:
+    edited = both(app, own=DRAFT.replace("24 mm", "25 mm"))
+    replaced = both(app, 1, own="Entirely other sentences here.")
+    own = add_case(app, "phantom 2", seed=2)
+    save(app, own, "Entirely other sentences here.", "clinician", "Dr Writer")
+    save(app, own, DRAFT, "model", "model")
+    brought_back = add_case(app, "phantom 3", seed=3)
+    for text, author in ((OWN, "clinician"), (DRAFT, "model"), ("Else.", "clinician"), (OWN + "\n", "clinician")):
+        save(app, brought_back, text, author, author)
+    of_before = both(app, 4)
+    save(app, of_before, "FINDINGS:\nNo enlarged node.", "model", "model")
+    for item in items(app, "Dr A"):
+        compare(app, item, "ai_much", "ai", "unsure")
+    rows = {row["case"]: row for row in csv.DictReader(io.StringIO(comparing.as_csv(app, TASK)))}
+    assert {case_id: row["edited_from"] for case_id, row in rows.items()} == {
+        edited: "this AI draft", replaced: "this AI draft", own: "no AI draft", brought_back: "no AI draft",
+        of_before: "an earlier AI draft",
+    }  # fmt: skip
+    # One of ten words of each text is another one.
+    assert (rows[edited]["words_changed"], rows[replaced]["words_changed"]) == ("0.1", "1.0")
+    told = json.loads(comparing.as_json(app, TASK))
+    assert {c["case"]: c["words_changed"] for c in told["comparisons"]}[edited] == 0.1
+    groups = told["summary"]["by_origin"]
+    assert {name: (group["n"], group["cases"]) for name, group in groups.items()} == {
+        "independent": (2, 2), "edited": (3, 3),
+    }  # fmt: skip
+    assert groups["edited"]["words_changed"]["least"] == 0.1 and groups["edited"]["words_changed"]["most"] == 1.0
+    assert [r["k"] for r in groups["independent"]["rows"] if r["answer"] == "AI better"] == [2]
+
+
+def test_words_changed_by_hand() -> None:
+    # Of 3 and 4 words two are the same: 3 of 7 words are not in the other text.
+    assert text_origin.words_changed("a b c", "a  x\nb d") == pytest.approx(3 / 7)
+    assert text_origin.words_changed("a b", "a\nb\n") == 0 and text_origin.words_changed("", "") == 0
+    assert text_origin.words_changed("a b", "a b c") == pytest.approx(1 / 5)
 
 
 def test_sides_stay_for_a_rater_differ_between_raters_and_are_about_balanced(app) -> None:

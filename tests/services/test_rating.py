@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -74,6 +75,53 @@ def test_each_rater_has_an_order_of_their_own_that_a_new_draft_does_not_disturb(
     added = drafted(app, seed=8).id
     again = [i.draft.id for i in rating.items(app, "report-en", "Dr A")]
     assert [i for i in again if i != added] == orders["Dr A"]
+
+
+SPELLINGS = ("Dr Anna Nowak", "dr anna nowak", " DR  Anna   Nowak ")
+
+
+def test_one_person_however_spelled_has_one_order_one_rating_and_no_agreement_with_herself(app) -> None:
+    drafts = [drafted(app, seed=seed) for seed in range(6)]
+    orders = [[i.draft.id for i in rating.items(app, "report-en", name)] for name in SPELLINGS]
+    assert orders[0] == orders[1] == orders[2]
+    for draft, name, clarity in zip(drafts, SPELLINGS * 2, (1, 2, 3, 4, 5, 1), strict=True):
+        rate(app, draft, name, REPORT | {"clarity": clarity})
+        rate(app, draft, "Dr B", REPORT | {"clarity": clarity})
+    rate(app, drafts[0], SPELLINGS[2], {"clarity": 2})
+    assert {i.draft.id: i.answers["clarity"] for i in rating.items(app, "report-en", SPELLINGS[1])} == dict(
+        zip((d.id for d in drafts), (2, 2, 3, 4, 5, 1), strict=True)
+    )
+    row = next(row for row in rating.summary(app, "report-en") if row["id"] == "clarity")
+    assert (row["n"], row["raters"]) == (12, 2)
+    (pair,) = row["agreement"]
+    assert pair["n"] == 6 and sorted(map(rating.person, pair["raters"])) == ["dr anna nowak", "dr b"]
+
+
+def saved_before(app, draft, rater: str, answers: dict) -> None:
+    """As a rating was stored when only upper and lower case told nobody apart: slots by the spaces of a name."""
+    who = hashlib.sha256(rater.strip().casefold().encode()).hexdigest()[:12]
+    payload = {
+        "task": "report-en", "draft": draft.id, "draft_version": draft.version, "rater": rater, "answers": answers,
+        "seconds": 9.0, "complete": not rating.missing("report-en", answers), "app_version": "1", "made_by": MADE_BY,
+        "text_sha256": rating.sha256(draft.payload["text"]),
+    }  # fmt: skip
+    app.store.save_result(draft.case_id, rating.KIND, payload, slot=f"report-en.{draft.id}.{who}", who=rater)
+
+
+def test_ratings_of_before_count_as_the_same_person_and_go_on(app) -> None:
+    first, second, third = (drafted(app, seed=seed) for seed in range(3))
+    saved_before(app, first, "Dr Anna  Nowak", REPORT)
+    saved_before(app, second, "Dr Anna Nowak", REPORT)
+    saved_before(app, third, "dr anna  nowak", REPORT)
+    saved_before(app, third, "Dr Anna Nowak", {"clarity": 1})  # begun again, without knowing of the complete one
+    found = {i.draft.id: i for i in rating.items(app, "report-en", "DR ANNA NOWAK")}
+    assert all(item.complete and dict(item.answers) == REPORT for item in found.values())
+    assert [r["complete"] for r in rating.ratings(app, "report-en")] == [True] * 3
+    assert {row["raters"] for row in rating.summary(app, "report-en")} == {1}
+    rating.answer(app, "report-en", third, "Dr Anna Nowak", "clarity", None, seconds=10)
+    again = {i.draft.id: i for i in rating.items(app, "report-en", "Dr Anna Nowak")}[third.id]
+    assert not again.complete and "clarity" not in again.answers and again.answers["harm"] == "unlikely"
+    assert sorted(r["complete"] for r in rating.ratings(app, "report-en")) == [False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from train.cases import bank_patient
 
-from hnvlm.errors import InputRefusedError
+from hnvlm.errors import InputRefusedError, ModelPackError
 from hnvlm.imaging.lesions import LesionSpec
 from hnvlm.models.ct_encoder import LESION_CHANNELS
 from hnvlm.models.lesion_net import LesionNet
@@ -62,7 +63,6 @@ def test_the_core_is_disease_the_rest_of_the_target_is_open_and_the_clinics_own_
     sample = compose(ill, np.random.default_rng(0), augment=False, lesions=[])
     pair = patches.pair_of(ill, np.random.default_rng(1))
     assert (sample.own > 0).sum() == (ill.own > 0).sum() and len(pair.at_own) == 1
-    assert len(pair.elsewhere) == patches.ELSEWHERE + 1, "the opposite side of its disease, which is healthy"
     assert pair.unknown[2].any() and not (pair.unknown[2] & pair.own.bool().any(0)).any()
     drawn = bank.patient.labels.copy()
     drawn[tuple(centre)] |= 1 << GTV_BIT
@@ -101,8 +101,25 @@ def test_the_threshold_is_the_lowest_with_few_findings_outside_the_target(treate
     assert best_threshold(LesionNet((8, 8, 8)), np.ones_like, [ill] * 10) == THRESHOLDS[-1]
 
 
+def test_the_usual_place_is_where_most_targets_lie(treated):
+    bank, centre = treated
+    ill = with_disease(bank)
+    start = compose(ill, np.random.default_rng(0), augment=False, lesions=[]).start
+    labels = bank.patient.labels.copy()
+    labels[tuple(slice(c, c + 2) for c in centre)] &= ~np.uint16(1 << BIT["PTV_7000"])  # the other holds all but these
+    other = replace(bank, patient=replace(bank.patient, labels=labels))
+    place = trainer.usual_place([ill, ill, other])
+    there = np.array(place) + start
+    assert target_of(labels)[tuple(there)] and target_of(bank.patient.labels)[tuple(there)]
+
+
 def test_a_training_without_any_disease_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(trainer, "training_folders", lambda data: [])
     monkeypatch.setattr(trainer, "load_bank", lambda *_, **__: [bank_patient(SPECS)])
+    with pytest.raises(ModelPackError, match="segmenter"):  # before hours go into what cannot be finished
+        trainer.train(tmp_path, tmp_path / "tumour", tmp_path)
+    monkeypatch.setattr(trainer, "Segmenter", lambda folder: SimpleNamespace(treated=np.ones_like))
+    clip = SimpleNamespace(encoder=SimpleNamespace(lesion_net=LesionNet((8, 8, 8))))
+    monkeypatch.setattr(trainer, "load_clip", lambda folder: clip)
     with pytest.raises(InputRefusedError, match="nothing tells where disease is"):
         trainer.train(tmp_path, tmp_path / "tumour", tmp_path)

@@ -144,6 +144,13 @@ def test_results_say_shares_with_their_intervals(services) -> None:
     assert "AI better</td><td>5 of 5</td><td>1.00 (0.57 to 1.00)" in table
     assert "clinician better</td><td>0 of 5</td><td>0.00 (0.00 to 0.43)" in table
     assert "5 comparisons of 5 cases by 1 rater." in texts(at)
+    # All are edited drafts: nothing is claimed of texts written without one.
+    shown_apart = [m.value for m in at.markdown if "Clinician's text" in m.value]
+    assert shown_apart == [
+        "**Clinician's text written without an AI draft**", "**Clinician's text edited from an AI draft**",
+    ]  # fmt: skip
+    page = texts(at)
+    assert "None compared yet." in page and "Words that differ between both texts: median" in page
 
 
 def test_who_wrote_a_text_is_told_why_it_is_left_out(services) -> None:
@@ -151,7 +158,22 @@ def test_who_wrote_a_text_is_told_why_it_is_left_out(services) -> None:
     case_id = case_with_both(app, 0)
     at = opened("dr writer")
     assert "Nothing to compare yet" in texts(at) and not shown(at)
-    assert f"Left out for you: {case_id}. You wrote or signed the clinician" in texts(at)
+    assert f"Left out for you: 1 case ({case_id}). You wrote or signed the clinician" in texts(at)
+
+
+def test_who_rated_the_drafts_by_name_is_told_how_many_are_left_out_and_why(services) -> None:
+    app = services(fakes())
+    first, second, third = (case_with_both(app, seed) for seed in range(3))
+    for case_id in (first, second):
+        draft = app.store.history(case_id, "report", "en")[0]
+        rating.answer(app, "report-en", draft, "Dr A", "clarity", 3, seconds=5)
+    at = opened("dr a")
+    assert f"Left out for you: 2 cases ({first}, {second}). You rated the AI draft there by name" in texts(at)
+    assert at.get("progress")[0].proto.text.startswith("0 of 1 rated.") and third not in first + second
+    draft = app.store.history(third, "report", "en")[0]
+    rating.answer(app, "report-en", draft, "Dr A", "clarity", 3, seconds=5)
+    at = opened("dr a")
+    assert "Nothing to compare yet" in texts(at) and "Left out for you: 3 cases" in texts(at)
 
 
 def test_without_a_pair_the_page_says_what_is_missing_and_where_to_go(services) -> None:
