@@ -65,9 +65,15 @@ def may_name(case: Case, line: str) -> bool:
 
 
 class Presence:
-    """Scores and truth of the presence of an inserted lesion, collected CT by CT."""
+    """Scores and truth of the presence of an inserted lesion, collected CT by CT.
 
-    def __init__(self) -> None:
+    Args:
+        usual_place: Voxel (z, y, x) of the crop where tumours usually are, where the pack knows one.
+    """
+
+    def __init__(self, usual_place: Sequence[int] | None = None) -> None:
+        self.usual_place = usual_place
+        self.usual_in_target: list[bool] = []
         self.report: list[float] = []
         self.detector: list[float] = []
         self.truth: list[bool] = []
@@ -107,6 +113,8 @@ class Presence:
             return target[tuple(at.T)] & ok
 
         self.peak_in_target.append(bool(inside(peak[None])[0]))
+        if self.usual_place is not None:
+            self.usual_in_target.append(bool(inside((np.array(self.usual_place) + neck.start)[None])[0]))
         self.target_share.append(float(inside(tissue).mean()))
 
     def metrics(self) -> dict[str, Any]:
@@ -124,6 +132,7 @@ class Presence:
             "presence_auroc_per_line_n": {"with_lesion": sum(named), "without": sum(not t for t in named)},
             "detector_presence_auroc": area(detector, truth, whose),
             "detector_peak_in_real_high_dose_target": share(self.peak_in_target),
+            "usual_place_in_that_target": share(self.usual_in_target),
             "share_of_soft_tissue_in_that_target": median(self.target_share),
         }
 
@@ -143,7 +152,9 @@ def run(pack: ModelPack, data: Path, *, limit: int | None = None) -> dict[str, A
     Where the clinic's own report of a patient is there (``report.txt``), what is drafted on the patient's own CT is
     compared with it, too.
     """
-    presence, facts, repeated, several, tally = Presence(), Facts(), Repeated(), Several(), Tally()
+    detector = pack.tumour_detector
+    presence = Presence(None if detector is None else detector.usual_place)
+    facts, repeated, several, tally = Facts(), Repeated(), Several(), Tally()
     disease = OwnDisease()
     rows: list[dict[str, Any]] = []
     clean: list[dict[str, Any]] = []

@@ -177,6 +177,8 @@ def told_lesions(
 def apart_from(detections: Sequence[Detection], known: Sequence[Detection]) -> list[Detection]:
     """The detections that touch nothing known; a narrowing of the airway is another thing than its cause."""
     lesions = [k for k in known if k.kind != "airway"]
+    if not lesions:
+        return list(detections)
     return [d for d in detections if d.kind == "airway" or not any((d.mask & k.mask).any() for k in lesions)]
 
 
