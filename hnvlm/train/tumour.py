@@ -16,14 +16,10 @@ from scipy import ndimage
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.common import TREATED
-from hnvlm.imaging.symmetry import from_half, share_of_lesser_half
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.clip import load_clip
 from hnvlm.models.ct_encoder import CROP
-from hnvlm.models.detect import detect
 from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet
-from hnvlm.models.segmenter import Segmenter
-from hnvlm.models.tumour import Treated, disease_probability
 from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
 from hnvlm.train.compose import compose
@@ -35,12 +31,9 @@ from hnvlm.train.loop import begin, length, log
 SEED = 5
 PER_PATIENT = 40
 LEARNING_RATE = 8e-4
-# The threshold: from this evidence on there are at most so many findings a neck outside of what is treated, in the
-# patients kept aside and in the necks of their untreated halves.
-ELSEWHERE_PER_NECK = 0.1
-THRESHOLDS = tuple(float(t) for t in np.round(np.arange(0.1, 0.96, 0.05), 2))
-# A half that holds less of the treated region than this is an untreated one; the midline is in both.
-UNTREATED_SHARE = 0.1
+# Evidence, the product of what two networks say, from which there is a suspicion: more likely than not. Chosen on patients
+# kept aside it would be lower, for the segmenter, which has its say, may have learned from them.
+THRESHOLD = 0.5
 
 
 def train(
@@ -57,8 +50,7 @@ def train(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
-    # Both are needed at the end, too; a pack that lacks one is refused before the hours of training.
-    treated = Segmenter(out.parent / "segmenter").treated
+    # Before the lesions are made: a pack without an encoder is refused at once.
     of_encoder = load_clip(out.parent / "clip").encoder.lesion_net
     found = load_bank(training_folders(data), work / "cache", per_patient=per_patient, workers=threads)
     banks = [with_disease(b) for b in found]
@@ -76,13 +68,13 @@ def train(
         learning_rate=learning_rate, device=training_device(device), workers=workers, minutes=minutes,
     )  # fmt: skip
     network = network.cpu()
-    train_on, aside = kept_aside(banks)
+    train_on, _ = kept_aside(banks)
     config = {
         "name": "tumour", "version": "1", "architecture": "LesionNet", "widths": list(WIDTHS),
         "lesions": list(LESION_CHANNELS), "train_patients": len(train_on),
         "with_own_disease": sum(b.own is not None for b in train_on),
         "steps": before + taken, "lesions_per_patient": per_patient, "batch": batch,
-        "threshold": best_threshold(network, treated, aside), "usual_place": usual_place(train_on),
+        "threshold": THRESHOLD, "usual_place": usual_place(train_on),
     }  # fmt: skip
     save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(train_on), "steps": taken}}
@@ -115,27 +107,3 @@ def usual_place(banks: list[BankPatient]) -> list[int]:
         sample = compose(bank, np.random.default_rng(0), augment=False, lesions=[])
         treated += sample.targets[BIT[TREATED]] > 0
     return [int(i) for i in np.unravel_index(int(treated.argmax()), treated.shape)]
-
-
-def best_threshold(network: LesionNet, treated: Treated, banks: list[BankPatient]) -> float:
-    """The lowest of ``THRESHOLDS`` with few enough findings outside of what is treated; the highest if none has.
-
-    Where one half of a neck is untreated, that half and its mirror image are looked at, too: a neck without disease.
-    """
-    elsewhere, necks = np.zeros(len(THRESHOLDS)), 0
-    for bank in banks:
-        sample = compose(bank, np.random.default_rng(0), augment=False, lesions=[])
-        anatomy = anatomy_of(bank.patient)
-        assert anatomy is not None  # without landmarks a patient is not in the bank
-        looked_at = [(sample.hu, sample.diseased)]
-        share, low = share_of_lesser_half(sample.diseased)
-        if sample.diseased.any() and share <= UNTREATED_SHARE:
-            looked_at.append((from_half(sample.hu, low=low), from_half(sample.diseased, low=low)))
-        for hu, diseased in looked_at:
-            probability = disease_probability(network, treated, hu)
-            for k, peak in enumerate(THRESHOLDS):
-                found = detect(probability, hu, sample.start, anatomy, peak=peak)
-                elsewhere[k] += sum(not (d.mask & diseased).any() for d in found if d.kind != "airway")
-        necks += len(looked_at)
-    few = np.flatnonzero(elsewhere <= ELSEWHERE_PER_NECK * necks)
-    return THRESHOLDS[int(few[0]) if len(few) else -1]
