@@ -38,22 +38,27 @@ def main() -> None:
     case = casebar.require(app, "This page shows the images beside the drafted report.")
     left, right = st.columns([3, 2], gap="small")
     found = analysis.load_findings(app, case.id) or []
+    first = attention.load(app, case.id)
+    if reporting.names_lesion(reporting.latest(app, case.id, st.session_state.get("_language", "en"))):
+        first = None  # somebody found something
     with left, guard():
+        # A dose hides the soft tissue that a report is about; key d shows it.
         show_viewer(
             VIEWER, [picture.original(app, case)], masks=picture.structures(app, case), dose=picture.dose(app, case),
-            boxes=picture.boxes(found), window=picture.window(case), height=frame.PAGE_HEIGHT, case=case.id,
+            boxes=[*picture.boxes(found), *findings.look_first_box(first)], window=picture.window(case),
+            height=frame.PAGE_HEIGHT, case=case.id, dose_first=False,
         )  # fmt: skip
     with right, frame.column("panel"), guard():
         report, labels, neighbours = st.tabs([REPORT, *TABS.values()])
         with report, guard():
-            report_tab(app, case, found)
+            report_tab(app, case, found, first)
         with labels, guard():
             labels_tab(app, case)
         with neighbours, guard():
             similar_tab(app, case)
 
 
-def report_tab(app, case: CaseRecord, found) -> None:
+def report_tab(app, case: CaseRecord, found, first) -> None:
     language = st.session_state.setdefault("language", st.session_state.get("_language", "en"))
     st.session_state["_language"] = language  # outlives the widget when another page is shown
     in_scope = casebar.scope_notice(app, case)
@@ -88,7 +93,7 @@ def report_tab(app, case: CaseRecord, found) -> None:
         waiting(app, case.id, REPORT)
     if found:
         findings.buttons(found, VIEWER)
-    if first := attention.load(app, case.id):
+    if first:
         findings.look_first(first, attention.meaning(app), VIEWER)
     versions = reporting.versions(app, case.id, language)
     if not versions:

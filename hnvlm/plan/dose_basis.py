@@ -47,6 +47,22 @@ def target_checks(strange: Sequence[str]) -> list[CheckResult]:
     return [CheckResult("fid_target_dose", "warn", message, APP_LOGIC.title, {"severity": "warn", "verified": True})]
 
 
+def coverage_checks(rows: Sequence[Constraint]) -> list[CheckResult]:
+    """Warn of every target that the dose does not cover as its limits ask: what a reader looks for first."""
+    found: dict[str, list[Constraint]] = {}
+    for row in rows:
+        if row.status == "not_met" and row.structure.upper().startswith(("PTV", "CTV")):
+            found.setdefault(row.structure, []).append(row)
+    return [
+        CheckResult(
+            "dose_target_coverage", "warn",
+            f"{name}: " + ", ".join(f"{r.metric} {r.value:g} {r.unit}, asked {r.op} {r.limit:g}" for r in missed),
+            missed[0].sources[0].title if missed[0].sources else "", {"severity": "warn", "verified": True},
+        )
+        for name, missed in found.items()
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class DoseBasis:
     """The dose at hand.

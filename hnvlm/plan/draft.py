@@ -10,7 +10,7 @@ from hnvlm.plan.case import PREGNANCY, Case, Line, build_case
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import DoseMetrics, build_constraints, for_treatment, glands_with_tumour
 from hnvlm.plan.decisions import target_lines
-from hnvlm.plan.dose_basis import DoseBasis, off_prescription, target_checks
+from hnvlm.plan.dose_basis import DoseBasis, coverage_checks, off_prescription, target_checks
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
 from hnvlm.plan.facts import check_draft, plan_facts
 from hnvlm.plan.form import validate_form
@@ -128,7 +128,8 @@ def draft_plan(
         carries_tumour=carrying, histology=case.form.get("histology"),
         recurrent=case.form.get("setting") == "recurrent_metastatic" and staging.m.value != "M1",
     )  # fmt: skip
-    checks = [*case.conflicts, *target_checks(() if misfit else strange), *check_draft(kb, case.form, facts, plan)]
+    coverage = [*target_checks(() if misfit else strange), *coverage_checks(rows)]
+    checks = [*case.conflicts, *coverage, *check_draft(kb, case.form, facts, plan)]
     plan = replace(plan, checks=_in_order(checks))
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources)

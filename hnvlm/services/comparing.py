@@ -22,7 +22,7 @@ from hnvlm.errors import UsageError
 from hnvlm.intervals import wilson
 from hnvlm.services import rating
 from hnvlm.services.context import App
-from hnvlm.services.documents import ai_draft
+from hnvlm.services.documents import UNNAMED, ai_draft
 from hnvlm.services.text_origin import EARLIER, NONE, THIS, edited_from, same_words, words_changed
 from hnvlm.store import CaseRecord, ResultRecord, dumps
 
@@ -68,6 +68,7 @@ class Pairs:
     """What there is to compare for one rater, and ids of the cases where there is nothing, by the reason.
 
     Attributes:
+        unnamed: Nobody knows who wrote the clinician's text, and it may have been the rater.
         own: The rater wrote or signed the clinician's text.
         rated: The rater has rated the AI draft by name, knowing that it is one.
         telling: A sentence of one text tells who wrote it.
@@ -75,6 +76,7 @@ class Pairs:
     """
 
     items: list[Item] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
     rated: list[str] = field(default_factory=list)
     telling: list[str] = field(default_factory=list)
@@ -110,6 +112,8 @@ def pairs(app: App, task: str, rater: str) -> Pairs:
         names, shown = _shown(draft, written)
         if same_words(*shown):
             out.same.append(case.id)
+        elif UNNAMED in _people(written):
+            out.unnamed.append(case.id)
         elif rating.person(rater) in {rating.person(name) for name in _people(written)}:
             out.own.append(case.id)
         elif rating.person(rater) in _rated_by_name(app, task, case.id, draft.id, rating.sha256(draft.payload["text"])):

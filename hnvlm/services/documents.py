@@ -9,6 +9,8 @@ from hnvlm.services.context import App
 from hnvlm.store import AUTOSAVE, ResultRecord
 
 _AI_AUTHORS = ("model", "rules")
+# Who saved a text without having given a name.
+UNNAMED = "clinician"
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,12 @@ def latest(app: App, case_id: str, language: str = "en") -> ResultRecord | None:
     return app.store.latest_result(case_id, "report", language)
 
 
+def names_lesion(report: ResultRecord | None) -> bool:
+    """Whether the text of a version tells of a mass or a node, certain or not."""
+    told = () if report is None else report.payload.get("findings", ())
+    return any(f["kind"] in ("mass", "node") and f["presence"] != "absent" for f in told)
+
+
 def versions(app: App, case_id: str, language: str = "en") -> list[ResultRecord]:
     """Return all versions, oldest first, with their signatures."""
     return app.store.history(case_id, "report", language)

@@ -31,8 +31,8 @@ from hnvlm.train.loop import begin, length, log
 SEED = 5
 PER_PATIENT = 40
 LEARNING_RATE = 8e-4
-# Evidence, the product of what two networks say, from which there is a suspicion: more likely than not. Chosen on patients
-# kept aside it would be lower, for the segmenter, which has its say, may have learned from them.
+# Evidence, the product of what two networks say, from which there is a suspicion: more likely than not. Chosen on
+# patients kept aside it would be lower, for the segmenter, which has its say, may have learned from them.
 THRESHOLD = 0.5
 
 

@@ -43,6 +43,11 @@ def show(app: App, item: comparing.Item) -> None:
 
 def left_out(pairs: comparing.Pairs) -> None:
     """Say which cases this rater is not shown, and why."""
+    if pairs.unnamed:
+        st.caption(
+            f"Left out for everybody: {_named(pairs.unnamed)}. The clinician's text there was saved without a name, so "
+            "nobody knows who must not compare it."
+        )
     if pairs.own:
         html.note(
             f"Left out for you: {_named(pairs.own)}. You wrote or signed the clinician's text there, so you cannot "
@@ -65,7 +70,7 @@ def nothing(task: str, pairs: comparing.Pairs) -> None:
     left_out(pairs)
     plan = rating.chain(task)[0] == "plan"
     what = "plan" if plan else f"report in {'Polish' if rating.chain(task)[1] == 'pl' else 'English'}"
-    if not (pairs.own or pairs.rated or pairs.telling):
+    if not (pairs.unnamed or pairs.own or pairs.rated or pairs.telling):
         st.text(f"No case has both an AI draft of its {what} and a clinician's own text that says something else.")
     counted = (
         (pairs.only_draft, "with an AI draft alone: correct it under Edit, or write your own, and save it"),

@@ -189,7 +189,7 @@ def _save(app: App, doc: Document) -> None:
     if text == doc.latest.payload["text"]:
         st.toast("Nothing was changed, so no version was made.")
     else:
-        saved = doc.save(text, doc.latest.id, state.who() or "clinician")
+        saved = doc.save(text, doc.latest.id, state.who() or documents.UNNAMED)
         _keep_text(app, doc, str(doc.latest.payload["text"]))  # saved: nothing is left to remember
         _seen(doc, saved)
         st.toast("Saved as a new version.")
@@ -233,7 +233,7 @@ def _history(doc: Document) -> None:
 
 
 def _restore(doc: Document, version: ResultRecord) -> None:
-    who = state.who() or "clinician"
+    who = state.who() or documents.UNNAMED
     if doc.restore is not None:
         made = doc.restore(version, doc.latest.id, who)
     else:

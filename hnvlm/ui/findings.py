@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from hnvlm.types import Finding
-from hnvlm.ui.viewer import jump_to
+from hnvlm.ui.viewer import Box, jump_to
 
 _KINDS = {
     "node": "Node",
@@ -19,7 +19,8 @@ _KINDS = {
 }
 # Distinguishable without red and green.
 _COLOURS = {"node": "#ffb454", "mass": "#e07ad0", "airway": "#6ec1e4", "target": "#b7a6ff"}
-LOOK_FIRST = "Nothing found; look here first"
+LOOK_FIRST = "The models found nothing; look here first"
+_LOOK_FIRST_COLOUR = "#c9ced3"
 _SOURCES = {"measured": "measured", "zero-shot": "detected", "vlm": "from the drafted text", "clinician": "clinician"}
 
 
@@ -44,7 +45,10 @@ def label(finding: Finding) -> str:
 
 def detail(finding: Finding) -> str:
     """Say how sure, who says so and where it is best seen."""
-    parts = [finding.certainty, _said_by(finding)]
+    if finding.attributes.get("suspected"):
+        parts = ["suspicion of the models: confirm it or reject it"]
+    else:
+        parts = [finding.certainty, _said_by(finding)]
     if finding.score is not None:
         parts.append(f"probability {100 * finding.score:.0f} %")
     if finding.slice_index is not None:
@@ -96,6 +100,11 @@ def buttons(found: Sequence[Finding], viewer: str) -> None:
         st.caption(f"Not seen: {', '.join(denied)}.")
     if not found:
         st.caption("Nothing was found or measured on this CT.")
+
+
+def look_first_box(place: Finding | None) -> list[Box]:
+    """Mark the place to look at first in the viewer; nothing where there is none."""
+    return [] if place is None or place.box is None else [Box(place.box, "Look here first", _LOOK_FIRST_COLOUR)]
 
 
 def look_first(place: Finding, meaning: str, viewer: str) -> None:

@@ -8,7 +8,9 @@ import pytest
 from plan.plan_cases import CASES
 
 from hnvlm.plan import check_plan_text, draft_plan
-from hnvlm.plan.dose_basis import DoseBasis
+from hnvlm.plan.constraints import build_constraints, evaluate
+from hnvlm.plan.dose_basis import DoseBasis, coverage_checks
+from hnvlm.plan.kb import load_kb
 from hnvlm.plan.result import Plan
 from hnvlm.types import Finding
 
@@ -100,3 +102,16 @@ def test_a_target_region_opposite_the_primary_is_told(region: str, side: str | N
     if warned:
         assert f"lies {region}, the primary {side}" in told[0].message
         assert told[0].message in plan.text
+
+
+def test_a_target_that_is_not_covered_is_warned_of_with_all_its_figures():
+    kb = load_kb()
+    rows = evaluate(
+        build_constraints(kb, ["PTV_7000", "PTV_5600", "SpinalCord"]),
+        {"PTV_7000": {"D95pct": 60.0, "D99pct": 58.0}, "PTV_5600": {"D95pct": 56.5, "D99pct": 55.9},
+         "SpinalCord": {"D0.03cc": 60.0}},
+    )  # fmt: skip
+    missed = [r for r in rows if r.structure == "PTV_7000" and r.status == "not_met"]
+    (told,) = coverage_checks(rows)
+    assert missed and (told.id, told.status) == ("dose_target_coverage", "warn")
+    assert told.message.startswith("PTV_7000: ") and all(f"{r.metric} {r.value:g}" in told.message for r in missed)

@@ -153,7 +153,7 @@ def test_what_a_text_was_written_from_and_how_many_words_changed_is_told_for_eac
     save(app, own, DRAFT, "model", "model")
     brought_back = add_case(app, "phantom 3", seed=3)
     for text, author in ((OWN, "clinician"), (DRAFT, "model"), ("Else.", "clinician"), (OWN + "\n", "clinician")):
-        save(app, brought_back, text, author, author)
+        save(app, brought_back, text, author, "Dr Writer" if author == "clinician" else author)
     of_before = both(app, 4)
     save(app, of_before, "FINDINGS:\nNo enlarged node.", "model", "model")
     for item in items(app, "Dr A"):
@@ -402,3 +402,12 @@ def test_several_raters_of_a_case_are_no_independent_values() -> None:
     all_the_same = comparing.share([True] * 18, cases)
     # Wilson of 6 of 6: 1 / (1 + 3.8416 / 6).
     assert (all_the_same["low"], all_the_same["high"]) == pytest.approx((1 / (1 + 3.8416 / 6), 1.0))
+
+
+def test_a_text_that_was_saved_without_a_name_is_compared_by_nobody(app):
+    """It may be the rater's own."""
+    case_id = add_case(app, "phantom", seed=7)
+    save(app, case_id, DRAFT, "model", "model")
+    save(app, case_id, OWN, "clinician", "clinician")
+    found = comparing.pairs(app, TASK, "Dr A")
+    assert found.unnamed == [case_id] and not found.items and not found.own

@@ -18,6 +18,8 @@ from streamlit.testing.v1 import AppTest  # noqa: E402
 from ui.page_text import texts  # noqa: E402
 
 from hnvlm.services import analysis, reporting, similar  # noqa: E402
+from hnvlm.types import Finding  # noqa: E402
+from hnvlm.ui import findings  # noqa: E402
 
 PATIENCE_S = 240
 TYPED = "necrotic node in left level III\nno mass"
@@ -155,3 +157,25 @@ def test_findings_of_before_the_clinics_tumour_was_uploaded_are_measured_again(s
     at.run()
     assert "measure" not in {button.key for button in at.button}
     assert any("clinic's GTVp" in caption.value for caption in at.caption)
+
+
+def test_the_place_to_look_at_first_is_offered_and_drawn_until_a_text_names_a_lesion(services, monkeypatch) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    monkeypatch.setattr(analysis, "looks_for_disease", lambda app: True)
+    place = Finding("node", "indeterminate", side="left", level="II", slice_index=4, box=(3, 1, 2, 6, 5, 7))
+    analysis.save_findings(app, case_id, [Finding("mass", "absent")], 0, place)
+
+    def offered() -> list[str]:
+        at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S)
+        at.session_state["case_id"] = case_id
+        at.run()
+        at.switch_page("pages/review.py").run()
+        assert not at.exception
+        return [b.label for b in at.button if b.key == "look-first"]
+
+    assert offered() == ["The models found nothing; look here first: left level II"]
+    (box,) = findings.look_first_box(place)
+    assert box.box == place.box and findings.look_first_box(None) == []
+    reporting.save_edit(app, case_id, "Left level II node, 18 mm.", who="Dr A")
+    assert offered() == []

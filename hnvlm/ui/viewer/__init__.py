@@ -74,6 +74,7 @@ def show(
     height: int | str = 620,
     boxes: Sequence[Box] = (),
     case: str = "",
+    dose_first: bool = True,
 ) -> None:
     """Show one or more series on one grid.
 
@@ -88,6 +89,7 @@ def show(
         height: Pixels, or a CSS length such as ``frame.PAGE_HEIGHT``.
         boxes: Findings to draw.
         case: Case code of the corner text (never a name).
+        dose_first: Whether a dose is drawn before anybody asks for it (key d).
 
     Raises:
         UsageError: Nothing to show.
@@ -114,6 +116,7 @@ def show(
         "command": _command(key, data["series"][0]["id"]),
         "height": height if isinstance(height, str) else f"{height}px",
         "case": case,
+        "dose_first": dose_first,
         "start": _start(sid, key, data["series"][0]["id"], middle),
     }
     component(PACKAGE, "viewer")(key=key, data=data)

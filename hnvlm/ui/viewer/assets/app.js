@@ -90,7 +90,7 @@ export class Viewer {
     return {
       pos: start, centre: [...this.bodyCentre], zoom: 1, window: [...this.data.window], invert: false,
       plane: "axial", mpr: false, layoutAsked: "", maximised: null, active: 0, tool: "window", structures: "outline",
-      hidden: new Set(), dose: true, boxes: true, crosshair: null, list: null, compare: "panes", flicker: 0, swipe: 0.5,
+      hidden: new Set(), dose: this.data.dose_first !== false, boxes: true, crosshair: null, list: null, compare: "panes", flicker: 0, swipe: 0.5,
       measures: keptMeasures(this.memory), edits: [], obeyed: "", ...keptView(this.memory),
     };
   }
