@@ -248,6 +248,12 @@ def _after_surgery(present: list[Finding]) -> list[CheckResult]:
     return [_conflict("fid_after_surgery", text)]
 
 
+def report_conflict(message: str) -> CheckResult:
+    """What a clinician's report tells otherwise than the findings that a plan is made on."""
+    told = message[:1].lower() + message[1:]
+    return _conflict("fid_report", f"Clinician's report, not taken over into this plan: {told} Answer it in the form")
+
+
 def _conflict(rule: str, message: str) -> CheckResult:
     return CheckResult(rule, "warn", message, APP_LOGIC.title, {"severity": "warn", "verified": True})
 

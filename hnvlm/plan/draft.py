@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hnvlm.plan.case import PREGNANCY, Case, Line, build_case
+from hnvlm.plan.case import PREGNANCY, Case, Line, build_case, report_conflict
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import DoseMetrics, build_constraints, for_treatment, glands_with_tumour
 from hnvlm.plan.decisions import target_lines
@@ -53,6 +53,7 @@ def draft_plan(
     dose_basis: DoseBasis | None = None,
     template: str = "default",
     own_rows: Sequence[Mapping[str, Any]] | None = None,
+    report_says: Sequence[str] = (),
 ) -> Plan:
     """Draft a plan.
 
@@ -64,6 +65,7 @@ def draft_plan(
         dose_basis: The dose that these are figures of. One predicted for another prescription judges nothing.
         template: Constraint template.
         own_rows: Rows of a clinician's own template, used instead of it (see ``own_templates.check_rows``).
+        report_says: What a clinician's report tells otherwise than ``findings``; each is a contradiction.
 
     Returns:
         The plan with its text. Its figures come from verified entries of the tables, each with its source.
@@ -129,7 +131,8 @@ def draft_plan(
         recurrent=case.form.get("setting") == "recurrent_metastatic" and staging.m.value != "M1",
     )  # fmt: skip
     coverage = [*target_checks(() if misfit else strange), *coverage_checks(rows)]
-    checks = [*case.conflicts, *coverage, *check_draft(kb, case.form, facts, plan)]
+    told = [report_conflict(message) for message in report_says]
+    checks = [*case.conflicts, *told, *coverage, *check_draft(kb, case.form, facts, plan)]
     plan = replace(plan, checks=_in_order(checks))
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources)

@@ -40,6 +40,10 @@ FIGURES_OF_DRAFT = (
     "The edited text differs from the structured plan: staging, prescription and limits beside it are those of the AI "
     "draft, NOT of the text."
 )
+# Checks of a report whose text tells other lesions than the findings.
+_TOLD_OTHERWISE = {
+    f"report.{name}" for name in ("unsupported", "presence", "omission", "side", "level", "site", "size", "confirmed")
+}
 # How often an answer is tried again when somebody else answers another question at the same moment.
 _ATTEMPTS = 20
 
@@ -78,6 +82,7 @@ def make_plan(
     own_rows: Sequence[Mapping[str, Any]] | None = None,
     dose_used: str = "",
     dose_basis: DoseBasis | None = None,
+    report_says: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Draft a plan without the store.
 
@@ -89,6 +94,7 @@ def make_plan(
         template: Constraint template; ``own_rows`` are used instead where there are any.
         dose_used: Which dose the figures are of, or why there is none; kept under ``dose_used``.
         dose_basis: That dose, as the plan must know it.
+        report_says: What a clinician's report of this CT tells otherwise than the findings.
 
     Returns:
         JSON with text, staging, prescription, constraints, checks, needs, sources, and under ``made_from``
@@ -99,6 +105,7 @@ def make_plan(
         "findings": [f.to_json() for f in findings], "form": answers,
         "structures": sorted(structures) if structures is not None else None, "dose_metrics": dose_metrics,
         "template": template, "own_rows": own_rows, "dose_basis": dose_basis.to_json() if dose_basis else None,
+        "report_says": list(report_says),
     }  # fmt: skip
     plan = _draft(findings, made_from)
     return jsonable(plan.to_json() | {"notice": NOTICE, "dose_used": dose_used, "made_from": made_from})
@@ -110,6 +117,7 @@ def _draft(findings: Sequence[Finding], made_from: Mapping[str, Any]) -> Plan:
         findings, made_from["form"], structures=None if named is None else dict.fromkeys(named),
         dose_metrics=made_from["dose_metrics"], template=made_from.get("template", "default"),
         own_rows=made_from.get("own_rows"), dose_basis=DoseBasis.from_json(made_from.get("dose_basis")),
+        report_says=made_from.get("report_says", ()),
     )  # fmt: skip
 
 
@@ -130,7 +138,7 @@ def outdated(app: App, plan: ResultRecord) -> list[str]:
     made, now = plan.payload["made_from"], _sources(app, plan.case_id)
     names = {
         "form": "the form", "findings": "the findings", "structures_version": "the structures",
-        "dose_id": "the dose", "limits": "the constraint template",
+        "dose_id": "the dose", "limits": "the constraint template", "report_says": "the clinician's report",
     }  # fmt: skip
     return [words for key, words in names.items() if key in made and made[key] != now[key]]
 
@@ -142,8 +150,20 @@ def _sources(app: App, case_id: str) -> dict[str, Any]:
     return jsonable({
         "form": load_form(app, case_id), "findings": [f.to_json() for f in findings],
         "structures_version": dose.structures_version(app, case_id), "dose_id": found[0].id if found else None,
-        "limits": constraint_templates.fingerprint(app, case_id),
+        "limits": constraint_templates.fingerprint(app, case_id), "report_says": _report_says(app, case_id),
     })  # fmt: skip
+
+
+def _report_says(app: App, case_id: str) -> list[str]:
+    """What the clinician's newest report tells otherwise than the findings that a plan is made on, in words.
+
+    A plan stages on what was measured or contoured and on the form; a report is corrected without either.
+    """
+    newest = [r for language in ("en", "pl") if (r := app.store.latest_result(case_id, "report", language)) is not None]
+    report = max(newest, key=lambda r: r.id, default=None)
+    if report is None or report.payload.get("author") != "clinician":
+        return []
+    return [c["message"] for c in report.payload.get("checks", ()) if c["id"] in _TOLD_OTHERWISE]
 
 
 def notes(app: App, plan: ResultRecord, item: ResultRecord | None = None) -> list[str]:
@@ -257,7 +277,7 @@ def draft_case_plan(
     judged = judged_on(app, case_id, who=who, progress=part(progress, 0.8, 0.95))
     progress(0.95, "staging and planning")
     sources = _sources(app, case_id)
-    plan = make_plan(analysis.findings, sources["form"], **judged)
+    plan = make_plan(analysis.findings, sources["form"], report_says=sources["report_says"], **judged)
     plan["made_from"] |= {key: sources[key] for key in ("structures_version", "dose_id", "limits")}
     progress(1.0, "plan drafted")
     return app.store.save_result(

@@ -12,7 +12,7 @@ from plan.plan_cases import CASES, FIT, NO_NODES, mass, node
 from test_plan_export import pdf_text
 
 from hnvlm.plan.kb import load_kb
-from hnvlm.services import case_sheet, plan_export, plan_findings, planning
+from hnvlm.services import case_sheet, plan_export, plan_findings, planning, reporting
 from hnvlm.types import Finding
 
 TONSIL = [mass("palatine tonsil", "left", 31), node("left", "II", 24)]
@@ -209,3 +209,19 @@ def test_whoever_reads_an_edited_plan_sees_the_finding_and_its_line(app, case_id
     care = json.loads(plan_export.care_plan(app, edited, None))
     notes = json.dumps(care)
     assert "BLOCK: Line 1:" in notes and "(node right III)" in notes
+
+
+def test_a_clinicians_corrected_report_is_told_in_the_plan_and_makes_it_outdated(app, case_id):
+    plan = planning.draft_case_plan(app, case_id)
+    assert planning.outdated(app, plan) == [] and "Clinician's report" not in plan.payload["text"]
+    reporting.draft_report(app, case_id)
+    assert planning.outdated(app, plan) == [], "an AI draft is no correction"
+    corrected = "Right level III necrotic node, 24 mm. Mass in the left palatine tonsil, 31 mm."
+    reporting.save_edit(app, case_id, corrected, who="Dr A")
+    assert planning.outdated(app, plan) == ["the clinician's report"]
+    again = planning.draft_case_plan(app, case_id)
+    said = [c["message"] for c in again.payload["checks"] if c["id"] == "fid_report"]
+    assert any("mass in the left palatine tonsil" in m for m in said)
+    assert "Clinician's report, not taken over into this plan" in again.payload["text"]
+    assert planning.outdated(app, again) == []
+    assert planning.check_text(again.payload["text"], again.payload) is not None
