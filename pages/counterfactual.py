@@ -107,10 +107,15 @@ def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
                           index=ids.index(memory.get(SHOWN, ids[0])))  # fmt: skip
     memory[SHOWN] = number
     chosen = next(e for e in edits if e.id == number)
-    badges.synthetic()
+    unchanged = edit_facts.unchanged(chosen.payload)
+    if unchanged:
+        badges.check("warn", "Unchanged: nothing was drawn or removed. This is the original CT; nothing to export.")
+    else:
+        badges.synthetic()
     edit_facts.show(chosen.payload)
     wording(app, case, chosen)
-    export(app, chosen)
+    if not unchanged:
+        export(app, chosen)
     return chosen
 
 

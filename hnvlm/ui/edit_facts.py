@@ -53,6 +53,11 @@ def show(payload: Mapping[str, Any]) -> None:
                 ("Seed", str(payload["seed"])), ("Model", str(payload["model"]))])  # fmt: skip
 
 
+def unchanged(payload: Mapping[str, Any]) -> bool:
+    """Whether an edit left every voxel as it was, as a removal of what is not there does."""
+    return payload["identity"].get("changed_voxels") == 0
+
+
 def asked_text(payload: Mapping[str, Any]) -> str:
     """Return the text of a request; of a whole report only the sentences that were acted on, where they are known."""
     acted_on = " ".join(payload["text_match"].get("understood", ()))

@@ -149,3 +149,9 @@ def test_a_finding_without_extent_has_none() -> None:
     from hnvlm.ui import findings
 
     assert findings.extent(Finding("mass", side="left")) == ""
+
+
+def test_an_edit_that_changed_nothing_is_no_synthetic_ct():
+    assert edit_facts.unchanged({"identity": {"changed_voxels": 0}})
+    assert not edit_facts.unchanged({"identity": {"changed_voxels": 1}})
+    assert not edit_facts.unchanged({"identity": {}}), "of an older edit nobody knows"
