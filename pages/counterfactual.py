@@ -109,7 +109,7 @@ def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
     chosen = next(e for e in edits if e.id == number)
     unchanged = edit_facts.unchanged(chosen.payload)
     if unchanged:
-        badges.check("warn", "Unchanged: nothing was drawn or removed. This is the original CT; nothing to export.")
+        st.markdown(f":orange[{edit_facts.UNCHANGED}]")
     else:
         badges.synthetic()
     edit_facts.show(chosen.payload)

@@ -56,11 +56,16 @@ def coverage_checks(rows: Sequence[Constraint]) -> list[CheckResult]:
     return [
         CheckResult(
             "dose_target_coverage", "warn",
-            f"{name}: " + ", ".join(f"{r.metric} {r.value:g} {r.unit}, asked {r.op} {r.limit:g}" for r in missed),
+            f"{name} is not covered as asked: " + "; ".join(map(_missed, missed)),
             missed[0].sources[0].title if missed[0].sources else "", {"severity": "warn", "verified": True},
         )
         for name, missed in found.items()
     ]  # fmt: skip
+
+
+def _missed(row: Constraint) -> str:
+    asked = {">=": "at least", "<=": "at most", "<": "below"}.get(row.op, row.op)
+    return f"{row.metric.replace('pct', '%')} {row.value:g} {row.unit}, {asked} {row.limit:g} {row.unit} asked"
 
 
 @dataclass(frozen=True)

@@ -114,4 +114,7 @@ def test_a_target_that_is_not_covered_is_warned_of_with_all_its_figures():
     missed = [r for r in rows if r.structure == "PTV_7000" and r.status == "not_met"]
     (told,) = coverage_checks(rows)
     assert missed and (told.id, told.status) == ("dose_target_coverage", "warn")
-    assert told.message.startswith("PTV_7000: ") and all(f"{r.metric} {r.value:g}" in told.message for r in missed)
+    assert told.message.startswith("PTV_7000 is not covered as asked: D")
+    assert all(
+        f"{r.metric.replace('pct', '%')} {r.value:g} Gy, at least {r.limit:g} Gy asked" in told.message for r in missed
+    )

@@ -192,7 +192,7 @@ function drawBoxes(viewer, ctx, pane) {
     const y0 = view.y0 + r0 * view.pxV - pad;
     const y1 = view.y0 + r1 * view.pxV + pad;
     corners(ctx, x0, y0, x1, y1, item.colour);
-    if (pane.slot === 0) label(ctx, item.label, Math.max(x0, pane.rect.x + 8), Math.max(y0 - 9, pane.rect.y + 48), { size: 12, colour: item.colour, weight: 600, within: pane.rect });
+    if (pane.slot === 0) label(ctx, item.label, Math.max(x0, pane.rect.x + 8), Math.max(y0 - 9, pane.rect.y + 48), { size: 12, colour: item.colour, weight: 600, within: pane.rect, plate: true });
   }
 }
 
