@@ -50,6 +50,7 @@ def main() -> None:
         else:
             html.text_block(str(item.draft.payload["text"]), label="AI draft to rate")
             rating_form.show(app, task, item, rater)
+            st.caption("Whoever rates a draft here knows it: its case is left out of their blinded comparisons.")
         how_far(task, found, place)
         following(task, rater, found, place, "rate-next-below")
         if pairs:

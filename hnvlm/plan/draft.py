@@ -130,10 +130,8 @@ def draft_plan(
         carries_tumour=carrying, histology=case.form.get("histology"),
         recurrent=case.form.get("setting") == "recurrent_metastatic" and staging.m.value != "M1",
     )  # fmt: skip
-    coverage = [*target_checks(() if misfit else strange), *coverage_checks(rows)]
-    told = [report_conflict(message) for message in report_says]
-    checks = [*case.conflicts, *told, *coverage, *check_draft(kb, case.form, facts, plan)]
-    plan = replace(plan, checks=_in_order(checks))
+    told = [*case.conflicts, *map(report_conflict, report_says), *target_checks(() if misfit else strange)]
+    plan = replace(plan, checks=_in_order([*told, *coverage_checks(rows), *check_draft(kb, case.form, facts, plan)]))
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources)
 
