@@ -78,6 +78,7 @@ class DoseBasis:
         predicted: A model drew it, as it would be for these levels.
         guessed_targets: A model drew its targets, too.
         beyond: Structures that lie partly outside its grid: what they get there nobody knows.
+        drawn_by_model: Organs that a model contoured, not the clinic.
     """
 
     label: str
@@ -85,11 +86,14 @@ class DoseBasis:
     predicted: bool = False
     guessed_targets: bool = False
     beyond: tuple[str, ...] = ()
+    drawn_by_model: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> DoseBasis | None:
         """Inverse of ``to_json``; None stays None."""
-        return None if value is None else cls(**{**value, "beyond": tuple(value.get("beyond", ()))})
+        if value is None:
+            return None
+        return cls(**{**value, **{key: tuple(value.get(key, ())) for key in ("beyond", "drawn_by_model")}})
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -132,6 +136,8 @@ class DoseBasis:
         )
         if self.guessed_targets:
             text += "; its targets were guessed from the CT alone, and it is far from what the clinic's targets give"
+        if self.drawn_by_model:
+            text += f"; contoured by the AI, not by the clinic: {', '.join(self.drawn_by_model)}"
         if self.beyond:
             text += f"; partly outside its grid: {', '.join(self.beyond)}"
         return Line(text, (DOSE_METRICS,))

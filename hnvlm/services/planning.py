@@ -300,10 +300,11 @@ def judged_on(app: App, case_id: str, *, who: str = "", progress: Progress = no_
             found = [dose.predict(app, case_id, who=who, progress=progress)]
         except (InputRefusedError, ModelPackError) as error:
             used = f"no dose: {error.message}"
+    source = dose.structures(app, case_id).source
     return {
-        "structures": list(dose.structures(app, case_id).masks), "own_rows": own,
+        "structures": dose.in_order(source), "own_rows": own,
         "dose_metrics": histograms.judge(app, found[0]).metrics if found else None,
-        "dose_basis": _basis(found[0], _beyond(app, found[0])) if found else None,
+        "dose_basis": _basis(found[0], _beyond(app, found[0]), _by_model(source)) if found else None,
         "dose_used": dose.label(found[0]) if found else used, "template": "default" if own is not None else template,
     }  # fmt: skip
 
@@ -317,11 +318,19 @@ def _beyond(app: App, item: ResultRecord) -> tuple[str, ...]:
     return tuple(sorted(name for name, dvh in histograms.histograms(app, item).items() if dvh.partly_outside))
 
 
-def _basis(item: ResultRecord, beyond: tuple[str, ...] = ()) -> DoseBasis:
+def _by_model(source: Mapping[str, str]) -> tuple[str, ...]:
+    """Organs that a model contoured, of ``dose.drawn_by``; in one word where it contoured them all."""
+    organs = [name for name in source if not dose.is_target(name)]
+    own = dose.in_order(name for name in organs if source[name] == dose.AI)
+    return ("all organs",) if len(own) == len(organs) > 1 else tuple(own)
+
+
+def _basis(item: ResultRecord, beyond: tuple[str, ...] = (), drawn_by_model: tuple[str, ...] = ()) -> DoseBasis:
     targets = [who for name, who in item.payload.get("inputs", {}).items() if dose.is_target(name)]
     return DoseBasis(
-        dose.label(item), item.payload.get("prescriptions") or {}, dose.is_predicted(item), "AI" in targets, beyond
-    )
+        dose.label(item), item.payload.get("prescriptions") or {}, dose.is_predicted(item), dose.AI in targets,
+        beyond, drawn_by_model,
+    )  # fmt: skip
 
 
 def rows_on(plan: Mapping[str, Any], item: ResultRecord, judged: histograms.Judged) -> tuple[Sequence[Constraint], str]:
@@ -348,12 +357,13 @@ def rows_on(plan: Mapping[str, Any], item: ResultRecord, judged: histograms.Judg
 
 def judged_without_store(
     models: Models, volume: Volume, masks: Mapping[str, np.ndarray], *, guessed: bool = True,
-    progress: Progress = no_progress,
+    drawn_by_model: tuple[str, ...] = (), progress: Progress = no_progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the same for a CT that is not a stored case: its dose is predicted where that can be done.
 
     Args:
-        guessed: The masks are the models', not the clinic's.
+        guessed: The targets are the models', not the clinic's.
+        drawn_by_model: Organs that are the models'.
     """
     out: dict[str, Any] = {"structures": list(masks)}
     try:
@@ -363,7 +373,9 @@ def judged_without_store(
     curves = histograms.compute(made.dose_gy, masks)
     rows = build_constraints(load_kb(), list(masks))
     metrics = histograms.figures(curves, rows, max(made.prescriptions.values()))
-    basis = DoseBasis(dose.PREDICTED_LABEL, made.prescriptions, predicted=True, guessed_targets=guessed)
+    basis = DoseBasis(
+        dose.PREDICTED_LABEL, made.prescriptions, predicted=True, guessed_targets=guessed, drawn_by_model=drawn_by_model
+    )
     return out | {"dose_metrics": metrics, "dose_used": basis.label, "dose_basis": basis}
 
 
@@ -383,7 +395,9 @@ def plan_without_store(
     own = {name: clinic[name] for name in clinic if np.any(clinic[name])}
     drawn = dose.drawn_by(own, analysis.segmentation.masks)
     masks = {name: (own if who == "clinic" else analysis.segmentation.masks)[name] for name, who in drawn.items()}
-    judged = judged_without_store(models, volume, masks, guessed=not any(map(is_planned, own)), progress=progress)
+    judged = judged_without_store(
+        models, volume, masks, guessed=not any(map(is_planned, own)), drawn_by_model=_by_model(drawn), progress=progress
+    )
     return make_plan(analysis.findings, form, **judged)
 
 

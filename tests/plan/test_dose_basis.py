@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -118,3 +119,11 @@ def test_a_target_that_is_not_covered_is_warned_of_with_all_its_figures():
     assert all(
         f"{r.metric.replace('pct', '%')} {r.value:g} Gy, at least {r.limit:g} Gy asked" in told.message for r in missed
     )
+
+
+def test_organs_that_a_model_contoured_are_named_where_limits_are_judged():
+    basis = DoseBasis("Uploaded dose", LEVELS, drawn_by_model=("Larynx", "Esophagus"))
+    assert basis.line("").text.endswith("contoured by the AI, not by the clinic: Larynx, Esophagus")
+    assert DoseBasis.from_json(json.loads(json.dumps(basis.to_json()))) == basis
+    assert "contoured by the AI" not in DoseBasis("Uploaded dose", LEVELS).line("").text
+    assert DoseBasis.from_json({"label": "of before"}).drawn_by_model == ()

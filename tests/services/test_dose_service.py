@@ -354,3 +354,10 @@ def test_a_ct_that_is_not_stored_is_judged_too(models, phantom):
     cord = [c for c in plan["constraints"] if c["structure"] == "SpinalCord"]
     assert cord and all(c["value"] is not None for c in cord)
     assert planning.judged_without_store(object(), phantom, {})["dose_used"].startswith("no dose: This model pack has")
+
+
+def test_who_contoured_the_organs_is_told_in_one_word_where_it_was_the_models_all():
+    everything = {"PTV_7000": "AI", "Larynx": "AI", "SpinalCord": "AI"}
+    assert planning._by_model(everything) == ("all organs",)
+    assert planning._by_model(everything | {"SpinalCord": "clinic"}) == ("Larynx",)
+    assert planning._by_model({"PTV_7000": "AI", "SpinalCord": "clinic"}) == ()
