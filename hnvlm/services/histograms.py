@@ -175,7 +175,7 @@ def judge(app: App, result: ResultRecord, *, template: str | None = None, site: 
     metrics = {name: _known(values, judged, name) if why[name] else values for name, values in metrics.items()}
     source = dict(found.source)
     if "Parotids" in curves and "Parotids" not in source:
-        source["Parotids"] = "clinic" if {source["Parotid_L"], source["Parotid_R"]} == {"clinic"} else "AI"
+        source["Parotids"] = dose.CLINIC if {source["Parotid_L"], source["Parotid_R"]} == {dose.CLINIC} else dose.AI
     return Judged(judged, curves, metrics, source, prescription)
 
 

@@ -74,7 +74,7 @@ def write_all(
     volume, case = app.store.load_volume(case_id), app.store.get_case(case_id)
     meta = {"patient_id": case_id, **{k: case.meta[k] for k in ("patient_position", "body_part") if case.meta.get(k)}}
     out.mkdir(parents=True, exist_ok=True)
-    clinic = {n for n, who in found.source.items() if who == "clinic"}
+    clinic = {n for n, who in found.source.items() if who == dose.CLINIC}
     masks = found.masks
     files = {"ct": out / "ct", "readme": out / "README.txt"}
     write_dicom_series(volume, files["ct"], "CT for structures and dose", case.synthetic, meta)

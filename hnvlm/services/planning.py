@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hnvlm.errors import HnvlmError, InputRefusedError, ModelPackError, UsageError
+from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.plan import (
@@ -29,6 +29,7 @@ from hnvlm.plan.words import sentence
 from hnvlm.services import constraint_templates, dose, histograms
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, is_complete, load_findings, part
 from hnvlm.services.clinic_contours import is_planned
+from hnvlm.services.conflicts import again_on_conflict
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.services.plan_findings import check_findings
@@ -44,8 +45,6 @@ FIGURES_OF_DRAFT = (
 _TOLD_OTHERWISE = {
     f"report.{name}" for name in ("unsupported", "presence", "omission", "side", "level", "site", "size", "confirmed")
 }
-# How often an answer is tried again when somebody else answers another question at the same moment.
-_ATTEMPTS = 20
 
 
 def form_fields() -> list[FormField]:
@@ -236,18 +235,15 @@ def answer(app: App, case_id: str, field: str, value: Any, *, who: str) -> None:
     Raises:
         UsageError: The answer is not valid; the message names the field.
     """
-    for attempt in range(_ATTEMPTS):
+
+    def add() -> None:
         before = app.store.latest_result(case_id, "form")
         form = {k: v for k, v in (before.payload if before else {}).items() if k != field}
         answers = jsonable(clean_form(form | {field: value}))
-        if before is not None and answers == before.payload:
-            return
-        try:
+        if before is None or answers != before.payload:
             app.store.save_result(case_id, "form", answers, who=who, based_on=before.id if before else FIRST)
-            return
-        except HnvlmError as error:
-            if error.code != "conflict" or attempt == _ATTEMPTS - 1:
-                raise
+
+    again_on_conflict(add)
 
 
 def save_form(app: App, case_id: str, form: dict[str, Any], *, who: str) -> ResultRecord | None:
@@ -394,7 +390,7 @@ def plan_without_store(
     analysis.require_scope()
     own = {name: clinic[name] for name in clinic if np.any(clinic[name])}
     drawn = dose.drawn_by(own, analysis.segmentation.masks)
-    masks = {name: (own if who == "clinic" else analysis.segmentation.masks)[name] for name, who in drawn.items()}
+    masks = {name: (own if who == dose.CLINIC else analysis.segmentation.masks)[name] for name, who in drawn.items()}
     judged = judged_without_store(
         models, volume, masks, guessed=not any(map(is_planned, own)), drawn_by_model=_by_model(drawn), progress=progress
     )

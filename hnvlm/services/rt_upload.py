@@ -10,18 +10,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hnvlm.errors import HnvlmError, InputRefusedError
+from hnvlm.errors import InputRefusedError
 from hnvlm.imaging import archive, dicom, nifti
 from hnvlm.imaging.masks import PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.services import dose as dose_service
 from hnvlm.services import intake, rt_objects
+from hnvlm.services.conflicts import again_on_conflict
 from hnvlm.services.context import App
 from hnvlm.store import FIRST, ResultRecord
 
 _STRUCTURES, _DOSE = ("RTSTRUCT", "SEG"), ("RTDOSE",)
-# How often an upload is tried again when another one to the same case is stored at the same moment.
-_ATTEMPTS = 20
 
 
 @dataclass
@@ -94,14 +93,9 @@ def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[Res
     if doses:
         read.dose, read.dose_notes = rt_objects.read_dose(doses, volume, frame)
         read.dose_files, read.plans = doses, plans
-    for attempt in range(_ATTEMPTS):
-        try:
-            saved, said = _store(app, case_id, read, who)
-            return saved, notes + said
-        except HnvlmError as error:  # somebody else's structures came meanwhile: they are added to
-            if error.code != "conflict" or attempt == _ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
+    # Somebody else's structures may come meanwhile: they are added to.
+    saved, said = again_on_conflict(lambda: _store(app, case_id, read, who))
+    return saved, notes + said
 
 
 def _store(app: App, case_id: str, read: _Read, who: str) -> tuple[list[ResultRecord], list[str]]:

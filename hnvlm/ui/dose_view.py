@@ -203,7 +203,7 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
     # Of a predicted dose they stand under About; of another they are doubts that come before any number.
     for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF or not dose.is_predicted(item) else ():
         st.caption(note[0].upper() + note[1:])
-    mine = sorted(n for n, who in judged.source.items() if who == "AI" and n in judged.histograms)
+    mine = sorted(n for n, who in judged.source.items() if who == dose.AI and n in judged.histograms)
     guessed = [n for n in mine if n in TARGET_NAMES]
     if dose.is_predicted(item) and guessed:
         names = ", ".join(n.replace("_", " ") for n in guessed)
@@ -288,7 +288,7 @@ def _basis(item: ResultRecord, judged: Judged) -> None:
                 ", ".join(f"{n.replace('_', ' ')} {gy:g} Gy" for n, gy in sorted(stated.items(), key=lambda v: -v[1])),
             )
         )
-    for who, words in (("clinic", "Drawn by the clinic"), ("AI", "Drawn by the AI")):
+    for who, words in ((dose.CLINIC, "Drawn by the clinic"), (dose.AI, "Drawn by the AI")):
         names = [n.replace("_", " ") for n in judged.histograms if judged.source.get(n) == who]
         if names:
             pairs.append((words, ", ".join(names)))

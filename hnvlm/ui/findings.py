@@ -31,7 +31,7 @@ def colour(finding: Finding) -> str:
 
 def label(finding: Finding) -> str:
     """Name a finding: kind, side and place, size; and the clinic's contour where it was measured on one."""
-    place = " ".join(p for p in (finding.side, f"level {finding.level}" if finding.level else finding.site) if p)
+    place = _place(finding)
     size = f"{finding.size_mm:.0f} mm" if finding.size_mm is not None else ""
     texture = str(finding.attributes.get("texture", ""))
     narrowing = finding.attributes.get("narrowing_pct")
@@ -41,6 +41,10 @@ def label(finding: Finding) -> str:
     contour = finding.attributes.get("contour")
     whose = f"clinic's {contour}" if contour else "suspected" if finding.attributes.get("suspected") else ""
     return ", ".join(p for p in (head, size, share, texture, whose) if p)
+
+
+def _place(finding: Finding) -> str:
+    return " ".join(p for p in (finding.side, f"level {finding.level}" if finding.level else finding.site) if p)
 
 
 def detail(finding: Finding) -> str:
@@ -109,9 +113,8 @@ def look_first_box(place: Finding | None) -> list[Box]:
 
 def look_first(place: Finding, meaning: str, viewer: str) -> None:
     """Offer the place to look at first where nothing was found: a button that sends ``viewer`` there."""
-    where = " ".join(p for p in (place.side, f"level {place.level}" if place.level else place.site) if p)
     st.button(
-        f"{LOOK_FIRST}: {where}", key="look-first", icon=":material/search:", on_click=_jump,
+        f"{LOOK_FIRST}: {_place(place)}", key="look-first", icon=":material/search:", on_click=_jump,
         args=(viewer, target(place)), help=meaning, width="stretch",
     )  # fmt: skip
 

@@ -17,8 +17,6 @@ from hnvlm.ui.viewer import Box, Dose, Overlay, Series
 
 # One large CT has about 100 MB; more than a few must not stay in memory.
 _KEEP = 3
-# Who drew a structure, in the words of ``dose.structures``.
-AI, CLINIC = "AI", "clinic"
 
 
 def window(case: CaseRecord) -> tuple[float, float] | None:
@@ -50,7 +48,7 @@ def structures(app: App, case: CaseRecord) -> Overlay | None:
 @st.cache_resource(max_entries=_KEEP, show_spinner=False)
 def _overlay(_app: App, store: str, case_id: str, result_ids: tuple[int, ...]) -> Overlay:
     masks = analysis.load_masks(_app, case_id)
-    sources = {name: CLINIC if name.startswith(UPLOADED_PREFIX) else AI for name in masks}
+    sources = {name: dose_service.CLINIC if name.startswith(UPLOADED_PREFIX) else dose_service.AI for name in masks}
     return Overlay(masks, content_id=f"{store}:{result_ids}", sources=sources)
 
 
