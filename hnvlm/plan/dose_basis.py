@@ -126,14 +126,20 @@ class DoseBasis:
             return evaluate(rows, metrics)
         return evaluate([row for row in rows if not row.structure.startswith("PTV")], None, misfit)
 
-    def line(self, misfit: str) -> Line:
-        """One sentence for the plan's text."""
+    def line(self, misfit: str, *, prescribed: bool = True) -> Line:
+        """One sentence for the plan's text.
+
+        Args:
+            prescribed: The plan drafts a dose; without one, figures of a predicted dose are those of an example.
+        """
         if misfit:
             return Line(f"Limits are named but not judged: {misfit}", (APP_LOGIC,))
         levels = " / ".join(f"{gy:g}" for gy in sorted(set(self.levels_gy.values()), reverse=True))
         text = f"Judged on: {self.label[:1].lower()}{self.label[1:]}" + (
             f" for {levels} Gy" if levels and self.predicted else ""
         )
+        if self.predicted and not prescribed:
+            text += "; no dose is drafted: this is what such a dose would give, not what this patient is to get"
         if self.guessed_targets:
             text += "; its targets were guessed from the CT alone, and it is far from what the clinic's targets give"
         if self.drawn_by_model:

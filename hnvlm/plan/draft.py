@@ -97,8 +97,8 @@ def draft_plan(
         (scheme.levels[0].dose_gy for scheme in prescription.schemes),
         irradiated=lookup(context, "patient.prior_neck_rt") is True,
     )
-    judged = prescription.schemes or dose_metrics or structures
-    rows = basis.judge(rows, dose_metrics, misfit) if judged else ()
+    prescribed = bool(prescription.schemes)
+    rows = basis.judge(rows, dose_metrics, misfit) if prescribed or dose_metrics or structures else ()
     dose_metrics = {} if misfit else {k: v for k, v in (dose_metrics or {}).items() if k not in (*strange, *carrying)}
     targets = draft_targets(kb, context, prescription, induction=_induction(kb, context, modality))
     facts = {
@@ -108,7 +108,7 @@ def draft_plan(
     plan = Plan(
         urgent=case.urgent, facts=case.facts, staging=staging, intent=intent, modality=modality,
         prescription=prescription, targets=(*targets, *target_lines(context)), constraints=rows,
-        dose_line=basis.line(misfit) if rows and (dose_basis or misfit) else None,
+        dose_line=basis.line(misfit, prescribed=prescribed) if rows and (dose_basis or misfit) else None,
         eligibility=eligibility, systemic=systemic,
         supportive=supportive(kb, context, prescription), follow_up=follow_up(kb, modality, prescription, context),
         needs=open_questions(
@@ -378,13 +378,13 @@ def _if_palliative(kb: KnowledgeBase, context: dict[str, Any], site: str) -> tup
     if lookup(context, "case.setting") == "postoperative":
         return ()
     lead = find_options(kb, {**context, "case": {**context["case"], "intent": "palliative"}}, site).lead(kb)
-    return () if lead is None else (Line(f"If palliative: {' / '.join(lead.labels)}", lead.sources),)
+    return () if lead is None else (Line(f"If palliative: {lead.in_words}", lead.sources),)
 
 
 def _branch(kb: KnowledgeBase, context: dict[str, Any], staging: Staging, name: str) -> Line:
     facts = {**context["case"], "site": staging.site, "t": staging.t.value, "n": staging.n.value, "m": staging.m.value}
     lead = find_options(kb, {**context, "case": {**facts, "stage_group": staging.group}}, staging.site or "").lead(kb)
-    options = " / ".join(lead.labels) if lead else "no verified option in the tables"
+    options = lead.in_words if lead else "no verified option in the tables"
     t, n = staging.t.value or "T?", staging.n.value or "N?"
     text = f"If {name}: {t} {n} {staging.m.value}, stage {staging.group}; {options}"
     return Line(text, (*staging.sources, *(lead.sources if lead else ())))

@@ -44,6 +44,7 @@ class FormField:
         ct: Whether CT findings fill it when the form does not.
         aliases: Other keys that mean this field in a clinical file.
         sites: Primary sites at which it is asked; empty: at every one.
+        asked_until_age: Years up to which the plan asks for an answer that is missing (an answer counts at every age).
     """
 
     id: str
@@ -61,6 +62,7 @@ class FormField:
     ct: bool = False
     aliases: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
+    asked_until_age: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""

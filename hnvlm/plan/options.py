@@ -26,7 +26,7 @@ class Option:
         actions: Tokens of actions.yaml, in the order of the source.
         labels: The same in words.
         depends_on: Missing facts that decide whether it applies; empty when it applies.
-        ruled_out: The form speaks against every treatment of the entry.
+        against: What the form says against each action, "" where nothing; () where nothing against any.
     """
 
     id: str
@@ -38,12 +38,29 @@ class Option:
     verified: bool
     depends_on: tuple[str, ...] = ()
     rank: tuple[int, int, int] = (1, 2, 3)
-    ruled_out: bool = False
+    against: tuple[str, ...] = ()
+
+    @property
+    def ruled_out(self) -> bool:
+        """The form speaks against every treatment of the entry."""
+        return bool(self.against) and all(self.against)
+
+    @property
+    def in_words(self) -> str:
+        """What fits this patient, then what the form rules out and why."""
+        against = self.against or ("",) * len(self.labels)
+        fits = [label for label, why in zip(self.labels, against, strict=True) if not why]
+        out = [f"{label} ({why})" for label, why in zip(self.labels, against, strict=True) if why]
+        parts = [" / ".join(fits)] if fits else []
+        if out:
+            parts.append(f"{'ruled out by the form: ' if fits else ''}{' / '.join(out)}")
+        return "; ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
         return {
-            "id": self.id, "options": list(self.labels), "principle": self.principle, "strength": self.strength,
+            "id": self.id, "options": list(self.labels), "in_words": self.in_words,
+            "ruled_out": self.ruled_out, "principle": self.principle, "strength": self.strength,
             "depends_on": list(self.depends_on), "verified": self.verified, "sources": [d.title for d in self.sources],
         }  # fmt: skip
 
@@ -148,12 +165,6 @@ def _against(kb: KnowledgeBase, token: str, context: Context) -> str:
     return "" if open_to(kb, token, context) else ruled_out(kb, action(kb, token)["agents"][0], context)
 
 
-def _in_words(kb: KnowledgeBase, token: str, context: Context) -> str:
-    """An option in words, with what the form says against it."""
-    against = _against(kb, token, context)
-    return action(kb, token)["label"] + (f" ({against})" if against else "")
-
-
 def _surgery_left_out(context: Context) -> bool:
     """Whether the surgeon's answer closes the options with an operation still to come."""
     return lookup(context, "case.resectable") is False and lookup(context, "case.setting") != "postoperative"
@@ -227,10 +238,11 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
             continue
         if depends and set(kinds) == {"systemic"} and lookup(context, "plan.concurrent_systemic") == "none":
             continue  # nothing to ask for where no drug is wanted
+        against = ("",) * len(tokens) if avoid else tuple(_against(kb, t, context) for t in tokens)
         option = Option(
-            entry["id"], tokens, tuple(_in_words(kb, t, context) for t in tokens),
+            entry["id"], tokens, tuple(action(kb, t)["label"] for t in tokens),
             entry.get("principle", "") if entry["verified"] else "", entry.get("strength", ""), documents(entry),
-            entry["verified"], depends, _rank(entry, specificity), all(_against(kb, t, context) for t in tokens),
+            entry["verified"], depends, _rank(entry, specificity), against,
         )  # fmt: skip
         group = "unverified" if not option.verified else "avoid" if avoid else "depends" if depends else "applies"
         groups[group].append(option)
@@ -251,11 +263,11 @@ def _drugs_with_radiotherapy(kb: KnowledgeBase, options: Iterable[Option], conte
 def _without_drug_advice(kb: KnowledgeBase, option: Option) -> Option:
     """Leave out what an option advises against drugs with radiotherapy."""
     kept = [
-        (token, label)
-        for token, label in zip(option.actions, option.labels, strict=True)
+        i for i, token in enumerate(option.actions)
         if action(kb, token)["kind"] != "avoid" or "systemic" not in action(kb, token)["modalities"]
-    ]
-    return replace(option, actions=tuple(t for t, _ in kept), labels=tuple(w for _, w in kept))
+    ]  # fmt: skip
+    values = {name: tuple(getattr(option, name)[i] for i in kept) for name in ("actions", "labels", "against")}
+    return replace(option, **values)
 
 
 def systemic_option(kb: KnowledgeBase, agent_id: str, status: str, reason: str = "") -> SystemicOption | None:

@@ -311,7 +311,9 @@ def draft_targets(
         for rule in rules:
             entry = kb.entry(rule)
             target = "CTV-P1 and CTV-P2" if entry["target"] == "both" else entry["target"]
-            lines.append(Line(f"{target}: {entry['rule']}", documents(entry)))
+            here = entry.get("at_site", {}).get(lookup(context, "case.site"))
+            text = f"{target}: {entry['rule']}" + (f"; {here}" if here else "")
+            lines.append(Line(text, documents(entry)))
     for side in ("left", "right"):
         levels = lookup(context, f"nodes.positive_levels_{side}")
         if levels and prescription.kind == "definitive":

@@ -74,8 +74,13 @@ def open_questions(
         needs.append(_need("platinum_refractory"))
     needs += _course_questions(case, staging)
     asked_before = _BEFORE_RT if radiotherapy else ("pregnant_or_lactating",) if drugs else ()
-    needs += [_need(key) for key in asked_before if key not in case.form]
+    needs += [_need(key) for key in asked_before if key not in case.form and _asked_at(key, case.form.get("age"))]
     return _unique(needs)
+
+
+def _asked_at(key: str, age: int | None) -> bool:
+    until = form_field(key).asked_until_age
+    return age is None or until is None or age <= until
 
 
 def _course_questions(case: Case, staging: Staging) -> list[Need]:

@@ -187,7 +187,11 @@ def _treatment_lines(plan: Plan) -> Iterator[Line]:
         yield Line(f"No treatment drafted: {modality.withheld}", (APP_LOGIC,))
     if modality.lead is not None:
         yield Line(f"Drafted below: {modality.label}", modality.lead.sources)
-        yield _option_line(modality.lead, "Basis")
+        # Around what the form rules out the tables know other ways, which the entry itself does not name.
+        instead = modality.drafted not in modality.lead.actions
+        yield _option_line(
+            modality.lead, "Named for this stage, what is drafted stands in for it" if instead else "Basis"
+        )
     for option in modality.options.applies:
         if option is not modality.lead and not option.id.startswith("fu_"):
             fits = "Also fits" if modality.lead is not None else "Named for this stage"
@@ -213,7 +217,7 @@ def _option_fact(fact: str) -> str:
 def _option_line(option: Option, lead: str) -> Line:
     strength = f" ({option.strength})" if option.strength else ""
     principle = f": {option.principle}" if option.principle else ""
-    return Line(f"{lead}{strength}: {' / '.join(option.labels)}{principle}", option.sources)
+    return Line(f"{lead}{strength}: {option.in_words}{principle}", option.sources)
 
 
 def _prescription_lines(plan: Plan) -> Iterator[Line]:

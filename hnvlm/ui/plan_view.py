@@ -150,8 +150,9 @@ def _treatment(plan: Payload, tags: dict[str, str]) -> None:
             st.text(f"Drafted: {modality['drafted']}")
         if modality["withheld"]:
             st.text(f"No treatment drafted: {modality['withheld']}.")
-        groups = (("Applies", modality["options"]), ("Depends on open facts", modality["depends"]),
-                  ("Advised against", modality["avoid"]))  # fmt: skip
+        fits, out = ([o for o in modality["options"] if o.get("ruled_out", False) is ruled] for ruled in (False, True))
+        groups = (("Applies", fits), ("Named for this stage, ruled out by the form", out),
+                  ("Depends on open facts", modality["depends"]), ("Advised against", modality["avoid"]))  # fmt: skip
         for name, options in groups:
             if options:
                 st.caption(name)
@@ -164,7 +165,8 @@ def _treatment(plan: Payload, tags: dict[str, str]) -> None:
 def _option(option: Payload, tags: dict[str, str]) -> str:
     strength = f" ({option['strength']})" if option["strength"] else ""
     principle = f": {option['principle']}" if option["principle"] else ""
-    return f"{' / '.join(option['options'])}{principle}{strength}{tag(option['sources'], tags)}"
+    words = option.get("in_words") or " / ".join(option["options"])
+    return f"{words}{principle}{strength}{tag(option['sources'], tags)}"
 
 
 def _prescription(prescription: Payload, tags: dict[str, str]) -> None:

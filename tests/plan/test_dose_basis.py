@@ -127,3 +127,16 @@ def test_organs_that_a_model_contoured_are_named_where_limits_are_judged():
     assert DoseBasis.from_json(json.loads(json.dumps(basis.to_json()))) == basis
     assert "contoured by the AI" not in DoseBasis("Uploaded dose", LEVELS).line("").text
     assert DoseBasis.from_json({"label": "of before"}).drawn_by_model == ()
+
+
+def test_a_predicted_dose_beside_a_withheld_prescription_is_told_as_an_example():
+    _, form = CASES["nasopharynx"]
+    form = {key: value for key, value in form.items() if key != "site"}
+    plan = draft_plan([], form, structures=METRICS, dose_metrics=METRICS, dose_basis=predicted())
+    assert plan.prescription.withheld and not plan.prescription.schemes
+    said = line_after(plan.text, "DOSE LIMITS: ORGANS AT RISK AND TARGETS")
+    assert "; no dose is drafted: this is what such a dose would give" in said
+    clinic = draft_plan(
+        [], form, structures=METRICS, dose_metrics=METRICS, dose_basis=DoseBasis("Uploaded dose", LEVELS)
+    )
+    assert "no dose is drafted: this" not in clinic.text, "what the clinic planned stands for itself"

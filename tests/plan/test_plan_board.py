@@ -179,7 +179,7 @@ def test_radiotherapy_without_a_dose_is_asked_about_as_well() -> None:
 
 
 def test_a_drug_alone_is_asked_about_pregnancy() -> None:
-    form = {k: v for k, v in FIT.items() if k != "prior_neck_rt"} | {"cps": 10, "doi_mm": 8}
+    form = {k: v for k, v in FIT.items() if k != "prior_neck_rt"} | {"age": 44, "cps": 10, "doi_mm": 8}
     metastatic = draft_plan(TONGUE, {**form, "distant": True, "prior_neck_rt": True})
     assert metastatic.modality.drafted == "pembro_rm_mono" and not metastatic.prescription.schemes
     assert "pregnant_or_lactating" in asked(metastatic)

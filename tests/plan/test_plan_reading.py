@@ -128,8 +128,44 @@ def test_every_option_with_cisplatin_says_that_it_is_contraindicated(label: str)
         )
     else:
         plan = after_surgery(ene_path=True, nodes_n_pos=2, nodes_max_mm=20, crcl_ml_min=45)
-    shown = [text for o in plan.modality.options.applies for text in o.labels if text.startswith(label)]
-    assert shown == [f"{label} (cisplatin is contraindicated)"]
+    shown = [o for o in plan.modality.options.applies if label in o.labels]
+    assert len(shown) == 1 and f"{label} (cisplatin is contraindicated)" in shown[0].in_words
+    fits = shown[0].in_words.split("ruled out by the form")[0]
+    assert label not in fits or shown[0].ruled_out
+
+
+def test_basis_names_what_fits_before_what_the_form_rules_out() -> None:
+    form = {**FIT, "cord_mobility": "fixed", "chemo_possible": False}
+    plan = draft_plan([mass("supraglottis", "left", 31), NO_NODES], form)
+    basis = next(line for line in plan.text.splitlines() if line.startswith("- Basis"))
+    fits, out = basis.split("; ruled out by the form: ")
+    assert plan.modality.drafted == "rt_alone" and ": radiotherapy alone / " in fits
+    assert "not wanted" not in fits and out.startswith("radiotherapy with concurrent cisplatin (systemic treatment is")
+
+
+def test_a_stand_in_is_not_called_based_on_what_is_ruled_out() -> None:
+    form = {**FIT, "cord_mobility": "fixed", "crcl_ml_min": 45}
+    plan = draft_plan([mass("supraglottis", "left", 31), NO_NODES], form)
+    lead = plan.modality.lead
+    assert lead is not None and any(lead.against) and plan.modality.drafted not in lead.actions
+    assert "- Named for this stage, what is drafted stands in for it" in plan.text and "- Basis" not in plan.text
+
+
+@pytest.mark.parametrize(("age", "asked"), [(55, True), (56, False), (None, True)])
+def test_pregnancy_is_asked_about_up_to_its_age(age: int | None, asked: bool) -> None:
+    form = {key: value for key, value in FIT.items() if key not in ("age", "pregnant_or_lactating")}
+    plan = draft_plan([mass("supraglottis", "left", 31), NO_NODES], {**form, **({"age": age} if age else {})})
+    assert ("pregnant_or_lactating" in [need.id for need in plan.needs]) is asked
+    told = draft_plan([mass("supraglottis", "left", 31), NO_NODES], {**form, "age": 60, "pregnant_or_lactating": True})
+    assert told.urgent, "an answer counts at every age"
+
+
+@pytest.mark.parametrize(("site", "said"), [("hypopharynx", True), ("supraglottis", False)])
+def test_a_margin_of_one_site_is_said_there_only(site: str, said: bool) -> None:
+    form = {**FIT, "site": site if site == "hypopharynx" else "larynx_supraglottis", "cord_mobility": "fixed"}
+    plan = draft_plan([NO_NODES], {**form, "tumour_size_mm": 31})
+    margins = [line.text for line in plan.targets if line.text.startswith("CTV-P2")]
+    assert len(margins) == 1 and ("larger cranio-caudal" in margins[0]) is said
 
 
 def test_drugs_to_choose_from_are_marked_as_such() -> None:

@@ -164,7 +164,7 @@ def test_what_the_form_rules_out_does_not_also_fit(findings: list, form: dict[st
     out = [o for o in plan.modality.options.applies if o.ruled_out and o is not plan.modality.lead]
     assert out
     for option in out:
-        label = " / ".join(option.labels)
+        label = option.in_words
         assert f"Named here, ruled out by the form: {label}" in plan.text and f"Also fits: {label}" not in plan.text
 
 

@@ -512,8 +512,9 @@ def test_a_measurement_removed_by_mistake_comes_back(single: Screen) -> None:
     assert len(drawn) == 1
     single.key("Delete")
     assert single.state("measures") == []
-    single.js("(v.setView('coronal'), v.moveTo([9, 9, 9]))")
-    single.key("Control+z")
+    # Undone in the very frame in which the view was changed, before anything is drawn.
+    single.js("(v.setView('coronal'), v.moveTo([9, 9, 9]), v.undoMeasure())")
+    single.settle()
     assert single.state("measures") == drawn
     assert (single.js("v.panes[0].plane"), single.state("pos")) == ("axial", [24, 9, 9]), "where it is seen"
     single.key("Control+z")

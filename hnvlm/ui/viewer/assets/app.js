@@ -254,7 +254,8 @@ export class Viewer {
     else measures.push(last.item);
     keepMeasures(this.memory, measures);
     const { plane, index } = last.item;
-    if (!this.panes.some((pane) => pane.plane === plane)) this.setView(plane);
+    // Laid out anew: the view may have been changed since the last frame.
+    if (!layoutPanes(this).some((pane) => pane.plane === plane)) this.setView(plane);
     this.moveTo(this.state.pos.map((v, a) => (a === PLANES[plane].w ? index : v)));
   }
 
