@@ -128,7 +128,7 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
         urgent=(*(airway[1] if airway else ()), *_pregnancy(kb, flat)), conflicts=tuple(conflicts), assumed=assumed,
         indeterminate=tuple(f for f in findings if f.presence == "indeterminate"),
         nodes_from_ct=from_ct
-        and "nodes_n_pos" not in form
+        and not {"nodes_n_pos", "stated_n"} & set(form)
         and any(f.kind == "node" and f.source != "clinician" for f in present),
     )  # fmt: skip
 

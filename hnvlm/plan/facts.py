@@ -7,14 +7,15 @@ second origin, ``compared_with_itself`` says which rules the draft cannot break,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hnvlm.plan.case import Line
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import DoseMetrics, canonical_metric
 from hnvlm.plan.decisions import decided, scheme_decided
 from hnvlm.plan.eligibility import Eligibility
-from hnvlm.plan.kb import KnowledgeBase
+from hnvlm.plan.kb import APP_LOGIC, KnowledgeBase
 from hnvlm.plan.options import SystemicOption, action
 from hnvlm.plan.prescription import Prescription, Scheme, margins_of_primary
 from hnvlm.plan.render import uncited
@@ -116,6 +117,12 @@ def compared_with_itself(form: Mapping[str, Any]) -> dict[str, str]:
     """
     unanswered = {rule: why for rule, (field, why) in _NEEDS_AN_ANSWER.items() if field not in form}
     return _NEVER_BROKEN | unanswered
+
+
+def blocks(checks: Sequence[CheckResult]) -> tuple[Line, ...]:
+    """Rules of the severity ``block``: the draft is not to be shown as a plan until a clinician resolves them."""
+    broken = [c for c in checks if c.status == "fail" and c.details.get("severity") == "block"]
+    return tuple(Line(f"Not a plan until this is resolved: {c.message}", (APP_LOGIC,)) for c in broken)
 
 
 def check_draft(kb: KnowledgeBase, form: Mapping[str, Any], facts: Mapping[str, Any], plan: Plan) -> list[CheckResult]:

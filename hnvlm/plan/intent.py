@@ -8,10 +8,10 @@ from typing import Any
 from hnvlm.plan.case import Case
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM
+from hnvlm.plan.options import POOR_ECOG
 from hnvlm.plan.result import Intent
 from hnvlm.plan.staging import Staging
 
-POOR_ECOG = 3
 _RECURRENT = "recurrent_metastatic"
 
 

@@ -11,6 +11,8 @@ from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import Document, KnowledgeBase, documents
 from hnvlm.plan.words import STATUS_MEANING
 
+# From here on cure needs a reason, and relief comes before the drugs of recurrent disease (rules of safety.yaml).
+POOR_ECOG = 3
 _STRENGTH_ORDER = {"standard": 0, "option": 1, "selected": 2}
 _CHECKPOINT = ("pembrolizumab", "nivolumab", "durvalumab")
 _TO_CHOOSE = "one of these goes with the radiotherapy"
@@ -27,6 +29,7 @@ class Option:
         labels: The same in words.
         depends_on: Missing facts that decide whether it applies; empty when it applies.
         against: What the form says against each action, "" where nothing; () where nothing against any.
+        caution: What asks for a reason before any of it, "" where nothing does.
     """
 
     id: str
@@ -39,6 +42,7 @@ class Option:
     depends_on: tuple[str, ...] = ()
     rank: tuple[int, int, int] = (1, 2, 3)
     against: tuple[str, ...] = ()
+    caution: str = ""
 
     @property
     def ruled_out(self) -> bool:
@@ -54,7 +58,7 @@ class Option:
         parts = [" / ".join(fits)] if fits else []
         if out:
             parts.append(f"{'ruled out by the form: ' if fits else ''}{' / '.join(out)}")
-        return "; ".join(parts)
+        return "; ".join(parts) + (f" ({self.caution})" if self.caution else "")
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -94,8 +98,8 @@ class SystemicOption:
     """One systemic regimen with its dose, evidence and documents.
 
     Attributes:
-        status: ``drafted`` (goes with the drafted treatment), ``alternative``, ``conditional``, ``avoid`` or
-            ``not_eligible``.
+        status: ``drafted`` (goes with the drafted treatment), ``addition``, ``alternative``, ``conditional``,
+            ``avoid`` or ``not_eligible``.
         reason: Why the status, "" when it goes without saying.
         to_choose: One of several regimens of which the drafted treatment takes one.
     """
@@ -243,6 +247,7 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
             entry["id"], tokens, tuple(action(kb, t)["label"] for t in tokens),
             entry.get("principle", "") if entry["verified"] else "", entry.get("strength", ""), documents(entry),
             entry["verified"], depends, _rank(entry, specificity), against,
+            _frail(kinds, context),
         )  # fmt: skip
         group = "unverified" if not option.verified else "avoid" if avoid else "depends" if depends else "applies"
         groups[group].append(option)
@@ -251,6 +256,13 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         groups[name] = [kept for option in groups[name] if (kept := _without_drug_advice(kb, option)).actions]
     ordered = {name: tuple(sorted(found, key=lambda o: o.rank)) for name, found in groups.items()}
     return OptionSet(**ordered, without_surgery=_surgery_left_out(context))
+
+
+def _frail(kinds: Iterable[str], context: Context) -> str:
+    """Drugs alone in a poor state: ``sys_rm_ecog3`` asks for a reason where one is drafted; the others are told."""
+    ecog = lookup(context, "patient.ecog")
+    poor = ecog is not None and ecog >= POOR_ECOG
+    return f"ECOG {ecog} is stated: to be justified" if poor and set(kinds) == {"systemic"} else ""
 
 
 def _drugs_with_radiotherapy(kb: KnowledgeBase, options: Iterable[Option], context: Context) -> bool:
@@ -299,6 +311,17 @@ def uses_cisplatin(kb: KnowledgeBase, token: str) -> bool:
     )
 
 
+def lists_platinum(kb: KnowledgeBase, token: str) -> bool:
+    """Whether a drug of an option token is a platinum, cisplatin or of choice."""
+    return any("platin" in kb.entry(agent)["agent"] for agent in action(kb, token).get("agents", ()))
+
+
+def drug_cautions(systemic: Iterable[SystemicOption], cisplatin: Eligibility) -> tuple[str, ...]:
+    """What speaks against cisplatin, where drugs are listed for which no such criteria were read."""
+    given = (s for s in systemic if s.status not in ("avoid", "not_eligible") and s.agent not in _CHECKPOINT)
+    return tuple(c.text for c in cisplatin.criteria) if any("cisplatin" not in s.agent for s in given) else ()
+
+
 def other_choices(kb: KnowledgeBase, option: Option, drafted: str | None, context: Context) -> tuple[str, ...]:
     """What an option recommends as much as the drafted treatment, as far as the form leaves it."""
     if not kb.entry(option.id).get("choice") or drafted not in option.actions:
@@ -326,6 +349,21 @@ def pathology_may_ask(context: Context) -> bool:
     return not excluded and lookup(context, "plan.concurrent_systemic") != "none"
 
 
+def _regimen(
+    kb: KnowledgeBase, agent_id: str, status: str, reason: str, eligibility: Eligibility, context: Context
+) -> SystemicOption | None:
+    """Return a regimen with its status, ``not_eligible`` where the form speaks against it; None if not verified."""
+    agent, contraindicated = kb.entry(agent_id)["agent"], eligibility.verdict == "contraindicated"
+    against = ruled_out(kb, agent_id, context)
+    if not against and contraindicated and "cisplatin" in agent:
+        against = "cisplatin is contraindicated"
+    if not against and agent_id == "cis_q3w" and eligibility.full_dose_unsuitable:
+        against = "one source calls this dose unsuitable at this creatinine clearance"
+    if contraindicated and "platinum" in agent:
+        reason = "; ".join(part for part in (reason, "the platinum is not cisplatin, which is contraindicated") if part)
+    return systemic_option(kb, agent_id, *(("not_eligible", against) if against else (status, reason)))
+
+
 def systemic_options(
     kb: KnowledgeBase, drafted: str | None, options: OptionSet, eligibility: Eligibility, context: Context
 ) -> tuple[SystemicOption, ...]:
@@ -340,15 +378,9 @@ def systemic_options(
     agents = list(drafted_action.get("agents", ()))
 
     def add(agent_id: str, status: str, reason: str = "") -> None:
-        against = ruled_out(kb, agent_id, context)
-        if not against and eligibility.verdict == "contraindicated" and "cisplatin" in kb.entry(agent_id)["agent"]:
-            against = "cisplatin is contraindicated"
-        if not against and agent_id == "cis_q3w" and eligibility.full_dose_unsuitable:
-            against = "one source calls this dose unsuitable at this creatinine clearance"
-        status, reason = ("not_eligible", against) if against else (status, reason)
-        row = systemic_option(kb, agent_id, status, reason)
+        row = _regimen(kb, agent_id, status, reason, eligibility, context)
         if row is not None:
-            found.setdefault(agent_id, replace(row, to_choose=reason == _TO_CHOOSE))
+            found.setdefault(agent_id, replace(row, to_choose=reason == _TO_CHOOSE and row.status == status))
 
     if eligibility.verdict == "relative" and "cis_weekly40" in agents:
         agents.sort(key=lambda a: a in ("cis_q3w", "cis_q3w_x2"))  # relative contraindication: weekly dose first
@@ -369,7 +401,9 @@ def systemic_options(
     for option in options.applies:
         for token in option.actions:
             either = token in other_choices(kb, option, drafted, context)
-            if either or action(kb, token)["kind"] in ("addon", "systemic"):
+            kind = action(kb, token)["kind"]
+            if either or kind in ("addon", "systemic"):
                 for agent in action(kb, token).get("agents", ()):
-                    add(agent, "alternative", f"goes with: {action(kb, token)['label']}")
+                    status = "addition" if kind == "addon" else "alternative"
+                    add(agent, status, f"goes with: {action(kb, token)['label']}")
     return tuple(found.values())

@@ -269,7 +269,10 @@ def _early_glottis(kb: KnowledgeBase, t: str, condition: str) -> Prescription:
         ("glottic_t1_50_16", "hypofractionated"),
         ("glottic_t1_66_33", "2 Gy fractions, lower local control in the trial"),
     ]  # fmt: skip
-    chosen = ("glottic_t1_63_28", f"T1 N0 glottis, more than two thirds of the cord{tail}")
+    chosen = (
+        "glottic_t1_63_28",
+        f"T1 N0 glottis; the trial gave it where more than two thirds of the cord was involved{tail}",
+    )
     return Prescription("definitive", _schemes(kb, chosen), _schemes(kb, *others))
 
 
@@ -314,7 +317,7 @@ def draft_targets(
             here = entry.get("at_site", {}).get(lookup(context, "case.site"))
             text = f"{target}: {entry['rule']}" + (f"; {here}" if here else "")
             lines.append(Line(text, documents(entry)))
-    for side in ("left", "right"):
+    for side in ("left", "right") if lookup(context, "stated.n") != "N0" else ():
         levels = lookup(context, f"nodes.positive_levels_{side}")
         if levels and prescription.kind == "definitive":
             drafted = lookup(context, f"nodes.levels_drafted_{side}")
@@ -328,6 +331,9 @@ def draft_targets(
         entry = kb.entry("nl_npc")
         lines.append(Line(f"Elective neck: {entry['rule']}", documents(entry)))
         lines += _level_ib(kb, context)
+    if prescription.kind == "postoperative":
+        text = "Target volumes after surgery: no sourced rule in the tables; department protocol"
+        lines.append(Line(text, (APP_LOGIC,)))
     for rule in ("port_start", "package_time") if prescription.kind == "postoperative" else ():
         entry = kb.entry(rule)
         lines.append(Line(entry["rule"], documents(entry)))

@@ -44,6 +44,10 @@ def open_questions(
         pembrolizumab: Pembrolizumab is among the options.
     """
     needs: list[Need] = []
+    before = _BEFORE_RT if radiotherapy else ("pregnant_or_lactating",) if drugs else ()
+    before = tuple(key for key in before if key not in case.form and _asked_at(key, case.form.get("age")))
+    if "pregnant_or_lactating" in before and "age" in case.form:  # of that age: it decides whether anything may start
+        needs.append(_need("pregnant_or_lactating"))
     if case.primary_site is None:
         needs.append(_need("site"))
     for key in ("histology", "setting"):
@@ -73,8 +77,7 @@ def open_questions(
     if any(o.id in _FIRST_LINE and not o.ruled_out for o in options.applies) and "platinum_refractory" not in case.form:
         needs.append(_need("platinum_refractory"))
     needs += _course_questions(case, staging)
-    asked_before = _BEFORE_RT if radiotherapy else ("pregnant_or_lactating",) if drugs else ()
-    needs += [_need(key) for key in asked_before if key not in case.form and _asked_at(key, case.form.get("age"))]
+    needs += [_need(key) for key in before]
     return _unique(needs)
 
 

@@ -108,6 +108,13 @@ def _staging_lines(plan: Plan) -> Iterator[Line]:
     yield from _one_stage(plan.staging)
     for other in plan.staging.alternatives:
         yield from _one_stage(other)
+    yield from _staging_caveats(plan)
+
+
+def _staging_caveats(plan: Plan) -> Iterator[Line]:
+    """What a reader of the stage must know beside it."""
+    if plan.staging.site is None:
+        return
     if plan.staging.alternatives and plan.modality.drafted:
         table = words(plan.staging.site or "")
         yield Line(f"Tables stay open until the missing marker is known; below is drafted for {table}", (APP_LOGIC,))
@@ -181,14 +188,15 @@ def _treatment_lines(plan: Plan) -> Iterator[Line]:
     intent, modality = plan.intent, plan.modality
     state = " (to be confirmed)" if intent.provisional and intent.value else ""
     yield Line(f"Intent: {intent.value or 'not decided'}{state}: {intent.reason}", intent.sources)
-    if modality.options.without_surgery:
-        yield Line("Judged not resectable: options with an operation are left out", (CLINICAL_FORM,))
+    yield from _treatment_caveats(plan)
     if modality.withheld:
         yield Line(f"No treatment drafted: {modality.withheld}", (APP_LOGIC,))
     if modality.lead is not None:
-        yield Line(f"Drafted below: {modality.label}", modality.lead.sources)
         # Around what the form rules out the tables know other ways, which the entry itself does not name.
         instead = modality.drafted not in modality.lead.actions
+        yield Line(
+            f"Drafted below: {modality.label}", _stand_in(modality.drafted) if instead else modality.lead.sources
+        )
         yield _option_line(
             modality.lead, "Named for this stage, what is drafted stands in for it" if instead else "Basis"
         )
@@ -208,6 +216,30 @@ def _treatment_lines(plan: Plan) -> Iterator[Line]:
     meanings = [f"{name}: {text}" for name, text in STRENGTH_MEANING.items() if name in strengths]
     if meanings:
         yield Line(f"Words in brackets: {'; '.join(meanings)}", (APP_LOGIC,))
+
+
+def _treatment_caveats(plan: Plan) -> Iterator[Line]:
+    """What a reader of the drafted treatment must know beside it."""
+    if plan.modality.options.without_surgery:
+        yield Line("Judged not resectable: options with an operation are left out", (CLINICAL_FORM,))
+    if plan.histology in (None, "none_yet") and (plan.modality.drafted or plan.prescription.schemes):
+        yield Line("No histology is stated: all below holds only if biopsy shows carcinoma", (APP_LOGIC,))
+
+
+def caveats(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """What stands beside stage, treatment and limits in the text, for a page that shows those as tables."""
+    parts = {
+        "staging": _staging_caveats(plan), "treatment": _treatment_caveats(plan),
+        "limits": _fraction_size(plan) if plan.constraints else (),
+    }  # fmt: skip
+    return {name: tuple(sentence(line.text) for line in lines) for name, lines in parts.items()}
+
+
+def _stand_in(token: str | None) -> tuple[Document, ...]:
+    """Sources of a treatment that its entry does not name: those of its drugs, or none but the form's exclusion."""
+    kb = load_kb()
+    agents = kb["actions"]["actions"][token].get("agents", ()) if token else ()
+    return tuple(dict.fromkeys((CLINICAL_FORM, *(d for agent in agents for d in documents(kb.entry(agent))))))
 
 
 def _option_fact(fact: str) -> str:
@@ -299,12 +331,16 @@ def _systemic_lines(plan: Plan) -> Iterator[Line]:
     if plan.eligibility is not None:
         yield from _eligibility_lines(plan)
     lead = {
-        "drafted": "Drafted", "conditional": "Conditional", "alternative": "Alternative",
+        "drafted": "Drafted", "conditional": "Conditional", "addition": "Addition", "alternative": "Alternative",
         "not_eligible": "Not suitable", "avoid": "Advised against",
     }  # fmt: skip
     shown = {"to_choose" if row.to_choose else row.status for row in plan.systemic}
-    if "alternative" in shown:
-        yield Line(f"Alternative: {STATUS_MEANING['alternative']}", (APP_LOGIC,))
+    for status in ("addition", "alternative"):
+        if status in shown:
+            yield Line(f"{status.capitalize()}: {STATUS_MEANING[status]}", (APP_LOGIC,))
+    if plan.drug_cautions:
+        text = f"Read for cisplatin alone, to be checked for every other drug here: {'; '.join(plan.drug_cautions)}"
+        yield Line(text, (CLINICAL_FORM, APP_LOGIC))
     order = list(lead)
     for row in sorted(plan.systemic, key=lambda r: order.index(r.status)):
         yield _agent_line(row, "To choose from" if row.to_choose else lead[row.status])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -108,10 +109,12 @@ class Plan:
         carries_tumour: Structures that carry the primary, which are no organs to spare.
         histology: As the form states it, None when it does not.
         recurrent: Recurrence without a distant metastasis.
+        drug_cautions: What speaks against cisplatin, where drugs are listed for which no such criteria were read.
         dose_line: Which dose the limits are judged on, or why the one at hand does not; None without any.
         not_verified: Entries that no graded source confirms, named without their numbers.
         sources: Documents in the order of their tags in ``text`` ([S1] is the first).
         text: The plan with headings; every line ends with its source tags.
+        caveats: What stands beside stage, treatment and limits in the text (``staging``, ``treatment``, ``limits``).
     """
 
     urgent: tuple[Line, ...]
@@ -135,13 +138,16 @@ class Plan:
     carries_tumour: tuple[str, ...] = ()
     histology: str | None = None
     recurrent: bool = False
+    drug_cautions: tuple[str, ...] = ()
     sources: tuple[Document, ...] = field(default=())
     text: str = ""
+    caveats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as one JSON-serialisable dict."""
         return {
-            "header": HEADER, "text": self.text, "urgent": [line.text for line in self.urgent],
+            "header": HEADER, "text": self.text, "caveats": {k: list(v) for k, v in self.caveats.items()},
+            "urgent": [line.text for line in self.urgent],
             "facts": [line.text for line in self.facts], "staging": self.staging.to_json(),
             "intent": self.intent.to_json(), "modality": self.modality.to_json(),
             "prescription": self.prescription.to_json(), "targets": [line.text for line in self.targets],

@@ -7,7 +7,7 @@ from typing import Any
 from hnvlm.plan.case import Line
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.decisions import follow_up_lines
-from hnvlm.plan.kb import CLINICAL_FORM, KnowledgeBase, documents
+from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, KnowledgeBase, documents
 from hnvlm.plan.options import action
 from hnvlm.plan.prescription import Prescription, unverified_neck_levels
 from hnvlm.plan.result import Modality
@@ -27,13 +27,18 @@ def supportive(kb: KnowledgeBase, context: dict[str, Any], prescription: Prescri
     """Return verified supportive care during radiotherapy; none without a dose."""
     if not prescription.schemes:
         return ()
-    entries = _supportive_entries(kb, context, cisplatin=True)
-    teeth = []
-    if lookup(context, "patient.dental_status") == "extractions_needed":
+    relief = prescription.kind == "palliative"  # nothing is to delay it
+    entries = [e for e in _supportive_entries(kb, context, cisplatin=True) if not (relief and e["id"] == "dental")]
+    stated = []
+    if lookup(context, "patient.dental_status") == "extractions_needed" and not relief:
         text = "Extractions are needed: they come before radiotherapy"
-        teeth = [Line(text, (CLINICAL_FORM, *documents(kb.entry("dental"))))]
+        stated = [Line(text, (CLINICAL_FORM, *documents(kb.entry("dental"))))]
+    lost = lookup(context, "patient.weight_loss_percent")
+    if lost:
+        text = f"Weight loss of {lost:g} % is stated: nutrition is assessed before treatment starts, and during it"
+        stated.append(Line(text, (CLINICAL_FORM, APP_LOGIC)))
     shown = (e for e in entries if e["verified"] and not e.get("follow_up"))
-    return (*teeth, *(Line(sentence(e["rule"]), documents(e)) for e in shown))
+    return (*stated, *(Line(sentence(e["rule"]), documents(e)) for e in shown))
 
 
 def follow_up(

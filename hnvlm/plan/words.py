@@ -35,6 +35,7 @@ STATUS_MEANING = {
     "drafted": "goes with the treatment drafted",
     "to_choose": "one of several, of which the treatment drafted takes one",
     "alternative": "belongs to another way to treat, instead of the one drafted and not added to it",
+    "addition": "belongs to a treatment named here that adds a drug to surgery or to radiotherapy",
     "conditional": "given only if what is said beside it is found",
     "not_eligible": "belongs to a treatment named here, and the form speaks against it",
     "avoid": "named only because the evidence speaks against it",

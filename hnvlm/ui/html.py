@@ -105,5 +105,7 @@ def tiles(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def items(lines: Sequence[str]) -> None:
-    """Show a plain list."""
+    """Show a plain list; nothing where it is empty."""
+    if not lines:
+        return
     st.html('<ul class="hn-items">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")

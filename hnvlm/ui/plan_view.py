@@ -21,12 +21,14 @@ LONGEST_KEPT = 28
 _ORDER = {"not_met": 0, "met": 1}
 # Status of a regimen -> the words of the plan text, in the order of the table; and what they mean.
 _REGIMEN = {
-    "drafted": "drafted", "to_choose": "to choose from", "conditional": "conditional", "alternative": "alternative",
+    "drafted": "drafted", "to_choose": "to choose from", "conditional": "conditional", "addition": "addition",
+    "alternative": "alternative",
     "not_eligible": "not suitable", "avoid": "advised against",
 }  # fmt: skip
 _REGIMEN_MEANS = {
     "to_choose": "To choose from: the drafted treatment takes one of these.",
     "conditional": "Conditional: only if what stands under Why comes true.",
+    "addition": "Addition: belongs to a treatment named here that adds a drug to surgery or to radiotherapy.",
     "alternative": "Alternative: belongs to another way to treat, instead of the one drafted and not added to it.",
 }
 
@@ -36,19 +38,20 @@ def show(plan: Payload, *, signed: bool = False) -> None:
     tags = {s["title"]: s["tag"] for s in reversed(plan["sources"])}
     for line in plan["urgent"]:
         st.error(html.words(line))
-    staging(plan["staging"], tags, asked=any(n.get("id") == "site" for n in plan["needs"]))
+    caveats = plan.get("caveats", {})
+    staging(plan["staging"], tags, caveats.get("staging", ()), asked=any(n.get("id") == "site" for n in plan["needs"]))
     _findings(plan.get("facts", ()))
     _questions(plan)
     _contradictions(plan, signed=signed)
     _treatment(plan, tags)
     _prescription(plan["prescription"], tags)
-    _constraints(plan["constraints"], tags, _judged_on(plan))
+    _constraints(plan["constraints"], tags, _judged_on(plan), caveats.get("limits", ()))
     _systemic(plan, tags)
     _lists(plan)
     _sources(plan)
 
 
-def staging(stage: Payload, tags: dict[str, str], *, asked: bool = False) -> None:
+def staging(stage: Payload, tags: dict[str, str], caveats: Sequence[str] = (), *, asked: bool = False) -> None:
     """Show T, N, M and stage group with the reason for each; ``asked``: the primary site is an open question."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -67,6 +70,7 @@ def staging(stage: Payload, tags: dict[str, str], *, asked: bool = False) -> Non
             parts = [other[k] or f"{k.upper()}?" for k in ("t", "n", "m")]
             name = other.get("site_name") or other["site"] or ""
             st.text(f"If {name}: {' '.join(parts)}, stage {other['group'] or 'open'}")
+        html.items(caveats)
 
 
 def _why(name: str, basis: Payload, tags: dict[str, str]) -> str:
@@ -150,6 +154,7 @@ def _treatment(plan: Payload, tags: dict[str, str]) -> None:
             st.text(f"Drafted: {modality['drafted']}")
         if modality["withheld"]:
             st.text(f"No treatment drafted: {modality['withheld']}.")
+        html.items(plan.get("caveats", {}).get("treatment", ()))
         fits, out = ([o for o in modality["options"] if o.get("ruled_out", False) is ruled] for ruled in (False, True))
         groups = (("Applies", fits), ("Named for this stage, ruled out by the form", out),
                   ("Depends on open facts", modality["depends"]), ("Advised against", modality["avoid"]))  # fmt: skip
@@ -209,7 +214,7 @@ def _judged_on(plan: Payload) -> str:
     return plan.get("dose_line") or (f"Judged on: {used}" if used and not used.startswith("no dose") else used)
 
 
-def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str) -> None:
+def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str, caveats: Sequence[str]) -> None:
     """Show the limits: what is not met first, as in the dose view; what cannot be judged apart, with the reason."""
     if not constraints:
         return
@@ -219,6 +224,7 @@ def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str
         st.markdown("**Dose constraints**")
         if used:
             st.caption(f"{used[0].upper()}{used[1:].rstrip('.')}.")
+        html.items(caveats)
         if judged:
             _judged(sorted(judged, key=lambda c: (_ORDER[c["status"]], c["priority"])), tags)
             if waiting:

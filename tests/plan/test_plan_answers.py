@@ -144,7 +144,7 @@ def test_each_drug_of_an_open_choice_is_held_against_the_rules():
 
 def test_transplant_bars_checkpoint_inhibitors():
     form = {**TONGUE, "tumour_size_mm": 45, "doi_mm": 15, **N2B, "resectable": True, "cps": 20}
-    assert statuses(drafted(**form))["pembro_periop"] == "alternative"
+    assert statuses(drafted(**form))["pembro_periop"] == "addition"
     plan = drafted(**form, autoimmune=True)
     assert statuses(plan)["pembro_periop"] == "not_eligible"
     metastatic = draft_plan(CASES["metastatic"][0], {**CASES["metastatic"][1], "autoimmune": True})

@@ -256,7 +256,8 @@ def test_preservation_of_a_small_larynx_cancer_is_not_doubted() -> None:
     """lx_lp_exclusion is about large T4."""
     small = draft_plan([mass("supraglottis", "left", 21), node("left", "II", 25)], {
         **FIT, "n_subsites": 1, "cord_mobility": "normal"})  # fmt: skip
-    large = draft_plan([mass("supraglottis", "left", 42), NO_NODES], {**FIT, "invaded": ["thyroid_cartilage_outer"]})
+    form = {**FIT, "invaded": ["thyroid_cartilage_outer"], "resectable": False}  # else laryngectomy alone is named
+    large = draft_plan([mass("supraglottis", "left", 42), NO_NODES], form)
     told = [any(o.id == "lx_lp_exclusion" for o in plan.modality.options.unverified) for plan in (small, large)]
     assert told == [False, True]
     words = [any(line.startswith("Advice against") for line in plan.not_verified) for plan in (small, large)]
