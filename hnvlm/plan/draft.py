@@ -93,7 +93,9 @@ def draft_plan(
     )
     prescribed = bool(prescription.schemes)
     rows = basis.judge(rows, dose_metrics, misfit) if prescribed or dose_metrics or structures else ()
-    dose_metrics = {} if misfit else {k: v for k, v in (dose_metrics or {}).items() if k not in (*strange, *carrying)}
+    if misfit or (basis.predicted and not prescribed):  # of no dose of this plan a rule says anything
+        dose_metrics = {}
+    dose_metrics = {k: v for k, v in (dose_metrics or {}).items() if k not in (*strange, *carrying)}
     targets = draft_targets(kb, context, prescription, induction=_induction(kb, context, modality))
     facts = {
         **context,

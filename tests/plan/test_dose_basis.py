@@ -136,6 +136,7 @@ def test_a_predicted_dose_beside_a_withheld_prescription_is_told_as_an_example()
     assert plan.prescription.withheld and not plan.prescription.schemes
     said = line_after(plan.text, "DOSE LIMITS: ORGANS AT RISK AND TARGETS")
     assert "; no dose is drafted: this is what such a dose would give" in said
+    assert not [line for line in plan.urgent if "cord" in line.text], "no rule judges an example"
     clinic = draft_plan(
         [], form, structures=METRICS, dose_metrics=METRICS, dose_basis=DoseBasis("Uploaded dose", LEVELS)
     )

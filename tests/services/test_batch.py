@@ -145,7 +145,7 @@ def test_the_plan_stands_on_the_structures_that_lie_with_the_ct(tmp_path, archiv
     write_rtstruct(masks, phantom, archive / "rs.dcm", label="by hand", clinic=tuple(masks))
     beside, text = plan_of(tmp_path / "beside")
     assert set(beside["made_from"]["structures"]) >= set(masks)
-    assert beside["dose_used"] == "Predicted dose (AI draft)" and "no dose" not in text
+    assert beside["dose_used"] == "Predicted dose (AI draft)" and "no dose:" not in text
     assert beside["made_from"]["dose_basis"]["guessed_targets"] is False
     assert beside["made_from"]["dose_metrics"]["PTV_7000"]
     assert "on the clinic's contour GTVp" in text
