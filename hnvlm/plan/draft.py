@@ -18,14 +18,10 @@ from hnvlm.plan.intent import intent_of
 from hnvlm.plan.kb import CLINICAL_FORM, KnowledgeBase, documents, load_kb
 from hnvlm.plan.modality import choose_treatment
 from hnvlm.plan.options import (
-    SystemicOption,
     action,
-    drug_cautions,
     drugs_with_radiotherapy,
     lists_platinum,
     pathology_may_ask,
-    systemic_option,
-    systemic_options,
     uses_cisplatin,
 )
 from hnvlm.plan.prescription import Prescription, draft_prescription, draft_targets
@@ -34,6 +30,7 @@ from hnvlm.plan.render import caveats, render
 from hnvlm.plan.result import Intent, Modality, Plan
 from hnvlm.plan.staging import Category, Staging, group_row, possible_groups, stage, unread_structures
 from hnvlm.plan.support import follow_up, not_verified, supportive
+from hnvlm.plan.systemic import SystemicOption, drug_cautions, systemic_option, systemic_options
 from hnvlm.plan.words import words
 from hnvlm.types import CheckResult, Finding
 

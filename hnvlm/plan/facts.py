@@ -16,11 +16,12 @@ from hnvlm.plan.constraints import DoseMetrics, canonical_metric
 from hnvlm.plan.decisions import decided, scheme_decided
 from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import APP_LOGIC, KnowledgeBase
-from hnvlm.plan.options import SystemicOption, action
+from hnvlm.plan.options import action
 from hnvlm.plan.prescription import Prescription, Scheme, margins_of_primary
 from hnvlm.plan.render import uncited
 from hnvlm.plan.result import Modality, Plan
 from hnvlm.plan.safety import run_rules
+from hnvlm.plan.systemic import SystemicOption
 from hnvlm.plan.words import sentence
 from hnvlm.types import CheckResult
 

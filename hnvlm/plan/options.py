@@ -7,17 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hnvlm.plan.conditions import Context, holds, judge, lookup
-from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import Document, KnowledgeBase, documents
-from hnvlm.plan.words import STATUS_MEANING
 
 # From here on cure needs a reason, and relief comes before the drugs of recurrent disease (rules of safety.yaml).
 POOR_ECOG = 3
 _STRENGTH_ORDER = {"standard": 0, "option": 1, "selected": 2}
-_CHECKPOINT = ("pembrolizumab", "nivolumab", "durvalumab")
-_TO_CHOOSE = "one of these goes with the radiotherapy"
-_INSTEAD = "instead of the other cisplatin schedule, never with it"
-_CISPLATIN_AGENTS = frozenset({"cis_q3w", "cis_q3w_x2", "cis_weekly40"})
+CHECKPOINT = ("pembrolizumab", "nivolumab", "durvalumab")
+CISPLATIN_AGENTS = frozenset({"cis_q3w", "cis_q3w_x2", "cis_weekly40"})
 
 
 @dataclass(frozen=True)
@@ -93,39 +89,6 @@ class OptionSet:
         return next(iter(self.leads(kb)), None)
 
 
-@dataclass(frozen=True)
-class SystemicOption:
-    """One systemic regimen with its dose, evidence and documents.
-
-    Attributes:
-        status: ``drafted`` (goes with the drafted treatment), ``addition``, ``alternative``, ``conditional``,
-            ``avoid`` or ``not_eligible``.
-        reason: Why the status, "" when it goes without saying.
-        to_choose: One of several regimens of which the drafted treatment takes one.
-    """
-
-    id: str
-    agent: str
-    dose: str
-    evidence: str
-    strength: str
-    status: str
-    reason: str
-    sources: tuple[Document, ...]
-    doses_mg_m2: tuple[float, ...] = ()
-    to_choose: bool = False
-
-    @property
-    def meaning(self) -> str:
-        """What the status means, for a reader who meets the word beside the regimen."""
-        return STATUS_MEANING["to_choose" if self.to_choose else self.status]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serialisable dict."""
-        out = {k: v for k, v in vars(self).items() if k not in ("sources", "doses_mg_m2")}
-        return out | {"status_meaning": self.meaning, "sources": [d.title for d in self.sources]}
-
-
 def action(kb: KnowledgeBase, token: str) -> dict[str, Any]:
     """Return the entry of actions.yaml for an option token."""
     return kb["actions"]["actions"][token]
@@ -146,10 +109,7 @@ def ruled_out(kb: KnowledgeBase, agent_id: str, context: Context) -> str:
     names = kb.entry(agent_id)["agent"]
     if "platin" in names and lookup(context, "patient.platinum_hypersensitivity") is True:
         return "platinum hypersensitivity is stated"
-    if (
-        any(drug in names for drug in _CHECKPOINT)
-        and lookup(context, "patient.autoimmune_active_or_transplant") is True
-    ):
+    if any(drug in names for drug in CHECKPOINT) and lookup(context, "patient.autoimmune_active_or_transplant") is True:
         return "active autoimmune disease or a transplant is stated"
     if lookup(context, "plan.concurrent_systemic") == "none":
         return "systemic treatment is not possible or not wanted"
@@ -282,44 +242,16 @@ def _without_drug_advice(kb: KnowledgeBase, option: Option) -> Option:
     return replace(option, **values)
 
 
-def systemic_option(kb: KnowledgeBase, agent_id: str, status: str, reason: str = "") -> SystemicOption | None:
-    """Return a regimen of the agent table, or None when the table's entry is not verified."""
-    entry = kb.entry(agent_id)
-    if not entry["verified"]:
-        return None
-    parts = [entry.get("dose", "")]
-    if "dose_mg_m2" in entry:
-        parts.append(f"{entry['dose_mg_m2']} mg/m2")
-    if "dose_mg" in entry:
-        parts.append(f"{entry['dose_mg']} mg")
-    if "loading_mg_m2" in entry:
-        parts.append(f"loading {entry['loading_mg_m2']} mg/m2, then {entry['maintenance_mg_m2']} mg/m2")
-    parts.append(entry.get("schedule", ""))
-    if "cumulative_mg_m2" in entry:
-        parts.append(f"{entry['cycles']} cycles, cumulative {entry['cumulative_mg_m2']} mg/m2")
-    doses = tuple(float(entry[k]) for k in ("dose_mg_m2", "loading_mg_m2", "maintenance_mg_m2") if k in entry)
-    return SystemicOption(
-        agent_id, entry["agent"], ", ".join(p for p in parts if p), entry.get("evidence", ""),
-        entry.get("strength", ""), status, reason, documents(entry), doses,
-    )  # fmt: skip
-
-
 def uses_cisplatin(kb: KnowledgeBase, token: str) -> bool:
     """Whether an option token rests on cisplatin."""
     return action(kb, token).get("cisplatin", False) or bool(
-        _CISPLATIN_AGENTS & set(action(kb, token).get("agents", ()))
+        CISPLATIN_AGENTS & set(action(kb, token).get("agents", ()))
     )
 
 
 def lists_platinum(kb: KnowledgeBase, token: str) -> bool:
     """Whether a drug of an option token is a platinum, cisplatin or of choice."""
     return any("platin" in kb.entry(agent)["agent"] for agent in action(kb, token).get("agents", ()))
-
-
-def drug_cautions(systemic: Iterable[SystemicOption], cisplatin: Eligibility) -> tuple[str, ...]:
-    """What speaks against cisplatin, where drugs are listed for which no such criteria were read."""
-    given = (s for s in systemic if s.status not in ("avoid", "not_eligible") and s.agent not in _CHECKPOINT)
-    return tuple(c.text for c in cisplatin.criteria) if any("cisplatin" not in s.agent for s in given) else ()
 
 
 def other_choices(kb: KnowledgeBase, option: Option, drafted: str | None, context: Context) -> tuple[str, ...]:
@@ -347,63 +279,3 @@ def pathology_may_ask(context: Context) -> bool:
     """Whether cisplatin after surgery still hangs on the specimen: not with both risks excluded, not when refused."""
     excluded = lookup(context, "path.ene") is False and lookup(context, "path.margin") in ("negative", "close")
     return not excluded and lookup(context, "plan.concurrent_systemic") != "none"
-
-
-def _regimen(
-    kb: KnowledgeBase, agent_id: str, status: str, reason: str, eligibility: Eligibility, context: Context
-) -> SystemicOption | None:
-    """Return a regimen with its status, ``not_eligible`` where the form speaks against it; None if not verified."""
-    agent, contraindicated = kb.entry(agent_id)["agent"], eligibility.verdict == "contraindicated"
-    against = ruled_out(kb, agent_id, context)
-    if not against and contraindicated and "cisplatin" in agent:
-        against = "cisplatin is contraindicated"
-    if not against and agent_id == "cis_q3w" and eligibility.full_dose_unsuitable:
-        against = "one source calls this dose unsuitable at this creatinine clearance"
-    if contraindicated and "platinum" in agent:
-        reason = "; ".join(part for part in (reason, "the platinum is not cisplatin, which is contraindicated") if part)
-    return systemic_option(kb, agent_id, *(("not_eligible", against) if against else (status, reason)))
-
-
-def systemic_options(
-    kb: KnowledgeBase, drafted: str | None, options: OptionSet, eligibility: Eligibility, context: Context
-) -> tuple[SystemicOption, ...]:
-    """List the regimens of the drafted treatment and its alternatives.
-
-    Args:
-        drafted: Option token of the drafted treatment, None when nothing was drafted.
-        context: Nested facts of the case; what they rule out is listed as not suitable.
-    """
-    found: dict[str, SystemicOption] = {}
-    drafted_action = action(kb, drafted) if drafted is not None else {}
-    agents = list(drafted_action.get("agents", ()))
-
-    def add(agent_id: str, status: str, reason: str = "") -> None:
-        row = _regimen(kb, agent_id, status, reason, eligibility, context)
-        if row is not None:
-            found.setdefault(agent_id, replace(row, to_choose=reason == _TO_CHOOSE and row.status == status))
-
-    if eligibility.verdict == "relative" and "cis_weekly40" in agents:
-        agents.sort(key=lambda a: a in ("cis_q3w", "cis_q3w_x2"))  # relative contraindication: weekly dose first
-    for agent in agents:
-        cisplatin_drafted = any(a in _CISPLATIN_AGENTS and found[a].status == "drafted" for a in found)
-        if drafted_action.get("choose_one", False):
-            add(agent, "alternative", _TO_CHOOSE)
-        else:
-            optional = "optional: may be offered" if drafted_action.get("optional") else ""
-            if agent in _CISPLATIN_AGENTS and cisplatin_drafted:
-                add(agent, "alternative", _INSTEAD)
-            else:
-                add(agent, "drafted", optional if agent in _CISPLATIN_AGENTS else "")
-    if drafted_action.get("rt") == "postoperative" and not agents and eligibility.verdict != "contraindicated":
-        order = ("cis_weekly40", "cis_q3w") if eligibility.verdict == "relative" else ("cis_q3w", "cis_weekly40")
-        for agent in order if pathology_may_ask(context) else ():
-            add(agent, "conditional", "after surgery, only if extranodal extension or a positive margin is found")
-    for option in options.applies:
-        for token in option.actions:
-            either = token in other_choices(kb, option, drafted, context)
-            kind = action(kb, token)["kind"]
-            if either or kind in ("addon", "systemic"):
-                for agent in action(kb, token).get("agents", ()):
-                    status = "addition" if kind == "addon" else "alternative"
-                    add(agent, status, f"goes with: {action(kb, token)['label']}")
-    return tuple(found.values())

@@ -9,10 +9,11 @@ from hnvlm.plan.case import NOT_P16, Line
 from hnvlm.plan.conditions import holds
 from hnvlm.plan.constraints import Constraint
 from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, CT_FINDINGS, DOSE_METRICS, Document, documents, load_kb
-from hnvlm.plan.options import Option, SystemicOption
+from hnvlm.plan.options import Option
 from hnvlm.plan.prescription import Scheme
 from hnvlm.plan.result import HEADER, Plan
 from hnvlm.plan.staging import Category, Staging
+from hnvlm.plan.systemic import SystemicOption
 from hnvlm.plan.words import STATUS_MEANING, STRENGTH_MEANING, label, sentence, words
 from hnvlm.types import CheckResult
 

@@ -10,9 +10,10 @@ from hnvlm.plan.case import Line
 from hnvlm.plan.constraints import Constraint
 from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import Document
-from hnvlm.plan.options import Option, OptionSet, SystemicOption
+from hnvlm.plan.options import Option, OptionSet
 from hnvlm.plan.prescription import Prescription
 from hnvlm.plan.staging import Staging
+from hnvlm.plan.systemic import SystemicOption
 from hnvlm.types import CheckResult
 
 HEADER = "AI DRAFT - RESEARCH USE ONLY. Not medical advice. To be reviewed, corrected and signed by a clinician."

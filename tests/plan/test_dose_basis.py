@@ -132,12 +132,12 @@ def test_organs_that_a_model_contoured_are_named_where_limits_are_judged():
 def test_a_predicted_dose_beside_a_withheld_prescription_is_told_as_an_example():
     _, form = CASES["nasopharynx"]
     form = {key: value for key, value in form.items() if key != "site"}
-    plan = draft_plan([], form, structures=METRICS, dose_metrics=METRICS, dose_basis=predicted())
+    hot = {**METRICS, "SpinalCord": {"D0.03cc": 55.0, "Dmax": 56.0}}
+    plan = draft_plan([], form, structures=hot, dose_metrics=hot, dose_basis=predicted())
     assert plan.prescription.withheld and not plan.prescription.schemes
     said = line_after(plan.text, "DOSE LIMITS: ORGANS AT RISK AND TARGETS")
     assert "; no dose is drafted: this is what such a dose would give" in said
     assert not [line for line in plan.urgent if "cord" in line.text], "no rule judges an example"
-    clinic = draft_plan(
-        [], form, structures=METRICS, dose_metrics=METRICS, dose_basis=DoseBasis("Uploaded dose", LEVELS)
-    )
+    clinic = draft_plan([], form, structures=hot, dose_metrics=hot, dose_basis=DoseBasis("Uploaded dose", LEVELS))
+    assert [line for line in clinic.urgent if "cord" in line.text]
     assert "no dose is drafted: this" not in clinic.text, "what the clinic planned stands for itself"
