@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, availability, context, documents, planning
-from hnvlm.ui import casebar, clinical_form, dose_view, frame, jobs, plan_exports, plan_view, state
+from hnvlm.ui import badges, casebar, clinical_form, dose_view, frame, jobs, plan_exports, plan_view, state
 from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
@@ -57,9 +57,13 @@ def plan_side(app, case: CaseRecord) -> None:
             or "Writes a new version; earlier ones stay.",
             on_click=handled(draft), args=(app, case.id),
         )  # fmt: skip
+        if versions:  # for the overview, too, which looks the same before and after a signature
+            badges.document(versions[-1])
+            st.caption(f"Version {versions[-1].version}, {casebar.when(versions[-1].created)} UTC")
     if reason:
         st.caption(reason)
-    jobs.panel(app, case.id, ["plan"])
+    # Work of other pages too: without it nothing would run the page again when the button can be pressed.
+    jobs.panel(app, case.id, ["plan"], busy=busy, others=True, elsewhere=["export"])
     if not versions:
         if in_scope and not busy and not reason:
             st.caption("No plan yet. Fill in what is known on the left, then press Draft plan. What stays unknown "
@@ -69,7 +73,12 @@ def plan_side(app, case: CaseRecord) -> None:
     if changed:
         written = "signed" if versions[-1].signed else "drafted"
         say = st.warning if versions[-1].signed else st.info
-        say(f"Changed after this plan was {written}: {', '.join(changed)}. Press Draft plan to follow the changes.")
+        follow = "Press Draft plan to follow the changes."
+        if planning.REPORT_CHANGED in changed:
+            follow += (
+                " What a report corrects is told among the contradictions and not taken over: answer it in the form."
+            )
+        say(f"Changed after this plan was {written}: {', '.join(changed)}. {follow}")
     overview, text = st.tabs(["Overview", "Text, edit and sign"])
     with overview, guard():
         plan_view.show(versions[-1].payload, signed=versions[-1].signed)

@@ -88,7 +88,7 @@ def report_tab(app, case: CaseRecord, found, first) -> None:
     if reason:
         st.caption(reason)
     # Work of other pages too: without it nothing would run the page again when the buttons can be pressed.
-    jobs.panel(app, case.id, ["report", "analysis"], others=True, elsewhere=list(TABS))
+    jobs.panel(app, case.id, ["report", "analysis"], busy=busy, others=True, elsewhere=list(TABS))
     if in_scope and not reason:
         waiting(app, case.id, REPORT)
     if found:
@@ -167,7 +167,7 @@ def labels_tab(app, case: CaseRecord) -> None:
               on_click=handled(score), args=(app, case.id))  # fmt: skip
     if reason:
         st.caption(reason)
-    jobs.panel(app, case.id, ["zeroshot"])
+    jobs.panel(app, case.id, ["zeroshot"], busy=busy)
     if not reason and case.in_scope is not False:
         waiting(app, case.id, TABS["zeroshot"])
     if latest is not None:
@@ -195,7 +195,7 @@ def similar_tab(app, case: CaseRecord) -> None:
     )  # fmt: skip
     if reason:
         st.caption(reason)
-    jobs.panel(app, case.id, ["similar"])
+    jobs.panel(app, case.id, ["similar"], busy=busy)
     if not reason and case.in_scope is not False:
         waiting(app, case.id, TABS["similar"])
     if left_out := similar.left_out(app, case.id):

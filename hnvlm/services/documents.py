@@ -98,6 +98,15 @@ def ai_draft(versions: list[ResultRecord]) -> ResultRecord | None:
     return next((v for v in reversed(versions) if v.payload.get("author") in _AI_AUTHORS), None)
 
 
+def replaced(versions: list[ResultRecord]) -> ResultRecord | None:
+    """Return the newest text that a clinician wrote or signed, where a later AI draft stands in its place; or None."""
+    *before, latest = versions
+    if latest.signed or latest.payload.get("author") not in _AI_AUTHORS:
+        return None
+    by_clinician = (v for v in reversed(before) if v.signed or v.payload.get("author") not in _AI_AUTHORS)
+    return next(by_clinician, None)
+
+
 def signature(result: ResultRecord) -> str:
     """Return who signed this version, or that nobody did, in words that stand on screen and in every export."""
     if result.signed:

@@ -41,6 +41,8 @@ FIGURES_OF_DRAFT = (
     "The edited text differs from the structured plan: staging, prescription and limits beside it are those of the AI "
     "draft, NOT of the text."
 )
+# What ``outdated`` says of it: a plan tells what a report corrects, and does not take it over.
+REPORT_CHANGED = "the clinician's report"
 # Checks of a report whose text tells other lesions than the findings.
 _TOLD_OTHERWISE = {
     f"report.{name}" for name in ("unsupported", "presence", "omission", "side", "level", "site", "size", "confirmed")
@@ -137,7 +139,7 @@ def outdated(app: App, plan: ResultRecord) -> list[str]:
     made, now = plan.payload["made_from"], _sources(app, plan.case_id)
     names = {
         "form": "the form", "findings": "the findings", "structures_version": "the structures",
-        "dose_id": "the dose", "limits": "the constraint template", "report_says": "the clinician's report",
+        "dose_id": "the dose", "limits": "the constraint template", "report_says": REPORT_CHANGED,
     }  # fmt: skip
     return [words for key, words in names.items() if key in made and made[key] != now[key]]
 
@@ -158,9 +160,11 @@ def _report_says(app: App, case_id: str) -> list[str]:
 
     A plan stages on what was measured or contoured and on the form; a report is corrected without either.
     """
-    newest = [r for language in ("en", "pl") if (r := app.store.latest_result(case_id, "report", language)) is not None]
-    report = max(newest, key=lambda r: r.id, default=None)
-    if report is None or report.payload.get("author") != "clinician":
+    all_of_them = (r for language in ("en", "pl") for r in app.store.history(case_id, "report", language))
+    # An AI draft made since, also one in the other language, takes nothing back of what a clinician wrote.
+    by_clinician = (r for r in all_of_them if r.payload.get("author") == "clinician")
+    report = max(by_clinician, key=lambda r: r.id, default=None)
+    if report is None:
         return []
     return [c["message"] for c in report.payload.get("checks", ()) if c["id"] in _TOLD_OTHERWISE]
 

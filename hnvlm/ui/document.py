@@ -83,6 +83,7 @@ def show(app: App, doc: Document) -> None:
         badges.document(doc.latest)
         st.caption(f"Version {doc.latest.version}, {casebar.when(doc.latest.created)} UTC")
     _news(doc)
+    _replaced(doc)
     if mode in (READ, EDIT):
         _unsaved(app, doc)
     if mode == READ and _typed(app, doc) != doc.latest.payload["text"]:
@@ -123,6 +124,21 @@ def _news(doc: Document) -> None:
             "It is the one shown now; signing is for this one."
         )
         st.button(f"I have seen version {doc.latest.version}", key=doc.key("seen-it"), on_click=_seen, args=(doc,))
+
+
+def _replaced(doc: Document) -> None:
+    """Say which text of a clinician the AI draft shown took the place of, and lead back to it."""
+    before = documents.replaced(doc.versions)
+    if before is None:
+        return
+    what = documents.signature(before) if before.signed else "with a clinician's changes"
+    with st.container(border=True):
+        st.text(
+            f"This AI draft took the place of version {before.version} ({what}), which stays in History. Going back to "
+            "it makes a new version with its text, to be signed again."
+        )
+        st.button(f"Go back to version {before.version}", key=doc.key("back"), on_click=handled(_restore),
+                  args=(doc, before))  # fmt: skip
 
 
 def _seen(doc: Document, version: ResultRecord | None = None) -> None:

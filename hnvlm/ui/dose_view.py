@@ -111,7 +111,7 @@ def _controls(
     dose_actions.added(case.id)
     if reason:
         st.caption(reason)
-    jobs.panel(app, case.id, ["dose"])
+    jobs.panel(app, case.id, ["dose"], busy=busy, others=True, elsewhere=["export"])
     if not items:
         if not busy:
             st.caption(

@@ -45,20 +45,25 @@ def refused(app: App, case_id: str, button: str) -> bool:
 
 
 def panel(
-    app: App, case_id: str | None, kinds: Sequence[str], *, others: bool = False, elsewhere: Sequence[str] = ()
-) -> list[JobStatus]:
+    app: App, case_id: str | None, kinds: Sequence[str], *, busy: bool = False, others: bool = False,
+    elsewhere: Sequence[str] = (),
+) -> list[JobStatus]:  # fmt: skip
     """Show the work of a case that waits or runs, and how the last one ended if it ended badly.
 
     When it ends, the whole page runs once more and reads the result from the store.
 
     Args:
         kinds: Of the work that belongs to this place of the page.
+        busy: The page has drawn its buttons as waiting for work. Where that ended before this looks, nothing here
+            would poll and the buttons would wait for ever: the page runs once more.
         others: Show other work of the case too while it goes on: buttons that wait for it say why, and come back.
         elsewhere: Of the others, those that the page shows at another place.
 
     Returns:
         The work in progress.
     """
+    if busy and not app.jobs.active(case_id):
+        st.rerun()
     active = [job for kind in kinds for job in app.jobs.active(case_id, kind)]
     if others:
         active += [job for job in app.jobs.active(case_id) if job.kind not in (*kinds, *elsewhere)]

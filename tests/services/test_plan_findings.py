@@ -225,3 +225,15 @@ def test_a_clinicians_corrected_report_is_told_in_the_plan_and_makes_it_outdated
     assert "Clinician's report, not taken over into this plan" in again.payload["text"]
     assert planning.outdated(app, again) == []
     assert planning.check_text(again.payload["text"], again.payload) is not None
+
+
+def test_an_ai_draft_made_since_takes_nothing_back_of_what_a_clinician_reported(app, case_id):
+    reporting.draft_report(app, case_id)
+    reporting.save_edit(app, case_id, "Right level III necrotic node, 24 mm.", who="Dr A")
+    plan = planning.draft_case_plan(app, case_id)
+    assert "Clinician's report" in plan.payload["text"]
+    for language in reporting.LANGUAGES:
+        reporting.draft_report(app, case_id, language=language)
+    assert reporting.latest(app, case_id).payload["author"] == "model"
+    assert planning.outdated(app, plan) == []
+    assert "Clinician's report" in planning.draft_case_plan(app, case_id).payload["text"]
