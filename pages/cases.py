@@ -34,18 +34,19 @@ def main() -> None:
 
 def working(app) -> None:
     """Show series that are being read, and the case that this session's one became."""
-    jobs.panel(app, None, ["intake", "demo"])
-    job_id = st.session_state.get("_intake_job")
-    if job_id is None:
+    jobs.panel(app, None, uploads.MAKES_CASE)
+    status = uploads.reading(app)
+    if status is None:
         return
-    status = app.jobs.status(job_id)
     if status.state == "done":
         ready(app, status.result["case_id"])
     elif status.state == "cancelled":
         st.caption("Stopped. No case was made.")
         uploads.take_up_again()
     elif not status.active:
-        st.error(html.words(status.error))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.error(html.words(status.error))
+            st.button("Dismiss", key="dismiss-reading", on_click=uploads.end_seen)
 
 
 def ready(app, case_id: str) -> None:
@@ -61,7 +62,7 @@ def ready(app, case_id: str) -> None:
         if others:
             st.text(f"The same CT is already stored as {', '.join(others)}.")
         if st.button(f"Review {case.id}", key="review-new", type="primary"):
-            del st.session_state["_intake_job"]
+            uploads.end_seen()
             open_in_review(case.id)
 
 
@@ -163,9 +164,7 @@ def demo_button(app, kind: str) -> None:
 
 
 def start_demo(app) -> None:
-    job_id = demo.start_demo(app, who=state.who())
-    jobs.started(job_id)
-    st.session_state["_intake_job"] = job_id
+    uploads.reads(demo.start_demo(app, who=state.who()))
 
 
 def empty(app, search: str) -> None:

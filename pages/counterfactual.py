@@ -49,8 +49,9 @@ def request_side(app, case: CaseRecord) -> ResultRecord | None:
     st.caption(
         counterfactual.understood(text, known) or "Type a sentence, then click outside the box or press Ctrl+Enter."
     )
-    if small := counterfactual.too_small_to_show(text, case.spacing_mm, known):
-        st.caption(f":orange[{small}]")
+    small = counterfactual.too_small_to_show(text, case.spacing_mm, known)
+    for warning in filter(None, (counterfactual.both_ways(text, known), small)):
+        st.caption(f":orange[{warning}]")
     run, seed = st.columns([1, 1], vertical_alignment="bottom")
     # Not disabled while the box is empty: the text only arrives when the box loses focus, which is this click.
     run.button("Run", type="primary", key="run-edit", disabled=bool(reason) or busy or not in_scope, width="stretch",
@@ -96,8 +97,12 @@ def start(app, case_id: str) -> None:
 
 
 def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
-    # Numbered: the same words in the same minute, with another seed, could not be told apart, nor chosen.
-    names = {e.id: f"{n}. {casebar.when(e.created)}  {e.payload['text'][:60]}" for n, e in enumerate(edits[::-1], 1)}
+    # Numbered: the same words in the same minute, with another seed, could not be told apart, nor chosen. The time
+    # comes last: the list is narrow, and what is cut off is at the end.
+    names = {
+        e.id: f"{n}. {edit_facts.asked_text(e.payload)[:60]}  {casebar.when(e.created)}"
+        for n, e in enumerate(edits[::-1], 1)
+    }
     key, memory = f"edit-choice-{case.id}", state.of_case(case.id)
     if mine := arrived(app, case.id, names):
         st.session_state[key] = memory[SHOWN] = mine
@@ -158,7 +163,8 @@ def prepare(app, result_id: int) -> None:
 
 def pictures(app, case: CaseRecord, chosen: ResultRecord | None) -> None:
     series = [picture.original(app, case, "Original")]
-    if chosen is None:
+    # What changed nothing is the patient's CT: a second pane would call it synthetic.
+    if chosen is None or edit_facts.unchanged(chosen.payload):
         show_viewer(f"{VIEWER}-none", series, window=picture.window(case), height=frame.PAGE_HEIGHT, case=case.id)
         return
     with_difference = st.toggle("Show the difference in HU (orange denser, blue less dense)",

@@ -26,16 +26,19 @@ def main() -> None:
         rating_form.put_away()
         st.subheader("Who rates?")
         st.text("Give your name above. Your ratings are kept under it, and you go on where you stopped.")
+        known_raters(app)
         results(app, task)
         return
-    pairs = comparing.pairs(app, task, rater) if comparing.compares(task) else None
-    found = pairs.items if pairs else rating.items(app, task, rater)
+    before = rating_form.on_screen(task, rater)
+    pairs = comparing.pairs(app, task, rater, on_screen=before) if comparing.compares(task) else None
+    found = pairs.items if pairs else rating.items(app, task, rater, on_screen=before)
     if not found:
         rating_form.put_away()
         nothing(app, task, pairs)
         return
     place = current(task, rater, found)
     item = found[place]
+    rating_form.put_on_screen(task, rater, item.id)
     # Two texts beside each other take more room than one.
     left, right = st.columns([1, 1] if pairs else [3, 2], gap="small")
     with left, guard():
@@ -43,8 +46,12 @@ def main() -> None:
             VIEWER, [picture.original(app, item.case)], window=picture.window(item.case), height=frame.PAGE_HEIGHT,
             case=item.case.id,
         )  # fmt: skip
-    with right, frame.column("panel"), guard():
+    # A container of each item's own: the column in it is built anew, and another item does not begin scrolled down.
+    with right, st.container(key=f"rate-item-{item.id}"), frame.column("panel"), guard():
         steps(task, rater, found, place)
+        newcomer(app, rater, found)
+        if item.newer:
+            newer(task, rater, item)
         if pairs:
             comparing_form.show(app, item)
         else:
@@ -55,7 +62,7 @@ def main() -> None:
         following(task, rater, found, place, "rate-next-below")
         if pairs:
             comparing_form.left_out(pairs)
-        results(app, task, withheld=not all(item.complete for item in found))
+        results(app, task, withheld=not finished(found))
 
 
 def nothing(app, task: str, pairs: comparing.Pairs | None) -> None:
@@ -90,13 +97,41 @@ def named() -> None:
     state.set_who(st.session_state["rate-who"])
 
 
+def known_raters(app) -> None:
+    """Let somebody who rated before choose their name: typed another way it would begin a session anew."""
+    names = rating.raters(app)
+    if names:
+        st.selectbox("Rated here before", names, index=None, placeholder="Choose a name", key="rate-known", width=240,
+                     on_change=handled(recognised))  # fmt: skip
+
+
+def recognised() -> None:
+    st.session_state["rate-who"] = st.session_state["rate-known"] or ""
+    named()
+
+
+def newcomer(app, rater: str, found: Found) -> None:
+    """Say who has rated before, where the name that was given is none of theirs: it may be one of them, misspelled."""
+    if any(item.answers for item in found):
+        return
+    names = rating.raters(app)
+    if names and rating.person(rater) not in {rating.person(name) for name in names}:
+        html.note(
+            f"Nobody has rated as {rater} before. Names so far: {', '.join(names)}. If one is yours, give it above to "
+            "go on where you stopped; titles and capitals make no difference."
+        )
+
+
 def current(task: str, rater: str, found: Found) -> int:
-    """Return which draft or comparison is shown: the one last stepped to, at first the first that is not complete."""
-    ids = [item.id for item in found]
+    """Return which draft or comparison is shown: of the case last stepped to, at first the first that is not complete.
+
+    By its case it is found again where a newer draft took the place of the one that was there.
+    """
+    cases = [item.case.id for item in found]
     at = st.session_state.setdefault(AT, {})
-    if at.get((task, rater)) not in ids:
-        at[task, rater] = next((item.id for item in found if not item.complete), ids[0])
-    return ids.index(at[task, rater])
+    if at.get((task, rater)) not in cases:
+        at[task, rater] = next((item.case.id for item in found if not item.complete), cases[0])
+    return cases.index(at[task, rater])
 
 
 def steps(task: str, rater: str, found: Found, place: int) -> None:
@@ -106,14 +141,15 @@ def steps(task: str, rater: str, found: Found, place: int) -> None:
     if comparing.compares(task):
         which = f"Comparison {place + 1}: one text is an AI draft"
     st.progress(done / len(found), f"{done} of {len(found)} rated. {which}, research use only")
-    ids = [item.id for item in found]
+    cases = [item.case.id for item in found]
     last = place + 1 == len(found)
     with st.container(horizontal=True, gap="small"):
-        st.button("Previous", key="rate-previous", disabled=place == 0, on_click=go, args=(task, rater, ids[place - 1]),
+        st.button("Previous", key="rate-previous", disabled=place == 0, on_click=go,
+                  args=(task, rater, cases[place - 1]),
                   help="This is the first one." if place == 0 else None)  # fmt: skip
         following(task, rater, found, place, "rate-next")
         st.button("Skip", type="tertiary", key="rate-skip", disabled=last, on_click=go,
-                  args=(task, rater, ids[min(place + 1, len(found) - 1)]),
+                  args=(task, rater, cases[min(place + 1, len(found) - 1)]),
                   help="This is the last one." if last else "Answers given so far stay.")  # fmt: skip
 
 
@@ -123,20 +159,36 @@ def following(task: str, rater: str, found: Found, place: int, key: str) -> None
     last = place + 1 == len(found)
     why = "This is the last one." if last else f"Still to answer: {', '.join(lacking)}" if lacking else None
     st.button("Next", type="primary", key=key, disabled=bool(why), help=why, on_click=go,
-              args=(task, rater, found[min(place + 1, len(found) - 1)].id))  # fmt: skip
+              args=(task, rater, found[min(place + 1, len(found) - 1)].case.id))  # fmt: skip
 
 
 def how_far(task: str, found: Found, place: int) -> None:
     """Say below the questions what is still to answer."""
     lacking = rating.missing(task, found[place].answers)
-    if all(item.complete for item in found):
+    if finished(found):
         st.success("All are rated. Thank you.")
     else:
         st.caption(f"Still to answer: {', '.join(lacking)}" if lacking else "Complete and kept.")
 
 
-def go(task: str, rater: str, item_id: int | str) -> None:
-    st.session_state[AT][task, rater] = item_id
+def finished(found: Found) -> bool:
+    return all(item.complete and not item.newer for item in found)
+
+
+def newer(task: str, rater: str, item: rating.Item | comparing.Item) -> None:
+    """Say that something newer waits behind what this rater has before them, and let them go on to it."""
+    what = "A newer text" if comparing.compares(task) else "A newer AI draft"
+    if item.answers and not item.complete:
+        st.info(f"{what} of this case exists. You go on with what you began; it comes when this is complete.")
+        return
+    kept = "Your answers to this one are kept. " if item.complete else ""
+    st.info(f"{what} of this case exists. {kept}It takes its place when you go on.")
+    st.button("Rate the newer one now", key="rate-newer", on_click=go, args=(task, rater, item.case.id))
+
+
+def go(task: str, rater: str, case_id: str) -> None:
+    st.session_state[AT][task, rater] = case_id
+    rating_form.take_off_screen()
 
 
 def results(app, task: str, *, withheld: bool = False) -> None:

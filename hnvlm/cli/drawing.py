@@ -75,6 +75,8 @@ def demo_(
 
 def _print_edit(out: Session, payload: dict[str, Any]) -> None:
     out.line(f"asked: {payload['asked']}")
+    if payload.get("both_ways"):
+        out.line(payload["both_ways"])
     out.line(f"edit box (mm, z y x): {payload['edit_box_mm']}")
     for name, path in payload["files"].items():
         out.line(f"{name}: {path}")

@@ -9,6 +9,7 @@ from typing import Any
 from hnvlm.report.parse import detect_language
 from hnvlm.report.request_parse import PLACES, Command, parse_commands, parse_request, place_of
 from hnvlm.report.tagging import tag_sentence
+from hnvlm.types import Finding
 
 # Middle of what a size word covers, when no number is given.
 SIZE_OF_WORD_MM = {"small": 12.0, "medium": 21.0, "large": 34.0}
@@ -71,6 +72,32 @@ def drawn_lines(acted: Sequence[Command]) -> list[str]:
         whole = (line for line in lines if (request_facts(line) or {}).get("op") == "none")
         return [next(whole, ", ".join(line.rstrip(".;") for line in lines))]
     return lines
+
+
+def also_removed(acted: Sequence[Command]) -> list[Finding]:
+    """Return the lesions to add at whose place or side another command removes one of their kind, or denies it."""
+    return _met(acted, [c.request.finding for c in acted if c.request.op == "remove" and c.request.finding is not None])
+
+
+def also_denied(acted: Sequence[Command]) -> list[Finding]:
+    """Return the lesions to add that are denied beside what a command is about, which removes nothing there.
+
+    "A 22 mm node in left level II, no node in left level II" is one command, and about the node to add.
+    """
+    return _met(acted, [finding for c in acted for finding in c.request.others if finding.presence == "absent"])
+
+
+def _met(acted: Sequence[Command], gone: Sequence[Finding]) -> list[Finding]:
+    """The lesions to add that are among what shall be gone."""
+    added = [c.request.finding for c in acted if c.request.op == "add" and c.request.finding is not None]
+    return [finding for finding in added if any(_at_one_place(other, finding) for other in gone)]
+
+
+def _at_one_place(gone: Finding, added: Finding) -> bool:
+    """Whether a lesion that shall be gone may be the one to add; "all nodes" names no place and contradicts nothing."""
+    named = gone.side is not None or place_of(gone) is not None
+    one_side = added.side is None or gone.side in (None, "bilateral", added.side)
+    return named and gone.kind == added.kind and one_side and place_of(gone) in (None, place_of(added))
 
 
 def cannot_be_drawn(command: Command) -> str:

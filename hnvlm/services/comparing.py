@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from hnvlm.errors import UsageError
 from hnvlm.intervals import wilson
 from hnvlm.services import rating
 from hnvlm.services.context import App
-from hnvlm.services.documents import UNNAMED, ai_draft
+from hnvlm.services.documents import UNNAMED
 from hnvlm.services.text_origin import EARLIER, NONE, THIS, edited_from, same_words, words_changed
 from hnvlm.store import CaseRecord, ResultRecord, dumps
 
@@ -48,6 +49,7 @@ class Item:
         id: Tells it from the other comparisons of the session, and nothing about who wrote what.
         texts: Text A and Text B as they are shown.
         draft_is_a: Text A is the AI draft; for the store, never for the page.
+        newer: The case has a newer AI draft or a newer clinician's text, which says something else.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Item:
     answers: Mapping[str, Any]
     seconds: float
     complete: bool
+    newer: bool
 
 
 @dataclass
@@ -90,10 +93,13 @@ def compares(task: str) -> bool:
     return "compares" in rating.table()["tasks"].get(task, {})
 
 
-def pairs(app: App, task: str, rater: str) -> Pairs:
-    """Newest AI draft and newest clinician's text of each case, in an order of this rater's own.
+def pairs(app: App, task: str, rater: str, *, on_screen: str | None = None) -> Pairs:
+    """One AI draft and one clinician's text of each case (``rating.due``), in an order of this rater's own.
 
     The order stays the same when others are added.
+
+    Args:
+        on_screen: Id of the comparison that this rater has before them, which stays there.
 
     Raises:
         UsageError: In this task nothing is compared.
@@ -103,13 +109,16 @@ def pairs(app: App, task: str, rater: str) -> Pairs:
     out = Pairs()
     for case in app.store.list_cases():
         versions = app.store.history(case.id, *rating.chain(task))
-        draft = ai_draft(versions)
+        drafts = rating.ai_drafts(versions)
         written = [v for v in versions if v.payload.get("author") == "clinician"]
-        if draft is None or not written:
+        if not drafts or not written:
             if versions:
-                (out.only_clinician if draft is None else out.only_draft).append(case.id)
+                (out.only_draft if drafts else out.only_clinician).append(case.id)
             continue
-        names, shown = _shown(draft, written)
+        offered = list(itertools.product(drafts, written))
+        at = next((both for both in offered if _id(task, rater, *both) == on_screen), None)
+        (draft, text), kept, newer = rating.due(app, task, rater, offered, at)
+        names, shown = _shown(draft, [v for v in written if v.id <= text.id])
         if same_words(*shown):
             out.same.append(case.id)
         elif UNNAMED in _people(written):
@@ -121,7 +130,14 @@ def pairs(app: App, task: str, rater: str) -> Pairs:
         elif tells(*shown, names):
             out.telling.append(case.id)
         else:
-            out.items.append(_item(app, task, rater, case, draft, written[-1], shown))
+            is_a = kept["text_a"] == draft.id if kept else _draft_is_a(task, rater, draft, text)
+            out.items.append(
+                Item(
+                    _id(task, rater, draft, text), task, rater, case, draft, text,
+                    (shown[0], shown[1]) if is_a else (shown[1], shown[0]), is_a, kept.get("answers", {}),
+                    kept.get("seconds", 0.0), bool(kept.get("complete")), newer,
+                )
+            )  # fmt: skip
     out.items.sort(key=lambda item: item.id)
     return out
 
@@ -143,8 +159,8 @@ def answer(app: App, item: Item, question_id: str, value: Any, *, seconds: float
     payload = {
         "task": item.task, "draft": item.draft.id, "draft_version": item.draft.version,
         "clinician_text": item.clinician.id, "clinician_version": item.clinician.version, "text_a": a.id,
-        "text_b": b.id, "rater": item.rater.strip(), "person": rating.person(item.rater), "answers": answers,
-        "seconds": round(float(seconds), 1), "complete": not rating.missing(item.task, answers),
+        "text_b": b.id, "rater": item.rater.strip(), "person": rating.person(item.rater), "folding": rating.FOLDING,
+        "answers": answers, "seconds": round(float(seconds), 1), "complete": not rating.missing(item.task, answers),
         "app_version": __version__, "draft_sha256": rating.sha256(item.draft.payload["text"]),
         "clinician_sha256": rating.sha256(item.clinician.payload["text"]), "made_by": item.draft.provenance,
         "written_by": item.clinician.who,
@@ -176,12 +192,13 @@ def _blinding() -> _Blinding:
 
 
 def names_in(people: Iterable[str], draft: str) -> tuple[re.Pattern[str], ...]:
-    """Return what finds the names of people in a text: the whole one and the last one.
+    """Return what finds the names of people in a text: the whole one, with and without titles, and the last one.
 
     Args:
         draft: Text of the AI draft, which names nobody: what stands there is a word, not a name (Dr Long, Dr Black).
     """
-    names = {n for person in people for n in (person.strip(), person.split()[-1] if person.split() else "")}
+    bare = {person.strip(): rating.untitled(person) for person in people}
+    names = {n for whole, name in bare.items() for n in (whole, name, *name.split()[-1:])}
     usable = sorted(n for n in names if len(n) >= _SHORTEST_NAME and n.casefold() not in _NOBODY)
     found = (re.compile(rf"(?<!\w){re.escape(n)}(?!\w)", re.IGNORECASE) for n in usable)
     return tuple(pattern for pattern in found if not pattern.search(draft))
@@ -408,16 +425,14 @@ def _age(row: Mapping[str, Any]) -> tuple[int, int]:
     return row["draft"], row["clinician_text"]
 
 
-def _item(
-    app: App, task: str, rater: str, case: CaseRecord, draft: ResultRecord, clinician: ResultRecord,
-    shown: Sequence[str],
-) -> Item:  # fmt: skip
-    name = f"{rating.person(rater)}|{task}|{draft.id}|{clinician.id}"
-    # Two hashes: what the page knows of a comparison by its id says nothing of the sides.
-    draft_is_a = hashlib.sha256(f"sides|{name}".encode()).digest()[0] % 2 == 0
-    kept = rating.stored(app, task, rater, draft, clinician)
-    return Item(
-        rating.sha256(f"order|{name}")[:12], task, rater, case, draft, clinician,
-        (shown[0], shown[1]) if draft_is_a else (shown[1], shown[0]), draft_is_a, kept.get("answers", {}),
-        kept.get("seconds", 0.0), bool(kept.get("complete")),
-    )  # fmt: skip
+def _name(task: str, rater: str, draft: ResultRecord, clinician: ResultRecord) -> str:
+    return f"{rating.person(rater)}|{task}|{draft.id}|{clinician.id}"
+
+
+def _id(task: str, rater: str, draft: ResultRecord, clinician: ResultRecord) -> str:
+    return rating.sha256(f"order|{_name(task, rater, draft, clinician)}")[:12]
+
+
+def _draft_is_a(task: str, rater: str, draft: ResultRecord, clinician: ResultRecord) -> bool:
+    """On which side a draft stands at first: hashed apart from the id, by which the page knows a comparison."""
+    return hashlib.sha256(f"sides|{_name(task, rater, draft, clinician)}".encode()).digest()[0] % 2 == 0

@@ -22,6 +22,8 @@ from hnvlm.report.request_facts import (
     SIZE_DRAWN_MM,
     SIZE_OF_WORD_MM,
     acted_upon,
+    also_denied,
+    also_removed,
     cannot_be_drawn,
     drawn_lines,
     elsewhere,
@@ -34,7 +36,7 @@ from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import AUTOSAVE, ResultRecord
-from hnvlm.types import Counterfactual, Progress, no_progress
+from hnvlm.types import Counterfactual, Finding, Progress, no_progress
 
 # A whole report may be pasted; more is no request.
 MAX_TEXT = 6000
@@ -79,6 +81,8 @@ def _commands(text: str, known: Collection[str]) -> list[Command]:
 def to_draw(text: str, known: Collection[str] = ()) -> str:
     """Return the commands of a request that ask for something, one a line, as the models read them.
 
+    Removals come first: a lesion of the CT that is removed later would take with it what was drawn at its place.
+
     Args:
         text: The request.
         known: From ``known_sentences``.
@@ -100,7 +104,7 @@ def to_draw(text: str, known: Collection[str] = ()) -> str:
     for command in acted:
         if why := cannot_be_drawn(command):
             raise UsageError(f'"{_quotable(command.text)}" cannot be drawn: {why}.')
-    return "\n".join(drawn_lines(acted))
+    return "\n".join(drawn_lines(sorted(acted, key=lambda command: command.request.op == "add")))
 
 
 def run(
@@ -113,7 +117,7 @@ def run(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Counterfactual:
-    """Draw what the text says into the CT: each command that ``understood`` lists, in the order of the text.
+    """Draw what the text says into the CT: each command that ``understood`` lists, removals first.
 
     Raises:
         ScopeError: The CT is not a head-and-neck CT.
@@ -124,11 +128,11 @@ def run(
     return models.counterfactual(volume, asked, segmentation=analysis.segmentation, seed=seed, progress=progress)
 
 
-def describe(edit: Counterfactual, text: str) -> dict[str, Any]:
+def describe(edit: Counterfactual, text: str, known: Collection[str] = ()) -> dict[str, Any]:
     """Return the JSON facts of an edit (no arrays)."""
     return {
-        "text": text, "asked": edit.asked, "edit_box_mm": edit.edit_box_mm, "identity": edit.identity,
-        "text_match": edit.text_match, "gflops": edit.gflops, "seconds": edit.seconds,
+        "text": text, "both_ways": both_ways(text, known), "asked": edit.asked, "edit_box_mm": edit.edit_box_mm,
+        "identity": edit.identity, "text_match": edit.text_match, "gflops": edit.gflops, "seconds": edit.seconds,
         "seed": edit.provenance.seed, "model": edit.provenance.model, "notice": NOTICE + "; SYNTHETIC",
     }  # fmt: skip
 
@@ -241,6 +245,28 @@ def _puzzling(command: Command) -> bool:
     return command.request.op == "unknown" and command.request.finding is not None
 
 
+def both_ways(text: str, known: Collection[str] = ()) -> str:
+    """Say which lesions a request adds and also removes or denies at one place, and what is drawn; empty for none."""
+    if len(text) > MAX_TEXT:
+        return ""
+    acted = [command for command in acted_upon(_commands(text, known)) if not cannot_be_drawn(command)]
+    if _doubtful(acted):
+        return ""
+    removed = also_removed(acted)
+    denied = [finding for finding in also_denied(acted) if finding not in removed]
+    said = []
+    if removed:
+        said.append(
+            f"Both added and removed: {'; '.join(map(words, removed))}. A removal takes away what the CT shows and is "
+            "done first; what is added is drawn after it and stays."
+        )
+    if denied:
+        said.append(
+            f"Both added and denied: {'; '.join(map(words, denied))}. What is added is drawn; nothing is removed there."
+        )
+    return " ".join(said)
+
+
 def too_small_to_show(text: str, spacing_mm: Sequence[float], known: Collection[str] = ()) -> str:
     """Warn when what is asked for is hardly wider than the voxels of the CT; empty when it is not.
 
@@ -280,11 +306,21 @@ def filled_in(request: Mapping[str, Any]) -> frozenset[str]:
     Returns:
         Keys of ``request``; none where the rules do not read its words.
     """
-    findings = [c.request.finding for c in parse_commands(str(request.get("text", "")))]
+    findings = _findings_of(request)
     if len(findings) != 1 or (said := findings[0]) is None:
         return frozenset()
     open_to_all = {"place": place_of(said) is None, "side": said.side not in ("left", "right")}
     return frozenset(key for key, is_open in open_to_all.items() if is_open and request.get(key))
+
+
+def sized_in_words(request: Mapping[str, Any]) -> bool:
+    """Whether a request's words say only "small" or "large": its number of mm, as for ``filled_in``, is nobody's."""
+    said = [finding for finding in _findings_of(request) if finding is not None and finding.size_mm is None]
+    return any("size_word" in finding.attributes for finding in said)
+
+
+def _findings_of(request: Mapping[str, Any]) -> list[Finding | None]:
+    return [command.request.finding for command in parse_commands(str(request.get("text", "")))]
 
 
 # ---- stored cases -----------------------------------------------------------------------------
@@ -302,7 +338,7 @@ def run_for_case(
     arrays, box = _difference(volume.array, edit.volume.array, np.asarray(edit.edit_mask, bool))
     where = {"box": box, "most_changed": most_changed(arrays["difference"], box) if box else None}
     return app.store.save_result(
-        case_id, "counterfactual", describe(edit, text) | where, slot=uuid.uuid4().hex[:12], arrays=arrays,
+        case_id, "counterfactual", describe(edit, text, known) | where, slot=uuid.uuid4().hex[:12], arrays=arrays,
         provenance=edit.provenance, who=who or "model",
     )  # fmt: skip
 

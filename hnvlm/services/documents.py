@@ -43,29 +43,35 @@ def keep_typing(app: App, base: ResultRecord, text: str, *, who: str = "", write
 
 def typed(app: App, base: ResultRecord, *, writer: str = "") -> str:
     """Return the text last typed over this version in this browser, or the version's own text when nobody typed."""
-    kept = app.store.latest_result(base.case_id, base.kind, _slot(base, writer))
-    if kept is not None and kept.payload.get("base") == base.id:
-        return str(kept.payload["text"])
-    return str(base.payload["text"])
+    slot = _slot(base, writer)
+    kept = app.store.latest_result(base.case_id, base.kind, slot)
+    if kept is not None and kept.payload["base"] != base.id:  # typed over another version since
+        chain = app.store.history(base.case_id, base.kind, slot)
+        kept = next((record for record in reversed(chain) if record.payload["base"] == base.id), None)
+    return str((kept or base).payload["text"])
 
 
 def unsaved(app: App, latest: ResultRecord, *, writer: str = "") -> list[Kept]:
-    """Return texts that were typed elsewhere, or here over an older version, and never saved; newest first."""
-    newest: dict[str, ResultRecord] = {}
+    """Return texts that were typed elsewhere, or here over an older version, and never saved.
+
+    One of each browser over each version; those of this browser first, of all the newest first.
+    """
+    newest: dict[tuple[str, int], ResultRecord] = {}
     saved: set[str] = set()
     for record in app.store.history(latest.case_id, latest.kind):
         if record.slot == latest.slot:
             saved.add(str(record.payload["text"]))
         elif record.slot.split(AUTOSAVE)[0] == latest.slot:
-            newest[record.slot] = record
+            newest[record.slot, int(record.payload["base"])] = record
     found = []
-    for slot, record in newest.items():
-        base = app.store.get_result(int(record.payload["base"]))
+    for (slot, base_id), record in newest.items():
         mine = slot == _slot(latest, writer)
         # A browser may report the last key after Save was pressed: what became a version is not unsaved.
-        if record.payload["text"] not in saved and not (mine and base.id == latest.id):
+        if record.payload["text"] not in saved and not (mine and base_id == latest.id):
+            base = app.store.get_result(base_id)
             found.append(Kept(str(record.payload["text"]), base, record.who, record.created, slot, mine))
-    return sorted(found, key=lambda kept: kept.created, reverse=True)
+    # The page shows a few: those that nobody here can throw away are not to take the place of those typed here.
+    return sorted(found, key=lambda kept: (kept.mine, kept.created), reverse=True)
 
 
 def settle(app: App, kept: Kept, *, who: str = "") -> None:

@@ -10,9 +10,10 @@ import csv
 import hashlib
 import io
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ LONGEST_COMMENT = 4000
 FEWEST_IN_COMMON = 2
 # Resampling the drafts that two raters share; of fewer, an interval tells nothing.
 FEWEST_FOR_INTERVAL, DRAWS, SEED = 5, 1000, 9173
+# How spellings of a name become one person (``person``): 1 by capitals and spaces, 2 without titles, too. What was
+# saved under an earlier one knew nothing of answers that are the same person's now.
+FOLDING = 2
+# Words before or after a name. Points inside are told: "M.D." is a title, "M.R." and "D.R." are initials.
+_TITLE = (
+    r"(?:dr|doctor|doktor|prof|professor|profesor|doc|docent|hab|habil|lek|lekarz|mgr|inż|n\.?\s*med|med|dent|mr|mrs|ms"
+    r"|miss|m\.?d|ph\.?\s?d|d\.?phil|m\.?sc|dsc|mph|mba|mbbs|mbchb|bds|dds|dmd|f\.?r\.?c\.?r|frcs|frcp|frcpc|mrcp|mrcs"
+    r"|facr|facs|fastro|dabr)\.?"
+)
+_TITLES = re.compile(rf"^(?:{_TITLE}[\s,]+)+|(?:[\s,]+{_TITLE})+$", re.IGNORECASE)
+_ONLY_TITLES = re.compile(rf"{_TITLE}(?:[\s,]+{_TITLE})*", re.IGNORECASE)
+# What is rated in one go: a draft, or the two texts of a comparison.
+Rated = tuple[ResultRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -56,13 +70,18 @@ class Question:
 
 @dataclass(frozen=True)
 class Item:
-    """One draft to rate and what this rater answered so far."""
+    """One draft to rate and what this rater answered so far.
+
+    Attributes:
+        newer: The case has a newer AI draft, which says something else.
+    """
 
     case: CaseRecord
     draft: ResultRecord
     answers: Mapping[str, Any]
     seconds: float
     complete: bool
+    newer: bool
 
     @property
     def id(self) -> int:
@@ -106,18 +125,62 @@ def questions(task: str) -> tuple[Question, ...]:
     return tuple(out)
 
 
-def items(app: App, task: str, rater: str) -> list[Item]:
-    """The newest AI draft of each case, in an order of this rater's own that stays the same when drafts are added.
+def items(app: App, task: str, rater: str, *, on_screen: int | None = None) -> list[Item]:
+    """One AI draft of each case (``due``), in an order of this rater's own that stays the same when drafts are added.
 
     What a clinician edited or wrote is never among them.
+
+    Args:
+        on_screen: Id of the draft that this rater has before them, which stays there.
     """
     found = []
     for case in app.store.list_cases():
-        draft = ai_draft(app.store.history(case.id, *chain(task)))
-        if draft is not None:
-            found.append(_item(app, case, draft, task, rater))
+        drafts = [(draft,) for draft in ai_drafts(app.store.history(case.id, *chain(task)))]
+        if drafts:
+            shown = next((one for one in drafts if one[0].id == on_screen), None)
+            (draft,), kept, newer = due(app, task, rater, drafts, shown)
+            found.append(Item(case, draft, kept.get("answers", {}), kept.get("seconds", 0.0),
+                              bool(kept.get("complete")), newer))  # fmt: skip
     who = person(rater)
     return sorted(found, key=lambda item: hashlib.sha256(f"{who}|{task}|{item.draft.id}".encode()).digest())
+
+
+def ai_drafts(versions: Sequence[ResultRecord]) -> list[ResultRecord]:
+    """Those of the versions that a model or the rules wrote."""
+    return [version for version in versions if ai_draft([version])]
+
+
+def due(
+    app: App, task: str, rater: str, offered: Sequence[Rated], shown: Rated | None = None
+) -> tuple[Rated, Mapping[str, Any], bool]:
+    """Which of the drafts of a case, or of its pairs of texts, this rater has to rate.
+
+    A draft that is made meanwhile takes nothing away: what is on their screen stays there, and what they began last is
+    theirs until it is complete. Else it is the newest. Of drafts of the same words it is the one that they rated, at
+    first the oldest, so that all raters rate the same one.
+
+    Args:
+        offered: All there is of one case, oldest first.
+        shown: The one of them that is on the screen.
+
+    Returns:
+        Which it is, what this rater answered about it ({} before), and whether the newest one says something else.
+    """
+    given = _of_person(app, offered[-1][0].case_id, task, rater)
+    kept = [given.get(_about(task, *one), {}) for one in offered]
+    begun = [n for n, rating in enumerate(kept) if rating.get("answers")]
+    same = [n for n, one in enumerate(offered) if _texts(one) == _texts(offered[-1])]
+    if shown is not None:
+        at = offered.index(shown)
+    elif begun and not kept[begun[-1]]["complete"]:
+        at = begun[-1]
+    else:
+        at = max(same, key=lambda n: (bool(kept[n].get("complete")), bool(kept[n].get("answers"))))
+    return offered[at], kept[at], at not in same
+
+
+def _texts(rated: Rated) -> list[str]:
+    return [str(result.payload["text"]) for result in rated]
 
 
 def answer(
@@ -136,7 +199,7 @@ def answer(
     answers = changed(stored(app, task, rater, draft), task, question_id, value)
     payload = {
         "task": task, "draft": draft.id, "draft_version": draft.version, "rater": rater.strip(),
-        "person": person(rater), "answers": answers, "seconds": round(float(seconds), 1),
+        "person": person(rater), "folding": FOLDING, "answers": answers, "seconds": round(float(seconds), 1),
         "complete": not missing(task, answers), "app_version": __version__,
         "text_sha256": sha256(draft.payload["text"]), "made_by": draft.provenance,
     }  # fmt: skip
@@ -159,6 +222,14 @@ def ratings(app: App, task: str) -> list[dict[str, Any]]:
         given = [r for r in app.store.history(case.id, KIND) if r.payload.get("task") == task]
         out += [{"case": case.id, "result": r.id, "rated": r.created, **r.payload} for r in _standing(given)]
     return out
+
+
+def raters(app: App) -> list[str]:
+    """Everybody who rated or compared anything so far, once each, in alphabetical order: names as last spelled."""
+    given = (record for case in app.store.list_cases() for record in app.store.history(case.id, KIND))
+    names = [record.payload["rater"] for record in sorted(given, key=lambda record: record.id)]
+    last = {person(name): name for name in names}
+    return [last[who] for who in sorted(last)]
 
 
 def first_rated(app: App, case_id: str, task: str, draft: int, text_sha256: str) -> dict[str, int]:
@@ -209,7 +280,10 @@ def summary(app: App, task: str) -> list[dict[str, Any]]:
     for question in questions(task):
         if question.type != "scale":
             continue
-        given = {(row["draft"], person(row["rater"])): int(row["answers"][question.id]) for row in done}
+        # Of drafts with the same words each rater may have rated another one.
+        given = {
+            ((row["case"], row["text_sha256"]), person(row["rater"])): int(row["answers"][question.id]) for row in done
+        }
         raters = sorted({rater for _, rater in given})
         pairs = [_pair(given, a, b) | {"raters": [names[a], names[b]]} for a, b in itertools.combinations(raters, 2)]
         out.append(
@@ -231,7 +305,7 @@ def kappa(first: Sequence[int], second: Sequence[int]) -> float | None:
     return float(cohen_kappa_score(first, second, labels=list(SCALE), weights="quadratic"))
 
 
-def _pair(given: Mapping[tuple[int, str], int], a: str, b: str) -> dict[str, Any]:
+def _pair(given: Mapping[tuple[tuple[str, str], str], int], a: str, b: str) -> dict[str, Any]:
     common = sorted({draft for draft, rater in given if rater == a} & {draft for draft, rater in given if rater == b})
     first, second = ([given[draft, rater] for draft in common] for rater in (a, b))
     found = kappa(first, second) if len(common) >= FEWEST_IN_COMMON else None
@@ -256,9 +330,16 @@ def chain(task: str) -> tuple[str, str]:
     return kind, of_kind
 
 
+@lru_cache(maxsize=1024)  # every rating of a case is asked for its own, each time the page runs
 def person(name: str) -> str:
-    """Whose name this is: upper and lower case and the number of spaces tell nobody apart."""
-    return " ".join(name.split()).casefold()
+    """Whose name this is: titles, upper and lower case and the number of spaces tell nobody apart."""
+    return untitled(name).casefold()
+
+
+def untitled(name: str) -> str:
+    """A name without the titles before and after it; one of nothing but titles stays as it is."""
+    name = " ".join(name.split()).strip(", ")
+    return name if _ONLY_TITLES.fullmatch(name) else _TITLES.sub("", name)
 
 
 def sha256(text: Any) -> str:
@@ -274,14 +355,14 @@ def slot(task: str, rater: str, *rated: ResultRecord) -> str:
 
 def stored(app: App, task: str, rater: str, *rated: ResultRecord) -> dict[str, Any]:
     """What this rater answered about a draft so far, with the seconds spent; {} before the first answer."""
-    case_id = rated[0].case_id
-    kept = app.store.latest_result(case_id, KIND, slot(task, rater, *rated))
-    if kept is None or "person" not in kept.payload:
-        # Chains of before were told apart by the spaces in a name.
-        about, who = _about(task, *rated), person(rater)
-        given = [r for r in app.store.history(case_id, KIND) if r.slot.rpartition(".")[0] == about]
-        kept = next(iter(_standing([r for r in given if person(r.payload["rater"]) == who])), None)
-    return {} if kept is None else kept.payload
+    return _of_person(app, rated[0].case_id, task, rater).get(_about(task, *rated), {})
+
+
+def _of_person(app: App, case_id: str, task: str, rater: str) -> dict[str, dict[str, Any]]:
+    """All that one person answered about a case: which draft or texts (``_about``) -> the rating that stands."""
+    who, given = person(rater), app.store.history(case_id, KIND)
+    own = [r for r in given if r.payload.get("task") == task and person(r.payload["rater"]) == who]
+    return {_whose(record)[0]: record.payload for record in _standing(own)}
 
 
 def _about(task: str, *rated: ResultRecord) -> str:
@@ -291,14 +372,19 @@ def _about(task: str, *rated: ResultRecord) -> str:
 def _standing(given: Sequence[ResultRecord]) -> list[ResultRecord]:
     """Of answers of all raters and drafts, oldest first, those that stand: of one person one of each draft.
 
-    What is saved now goes on from all that this person answered before (and says ``person``), so the newest stands.
-    Earlier, two spellings of a name made two chains that knew nothing of each other: of such the complete one stands.
+    What is saved now goes on from all that this person answered before, so the newest of it stands. Earlier, two
+    spellings of a name that are one person's by now (``FOLDING``) made two chains that knew nothing of each other: of
+    such the complete one stands.
     """
     newest = {record.slot: record for record in given}
     out = {_whose(record): record for record in given}  # in the order in which they were begun
-    for record in sorted(newest.values(), key=lambda r: ("person" in r.payload, bool(r.payload["complete"]), r.id)):
+    for record in sorted(newest.values(), key=lambda r: (_folding(r), bool(r.payload["complete"]), r.id)):
         out[_whose(record)] = record
     return list(out.values())
+
+
+def _folding(record: ResultRecord) -> int:
+    return record.payload.get("folding", int("person" in record.payload))
 
 
 def _whose(record: ResultRecord) -> tuple[str, str]:
@@ -314,11 +400,6 @@ def changed(before: Mapping[str, Any], task: str, question_id: str, value: Any) 
     value = checked(task, question_id, value)
     answers = {k: v for k, v in (before.get("answers") or {}).items() if k != question_id}
     return answers if value is None else answers | {question_id: value}
-
-
-def _item(app: App, case: CaseRecord, draft: ResultRecord, task: str, rater: str) -> Item:
-    kept = stored(app, task, rater, draft)
-    return Item(case, draft, kept.get("answers", {}), kept.get("seconds", 0.0), bool(kept.get("complete")))
 
 
 def checked(task: str, question_id: str, value: Any) -> Any:

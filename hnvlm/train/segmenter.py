@@ -22,6 +22,7 @@ from hnvlm.models.unet import FoldedUNet, ct_channels
 from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.augment import bend, other_scanner, partly_cut, random_matrix
 from hnvlm.train.data import BIT, CHANNELS, GRID_MM, NAMED, CachedPatient, load_cached, set_aside, training_folders
+from hnvlm.train.habits import WITHOUT, WithHabits
 from hnvlm.train.loop import LoopOptions, begin, length, log, train_loop
 from hnvlm.types import MIRRORED, TARGET_NAMES
 
@@ -234,7 +235,7 @@ def train(
     network, before = begin(FoldedUNet(2, len(CHANNELS), WIDTHS), out, from_pack)
     # Those of structures that nobody kept aside has stay the pack's.
     thresholds = dict(read_config(out).get("thresholds", {})) if from_pack else {}
-    network = network.to(where, memory_format=torch.channels_last_3d)
+    learner = WithHabits(network, len(patients)).to(where, memory_format=torch.channels_last_3d)
 
     weights = torch.tensor([TARGET_WEIGHT if name in TARGET_NAMES else 1.0 for name in CHANNELS], device=where)
     often = np.array([1.0 + any(bool(p.known[BIT[name]]) for name in RARE) for p in patients])
@@ -242,14 +243,18 @@ def train(
 
     def loss_of_step(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([1, before + step])
-        samples = [sample_crop(patients[int(rng.choice(len(patients), p=often))], rng, crop) for _ in range(batch)]
+        drawn = [int(rng.choice(len(patients), p=often)) for _ in range(batch)]
+        samples = [sample_crop(patients[i], rng, crop) for i in drawn]
+        told = torch.tensor(rng.random((batch, 1)) > WITHOUT, dtype=torch.float32, device=where)
+        who = torch.tensor(drawn, device=where)
         hu, targets, known, beyond = (torch.stack(t) for t in zip(*samples, strict=True))
         with mixed_precision(where):
-            logits = network(ct_channels(hu).contiguous(memory_format=torch.channels_last_3d))
-        return segmentation_loss(logits.float(), targets, known * weights, beyond), {}
+            x = ct_channels(hu).contiguous(memory_format=torch.channels_last_3d)
+            logits = learner(x, who, told)
+        return segmentation_loss(logits.float(), targets, known * weights, beyond) + learner.penalty(who), {}
 
-    options = LoopOptions(steps=steps, learning_rate=learning_rate, minutes=minutes)
-    trained = train_loop(network, loss_of_step, options, work / "segmenter.pt", resume=resume)
+    options = LoopOptions(steps=steps, learning_rate=learning_rate, minutes=minutes, fast=("habit",))
+    trained = train_loop(learner, loss_of_step, options, work / "segmenter.pt", resume=resume).plain
     config = {
         "name": "segmenter", "version": "1", "architecture": "FoldedUNet", "widths": list(WIDTHS), "in_channels": 2,
         "channels": list(CHANNELS), "nested": {k: list(v) for k, v in NESTED.items()}, "grid_mm": GRID_MM,

@@ -20,23 +20,11 @@ def require(app: App, purpose: str) -> CaseRecord:
     """
     case = state.current_case(app)
     cases = app.store.list_cases()
-    if not cases:
-        st.subheader("No cases yet")
-        st.text(f"{purpose} Upload a head-and-neck CT, or make the synthetic demo case.")
-        st.page_link("pages/cases.py", label="Go to Cases", icon=":material/upload:")
-        st.stop()
-    names = {c.id: f"{c.id} · {c.description}" for c in cases}
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="casebar"):
-        st.session_state[_SELECT] = case.id if case else None
-        st.selectbox(
-            "Case", list(names), format_func=names.get, key=_SELECT, on_change=_switch, width=430,
-            label_visibility="collapsed", placeholder="Choose a case",
-        )  # fmt: skip
-        if case is not None:
-            _facts(case)
+    if cases:
+        _row(case, {c.id: f"{c.id} · {c.description}" for c in cases})
     if case is None:
-        st.subheader("No case is open")
-        st.text(f"{purpose} Choose a case above, or upload one on the page Cases.")
+        state.form_shown(None)
+        _nothing_open(app, purpose, others=bool(cases))
         st.stop()
     return case
 
@@ -78,6 +66,36 @@ def scope_notice(app: App, case: CaseRecord) -> bool:
         "The viewer works as usual."
     )
     return False
+
+
+def _row(case: CaseRecord | None, names: dict[str, str]) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="casebar"):
+        st.session_state[_SELECT] = case.id if case else None
+        st.selectbox(
+            "Case", list(names), format_func=names.get, key=_SELECT, on_change=_switch, width=430,
+            label_visibility="collapsed", placeholder="Choose a case",
+        )  # fmt: skip
+        if case is not None:
+            _facts(case)
+
+
+def _nothing_open(app: App, purpose: str, *, others: bool) -> None:
+    """Say why no case is open, and how to get one; a case may be deleted by somebody else while it is open here."""
+    deleted = state.deleted_case(app)
+    if deleted is not None:
+        st.subheader(f"{deleted.id} was deleted")
+        st.text(
+            f"It was taken off the worklist on {when(deleted.deleted)} UTC. Everything of it is kept, also what was "
+            "typed and not saved. To go on with it, restore it on the page Cases, under Deleted cases."
+        )
+        st.page_link("pages/cases.py", label="Go to Cases", icon=":material/restore_from_trash:")
+    elif others:
+        st.subheader("No case is open")
+        st.text(f"{purpose} Choose a case above, or upload one on the page Cases.")
+    else:
+        st.subheader("No cases yet")
+        st.text(f"{purpose} Upload a head-and-neck CT, or make the synthetic demo case.")
+        st.page_link("pages/cases.py", label="Go to Cases", icon=":material/upload:")
 
 
 def _switch() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from hnvlm.services.counterfactual import filled_in
+from hnvlm.services.agreement import SIZE_TOLERANCE_MM, SIZE_TOLERANCE_SHARE
+from hnvlm.services.counterfactual import filled_in, sized_in_words
 from hnvlm.ui import html
 
 _ASKED = (("op", "Operation"), ("kind", "Lesion"), ("site", "Site"), ("place", "Place"), ("side", "Side"),
@@ -40,11 +41,12 @@ def show(payload: Mapping[str, Any]) -> None:
     if asked_text(payload) != payload["text"]:
         with st.expander("Whole text of the request"):
             html.text_block(payload["text"], label="Whole text of the request")
-    for told in (removed_otherwise, added_unseen):
-        if notice := told(payload["asked"], payload["text_match"]):
-            st.markdown(f":orange[{notice}]")  # the column is too narrow for a badge beside it
+    asked, match = payload["asked"], payload["text_match"]
+    notices = [told(asked, match) for told in (removed_otherwise, added_unseen, sized_otherwise)]
+    for notice in filter(None, (payload.get("both_ways"), *notices)):  # older ones were stored without it
+        st.markdown(f":orange[{notice}]")  # the column is too narrow for a badge beside it
     st.markdown("**Measured in the result**")
-    html.facts([(name_of(key), measured(key, value)) for key, value in payload["text_match"].items()] or
+    html.facts([*sizes(asked, match), *((name_of(key), measured(key, value)) for key, value in match.items())] or
                [("Nothing", "–")])  # fmt: skip
     st.markdown("**Kept from the original**")
     html.facts([(name_of(key), _hu(key, value)) for key, value in payload["identity"].items()])
@@ -114,11 +116,64 @@ def added_unseen(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str:
     """Say which of the lesions to add are not seen in the result at their place; empty when all are."""
     if "lesions_after" not in match:
         return ""
-    seen = {(lesion.get("place"), side) for lesion in match["lesions_after"] for side in (lesion.get("side"), None)}
-    commands = [command for command in asked.get("requests") or [asked] if command.get("op") == "add"]
-    unseen = [c for c in commands if c.get("place") and (c["place"], c.get("side")) not in seen]
+    unseen = [c for c in _of(asked, "add") if c.get("place") and not _there(match["lesions_after"], c)]
     names = "; ".join(", ".join(words(c[key]) for key in ("kind", "place", "side") if c.get(key)) for c in unseen)
     return f"Not seen in the result where it was asked for: {names}. Try another seed or a larger one." if names else ""
+
+
+def sizes(asked: Mapping[str, Any], match: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the size that was asked of each added lesion against what is measured at its place, where both are known.
+
+    Of several lesions at one place nobody knows which was drawn: all are given.
+    """
+    return [(f"Size of {_name(command)}", _against(command, found)) for command, found in _sized(asked, match)]
+
+
+def sized_otherwise(asked: Mapping[str, Any], match: Mapping[str, Any]) -> str:
+    """Say which added lesions are measured with another size than asked; empty when all are near enough.
+
+    Near enough is what a report's size may differ from the measured one (``services.agreement``).
+    """
+    off = [
+        (command, found)
+        for command, found in _sized(asked, match)
+        if all(abs(command["size_mm"] - mm) > max(SIZE_TOLERANCE_MM, SIZE_TOLERANCE_SHARE * mm) for mm in found)
+    ]
+    if not off:
+        return ""
+    names = "; ".join(f"{_name(command)}, {_against(command, found)}" for command, found in off)
+    told = (
+        f"Not the size that was asked for, by more than {SIZE_TOLERANCE_MM:g} mm and {100 * SIZE_TOLERANCE_SHARE:g} % "
+        f"of what is measured: {names}."
+    )
+    before = [*match.get("lesions_before", ()), *match.get("contoured", ())]
+    if not _of(asked, "remove") and any(_there(before, command) for command, _ in off):
+        return f"{told} A lesion was there on the original, too: that one or both may be what is measured."
+    return told
+
+
+def _sized(asked: Mapping[str, Any], match: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], list[float]]]:
+    """The commands that add a lesion of a size in mm, each with the sizes measured at its place."""
+    wanted = [c for c in _of(asked, "add") if c.get("place") and c.get("size_mm") and not sized_in_words(c)]
+    found = [[a["size_mm"] for a in _there(match.get("lesions_after", ()), c) if a.get("size_mm")] for c in wanted]
+    return [(command, measured_mm) for command, measured_mm in zip(wanted, found, strict=True) if measured_mm]
+
+
+def _against(command: Mapping[str, Any], found_mm: Sequence[float]) -> str:
+    return f"{words(command['size_mm'])} mm asked, {' and '.join(map(words, found_mm))} mm measured"
+
+
+def _of(asked: Mapping[str, Any], op: str) -> list[Mapping[str, Any]]:
+    return [command for command in asked.get("requests") or [asked] if command.get("op") == op]
+
+
+def _there(lesions: Sequence[Mapping[str, Any]], command: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The lesions at the place of a command; a side that was not named is drawn by lot, so either is its own."""
+    return [a for a in lesions if a.get("place") == command["place"] and command.get("side") in (None, a.get("side"))]
+
+
+def _name(command: Mapping[str, Any]) -> str:
+    return _lesion({key: command.get(key) for key in ("side", "kind", "place")})
 
 
 def measured(key: str, value: Any) -> str:

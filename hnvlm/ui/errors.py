@@ -57,5 +57,7 @@ def _flash(message: str) -> None:
 
 def show_flashes() -> None:
     """Show what callbacks reported, once."""
-    for message in dict.fromkeys(st.session_state.pop(_FLASH, [])):
-        st.error(html.words(message))
+    # In a place that is kept for them: what stands below moves no place, and the viewer is not built anew.
+    with st.container():
+        for message in dict.fromkeys(st.session_state.pop(_FLASH, [])):
+            st.error(html.words(message))

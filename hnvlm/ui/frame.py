@@ -19,9 +19,9 @@ STYLE: Path = PROJECT_DIR / "assets" / "app.css"
 # A file of our own: Streamlit fetches its named icons for the browser tab from another host.
 ICON: Path = PROJECT_DIR / "assets" / "icon.svg"
 
-# Heights of the viewer and of the columns beside it; app.css sets them by the window's.
+# Heights of the viewer and of the columns beside it: what the window leaves below the rows above them (app.css).
 PAGE_HEIGHT = "var(--page-height)"
-PLAN_HEIGHT = "var(--plan-height)"  # a row of buttons stands above
+PLAN_HEIGHT = "var(--plan-height)"  # where a row of buttons stands above, too
 
 
 def begin() -> None:

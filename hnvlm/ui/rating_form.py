@@ -12,6 +12,7 @@ from hnvlm.services.context import App
 from hnvlm.ui.errors import handled
 
 _SINCE = "rating-since"
+_ON_SCREEN = "rating-on-screen"
 # Choices up to this long stand beside each other.
 _SHORT = 12
 
@@ -85,6 +86,23 @@ def spent(shown: str, before: float) -> float:
     return time.monotonic() - since if chain == shown else before
 
 
+def put_on_screen(task: str, rater: str, item_id: int | str) -> None:
+    """Note which draft or comparison this rater has before them: no redraft may change it under their eyes."""
+    st.session_state[_ON_SCREEN] = task, rater, item_id
+
+
+def on_screen(task: str, rater: str) -> Any:
+    """Return the id of what this rater has before them; None at first, and once they went on from it."""
+    *whose, item_id = st.session_state.get(_ON_SCREEN, (None, None, None))
+    return item_id if whose == [task, rater] else None
+
+
+def take_off_screen() -> None:
+    """Note that the rater went on: where they come back to it, there may be a newer one."""
+    st.session_state.pop(_ON_SCREEN, None)
+
+
 def put_away() -> None:
     """Stop the clock: nothing to rate is shown."""
     st.session_state.pop(_SINCE, None)
+    take_off_screen()

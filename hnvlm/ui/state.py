@@ -7,6 +7,7 @@ import secrets
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from hnvlm.services import CaseRecord, worklist
 from hnvlm.services.context import App
@@ -24,9 +25,20 @@ def open_case(case_id: str | None) -> None:
 
 
 def adopt_address() -> None:
-    """Take over the case named in the address, whichever page is opened with it (reload, bookmark)."""
-    if st.session_state.get(_CASE) is None and st.query_params.get(_QUERY):
-        st.session_state[_CASE] = st.query_params[_QUERY]
+    """Take over the case named in the address a page is opened with (reload, bookmark, Back and Forward)."""
+    named = st.query_params.get(_QUERY)
+    if named and (st.session_state.get(_CASE) is None or _stepped()):
+        st.session_state[_CASE] = named
+
+
+def _stepped() -> bool:
+    """Whether Back or Forward of the browser led here.
+
+    Any other address may be older than the session: who clicks twice in short order sends the second click with the
+    address of before the first one, and would be taken back by it.
+    """
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def current_case(app: App) -> CaseRecord | None:
@@ -34,10 +46,15 @@ def current_case(app: App) -> CaseRecord | None:
     adopt_address()
     wanted = st.session_state.get(_CASE)
     case = worklist.find(app, wanted) if wanted else None
-    st.session_state[_CASE] = case.id if case else None
     if case is not None and st.query_params.get(_QUERY) != case.id:
         st.query_params[_QUERY] = case.id
     return case
+
+
+def deleted_case(app: App) -> CaseRecord | None:
+    """Return the case this session would have open, where it was deleted; it is open again once it is restored."""
+    wanted = st.session_state.get(_CASE)
+    return next((case for case in worklist.deleted(app) if case.id == wanted), None)
 
 
 def of_case(case_id: str) -> dict[str, Any]:

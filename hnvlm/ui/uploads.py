@@ -8,11 +8,15 @@ from hnvlm.errors import HnvlmError, NotFoundError, UsageError
 from hnvlm.services import intake
 from hnvlm.services.context import App
 from hnvlm.services.intake import SeriesInfo, Upload
+from hnvlm.services.jobs import JobStatus
 from hnvlm.ui import html, jobs, state
 from hnvlm.ui.errors import handled
 
 _ROUND, _UPLOAD, _OPENED, _WORDS = "_upload_round", "_upload", "_upload_opened", "upload-description"
 _QUERY = "upload"
+# The work that makes a case; its id stands in the address, too, so that a reload still tells how it ended.
+MAKES_CASE = ("intake", "demo")
+_JOB, _JOB_QUERY = "_intake_job", "reading"
 # Upload and what was typed as its description: outlives the box when another page is shown or the reading is stopped.
 _TYPED = "_upload_description"
 LONGEST_DESCRIPTION = 120
@@ -61,6 +65,37 @@ def current(app: App) -> Upload | None:
     if kept is not None:
         st.query_params[_QUERY] = kept.id
     return kept
+
+
+def reads(job_id: str) -> None:
+    """Remember the work that makes a case for this session."""
+    jobs.started(job_id)
+    st.session_state[_JOB] = job_id
+
+
+def reading(app: App) -> JobStatus | None:
+    """Return the work that makes a case for this session, also after a reload of the page, until its end was seen."""
+    job_id = st.session_state.setdefault(_JOB, st.query_params.get(_JOB_QUERY))
+    status = _status(app, job_id) if job_id else None
+    if status is None:
+        end_seen()
+    else:
+        st.query_params[_JOB_QUERY] = status.id
+    return status
+
+
+def _status(app: App, job_id: str) -> JobStatus | None:
+    try:
+        status = app.jobs.status(job_id)
+    except NotFoundError:  # an address from another data folder
+        return None
+    return status if status.kind in MAKES_CASE else None
+
+
+def end_seen() -> None:
+    """Stop telling how the work ended; an address of before, as after a step back, does not begin it anew."""
+    st.session_state[_JOB] = None
+    st.query_params.pop(_JOB_QUERY, None)
 
 
 def take_up_again() -> None:
@@ -132,8 +167,7 @@ def _open(app: App, upload: Upload, uid: str) -> None:
     except NotFoundError:
         forget()  # so that it is said once, not also by the list of its series
         raise
-    jobs.started(job_id)
-    st.session_state["_intake_job"] = job_id
+    reads(job_id)
     st.session_state[_OPENED] = upload
     forget()
 

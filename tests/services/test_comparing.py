@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,51 @@ def test_who_wrote_or_signed_the_text_is_left_out_and_others_are_not(app) -> Non
     save(app, case_id, OWN + " Necrotic.", "clinician", "Dr Second")
     assert comparing.pairs(app, TASK, "Dr Writer").own == [case_id]
     assert len(items(app, "Dr A")) == 1
+
+
+def test_titles_hide_no_writer_from_himself(app) -> None:
+    case_id = both(app, who="Dr Anna Nowak")
+    for rater in ("Anna Nowak", "anna nowak, MD"):
+        found = comparing.pairs(app, TASK, rater)
+        assert (found.own, found.items) == ([case_id], [])
+
+
+def test_a_comparison_that_was_begun_stays_until_it_is_complete(app) -> None:
+    case_id = both(app)
+    (item,) = items(app, "Dr A")
+    comparing.answer(app, item, "fewer_errors", "same", seconds=3)
+    save(app, case_id, "FINDINGS:\nNo enlarged node.", "model", "model")
+    save(app, case_id, "FINDINGS:\nNode in level IV, 11 mm.", "clinician", "Dr Second")
+    (kept,) = items(app, "Dr A")
+    assert (kept.id, kept.texts, kept.newer) == (item.id, item.texts, True)
+    assert dict(kept.answers) == {"fewer_errors": "same"}
+    compare(app, kept, "ai_much", "same", "unsure")
+    ((on_screen,), (new,)) = (comparing.pairs(app, TASK, "Dr A", on_screen=at).items for at in (item.id, None))
+    assert on_screen.id == item.id and on_screen.complete and on_screen.newer
+    assert new.id != item.id and not new.answers and not new.newer
+    assert comparing.pairs(app, TASK, "Dr Second").own == [case_id], "whoever wrote any text of this case"
+
+
+def test_the_same_words_saved_again_are_the_same_comparison(app) -> None:
+    case_id = both(app)
+    compare(app, items(app, "Dr A")[0], "ai_much", "same", "unsure")
+    before = {rater: items(app, rater)[0] for rater in ("Dr A", "Dr B")}
+    save(app, case_id, DRAFT, "model", "model")
+    save(app, case_id, OWN, "clinician", "Dr Writer")
+    assert {rater: items(app, rater)[0] for rater in before} == before and before["Dr A"].complete
+
+
+@pytest.mark.parametrize("draft_is_a", [True, False])
+def test_a_comparison_goes_on_with_each_text_on_the_side_where_it_was(app, draft_is_a: bool) -> None:
+    both(app)
+    (item,) = items(app, "Dr A")
+    # As it was saved when a title made another person: the sides were then dealt by the name with the title.
+    comparing.answer(app, replace(item, draft_is_a=draft_is_a), "preference", "a_much", seconds=3)
+    (again,) = items(app, "A")
+    assert again.draft_is_a is draft_is_a and DRAFT in again.texts[0 if draft_is_a else 1]
+    comparing.answer(app, again, "comment", "Level", seconds=4)
+    (row,) = comparing.comparisons(app, TASK)
+    assert row["better"] == ("AI better" if draft_is_a else "clinician better")
 
 
 def rate_by_name(app, case_id: str, rater: str, *, task: str = "report-en", draft=None) -> None:
@@ -277,6 +323,8 @@ def test_a_surname_that_is_a_word_of_the_draft_takes_nothing_away() -> None:
     names = comparing.names_in(["Dr Node", "Dr Long"], "Node in level II.")
     assert comparing.blinded("Node: 24 mm.\nLong axis 30 mm.", names) == "Node: 24 mm."
     assert comparing.names_in(["clinician", "Dr A", "model"], "")[0].pattern.count("Dr") == 1
+    titled = comparing.names_in(["Dr Anna Nowak, FRCR"], "")
+    assert comparing.blinded("Node: 24 mm.\nA. Nowak\nFRCR exam passed.", titled) == "Node: 24 mm.\nFRCR exam passed."
 
 
 @pytest.mark.parametrize(

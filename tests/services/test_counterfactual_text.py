@@ -111,7 +111,7 @@ def test_just_the_commands_that_are_listed_are_drawn():
     models, analysis = _Listener(), SimpleNamespace(require_scope=lambda: None, segmentation=None)
     text = "Add a node in left level III, 22 mm, remove the right tonsil mass; do not touch the left level II node."
     counterfactual.run(models, None, text, analysis)
-    assert models.text == "Add a node in left level III, 22 mm\nremove the right tonsil mass"
+    assert models.text == "remove the right tonsil mass\nAdd a node in left level III, 22 mm", "removals first"
 
 
 def test_a_request_for_no_change_is_refused():

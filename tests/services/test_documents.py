@@ -58,6 +58,26 @@ def test_text_over_a_version_that_is_no_longer_the_newest_is_not_lost(app, plann
     assert documents.unsaved(app, second, writer="a") == []
 
 
+def test_texts_typed_over_one_version_after_the_other_are_all_kept(app, planned):
+    first = planning.draft_case_plan(app, planned)
+    documents.keep_typing(app, first, "over the first", writer="a")
+    second = planning.draft_case_plan(app, planned)
+    documents.keep_typing(app, second, "over the second", writer="a")
+    third = planning.draft_case_plan(app, planned)
+    documents.keep_typing(app, third, "over the third", writer="a")
+    documents.keep_typing(app, third, "by another", writer="b")
+    assert [documents.typed(app, base, writer="a") for base in (first, second, third)] == [
+        "over the first", "over the second", "over the third",
+    ]  # fmt: skip
+    kept = documents.unsaved(app, third, writer="a")
+    listed = [("over the second", True), ("over the first", True), ("by another", False)]
+    assert [(k.text, k.mine) for k in kept] == listed, "those of this browser first"
+    documents.settle(app, kept[0])
+    assert [k.text for k in documents.unsaved(app, third, writer="a")] == ["over the first", "by another"]
+    assert documents.typed(app, third, writer="a") == "over the third"
+    assert [k.text for k in documents.unsaved(app, third, writer="b")] == ["over the third", "over the first"]
+
+
 def test_text_that_is_reported_after_it_was_saved_is_not_unsaved(app, planned):
     first = planning.draft_case_plan(app, planned)
     text = first.payload["text"] + "\nMore."

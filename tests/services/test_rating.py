@@ -94,16 +94,16 @@ def test_one_person_however_spelled_has_one_order_one_rating_and_no_agreement_wi
     row = next(row for row in rating.summary(app, "report-en") if row["id"] == "clarity")
     assert (row["n"], row["raters"]) == (12, 2)
     (pair,) = row["agreement"]
-    assert pair["n"] == 6 and sorted(map(rating.person, pair["raters"])) == ["dr anna nowak", "dr b"]
+    assert pair["n"] == 6 and sorted(map(rating.person, pair["raters"])) == ["anna nowak", "b"]
 
 
-def saved_before(app, draft, rater: str, answers: dict) -> None:
+def saved_before(app, draft, rater: str, answers: dict, **more) -> None:
     """As a rating was stored when only upper and lower case told nobody apart: slots by the spaces of a name."""
     who = hashlib.sha256(rater.strip().casefold().encode()).hexdigest()[:12]
     payload = {
         "task": "report-en", "draft": draft.id, "draft_version": draft.version, "rater": rater, "answers": answers,
         "seconds": 9.0, "complete": not rating.missing("report-en", answers), "app_version": "1", "made_by": MADE_BY,
-        "text_sha256": rating.sha256(draft.payload["text"]),
+        "text_sha256": rating.sha256(draft.payload["text"]), **more,
     }  # fmt: skip
     app.store.save_result(draft.case_id, rating.KIND, payload, slot=f"report-en.{draft.id}.{who}", who=rater)
 
@@ -122,6 +122,106 @@ def test_ratings_of_before_count_as_the_same_person_and_go_on(app) -> None:
     again = {i.draft.id: i for i in rating.items(app, "report-en", "Dr Anna Nowak")}[third.id]
     assert not again.complete and "clarity" not in again.answers and again.answers["harm"] == "unlikely"
     assert sorted(r["complete"] for r in rating.ratings(app, "report-en")) == [False, True, True]
+
+
+def test_ratings_with_and_without_a_title_of_before_are_one_persons_and_go_on(app) -> None:
+    draft, other = drafted(app), drafted(app, seed=1)
+    saved_before(app, draft, "Dr Adam Bielecki", REPORT, person="dr adam bielecki")
+    saved_before(app, draft, "Adam Bielecki", {"clarity": 1}, person="adam bielecki")
+    saved_before(app, other, "Dr Adam Bielecki", {"clarity": 2}, person="dr adam bielecki")
+    found = {i.draft.id: i for i in rating.items(app, "report-en", "Adam Bielecki")}
+    assert dict(found[draft.id].answers) == REPORT and found[draft.id].complete, "of both the complete one"
+    assert dict(found[other.id].answers) == {"clarity": 2}
+    rating.answer(app, "report-en", draft, "Adam Bielecki", "clarity", None, seconds=10)
+    found = {i.draft.id: i for i in rating.items(app, "report-en", "Prof. Adam Bielecki")}
+    assert "clarity" not in found[draft.id].answers and not found[draft.id].complete, "the newest of all"
+    assert [r["complete"] for r in rating.ratings(app, "report-en")] == [False, False]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Dr Anna Nowak", "dr. anna nowak", "Prof. dr hab. n. med. Anna Nowak", "Anna Nowak, MD, PhD", "Anna  Nowak M.D.",
+     "lek. med. Anna Nowak", "Professor Anna Nowak FRCR", "Dr Anna Nowak, Ph. D.", "DR, ANNA NOWAK,",
+     "dr n.med. Anna Nowak"],
+)  # fmt: skip
+def test_a_title_makes_nobody_another_person(name: str) -> None:
+    assert rating.person(name) == "anna nowak"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dr", "prof. dr hab.", "md, phd", "m.r. jones", "d. r. shah", "n. kowalski", "drew medley", "anna prof-nowak"],
+)
+def test_what_is_no_title_or_nothing_else_stays(name: str) -> None:
+    assert rating.person(name.upper()) == name
+
+
+def test_everybody_who_rated_is_known_once_as_last_spelled(app) -> None:
+    draft = drafted(app)
+    for name in ("Zofia B", "Dr Anna Nowak", "anna nowak", "Dr Zofia B"):
+        rating.answer(app, "report-en", draft, name, "clarity", 3, seconds=1)
+    assert rating.raters(app) == ["anna nowak", "Dr Zofia B"]
+
+
+def redraft(app, draft, text: str):
+    return app.store.save_result(
+        draft.case_id, "report", {"text": text, "author": "model"}, slot="en", provenance=MADE_BY, who="model"
+    )
+
+
+def only_item(app, rater: str = "Dr A", **more) -> rating.Item:
+    (item,) = rating.items(app, "report-en", rater, **more)
+    return item
+
+
+def test_a_draft_that_was_begun_stays_until_it_is_complete(app) -> None:
+    draft = drafted(app)
+    rate(app, draft, "Dr A", {"clarity": 2})
+    new = redraft(app, draft, "New.")
+    item = only_item(app)
+    assert (item.id, dict(item.answers), item.newer) == (draft.id, {"clarity": 2}, True)
+    assert (only_item(app, "Dr B").id, only_item(app, "Dr B").newer) == (new.id, False), "of who began nothing"
+    rating.answer(app, "report-en", draft, "Dr A", "clarity", None, seconds=1)
+    assert only_item(app).id == new.id, "every answer was taken back"
+    rate(app, draft, "Dr A", REPORT)
+    item = only_item(app)
+    assert (item.id, dict(item.answers), item.newer) == (new.id, {}, False)
+    rate(app, new, "Dr A", {"clarity": 5})
+    assert only_item(app).id == new.id, "what was begun last, not what was left unfinished before"
+
+
+def test_the_draft_on_the_screen_stays_whatever_was_answered(app) -> None:
+    draft = drafted(app)
+    new = redraft(app, draft, "New.")
+    for answers in ({}, {"clarity": 2}, REPORT):
+        rate(app, draft, "Dr A", answers)
+        item = only_item(app, on_screen=draft.id)
+        assert (item.id, dict(item.answers), item.newer) == (draft.id, answers, True)
+    assert only_item(app, on_screen=new.id).newer is False
+    assert only_item(app, on_screen=-1).id == new.id, "of another case"
+
+
+def test_a_draft_of_the_same_words_is_the_same_draft(app) -> None:
+    draft = drafted(app)
+    rate(app, draft, "Dr A", REPORT)
+    again = redraft(app, draft, TEXT)
+    for rater in ("Dr A", "Dr B"):
+        assert (only_item(app, rater).id, only_item(app, rater).newer) == (draft.id, False)
+    assert only_item(app).complete
+    redraft(app, draft, "Something else.")
+    rate(app, again, "Dr C", REPORT | {"clarity": 4})  # as before, when each draft was another one
+    redraft(app, draft, TEXT)
+    assert [only_item(app, rater).id for rater in ("Dr A", "Dr B", "Dr C")] == [draft.id, draft.id, again.id]
+    assert only_item(app, "Dr C").complete
+
+
+def test_raters_of_drafts_of_the_same_words_rated_the_same(app) -> None:
+    for seed in range(2):
+        draft = drafted(app, seed=seed)
+        rate(app, draft, "Dr A", REPORT | {"clarity": 2 + seed})
+        rate(app, redraft(app, draft, TEXT), "Dr B", REPORT | {"clarity": 3 + seed})
+    clarity = next(row for row in rating.summary(app, "report-en") if row["id"] == "clarity")
+    assert clarity["n"] == 4 and [pair["n"] for pair in clarity["agreement"]] == [2]
 
 
 @pytest.mark.parametrize(

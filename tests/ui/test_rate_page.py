@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +21,7 @@ from ui.test_pages import go, open_app  # noqa: E402
 
 from hnvlm.services import rating  # noqa: E402
 from hnvlm.services.context import App  # noqa: E402
+from hnvlm.store import ResultRecord  # noqa: E402
 from hnvlm.ui import rating_form  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
@@ -124,10 +127,80 @@ def test_time_counts_only_while_the_draft_is_shown(services, monkeypatch: pytest
     assert [i.seconds for i in rating.items(app, "report-en", "Dr A")] == [17.0, 0.0]
 
 
-def test_in_a_browser_answers_and_words_outlive_a_reload(browser, tmp_path: Path) -> None:
-    app = make_app(tmp_path, fakes())
+def redraft(app: App, draft: ResultRecord, text: str) -> ResultRecord:
+    return app.store.save_result(draft.case_id, "report", {"text": text, "author": "model"}, slot="en", who="model")
+
+
+def rated(app: App, draft: ResultRecord, rater: str) -> None:
+    for question, value in (ANSWERS | {"confidence": "4"}).items():
+        rating.answer(app, "report-en", draft, rater, question, value, seconds=5)
+
+
+def told(at: AppTest) -> str:
+    """What is said of a newer draft."""
+    return "\n".join(info.value for info in at.info if "newer" in info.value)
+
+
+def test_a_redraft_by_a_colleague_takes_nothing_away_and_is_told(services) -> None:
+    app = services(fakes())
+    with_drafts(app, 3)
+    first, second, _ = (i.draft for i in rating.items(app, "report-en", "Dr A"))
+    rated(app, first, "Dr A")
+    at = named(go(open_app(), "rate"), "Dr A")
+    assert second.payload["text"].split()[-1] in shown(at)
+    for draft in (first, second):
+        redraft(app, draft, draft.payload["text"])
+    choose(at, second.id, "Dr A", "clarity", "2")
+    assert second.payload["text"].split()[-1] in shown(at) and "newer AI draft" not in texts(at)
+    assert at.get("progress")[0].proto.text.startswith("1 of 3 rated. Draft 2,")
+    new = redraft(app, second, "FINDINGS: quite another draft.")
+    choose(at, second.id, "Dr A", "harm", "none")
+    assert second.payload["text"].split()[-1] in shown(at)
+    assert "You go on with what you began; it comes when this is complete." in told(at)
+    for question, value in (ANSWERS | {"confidence": "4"}).items():
+        choose(at, second.id, "Dr A", question, value)
+    assert at.get("progress")[0].proto.text.startswith("2 of 3 rated. Draft 2,"), "it stays on the screen"
+    assert "Your answers to this one are kept." in told(at)
+    at.button(key="rate-newer").click().run()
+    assert "another draft" in shown(at) and not told(at)
+    assert at.get("progress")[0].proto.text.startswith("1 of 3 rated.")
+    choose(at, new.id, "Dr A", "clarity", "4")
+    assert len(rating.ratings(app, "report-en")) == 3, "no rating was lost"
+
+
+def test_the_draft_that_is_read_stays_until_the_rater_goes_on(services) -> None:
+    app = services(fakes())
     with_drafts(app, 2)
-    first = rating.items(app, "report-en", "Dr A")[0].draft.id
+    first, _ = (i.draft for i in rating.items(app, "report-en", "Dr A"))
+    at = named(go(open_app(), "rate"), "Dr A")
+    redraft(app, first, "FINDINGS: quite another draft.")
+    at.run()
+    assert first.payload["text"].split()[-1] in shown(at)
+    assert told(at) == "A newer AI draft of this case exists. It takes its place when you go on."
+    go(at, "cases")
+    assert "another draft" in shown(go(at, "rate")), "of the same case, and the newest of it"
+
+
+def test_who_rated_before_chooses_a_name_and_a_new_name_is_told(services) -> None:
+    app = services(fakes())
+    with_drafts(app, 2)
+    first = rating.items(app, "report-en", "Adam Bielecki")[0].draft
+    rated(app, first, "Dr Adam Bielecki")
+    at = go(open_app(), "rate")
+    assert at.selectbox(key="rate-known").options == ["Dr Adam Bielecki"]
+    at.selectbox(key="rate-known").set_value("Dr Adam Bielecki").run()
+    assert at.text_input(key="rate-who").value == "Dr Adam Bielecki"
+    for name in ("Dr Adam Bielecki", "Adam Bielecki", "adam bielecki, MD"):
+        at = named(at, name)
+        assert at.get("progress")[0].proto.text.startswith("1 of 2 rated.") and "Names so far" not in texts(at)
+    at = named(at, "Adam Bilecki")
+    assert at.get("progress")[0].proto.text.startswith("0 of 2 rated.")
+    assert "Nobody has rated as Adam Bilecki before. Names so far: Dr Adam Bielecki." in texts(at)
+
+
+@contextmanager
+def rating_in(browser, tmp_path: Path) -> Iterator:
+    """The page Rate of a server of its own, in a window of a small laptop."""
     port, log = free_port(), tmp_path / "runs.log"
     command = [sys.executable, str(HERE / "serve_app.py"), str(port), str(log), "fake"]
     server = start_server(command, port, {"HNVLM_DATA_DIR": str(tmp_path)}, tmp_path / "out.txt", 180)
@@ -136,6 +209,18 @@ def test_in_a_browser_answers_and_words_outlive_a_reload(browser, tmp_path: Path
     page = context.new_page()
     try:
         page.goto(f"http://127.0.0.1:{port}/rate")
+        yield page
+    finally:
+        context.close()
+        server.kill()
+        server.wait(30)
+
+
+def test_in_a_browser_answers_and_words_outlive_a_reload(browser, tmp_path: Path) -> None:
+    app = make_app(tmp_path, fakes())
+    with_drafts(app, 2)
+    first = rating.items(app, "report-en", "Dr A")[0].draft.id
+    with rating_in(browser, tmp_path) as page:
         for words in ("", "Level III is missed."):
             page.get_by_placeholder("Your name").fill("Dr A")
             page.keyboard.press("Enter")
@@ -148,12 +233,36 @@ def test_in_a_browser_answers_and_words_outlive_a_reload(browser, tmp_path: Path
                 comment.fill("Level III is missed.")
                 page.wait_for_timeout(4000)  # longer than the pause in which typed words are sent
                 page.reload()
-        assert comment.input_value() == words
+        # Streamlit draws the box empty, and fills it a moment later.
+        page.wait_for_function("([box, words]) => box.value === words", arg=[comment.element_handle(), words])
         assert dict(rating.items(app, "report-en", "Dr A")[0].answers) == {"clarity": 4, "comment": words}
         following = page.get_by_role("button", name="Next").first
         assert following.is_disabled()
-    finally:
-        context.close()
-        server.kill()
-        server.wait(30)
-        app.close()
+    app.close()
+
+
+def test_in_a_browser_the_next_draft_begins_at_its_top_and_an_answer_scrolls_nothing(browser, tmp_path: Path) -> None:
+    app = make_app(tmp_path, fakes())
+    with_drafts(app, 2)
+    first, second = (i.draft for i in rating.items(app, "report-en", "Dr A"))
+    rated(app, first, "Dr A")
+    scrolled = "document.querySelector('.st-key-panel').scrollTop"
+    with rating_in(browser, tmp_path) as page:
+        page.get_by_placeholder("Your name").fill("Dr A")
+        page.keyboard.press("Enter")
+        page.get_by_text(second.payload["text"]).wait_for()
+        page.get_by_role("button", name="Previous").click()
+        page.get_by_text(first.payload["text"]).wait_for()
+        confidence = page.locator(f".st-key-rate-report-en-{first.id}-Dr-A-confidence")
+        page.get_by_role("button", name="Next").last.scroll_into_view_if_needed()
+        # The first press takes the answer back, the second gives it again.
+        for words in ("Still to answer: Your confidence", "Complete and kept."):
+            confidence.get_by_role("radio", name="4").click()
+            page.get_by_text(words).wait_for()
+            assert page.evaluate(scrolled) > 100
+        page.get_by_role("button", name="Next").last.click()
+        page.get_by_text(second.payload["text"]).wait_for()
+        page.wait_for_function(f"{scrolled} === 0")
+        boxes = [page.locator(css).first.bounding_box() for css in (".hv", ".st-key-panel")]
+        assert boxes[0]["height"] == boxes[1]["height"] and boxes[0]["y"] == boxes[1]["y"]
+    app.close()

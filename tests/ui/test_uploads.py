@@ -20,6 +20,7 @@ from fake_app import add_case, fakes  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from ui.page_text import texts  # noqa: E402
 
+from hnvlm.errors import HnvlmError  # noqa: E402
 from hnvlm.imaging.volume import Volume  # noqa: E402
 from hnvlm.imaging.write import write_dicom_series  # noqa: E402
 from hnvlm.services import demo, intake  # noqa: E402
@@ -119,6 +120,63 @@ def test_a_stopped_reading_shows_its_upload_again(services, tmp_path, monkeypatc
     at.button(key="open-series-0").click().run()
     finish(app)
     assert len(app.store.list_cases()) == 1 and list(app.uploads_dir.iterdir()) == []
+
+
+def reload(at: AppTest) -> AppTest:
+    """Open the same address in a session that remembers nothing."""
+    again = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S)
+    again.query_params.update(at.query_params)
+    return again.run()
+
+
+def test_a_reload_while_a_series_is_read_still_tells_how_it_ended(services, tmp_path, monkeypatch) -> None:
+    app = services(fakes())
+    stored = intake.create_case(app, first := uploaded(app, tmp_path / "first"), first.accepted[0].series_uid)
+    at = look_at(uploaded(app, tmp_path / "ct"))
+    go, real = threading.Event(), intake.create_case
+
+    def slow(app, upload, uid, *, progress, **given):
+        assert go.wait(PATIENCE_S)
+        return real(app, upload, uid, progress=progress, **given)
+
+    monkeypatch.setattr(intake, "create_case", slow)
+    at.button(key="open-series-0").click().run()
+    again = reload(at)
+    assert not again.exception and "is ready" not in texts(again)
+    go.set()
+    finish(app)
+    again.run()
+    for at in (again, reload(again)):
+        assert "**HN-0002 is ready**" in texts(at)
+        assert f"The same CT is already stored as {stored.id}." in texts(at)
+    again.button(key="review-new").click().run()
+    again.switch_page("pages/cases.py").run()
+    assert "is ready" not in texts(again) and "is ready" not in texts(reload(again))
+
+
+def test_a_failed_reading_is_told_until_it_is_dismissed(services, tmp_path, monkeypatch) -> None:
+    def full(*_, **__):
+        raise HnvlmError("The disk is full.")
+
+    app = services(fakes())
+    at = look_at(uploaded(app, tmp_path / "ct"))
+    monkeypatch.setattr(intake, "create_case", full)
+    at.button(key="open-series-0").click().run()
+    finish(app)
+    again = reload(at.run())
+    assert [e.value for e in again.error] == ["The disk is full."]
+    again.button(key="dismiss-reading").click().run()
+    assert not again.error and not reload(again).error
+
+
+@pytest.mark.parametrize("kind", ["report", None])
+def test_an_address_with_work_that_makes_no_case_is_an_ordinary_one(services, kind) -> None:
+    app = services(fakes())
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S)
+    at.query_params["reading"] = app.jobs.submit(kind, lambda job: {"result_id": 1}) if kind else "unknown"
+    finish(app)
+    at.run()
+    assert not at.exception and not at.error and "worklist is empty" in texts(at)
 
 
 @pytest.mark.parametrize("count", [1, 2])
