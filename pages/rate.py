@@ -179,7 +179,7 @@ def newer(task: str, rater: str, item: rating.Item | comparing.Item) -> None:
     """Say that something newer waits behind what this rater has before them, and let them go on to it."""
     what = "A newer text" if comparing.compares(task) else "A newer AI draft"
     if item.answers and not item.complete:
-        st.info(f"{what} of this case exists. You go on with what you began; it comes when this is complete.")
+        st.info(f"{what} of this case exists. You finish what you began; the newer one comes after it.")
         return
     kept = "Your answers to this one are kept. " if item.complete else ""
     st.info(f"{what} of this case exists. {kept}It takes its place when you go on.")

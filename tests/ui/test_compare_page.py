@@ -130,6 +130,28 @@ def test_a_session_goes_on_where_it_stopped_and_its_results_come_when_it_is_done
     assert not items(app, "Dr B")[0].answers
 
 
+def test_a_text_that_is_saved_meanwhile_takes_no_comparison_away_and_tells_nothing(services) -> None:
+    app = services(fakes())
+    for seed in range(2):
+        case_with_both(app, seed)
+    item, _ = items(app)
+    at = opened()
+    before = shown(at)
+    for author, who in (("model", "report-model"), ("clinician", "Dr Writer")):
+        app.store.save_result(
+            item.case.id, "report", {"text": f"FINDINGS: quite another, {author[:1]}.", "author": author}, slot="en",
+            who=who,
+        )  # fmt: skip
+    choose(at, item, preference="equal", fewer_errors="same")
+    assert shown(at) == before and "You finish what you began" in texts(at)
+    assert not [word for word in TELLING if word in sent(at).casefold()]
+    choose(at, item, person="unsure")
+    assert shown(at) == before and at.get("progress")[0].proto.text.startswith("1 of 2 rated.")
+    at.button(key="rate-newer").click().run()
+    assert "quite another" in shown(at)[0] and "quite another" in shown(at)[1]
+    assert at.get("progress")[0].proto.text.startswith("0 of 2 rated.") and "A newer text" not in texts(at)
+
+
 def test_results_say_shares_with_their_intervals(services) -> None:
     app = services(fakes())
     for seed in range(5):

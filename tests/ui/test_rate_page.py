@@ -156,7 +156,7 @@ def test_a_redraft_by_a_colleague_takes_nothing_away_and_is_told(services) -> No
     new = redraft(app, second, "FINDINGS: quite another draft.")
     choose(at, second.id, "Dr A", "harm", "none")
     assert second.payload["text"].split()[-1] in shown(at)
-    assert "You go on with what you began; it comes when this is complete." in told(at)
+    assert "You finish what you began; the newer one comes after it." in told(at)
     for question, value in (ANSWERS | {"confidence": "4"}).items():
         choose(at, second.id, "Dr A", question, value)
     assert at.get("progress")[0].proto.text.startswith("2 of 3 rated. Draft 2,"), "it stays on the screen"
@@ -217,6 +217,8 @@ def rating_in(browser, tmp_path: Path) -> Iterator:
 
 
 def test_in_a_browser_answers_and_words_outlive_a_reload(browser, tmp_path: Path) -> None:
+    from playwright.sync_api import expect  # as elsewhere, only where a browser is there
+
     app = make_app(tmp_path, fakes())
     with_drafts(app, 2)
     first = rating.items(app, "report-en", "Dr A")[0].draft.id
@@ -233,8 +235,7 @@ def test_in_a_browser_answers_and_words_outlive_a_reload(browser, tmp_path: Path
                 comment.fill("Level III is missed.")
                 page.wait_for_timeout(4000)  # longer than the pause in which typed words are sent
                 page.reload()
-        # Streamlit draws the box empty, and fills it a moment later.
-        page.wait_for_function("([box, words]) => box.value === words", arg=[comment.element_handle(), words])
+        expect(comment).to_have_value(words)  # Streamlit draws the box empty and fills it a moment later
         assert dict(rating.items(app, "report-en", "Dr A")[0].answers) == {"clarity": 4, "comment": words}
         following = page.get_by_role("button", name="Next").first
         assert following.is_disabled()
