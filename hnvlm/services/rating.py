@@ -40,12 +40,17 @@ FEWEST_FOR_INTERVAL, DRAWS, SEED = 5, 1000, 9173
 # saved under an earlier one knew nothing of answers that are the same person's now.
 FOLDING = 2
 # Words before or after a name. Points inside are told: "M.D." is a title, "M.R." and "D.R." are initials.
-_TITLE = (
-    r"(?:dr|doctor|doktor|prof|professor|profesor|doc|docent|hab|habil|lek|lekarz|mgr|inż|n\.?\s*med|med|dent|mr|mrs|ms"
-    r"|miss|m\.?d|ph\.?\s?d|d\.?phil|m\.?sc|dsc|mph|mba|mbbs|mbchb|bds|dds|dmd|f\.?r\.?c\.?r|frcs|frcp|frcpc|mrcp|mrcs"
-    r"|facr|facs|fastro|dabr)\.?"
+_DEGREES = (
+    r"dr|prof|m\.?d|ph\.?\s?d|d\.?phil|m\.?sc|dsc|mph|mba|mbbs|mbchb|bds|dds|dmd|f\.?r\.?c\.?r|frcs|frcp|frcpc|mrcp|mrcs"
+    r"|facr|facs|fastro|dabr"
 )
-_TITLES = re.compile(rf"^(?:{_TITLE}[\s,]+)+|(?:[\s,]+{_TITLE})+$", re.IGNORECASE)
+_DEGREE = rf"(?:{_DEGREES})\.?"
+# Of these some are surnames: titles before a name only (Susan Dent, Anna Lek).
+_TITLE = (
+    r"(?:doctor|doktor|professor|profesor|doc|docent|hab|habil|lek|lekarz|mgr|inż|n\.?\s*med|med|dent|mr|mrs|ms|miss"
+    rf"|{_DEGREES})\.?"
+)
+_TITLES = re.compile(rf"^(?:{_TITLE}[\s,]+)+|(?:[\s,]+{_DEGREE})+$", re.IGNORECASE)
 _ONLY_TITLES = re.compile(rf"{_TITLE}(?:[\s,]+{_TITLE})*", re.IGNORECASE)
 # What is rated in one go: a draft, or the two texts of a comparison.
 Rated = tuple[ResultRecord, ...]

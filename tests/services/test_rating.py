@@ -12,7 +12,7 @@ import pytest
 from ui.fake_app import add_case, fakes, make_app
 
 from hnvlm.errors import UsageError
-from hnvlm.services import rating
+from hnvlm.services import comparing, rating
 
 TEXT = "FINDINGS: Enlarged node in left level II, 24 mm."
 REPORT = {
@@ -292,3 +292,12 @@ def test_a_plan_is_asked_other_questions_and_every_question_has_words() -> None:
         assert len({q.id for q in asked}) == len(asked) and all(q.label for q in asked)
     with pytest.raises(UsageError, match="report-en"):
         rating.questions("contours")
+
+
+@pytest.mark.parametrize("name", ["Susan Dent", "Anna Lek", "Jan Med", "Ola Hab"])
+def test_a_surname_that_is_a_title_elsewhere_stays(name):
+    assert rating.untitled(name) == rating.untitled(f"Dr {name}, MD") == name
+
+
+def test_such_a_surname_is_blinded():
+    assert any(pattern.search("Discussed with Dr Dent.") for pattern in comparing.names_in(["Susan Dent"], ""))
