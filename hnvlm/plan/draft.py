@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hnvlm.plan.case import Case, build_case, report_conflict
+from hnvlm.plan.case import Case, Line, build_case, report_conflict
 from hnvlm.plan.conditions import lookup
-from hnvlm.plan.constraints import DoseMetrics, build_constraints, for_treatment, glands_with_tumour
+from hnvlm.plan.constraints import Constraint, DoseMetrics, build_constraints, for_treatment, glands_with_tumour
 from hnvlm.plan.decisions import target_lines
 from hnvlm.plan.dose_basis import DoseBasis, coverage_checks, off_prescription, target_checks
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
@@ -74,34 +74,20 @@ def draft_plan(
     eligibility = cisplatin if _holds_cisplatin(kb, context, modality) else None
     prescription = _prescription(kb, context, modality, cisplatin)
     systemic = _systemic(kb, modality, cisplatin, context)
-    names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
-    basis = dose_basis or DoseBasis("")
-    strange = off_prescription(
-        [*(names or ()), *(dose_metrics or ())], (v.dose_gy for v in prescription.levels),
-        open_below=prescription.lower_levels_open,
-    )  # fmt: skip
-    fitting = None if names is None else [name for name in names if name not in strange]
-    carrying = glands_with_tumour(staging.site, lookup(context, "case.subsite"), lookup(context, "case.side"))
-    rows = build_constraints(kb, fitting, site=staging.site, carrying=carrying, template=template, own_rows=own_rows)
-    rows = for_treatment(rows, drugs_with_radiotherapy(kb, modality.drafted))
-    misfit = basis.misfit(
-        (scheme.levels[0].dose_gy for scheme in prescription.schemes),
-        irradiated=lookup(context, "patient.prior_neck_rt") is True,
+    limits = _limits(
+        kb, context, staging, modality, prescription, structures, dose_metrics, dose_basis, template, own_rows
     )
-    prescribed = bool(prescription.schemes)
-    rows = basis.judge(rows, dose_metrics, misfit) if prescribed or dose_metrics or structures else ()
-    if misfit or (basis.predicted and not prescribed):  # of no dose of this plan a rule says anything
-        dose_metrics = {}
-    dose_metrics = {k: v for k, v in (dose_metrics or {}).items() if k not in (*strange, *carrying)}
     targets = draft_targets(kb, context, prescription, induction=_induction(kb, context, modality))
     facts = {
         **context,
-        "plan": plan_facts(kb, context, modality, prescription, systemic, names, dose_metrics, eligibility),
+        "plan": plan_facts(
+            kb, context, modality, prescription, systemic, limits.names, limits.dose_metrics, eligibility
+        ),
     }
     plan = Plan(
         urgent=case.urgent, facts=case.facts, staging=staging, intent=intent, modality=modality,
-        prescription=prescription, targets=(*targets, *target_lines(context)), constraints=rows,
-        dose_line=basis.line(misfit, prescribed=prescribed) if rows and (dose_basis or misfit) else None,
+        prescription=prescription, targets=(*targets, *target_lines(context)), constraints=limits.rows,
+        dose_line=limits.dose_line,
         eligibility=eligibility, systemic=systemic,
         supportive=supportive(kb, context, prescription), follow_up=follow_up(kb, modality, prescription, context),
         needs=open_questions(
@@ -120,15 +106,65 @@ def draft_plan(
             fluorouracil=any("5-FU" in s.agent for s in systemic if s.status in ("drafted", "alternative")),
         ),
         disease_seen=case.disease_seen or case.primary_site is not None, nodes_from_ct=case.nodes_from_ct,
-        carries_tumour=carrying, histology=case.form.get("histology"),
+        carries_tumour=limits.carrying, histology=case.form.get("histology"),
         recurrent=case.form.get("setting") == "recurrent_metastatic" and staging.m.value != "M1",
         drug_cautions=drug_cautions(systemic, cisplatin),
     )  # fmt: skip
-    told = [*case.conflicts, *map(report_conflict, report_says), *target_checks(() if misfit else strange)]
-    plan = replace(plan, checks=_in_order([*told, *coverage_checks(rows), *check_draft(kb, case.form, facts, plan)]))
+    told = [*case.conflicts, *map(report_conflict, report_says), *limits.checks]
+    plan = replace(plan, checks=_in_order([*told, *check_draft(kb, case.form, facts, plan)]))
     plan = replace(plan, urgent=(*plan.urgent, *blocks(plan.checks)))
     text, sources = render(plan)
     return replace(plan, text=text, sources=sources, caveats=caveats(plan))
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """The limits of a plan, judged on the dose at hand.
+
+    Attributes:
+        rows: Every limit with its verdict. checks: Targets of another prescription, and those not covered.
+        names: Structures that are contoured; None: not known.
+        dose_metrics: Figures that the rules may judge: those of a dose of this plan, of its targets and organs.
+        carrying: Structures that carry the primary.
+    """
+
+    rows: tuple[Constraint, ...]
+    checks: tuple[CheckResult, ...]
+    names: list[str] | None
+    dose_metrics: dict[str, Any]
+    carrying: tuple[str, ...]
+    dose_line: Line | None
+
+
+def _limits(
+    kb: KnowledgeBase, context: dict[str, Any], staging: Staging, modality: Modality, prescription: Prescription,
+    structures: Mapping[str, Any] | None, dose_metrics: DoseMetrics | None, dose_basis: DoseBasis | None, template: str,
+    own_rows: Sequence[Mapping[str, Any]] | None,
+) -> _Limits:  # fmt: skip
+    """Choose the limits that fit the treatment and judge them; arguments as of ``draft_plan``."""
+    names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
+    basis = dose_basis or DoseBasis("")
+    strange = off_prescription(
+        [*(names or ()), *(dose_metrics or ())], (v.dose_gy for v in prescription.levels),
+        open_below=prescription.lower_levels_open,
+    )  # fmt: skip
+    fitting = None if names is None else [name for name in names if name not in strange]
+    carrying = glands_with_tumour(staging.site, lookup(context, "case.subsite"), lookup(context, "case.side"))
+    rows = build_constraints(kb, fitting, site=staging.site, carrying=carrying, template=template, own_rows=own_rows)
+    rows = for_treatment(rows, drugs_with_radiotherapy(kb, modality.drafted))
+    misfit = basis.misfit(
+        (scheme.levels[0].dose_gy for scheme in prescription.schemes),
+        irradiated=lookup(context, "patient.prior_neck_rt") is True,
+    )
+    prescribed = bool(prescription.schemes)
+    rows = basis.judge(rows, dose_metrics, misfit) if prescribed or dose_metrics or structures else ()
+    example = basis.predicted and not prescribed  # no dose of this plan
+    known = {} if misfit or example else dose_metrics or {}
+    return _Limits(
+        rows, (*target_checks(() if misfit else strange), *coverage_checks(rows)), names,
+        {k: v for k, v in known.items() if k not in (*strange, *carrying)}, carrying,
+        basis.line(misfit, prescribed=prescribed) if rows and (dose_basis or misfit) else None,
+    )  # fmt: skip
 
 
 def _induction(kb: KnowledgeBase, context: Mapping[str, Any], modality: Modality) -> bool:

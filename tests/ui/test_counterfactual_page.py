@@ -13,7 +13,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from fake_app import add_case, fakes  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
-from ui.page_text import texts  # noqa: E402
+from ui.page_text import open_page, texts  # noqa: E402
 
 from hnvlm.services import counterfactual  # noqa: E402
 from hnvlm.ui import edit_facts, viewer  # noqa: E402
@@ -21,15 +21,6 @@ from hnvlm.ui import edit_facts, viewer  # noqa: E402
 WISH = "Remove the node in left level IV"
 BOTH = "Necrotic node in left level II, 22 mm. No node in left level II."
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
-
-
-def open_page(case_id: str) -> AppTest:
-    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=240)
-    at.session_state["case_id"] = case_id
-    at.run()
-    at.switch_page("pages/counterfactual.py").run()
-    assert not at.exception
-    return at
 
 
 @pytest.fixture
@@ -52,7 +43,7 @@ def test_in_the_list_of_edits_the_words_come_first_and_the_time_last(services) -
     app = services(fakes())
     case_id = add_case(app)
     made = counterfactual.run_for_case(app, case_id, WISH)
-    (choice,) = choices(open_page(case_id))
+    (choice,) = choices(open_page(case_id, "counterfactual"))
     assert choice.startswith(f"1. {WISH}  ") and choice.endswith(made.created[11:16])
 
 
@@ -66,14 +57,14 @@ def test_of_an_edited_report_the_list_shows_what_was_asked_for(services, monkeyp
 
     monkeypatch.setattr(models, "counterfactual", read)
     counterfactual.run_for_case(app, case_id, "The airway is patent. " * 20 + WISH)
-    (choice,) = choices(open_page(case_id))
+    (choice,) = choices(open_page(case_id, "counterfactual"))
     assert choice.startswith(f"1. {WISH}  ")
 
 
 def test_a_lesion_both_added_and_denied_is_warned_of_before_and_beside_the_result(services) -> None:
     app = services(fakes())
     case_id = add_case(app)
-    at = open_page(case_id)
+    at = open_page(case_id, "counterfactual")
     at.text_area(key=f"wish-{case_id}").set_value(BOTH).run()
     assert "Both added and removed: 22 mm node in the left level II" in " ".join(c.value for c in at.caption)
     counterfactual.run_for_case(app, case_id, BOTH)
@@ -85,7 +76,7 @@ def test_an_edit_that_changed_nothing_has_no_synthetic_pane(services, monkeypatc
     app = services(models := fakes())
     case_id = add_case(app)
     counterfactual.run_for_case(app, case_id, WISH)
-    at = open_page(case_id)
+    at = open_page(case_id, "counterfactual")
     assert panes == ["Original", "Synthetic"] and [t.key for t in at.toggle] == ["difference"]
     draw = models.counterfactual
 
@@ -94,7 +85,7 @@ def test_an_edit_that_changed_nothing_has_no_synthetic_pane(services, monkeypatc
 
     monkeypatch.setattr(models, "counterfactual", nothing)
     counterfactual.run_for_case(app, case_id, WISH)
-    at = open_page(case_id)
+    at = open_page(case_id, "counterfactual")
     assert panes == ["Original"] and not at.toggle
     assert edit_facts.UNCHANGED in texts(at)
 

@@ -11,26 +11,12 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from fake_app import add_case, fakes  # noqa: E402
-from streamlit.testing.v1 import AppTest  # noqa: E402
-from ui.page_text import texts  # noqa: E402
+from ui.page_text import PATIENCE_S, open_page, texts  # noqa: E402
 
 from hnvlm.services import documents, planning, reporting  # noqa: E402
 from hnvlm.services.jobs import JobManager  # noqa: E402
 
-REPO = HERE.parent.parent
-PATIENCE_S = 240
-
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
-
-
-def open_page(case_id: str, page: str) -> AppTest:
-    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=PATIENCE_S)
-    at.session_state["case_id"] = case_id
-    at.run()
-    at.switch_page(f"pages/{page}.py")
-    at.run()
-    assert not at.exception, [e.message for e in at.exception]
-    return at
 
 
 @pytest.mark.parametrize(("page", "button"), [("plan", "draft-plan"), ("review", "draft-report")])

@@ -13,25 +13,13 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from fake_app import add_case, fakes  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
-from ui.page_text import texts  # noqa: E402
+from ui.page_text import PATIENCE_S, open_page, texts  # noqa: E402
 
 from hnvlm.services import counterfactual, documents, planning, reporting  # noqa: E402
 from hnvlm.services.context import App  # noqa: E402
 
-REPO = HERE.parent.parent
-PATIENCE_S = 240
 WISH = "Necrotic node in left level II, 22 mm"
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
-
-
-def browser(case_id: str, page: str) -> AppTest:
-    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=PATIENCE_S)
-    at.session_state["case_id"] = case_id
-    at.run()
-    at.switch_page(f"pages/{page}.py")
-    at.run()
-    assert not at.exception
-    return at
 
 
 def edit(at: AppTest, case_id: str) -> None:
@@ -50,7 +38,7 @@ def reported(services) -> tuple[App, str]:
 def test_words_typed_over_an_older_version_stay_on_the_page(reported) -> None:
     app, case_id = reported
     first = reporting.latest(app, case_id)
-    a = browser(case_id, "review")
+    a = open_page(case_id, "review")
     edit(a, case_id)
     a.text_area(key=f"report-text-{first.id}").set_value("A LONG WORK.").run()
     second = reporting.save_edit(app, case_id, "B was faster.", who="Dr B", based_on=first.id)
@@ -69,7 +57,7 @@ def test_unsaved_words_of_another_are_shown_as_his_and_cannot_be_thrown_away(rep
     app, case_id = reported
     first = reporting.latest(app, case_id)
     documents.keep_typing(app, first, "A UNSAVED WORDS.", who="Dr A", writer="browser of A")
-    b = browser(case_id, "review")
+    b = open_page(case_id, "review")
     edit(b, case_id)
     assert b.text_area(key=f"report-text-{first.id}").value == first.payload["text"]
     assert any(e.label.startswith("Typed by Dr A over version 1") for e in b.expander)
@@ -81,7 +69,7 @@ def test_unsaved_words_of_another_are_shown_as_his_and_cannot_be_thrown_away(rep
 def test_nobody_signs_a_version_that_came_while_he_was_reading(reported) -> None:
     app, case_id = reported
     first = reporting.latest(app, case_id)
-    a = browser(case_id, "review")
+    a = open_page(case_id, "review")
     reporting.save_edit(app, case_id, "B: unread text.", who="Dr B", based_on=first.id)
     a.text_input(key=f"report-name-{case_id}-en").set_value("Dr A").run()
     assert "Version 2 by Dr B was saved while you were reading" in texts(a)
@@ -94,7 +82,7 @@ def test_nobody_signs_a_version_that_came_while_he_was_reading(reported) -> None
 
 def test_a_draft_that_one_asked_for_is_no_surprise(reported) -> None:
     app, case_id = reported
-    a = browser(case_id, "review")
+    a = open_page(case_id, "review")
     a.button(key="draft-report").click().run()
     for job in app.jobs.for_case(case_id):
         app.jobs.wait(job.id, 240)
@@ -105,7 +93,7 @@ def test_a_draft_that_one_asked_for_is_no_surprise(reported) -> None:
 def test_the_form_on_screen_is_the_one_a_plan_is_drafted_from(services) -> None:
     app = services(fakes())
     case_id = add_case(app)
-    a, b = browser(case_id, "plan"), browser(case_id, "plan")
+    a, b = open_page(case_id, "plan"), open_page(case_id, "plan")
     a.selectbox(key=f"form-{case_id}-site").select("oropharynx").run()
     a.selectbox(key=f"form-{case_id}-p16").select("negative").run()
     b.selectbox(key=f"form-{case_id}-p16").select("positive").run()
@@ -123,7 +111,7 @@ def test_who_looks_at_one_edit_stays_there_when_another_one_comes(services) -> N
     app = services(fakes())
     case_id = add_case(app)
     first, second = (counterfactual.run_for_case(app, case_id, WISH, seed=n).id for n in (0, 1))
-    a = browser(case_id, "counterfactual")
+    a = open_page(case_id, "counterfactual")
     assert chooser(a).value == second, "the newest, for who comes to the page"
     assert len(set(chooser(a).options)) == 2, "the same words in the same minute are told apart"
     counterfactual.run_for_case(app, case_id, WISH, who="Dr B")
@@ -143,7 +131,7 @@ def test_an_edit_that_one_asked_for_is_shown_when_it_is_there(services) -> None:
     app = services(fakes())
     case_id = add_case(app)
     counterfactual.run_for_case(app, case_id, WISH)
-    a = browser(case_id, "counterfactual")
+    a = open_page(case_id, "counterfactual")
     a.text_area(key=f"wish-{case_id}").set_value(WISH).run()
     a.button(key="run-edit").click().run()
     (job,) = app.jobs.for_case(case_id)
@@ -161,7 +149,7 @@ def test_the_same_edit_is_not_made_twice(services) -> None:
     go_on = threading.Event()
     app = services(fakes(on_step=lambda message: go_on.wait(PATIENCE_S)))
     case_id = add_case(app)
-    a, b = browser(case_id, "counterfactual"), browser(case_id, "counterfactual")
+    a, b = open_page(case_id, "counterfactual"), open_page(case_id, "counterfactual")
     for tab in (a, b):
         tab.text_area(key=f"wish-{case_id}").set_value(WISH).run()
     try:
@@ -185,7 +173,7 @@ def test_work_of_another_page_that_holds_run_back_is_shown(services) -> None:
     case_id = add_case(app)
     job_id = reporting.start_draft(app, case_id)
     try:
-        at = browser(case_id, "counterfactual")
+        at = open_page(case_id, "counterfactual")
         assert at.button(key="run-edit").disabled
         assert [bar.proto.text.split(":")[0] for bar in at.get("progress")] == ["Report draft"]
         assert at.button(key=f"stop-{job_id}").label == "Stop"
@@ -197,7 +185,7 @@ def test_work_of_another_page_that_holds_run_back_is_shown(services) -> None:
 
 
 def test_the_seed_outlives_a_look_at_another_page(services) -> None:
-    at = browser(add_case(services(fakes())), "counterfactual")
+    at = open_page(add_case(services(fakes())), "counterfactual")
     at.number_input(key="edit-seed").set_value(7).run()
     at.switch_page("pages/models.py").run()
     at.switch_page("pages/counterfactual.py").run()

@@ -80,13 +80,14 @@ def choose(page, case_id: str) -> None:
     settle(page)
 
 
-def see(page, case_id: str, name: str = "review") -> None:
-    """Wait until a page shows a case, its images included, and the address names both."""
+def see(page, case_id: str, name: str = "review") -> str:
+    """Wait until a page shows a case, its images included, and the address names both; return that end of it."""
     from playwright.sync_api import expect  # as elsewhere, only where a browser is there
 
     expect(page.get_by_role("combobox", name="Case")).to_have_value(re.compile(case_id), timeout=PATIENCE_MS)
     page.wait_for_function(VIEWER_READY.replace("v.panes.length; }", f"v.data.case === '{case_id}'; }}"))
     page.wait_for_url(f"**/{name}?case={case_id}")
+    return page.url.rsplit("/", 1)[-1]
 
 
 def test_back_and_forward_lead_to_the_case_of_before(page) -> None:
@@ -96,29 +97,29 @@ def test_back_and_forward_lead_to_the_case_of_before(page) -> None:
         choose(page, case_id)
     for step, case_id in ((page.go_back, 2), (page.go_back, 1), (page.go_forward, 2), (page.go_forward, 3)):
         step()
-        see(page, f"HN-000{case_id}")
+        assert see(page, f"HN-000{case_id}") == f"review?case=HN-000{case_id}"
         settle(page)
     page.go_back()
-    see(page, "HN-0002")
+    assert see(page, "HN-0002") == "review?case=HN-0002"
     settle(page)
     choose(page, "HN-0001")
     page.get_by_role("link", name="Counterfactual", exact=True).first.click()
-    see(page, "HN-0001", "counterfactual")
+    assert see(page, "HN-0001", "counterfactual") == "counterfactual?case=HN-0001"
     settle(page)
     for case_id in ("HN-0001", "HN-0002", "HN-0001"):
         page.go_back()
-        see(page, case_id)
+        assert see(page, case_id) == f"review?case={case_id}"
         settle(page)
 
 
-def fits(page) -> None:
+def fits(page) -> bool:
     """Nothing of the columns lies below the banner, they end about where it begins, and the page needs no scrolling."""
     columns = page.locator(COLUMNS)
     ends = [columns.nth(n).evaluate("e => e.getBoundingClientRect().bottom") for n in range(columns.count())]
     banner = page.locator(".hn-banner").evaluate("e => e.getBoundingClientRect().top")
     assert ends and banner - 20 <= max(ends) <= banner, (ends, banner)
     assert max(ends) - min(ends) <= 10, ends
-    assert page.evaluate("() => { const m = document.querySelector('[data-testid=stMain]');"
+    return page.evaluate("() => { const m = document.querySelector('[data-testid=stMain]');"
                          " return m.scrollHeight <= m.clientHeight && m.scrollWidth <= m.clientWidth; }")  # fmt: skip
 
 
@@ -127,12 +128,12 @@ def test_the_columns_take_what_the_rows_above_them_leave(page, size) -> None:
     page.set_viewport_size({"width": size[0], "height": size[1]})
     for name in ("review", "plan", "counterfactual"):
         open_at(page, f"{name}?case=HN-0001")
-        fits(page)
+        assert fits(page)
     page.get_by_role("link", name="Treatment plan", exact=True).first.click()
     page.get_by_role("radio", name="Dose", exact=True).first.click()
     page.locator(".st-key-dose-panel").wait_for()
     settle(page)
-    fits(page)
+    assert fits(page)
 
 
 def test_an_error_above_moves_the_columns_and_builds_no_viewer_anew(page) -> None:
@@ -148,11 +149,11 @@ def test_an_error_above_moves_the_columns_and_builds_no_viewer_anew(page) -> Non
     error = page.get_by_text("Dr B saved another version")
     error.wait_for()
     settle(page)
-    fits(page)
+    assert fits(page)
     page.get_by_role("radio", name="Read", exact=True).first.click()
     error.wait_for(state="detached")
     settle(page)
-    fits(page)
+    assert fits(page)
     assert page.locator(".hv").evaluate("e => e.viewer.kept"), "the viewer was built anew"
 
 
