@@ -57,9 +57,6 @@ def plan_side(app, case: CaseRecord) -> None:
             or "Writes a new version; earlier ones stay.",
             on_click=handled(draft), args=(app, case.id),
         )  # fmt: skip
-        if versions:  # for the overview, too, which looks the same before and after a signature
-            badges.document(versions[-1])
-            st.caption(f"Version {versions[-1].version}, {casebar.when(versions[-1].created)} UTC")
     if reason:
         st.caption(reason)
     # Work of other pages too: without it nothing would run the page again when the button can be pressed.
@@ -81,6 +78,9 @@ def plan_side(app, case: CaseRecord) -> None:
         say(f"Changed after this plan was {written}: {', '.join(changed)}. {follow}")
     overview, text = st.tabs(["Overview", "Text, edit and sign"])
     with overview, guard():
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            badges.document(versions[-1])
+            st.caption(f"Version {versions[-1].version}, {casebar.when(versions[-1].created)} UTC")
         plan_view.show(versions[-1].payload, signed=versions[-1].signed)
     with text, guard():
         show_document(app, Document("plan", versions, save(app, case.id), sign(app), restore=restore(app)))
