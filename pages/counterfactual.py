@@ -60,7 +60,7 @@ def request_side(app, case: CaseRecord) -> ResultRecord | None:
                       help="Another seed draws another variant.")  # fmt: skip
     if reason:
         st.caption(reason)
-    jobs.panel(app, case.id, ["counterfactual", "export"], others=True)
+    jobs.panel(app, case.id, ["counterfactual", "export"], busy=busy, others=True)
     # Listed after the panel has looked: what is finished by then is in the list, for the rest it runs the page again.
     edits = counterfactual.list_for_case(app, case.id)
     if not edits:

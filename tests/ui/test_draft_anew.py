@@ -19,7 +19,9 @@ from hnvlm.services.jobs import JobManager  # noqa: E402
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
 
 
-@pytest.mark.parametrize(("page", "button"), [("plan", "draft-plan"), ("review", "draft-report")])
+@pytest.mark.parametrize(
+    ("page", "button"), [("plan", "draft-plan"), ("review", "draft-report"), ("counterfactual", "run-edit")]
+)
 def test_work_that_ends_while_the_page_is_drawn_leaves_no_dead_button(services, monkeypatch, page, button) -> None:
     """The buttons were drawn as waiting, the panel found nothing to wait for, and nothing ran the page again."""
     app = services(fakes())
