@@ -318,7 +318,7 @@ def test_the_tab_key_goes_from_question_to_question_and_the_sign_menu_closes(pag
     approve = page.get_by_role("button", name="I have read and approve it")
     settle(page)
     approve.click()
-    page.get_by_text("Signed by Dr Ada Nowak").first.wait_for()
+    page.get_by_text("Signed by Dr Ada Nowak").filter(visible=True).first.wait_for()
     settle(page)
     assert not approve.is_visible(), "it lay over what was signed"
 

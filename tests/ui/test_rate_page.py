@@ -247,7 +247,7 @@ def test_in_a_browser_the_next_draft_begins_at_its_top_and_an_answer_scrolls_not
     with_drafts(app, 2)
     first, second = (i.draft for i in rating.items(app, "report-en", "Dr A"))
     rated(app, first, "Dr A")
-    scrolled = "document.querySelector('.st-key-panel').scrollTop"
+    scrolled = "document.querySelector('.st-key-panel')?.scrollTop"
     with rating_in(browser, tmp_path) as page:
         page.get_by_placeholder("Your name").fill("Dr A")
         page.keyboard.press("Enter")
@@ -255,7 +255,10 @@ def test_in_a_browser_the_next_draft_begins_at_its_top_and_an_answer_scrolls_not
         page.get_by_role("button", name="Previous").click()
         page.get_by_text(first.payload["text"]).wait_for()
         confidence = page.locator(f".st-key-rate-report-en-{first.id}-Dr-A-confidence")
-        page.get_by_role("button", name="Next").last.scroll_into_view_if_needed()
+        confidence.wait_for()
+        # Asked until it holds: the column may be drawn anew once more meanwhile.
+        bottom = "(() => { const e = document.querySelector('.st-key-panel'); e?.scrollTo(0, e.scrollHeight); })()"
+        page.wait_for_function(f"({bottom}, {scrolled} > 100)")
         # The first press takes the answer back, the second gives it again.
         for words in ("Still to answer: Your confidence", "Complete and kept."):
             confidence.get_by_role("radio", name="4").click()
