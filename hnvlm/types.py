@@ -110,6 +110,11 @@ class Provenance:
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def in_words(self) -> str:
+        """Version and weights, short enough for a DICOM LO: a version may keep its number when it is trained anew."""
+        return f"{self.version}, weights {self.weights_sha256[:12]}"
+
 
 @dataclass(frozen=True)
 class ReportDraft:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from hnvlm.imaging import archive, dicom, nifti
+from hnvlm.imaging import nifti
 from hnvlm.imaging.overlay import load
+from hnvlm.imaging.rt import structure_files
 from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import to_tg263
 from hnvlm.imaging.write import AI_DRAFT
@@ -31,12 +32,9 @@ def drawn_by_model(structures: Path, beside: Path | None = None) -> set[str]:
         structures: RTSTRUCT, SEG or NIfTI file, or a folder of such.
         beside: The RTDOSE that says which of several structure sets was planned on.
     """
-    given = list(archive.list_files(structures)) if structures.is_dir() else [structures]
-    kinds = {file: "" if nifti.is_nifti(file) else dicom.modality(file) for file in given}
-    read = [file for file, kind in kinds.items() if kind in ("", "RTSTRUCT", "SEG")]
-    others = [file for file, kind in kinds.items() if kind in ("RTDOSE", "RTPLAN")]
+    read, others = structure_files(structures)
     chosen, _ = of_one_set(read, [*others, *([beside] if beside is not None else [])])
-    names = [name for file in chosen for name in (_in_nifti if not kinds[file] else _in_dicom)(file)]
+    names = [name for file in chosen for name in (_in_nifti if nifti.is_nifti(file) else _in_dicom)(file)]
     return {to_tg263(name) or name for name in names}
 
 

@@ -71,8 +71,9 @@ def segment(
             if not allow_out_of_scope:
                 found.require_scope()
             files = export.write_structures(
-                subject.volume, found.segmentation.masks, out_dir, formats, synthetic=subject.synthetic
-            )
+                subject.volume, found.segmentation.masks, out_dir, formats,
+                version=found.segmentation.provenance.in_words, synthetic=subject.synthetic,
+            )  # fmt: skip
             rows = analysis.structure_rows(subject.volume, found.segmentation)
             for row in rows:
                 written = {f: files[f].get(row["name"], files[f].get("all")) for f in formats}
@@ -220,7 +221,7 @@ def dose(
             gray = made.dose_gy
             if out_file.suffix.lower() == ".dcm":
                 write_rtdose(
-                    gray, subject.volume, out_file, version=made.provenance.version, synthetic=subject.synthetic
+                    gray, subject.volume, out_file, version=made.provenance.in_words, synthetic=subject.synthetic
                 )
             else:
                 write_nifti(gray, out_file, header_note(predicted=True, synthetic=subject.synthetic))
@@ -265,8 +266,8 @@ def structures_on(subject: Subject, path: Path, dose: Path | None = None) -> tup
 
 
 def frame_on(subject: Subject, path: Path) -> str:
-    """The frame of reference that a file names, if the stored case was made from it; else ""."""
-    if subject.app is None or not path.is_file():
+    """The frame of reference that a file or a folder names, if the stored case was made from it; else ""."""
+    if subject.app is None or not path.exists():
         return ""
     return rt_objects.original_frame_uid(subject.app, subject.volume.frame_of_reference_uid, path)
 

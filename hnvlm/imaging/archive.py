@@ -12,7 +12,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from hnvlm.errors import UnreadableFileError
@@ -89,6 +89,20 @@ def unpack_zip(path: Path, workdir: Path | None = None, *, max_bytes: int = MAX_
     except _DAMAGED as error:
         raise UnreadableFileError(f"{path.name}: the zip archive is damaged ({error}). Zip it again.") from error
     return target
+
+
+def unpack_all(paths: Iterable[Path], workdir: Path, *, max_bytes: int = MAX_UNPACKED_BYTES) -> list[Path]:
+    """Unpack several zips of one upload and return the files in them; ``max_bytes`` holds for all together.
+
+    Raises:
+        UnreadableFileError: As ``unpack_zip``.
+    """
+    out: list[Path] = []
+    for path in paths:
+        files = list(list_files(unpack_zip(path, workdir, max_bytes=max_bytes)))
+        max_bytes -= sum(file.stat().st_size for file in files)
+        out += files
+    return out
 
 
 def _ignored(name: str) -> bool:

@@ -68,7 +68,7 @@ def read_structures(
         InputRefusedError: Several structure sets, and nothing says which one is meant.
         UnreadableFileError: A file is damaged, or none holds structures.
     """
-    given, others = _structure_files(source)
+    given, others = structure_files(source)
     files, warnings = of_one_set(given, [*others, *beside])
     found: list[tuple[str, PackedMask]] = []  # a full grid each would be gigabytes for a large planning CT
     for file in files:
@@ -93,7 +93,7 @@ def _joined(warnings: list[str]) -> list[str]:
     return [f"{len(same)} mask files: each {NO_ORIGIN}", *(w for w in warnings if w not in same)]
 
 
-def _structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], list[Path]]:
+def structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Files with structures among what was given, and the doses and plans among it."""
     if isinstance(source, str | Path):
         root = Path(source)

@@ -64,7 +64,7 @@ def write_rtdose(
     predicted: bool = True,
     what_if: bool = False,
     note: str = "",
-    version: str = "1",
+    version: str = "",
     synthetic: bool = False,
     meta: Mapping[str, Any] | None = None,
     structure_set_uid: str = "",
@@ -83,7 +83,7 @@ def write_rtdose(
         what_if: It was changed: predicted from changed inputs, or the clinic's dose scaled to another prescription. A
             scaled dose that called itself imported would be taken for the one that was planned.
         note: What else a reader must know, e.g. that the dose was scaled.
-        version: Version of the model.
+        version: Version of the model, "" where none made it.
         synthetic, meta: As they were given to ``write_dicom_series``.
         structure_set_uid: SOP instance of the RTSTRUCT written beside it.
         tags: Dose Summation Type and Dose Type of the clinic's dose, where it is not the physical dose of a plan.
@@ -130,7 +130,8 @@ def _describe(ds: Dataset, predicted: bool, what_if: bool, note: str, version: s
     ds.SeriesDescription = _SERIES[predicted, what_if]
     ds.DoseComment = _COMMENT[predicted, what_if]  # the whole goes into the image comment
     ds.ImageComments = ". ".join(t for t in (text, note) if t)[:10240]
-    ds.SoftwareVersions = version
+    if version:
+        ds.SoftwareVersions = version
     ds.ApprovalStatus = "UNAPPROVED"
     ds.InstanceNumber = 1
     ds.DoseUnits, ds.DoseType = "GY", "PHYSICAL"

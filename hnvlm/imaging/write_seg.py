@@ -33,7 +33,7 @@ def write_seg(
     *,
     synthetic: bool = False,
     meta: Mapping[str, Any] | None = None,
-    version: str = "1",
+    version: str = "not stated",
 ) -> Path:
     """Write structures as a binary DICOM SEG that refers to the CT ``write_dicom_series`` writes of ``volume``.
 

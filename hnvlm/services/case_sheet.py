@@ -21,7 +21,7 @@ from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
 from hnvlm.services.palette import on_paper, structure_colours
-from hnvlm.services.sheet_parts import Sources, counted_canvas, unescaped
+from hnvlm.services.sheet_parts import Sources, counted_canvas
 from hnvlm.services.slice_picture import axial, patient_extent
 from hnvlm.store import ResultRecord
 
@@ -40,6 +40,8 @@ _FONTS = (("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"), ("NotoSans-Regular.ttf", "N
           ("LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf"), ("arial.ttf", "arialbd.ttf"))  # fmt: skip
 _FONT_DIRS = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts", "/System/Library/Fonts/Supplemental",
               "C:/Windows/Fonts")  # fmt: skip
+# Below the curves; so many letters of a name find room in a column.
+_LEGEND_COLUMNS, _LEGEND_LETTERS = 3, 34
 _PLAIN = {"≤": "<=", "≥": ">=", "α": "alpha", "β": "beta", "Ł": "L", "ł": "l", "–": "-", "·": "-", "−": "-", "×": "x"}
 
 
@@ -118,21 +120,21 @@ class _Sheet:
             "section", parent=self.body, fontName=self.bold, fontSize=10, leading=14, spaceBefore=6, keepWithNext=1
         )
 
-    def plain(self, text: object) -> str:
-        """Escape; without a font for it, replace what the built-in one cannot print."""
+    def printable(self, text: object) -> str:
+        """With the signs of the field; without a font for them, with what the built-in one can print instead."""
         words = str(text)
         for written, sign in _SIGNS:
             words = written.sub(sign, words)
         if not self.unicode:
             words = "".join(_PLAIN.get(c, c) for c in words)
             words = unicodedata.normalize("NFKD", words).encode("latin-1", "ignore").decode("latin-1")
-        return escape(words)
+        return words
 
     def line(self, text: object, style: Any = None) -> Flowable:
         """One paragraph."""
         from reportlab.platypus import Paragraph
 
-        return Paragraph(self.plain(text), style or self.body)
+        return Paragraph(escape(self.printable(text)), style or self.body)
 
     def heading(self, text: str) -> Flowable:
         """Heading of a section."""
@@ -169,7 +171,7 @@ class _Sheet:
             canvas.drawCentredString(width / 2, height - 20, HEADER)
             canvas.setFillColorRGB(0.3, 0.3, 0.3)
             canvas.setFont(self.regular, 7)
-            canvas.drawString(42, 22, unescaped(self.plain(footer)))
+            canvas.drawString(42, 22, self.printable(footer))
             canvas.restoreState()
 
         return draw
@@ -318,13 +320,14 @@ class _Sheet:
         return self.table(heads, cells, (2.6, 1.2, 1.1, 1.1, 1.1, 1.1, 1.1, 1.2, 1, 1.2, 2.2))
 
     def curves(self, judged: Judged) -> Flowable:
-        """The DVH as a drawing with a legend."""
+        """The DVH as a drawing, with a legend below it that grows with the structures."""
         from reportlab.graphics.shapes import Drawing, Line, PolyLine, String
         from reportlab.lib.colors import HexColor
 
-        width, height, left, bottom = 360.0, 170.0, 30.0, 22.0
+        legend = -(-len(judged.histograms) // _LEGEND_COLUMNS)
+        width, height, left, bottom = 470.0, 170.0, 30.0, 22.0 + 9 * legend + 6
         top = max([10.0, *(dvh.max_gy for dvh in judged.histograms.values())]) * 1.03
-        drawing = Drawing(510, height + 30)
+        drawing = Drawing(510, bottom + height + 12)
         for percent in range(0, 101, 20):
             y = bottom + height * percent / 100
             drawing.add(Line(left, y, left + width, y, strokeColor=HexColor("#d5dade"), strokeWidth=0.4))
@@ -333,7 +336,7 @@ class _Sheet:
             x = left + width * gy / top
             drawing.add(Line(x, bottom, x, bottom + height, strokeColor=HexColor("#d5dade"), strokeWidth=0.4))
             drawing.add(String(x, bottom - 9, str(gy), fontSize=6.5, textAnchor="middle"))
-        drawing.add(String(left + width / 2, 2, "Dose [Gy]", fontSize=7, textAnchor="middle"))
+        drawing.add(String(left + width / 2, bottom - 20, "Dose [Gy]", fontSize=7, textAnchor="middle"))
         drawing.add(String(left, bottom + height + 3, "Volume [%]", fontSize=7))
         colours = structure_colours(judged.histograms, self.palette)
         for n, (name, dvh) in enumerate(judged.histograms.items()):
@@ -343,9 +346,11 @@ class _Sheet:
             drawing.add(
                 PolyLine(points[points[:, 0] <= left + width].ravel().tolist(), strokeColor=ink, strokeWidth=1.2)
             )
-            y = bottom + height - 9 * n
-            drawing.add(Line(left + width + 12, y + 2, left + width + 24, y + 2, strokeColor=ink, strokeWidth=2))
-            drawing.add(String(left + width + 28, y, name.replace("_", " "), fontSize=6.8))
+            column, row = divmod(n, legend)
+            x, y = left + column * width / _LEGEND_COLUMNS, 9 * (legend - 1 - row) + 2
+            drawing.add(Line(x, y + 2, x + 12, y + 2, strokeColor=ink, strokeWidth=2))
+            words = self.printable(name.replace("_", " "))[:_LEGEND_LETTERS]
+            drawing.add(String(x + 16, y, words, fontName=self.regular, fontSize=6.8))
         return drawing
 
     def constraints(self, judged: Sequence[Constraint], misfit: str, sources: Sources) -> list[Flowable]:

@@ -173,7 +173,7 @@ def structures_version(app: App, case_id: str) -> tuple[int, ...]:
 
 
 def structure_names(app: App, case_id: str) -> list[str]:
-    """Return the names that ``structures`` would return for targets and organs, without loading any mask."""
+    """Return the names that ``structures`` would return, without unpacking any mask; empty ones are left out."""
     results = (app.store.latest_result(case_id, kind) for kind in ("structures", "segmentation"))
     return in_order(
         drawn_by(*(app.store.arrays.mask_names(r.arrays["masks"]) if r is not None else () for r in results))

@@ -48,14 +48,16 @@ def make_folder(out: Path) -> Path:
 
 
 def write_structures(
-    volume: Volume, masks: Mapping[str, np.ndarray], out: Path, formats: Sequence[str], *, synthetic: bool = False
-) -> dict[str, dict[str, Path]]:
+    volume: Volume, masks: Mapping[str, np.ndarray], out: Path, formats: Sequence[str], *, version: str,
+    synthetic: bool = False,
+) -> dict[str, dict[str, Path]]:  # fmt: skip
     """Write structures; return format -> {structure or "all": path}.
 
     NIfTI is one ``<Name>.nii.gz`` a structure on the CT's own grid; SEG and RTSTRUCT are one file for all,
     beside the CT they refer to (format ``ct``).
 
     Args:
+        version: Version of the model that drew them, as a SEG states it.
         synthetic: The CT is no patient's: its copy is marked, and what refers to it refers to the marked one.
 
     Raises:
@@ -79,7 +81,8 @@ def write_structures(
         files["ct"] = {"all": out / "ct"}
         write_dicom_series(volume, files["ct"]["all"], "CT for structures", synthetic)
     if "seg" in formats:
-        files["seg"] = {"all": write_seg(masks, volume, out / "structures.seg.dcm", synthetic=synthetic)}
+        path = out / "structures.seg.dcm"
+        files["seg"] = {"all": write_seg(masks, volume, path, version=version, synthetic=synthetic)}
     if "rtstruct" in formats:
         path = out / "structures.rtstruct.dcm"
         files["rtstruct"] = {"all": write_rtstruct(masks, volume, path, synthetic=synthetic)}

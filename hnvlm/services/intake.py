@@ -32,6 +32,8 @@ from hnvlm.store import CaseRecord
 from hnvlm.types import Progress, no_progress
 
 _CHUNK = 1 << 20
+# Of an uploaded file's name: file systems take 255 bytes, and a letter of UTF-8 has up to four.
+_NAME_LETTERS = 60
 # Words of messages that files are called by, too; they identify nobody.
 _WORD_LIST = """
     above air archive archives atlas axial base beam beams below body brain color colour contour contours copy cord
@@ -128,7 +130,7 @@ def _written(folder: Path, files: Iterable[tuple[str, BinaryIO]]) -> Path:
 def _inside(folder: Path, name: str, number: int) -> Path:
     """A path below ``folder`` for an uploaded name: no way out of it, nothing is overwritten."""
     parts = [p for p in PurePosixPath(name.replace("\\", "/")).parts if p not in ("/", "..", ".", "")]
-    safe = [re.sub(r'[\x00-\x1f<>:"|?*]', "_", p)[-100:] for p in parts[-6:]] or [f"file{number}"]
+    safe = [re.sub(r'[\x00-\x1f<>:"|?*]', "_", p)[-_NAME_LETTERS:] for p in parts[-6:]] or [f"file{number}"]
     target = folder.joinpath(*safe)
     if target.exists() or any(p.is_file() for p in target.parents if folder in p.parents):
         target = folder / f"again-{number}" / safe[-1]  # files are called by bare numbers, so no such folder name
@@ -137,10 +139,9 @@ def _inside(folder: Path, name: str, number: int) -> Path:
 
 def _unpack_each(folder: Path) -> None:
     """Unpack the zips of an upload of several files in their place: CT and structures often come as one zip each."""
-    left = archive.MAX_UNPACKED_BYTES
-    for file in [f for f in archive.list_files(folder) if f.suffix.lower() == ".zip"]:
-        unpacked = archive.unpack_zip(file, folder, max_bytes=left)
-        left -= sum(f.stat().st_size for f in archive.list_files(unpacked))
+    zips = [f for f in archive.list_files(folder) if f.suffix.lower() == ".zip"]
+    archive.unpack_all(zips, folder)
+    for file in zips:
         file.unlink()
 
 

@@ -235,7 +235,7 @@ class JobManager:
         """Start ``work(context)`` in the background; return the job id.
 
         Args:
-            kind: What it is, for the user: ``segmentation``, ``report``, ``counterfactual`` ...
+            kind: What it is, for the user: ``analysis``, ``report``, ``counterfactual`` ...
             work: Does the work and saves its result into the store; returns a small JSON dict.
             case_id: Case it belongs to.
             who: User who started it.

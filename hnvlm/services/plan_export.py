@@ -22,6 +22,7 @@ from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord, dumps
+from hnvlm.types import Provenance
 
 _SUFFIX = "-AI-DRAFT.zip"
 README = f"""{NOTICE}. Not a medical device. Nothing here is for treatment.
@@ -83,7 +84,11 @@ def write_all(
     )
     automatic = masks.only(n for n in masks if n not in clinic)
     if automatic:  # a SEG of ours says that an algorithm drew it, so the clinic's structures stay out of it
-        files["seg"] = write_seg(automatic, volume, out / "structures.seg.dcm", synthetic=case.synthetic, meta=meta)
+        drew = app.store.latest_result(case_id, "segmentation")
+        files["seg"] = write_seg(
+            automatic, volume, out / "structures.seg.dcm", version=Provenance(**drew.provenance).in_words,
+            synthetic=case.synthetic, meta=meta,
+        )  # fmt: skip
     plan = app.store.latest_result(case_id, "plan")
     if item is not None:
         files |= _write_dose(app, item, plan, volume, out, meta, files["rtstruct"], case.synthetic)
@@ -113,8 +118,8 @@ def _write_dose(
     files = {
         "rtdose": write_rtdose(
             gy, volume, out / "dose.rtdose.dcm", predicted=predicted, what_if=what_if, note=note, meta=meta,
-            version=str(item.provenance.get("version") or "1"), synthetic=synthetic, structure_set_uid=uid,
-            tags=dose.tags(app, item),
+            version=Provenance(**item.provenance).in_words if item.provenance else "", synthetic=synthetic,
+            structure_set_uid=uid, tags=dose.tags(app, item),
         ),
         "dose_nifti": write_nifti(gy, out / ("dose-PREDICTED.nii.gz" if predicted else "dose.nii.gz"), header),
         "constraints": out / "constraints.json",

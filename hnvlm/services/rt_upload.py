@@ -66,10 +66,8 @@ def attach(
 
 def _listed(source: Path, folder: Path) -> list[Path]:
     given = list(archive.list_files(source)) if source.is_dir() else [source]
-    out: list[Path] = []
-    for file in given:
-        out += archive.list_files(archive.unpack_zip(file, folder / "unpacked")) if archive.is_zip(file) else [file]
-    return out
+    zips = [file for file in given if archive.is_zip(file)]
+    return [file for file in given if file not in zips] + archive.unpack_all(zips, folder / "unpacked")
 
 
 def _read(app: App, case_id: str, files: list[Path], who: str) -> tuple[list[ResultRecord], list[str]]:

@@ -73,8 +73,3 @@ def counted_canvas(font: str) -> Any:
             super().save()
 
     return Counted
-
-
-def unescaped(text: str) -> str:
-    """Undo the escaping that paragraphs need and plain strings do not."""
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")

@@ -90,9 +90,9 @@ class ArrayStore:
         return PackedMasks(out)
 
     def mask_names(self, name: str) -> list[str]:
-        """Names of the masks in a file, without unpacking any."""
+        """Names of the masks in a file that have a voxel, without unpacking any."""
         with open(self.path(name), "rb") as f:
-            return [entry["name"] for entry in _read_masks_head(f)[0]["masks"]]
+            return [entry["name"] for entry in _read_masks_head(f)[0]["masks"] if entry["box"] is not None]
 
     def path(self, name: str) -> Path:
         """Path of a stored file.

@@ -82,7 +82,7 @@ class CaseStore(ResultMethods):
 
         Args:
             volume: De-identified HU; stored as int16 (HU are integers within -32768..32767).
-            origin: ``upload``, ``demo``, ``import``.
+            origin: ``upload`` or ``demo``.
             description: Shown in the worklist; must not identify the patient.
             demo: Made by the app, not from a patient.
             meta: JSON facts from intake.

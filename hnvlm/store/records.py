@@ -22,7 +22,7 @@ class CaseRecord:
     Attributes:
         id: Human-readable, e.g. ``HN-0007``; never given twice.
         created: UTC, ISO 8601.
-        origin: Where it came from: ``upload``, ``demo``, ``import``; never a patient's name.
+        origin: Where it came from: ``upload`` or ``demo``; never a patient's name.
         description: Free text (series description after de-identification, or the user's words).
         shape: Voxels along (z, y, x).
         spacing_mm: Along (z, y, x).

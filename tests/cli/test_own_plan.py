@@ -10,12 +10,14 @@ import pytest
 import SimpleITK as sitk
 from imaging.dose_phantom import dose_phantom
 
+from hnvlm.cli import inputs
 from hnvlm.evaluate.common import drawn_by_model
 from hnvlm.evaluate.dose_scores import read_dose_case
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
 from hnvlm.imaging.write_seg import write_seg
+from hnvlm.services import intake
 from hnvlm.types import TARGET_NAMES
 
 FRAME = "1.2.826.0.1.77"
@@ -163,6 +165,31 @@ def test_drafts_of_a_model_keep_their_mark_and_its_targets_are_left_out(imported
     shutil.rmtree(folder)
     ran, folder = imported("--corrected", structures=file)
     assert set(ran.data["structures"]) == set(masks) and ran.data["by_model"] == [] and not drawn_by_model(folder)
+
+
+def test_other_files_beside_the_structures_are_passed_over(imported, plan, tmp_path):
+    """Clinics export into one folder: dose, CT and notes lie beside the structure set."""
+    shutil.copytree(plan, tmp_path / "export")
+    (tmp_path / "export" / "notes.txt").write_text("replanned in week 3", encoding="utf-8")
+    ran, _ = imported(structures=tmp_path / "export")
+    assert set(ran.data["structures"]) == set(planned()[2]) and ran.data["by_model"] == []
+
+
+def test_a_folder_of_structures_belongs_to_the_stored_case_that_was_made_of_its_ct(run, plan, tmp_path):
+    """The stored frame of reference is a keyed hash; only of a single file was it compared with the original."""
+    app = inputs.open_app()
+    case_id = intake.create_case(app, intake.open_path(plan / "CT")).id
+    app.close()
+    (tmp_path / "rs").mkdir()
+    shutil.copy(plan / "RTSTRUCT.dcm", tmp_path / "rs")
+    data = run("plan", case_id, "--structures", tmp_path / "rs", "--json").data
+    assert set(planned()[2]) <= set(data["made_from"]["structures"])
+    other = pydicom.dcmread(plan / "RTSTRUCT.dcm")
+    other.FrameOfReferenceUID = other.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = "9.9"
+    for roi in other.StructureSetROISequence:
+        roi.ReferencedFrameOfReferenceUID = "9.9"
+    other.save_as(tmp_path / "rs" / "RTSTRUCT.dcm", enforce_file_format=True)
+    run("plan", case_id, "--structures", tmp_path / "rs", "--json").refused("frame_of_reference")
 
 
 def test_contours_of_the_clinic_in_a_set_of_ours_are_the_clinics(imported, tmp_path):

@@ -108,6 +108,17 @@ def test_zip_too_large_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "work").exists() or not list((tmp_path / "work").iterdir())
 
 
+def test_the_limit_holds_for_all_zips_of_an_upload_together(tmp_path):
+    zips = [tmp_path / f"{n}.zip" for n in range(3)]
+    for n, path in enumerate(zips):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
+            z.writestr(f"part{n}", b"\0" * 400_000)
+    found = archive.unpack_all(zips[:2], tmp_path / "two", max_bytes=1_000_000)
+    assert [f.name for f in found] == ["part0", "part1"] and all(f.stat().st_size == 400_000 for f in found)
+    with pytest.raises(UnreadableFileError, match=r"2\.zip"):
+        archive.unpack_all(zips, tmp_path / "three", max_bytes=1_000_000)
+
+
 def test_bomb_ratio_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "RATIO_MATTERS_ABOVE_BYTES", 1000)
     path = tmp_path / "bomb.zip"

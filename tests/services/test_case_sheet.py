@@ -51,12 +51,24 @@ def test_the_sheet_counts_its_pages_tells_the_dose_cites_one_list_and_has_a_line
 def test_the_signs_of_the_field_are_written_where_the_font_has_them():
     sheet = case_sheet._Sheet({})
     sheet.unicode = True
-    assert sheet.plain("PTV_7000 D99pct >= 66.5 Gy") == "PTV_7000 D99 % ≥ 66.5 Gy"
-    assert sheet.plain("D0.03cc <= 45 Gy, V95pct, alpha/beta, 35 mm2, 40 mg/m2") == (
+    assert sheet.printable("PTV_7000 D99pct >= 66.5 Gy") == "PTV_7000 D99 % ≥ 66.5 Gy"
+    assert sheet.printable("D0.03cc <= 45 Gy, V95pct, alpha/beta, 35 mm2, 40 mg/m2") == (
         "D0.03cc ≤ 45 Gy, V95 %, α/β, 35 mm², 40 mg/m²"
     )
     sheet.unicode = False
-    assert sheet.plain("V95 % ≥ 95 %, α/β, mm²") == "V95 % &gt;= 95 %, alpha/beta, mm2"
+    assert sheet.printable("V95 % ≥ 95 %, α/β, mm²") == "V95 % >= 95 %, alpha/beta, mm2"
+
+
+@pytest.mark.parametrize("count", [1, 7, 60])
+def test_every_name_of_the_legend_lies_inside_the_drawing(app, planned, count):
+    judged = histograms.judge(app, planned[1])
+    curve = next(iter(judged.histograms.values()))
+    names = [f"Structure_of_our_own_with_a_long_name_{n:02d}"[-34:] for n in range(count)]
+    drawing = case_sheet._Sheet({}).curves(replace(judged, histograms=dict.fromkeys(names, curve)))
+    left, low, right, high = drawing.getBounds()
+    assert left >= 0 and low >= 0 and right <= drawing.width and high <= drawing.height < 500
+    written = [s for s in drawing.contents if getattr(s, "text", "").replace(" ", "_") in names]
+    assert len({(s.x, s.y) for s in written}) == count
 
 
 def cells_of(table) -> list[list[str]]:

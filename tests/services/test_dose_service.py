@@ -44,12 +44,14 @@ def upload(app, case_id, array):
 def test_the_clinics_structures_come_first_and_targets_from_one_hand(app, planned, phantom):
     ours = blocks(phantom.shape, SPANS | {"PTV_6300": ((0, 2), (0, 2), (0, 2)), "Larynx": ((1, 2), (8, 12), (9, 14))})
     ours["SpinalCord"] = ~ours["SpinalCord"]
+    ours["Esophagus"] = np.zeros(phantom.shape, bool)
     app.store.save_result(planned, "segmentation", {"uncertainty": {}, "seconds": 0}, arrays={"masks": ours})
     found = dose.structures(app, planned)
     assert set(found.masks) == {*SPANS, "Larynx"}, "a predicted target beside a clinic's would be two plans in one"
     assert found.source["Larynx"] == "AI" and found.source["SpinalCord"] == "clinic"
     assert found.masks["SpinalCord"].sum() == 8 * 2 * 2
     assert found.version == dose.structures_version(app, planned)
+    assert dose.structure_names(app, planned) == list(found.masks), "one without a voxel is none"
 
 
 def test_gross_tumour_alone_does_not_say_what_is_treated(app, case_id, phantom):

@@ -18,7 +18,7 @@ def described(path) -> str:
 @pytest.mark.parametrize(("synthetic", "words"), [(False, "AI draft"), (True, "SYNTHETIC CT: AI draft")])
 def test_a_mask_says_that_a_model_drew_it(tmp_path, phantom, synthetic, words):
     mask = phantom.array > -500
-    files = export.write_structures(phantom, {"Larynx": mask}, tmp_path, ["nifti"], synthetic=synthetic)
+    files = export.write_structures(phantom, {"Larynx": mask}, tmp_path, ["nifti"], version="1", synthetic=synthetic)
     assert described(files["nifti"]["Larynx"]) == f"{words}, research use only"
 
 

@@ -33,6 +33,12 @@ def test_a_name_that_is_a_word_eats_no_word_of_a_message(app, ct):
     assert intake.without_names(text, upload) == "left and right are not certain ((file)); (file) of (file): damaged"
 
 
+def test_a_long_name_of_letters_of_three_bytes_is_no_full_disk(app):
+    name = "".join(chr(0x4E00 + n) for n in range(120)) + ".nii.gz"
+    source = intake.spool(app, [(f"{name[:-7]}/{name}", io.BytesIO(b"1"))])
+    assert source.name.endswith(name[-20:]) and source.read_bytes() == b"1"
+
+
 def test_no_half_name_of_a_scout_is_kept(app, tmp_path):
     def scout(ds, k):
         ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER" if k < 4 else "AXIAL"]

@@ -195,7 +195,11 @@ def test_everything_in_one_zip(app, planned, phantom):
     assert rd.FrameOfReferenceUID == phantom.frame_of_reference_uid and "PREDICTED" in rd.DoseComment
     drawn = {str(r.ROIName): str(r.ROIGenerationAlgorithm) for r in rs.StructureSetROISequence}
     assert drawn["SpinalCord"] == "" and drawn["Parotid_L"] == "AUTOMATIC" and set(drawn) == set(SPANS)
-    assert [s.SegmentLabel for s in pydicom.dcmread(folder / "structures.seg.dcm").SegmentSequence] == ["Parotid_L"]
+    seg = pydicom.dcmread(folder / "structures.seg.dcm")
+    assert [s.SegmentLabel for s in seg.SegmentSequence] == ["Parotid_L"]
+    drew = app.store.latest_result(planned, "segmentation").provenance
+    assert drew["weights_sha256"][:12] in seg.SoftwareVersions and len(seg.SoftwareVersions) <= 64
+    assert predicted.provenance["weights_sha256"][:12] in rd.SoftwareVersions
     content = json.loads((folder / "constraints.json").read_text())
     assert "research use only" in content["notice"] and content["constraints"][0]["sources"]
     assert "research use only" in (folder / "README.txt").read_text()
