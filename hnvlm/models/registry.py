@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+from hnvlm.types import Provenance
 
 # (folder, what the app does without it)
 PACK = {
@@ -22,6 +25,16 @@ PACK = {
 def missing_models(models_dir: Path) -> list[str]:
     """Names of pack folders without weights."""
     return [name for name in PACK if not (models_dir / name / "model.safetensors").exists()]
+
+
+def made_by(models_dir: Path, name: str) -> Provenance:
+    """Name, version and weights of a model; the last two are "" where it is not installed."""
+    folder = models_dir / name
+    try:
+        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    except OSError:
+        return Provenance(name, "", "", 0)
+    return Provenance(name, str(_json(folder / "config.json").get("version", "")), digest, 0)
 
 
 def model_cards(models_dir: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from hnvlm.errors import CancelledError, HnvlmError
 from hnvlm.imaging import intake as reader
 from hnvlm.imaging.intake import SeriesInfo
 from hnvlm.models.base import Models
+from hnvlm.models.registry import made_by
 from hnvlm.services.analysis import analyse, part
 from hnvlm.services.export import make_folder
 from hnvlm.services.intake import Upload, open_path, structures_beside, without_names
@@ -145,14 +146,8 @@ def _put(made: Path, target: Path) -> None:
 
 def _models() -> dict[str, dict[str, str]]:
     """Version and SHA-256 of the weights of every installed model that has a part in the drafts."""
-    out = {}
-    for name in MODELS:
-        folder = settings().models_dir / name
-        weights = folder / "model.safetensors"
-        if weights.is_file():
-            version = str((_read(folder / "config.json") or {}).get("version", ""))
-            out[name] = {"version": version, "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
-    return out
+    made = [made_by(settings().models_dir, name) for name in MODELS]
+    return {m.model: {"version": m.version, "weights_sha256": m.weights_sha256} for m in made if m.weights_sha256}
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import importlib
-import json
 import logging
 import shutil
 import threading
@@ -16,7 +14,7 @@ from pathlib import Path
 from hnvlm.config import Settings, settings
 from hnvlm.errors import ModelPackError
 from hnvlm.models.base import Models
-from hnvlm.models.registry import PACK, missing_models
+from hnvlm.models.registry import PACK, made_by, missing_models
 from hnvlm.report import drafting
 from hnvlm.report.request_facts import request_facts
 from hnvlm.services.jobs import JobContext, JobManager, without_words
@@ -155,14 +153,7 @@ class App:
         Read once: weights that are replaced while the server runs are not those in memory.
         """
         if name not in self._made_by:
-            folder = self.settings.models_dir / name
-            version = digest = ""
-            try:
-                digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-                version = str(json.loads((folder / "config.json").read_text("utf-8")).get("version", ""))
-            except (OSError, ValueError):
-                pass
-            self._made_by[name] = Provenance(name, version, digest, 0)
+            self._made_by[name] = made_by(self.settings.models_dir, name)
         return self._made_by[name]
 
     @property

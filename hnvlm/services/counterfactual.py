@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -413,14 +410,9 @@ def start_export(app: App, result_id: int, *, who: str = "") -> str:
     case_id = app.store.get_result(result_id).case_id
 
     def work(job: JobContext) -> dict[str, Any]:
+        job.progress(0.1, "writing NIfTI, DICOM marked SYNTHETIC, and PNG")
         target = archive_path(app, result_id)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            job.progress(0.1, "writing NIfTI, DICOM marked SYNTHETIC, and PNG")
-            export_result(app, result_id, Path(folder) / "files", who=who)
-            job.progress(0.7, "packing")
-            packed = shutil.make_archive(str(Path(folder) / "packed"), "zip", Path(folder) / "files")
-            os.replace(packed, target)
+        export.write_zip(target, lambda folder: export_result(app, result_id, folder, who=who), job.progress)
         return {"result_id": result_id}
 
     return app.jobs.submit("export", work, case_id=case_id, who=who, needs_models=False)

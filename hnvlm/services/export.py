@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,12 @@ from hnvlm.errors import HnvlmError, InputRefusedError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, MARK, write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_seg import write_seg
+from hnvlm.types import Progress
 
 FORMATS = ("nifti", "seg", "rtstruct")
 SYNTHETIC_NOTICE = "SYNTHETIC - AI generated, research use only, not a patient's image"
 SERIES_DESCRIPTION = "counterfactual CT, AI generated"
-# Soft-tissue window of neck CT; the difference is shown from -200 (blue) to +200 HU (red).
+# Soft-tissue window of neck CT; the difference is shown from -200 (blue) to +200 HU (orange).
 _WINDOW_CENTRE_HU, _WINDOW_WIDTH_HU = 50.0, 350.0
 # A difference below the first is not coloured, from the second on in full; the viewer (render.js) draws it the same.
 _DIFFERENCE_FLOOR_HU, _DIFFERENCE_HU = 10, 200
@@ -45,6 +49,17 @@ def make_folder(out: Path) -> Path:
     except OSError as error:
         raise HnvlmError(f"{out}: the output folder cannot be created ({error.strerror}).", code="output") from error
     return out
+
+
+def write_zip(target: Path, write: Callable[[Path], Mapping[str, Path]], progress: Progress) -> Mapping[str, Path]:
+    """Let ``write`` fill a folder, pack it as ``target``, which is there whole or not at all, and return its answer."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        files = Path(folder) / "files"
+        written = write(files)
+        progress(0.7, "packing")
+        os.replace(shutil.make_archive(str(Path(folder) / "packed"), "zip", files), target)
+    return written
 
 
 def write_structures(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import header_note, write_rtdose
 from hnvlm.imaging.write_seg import write_seg
-from hnvlm.services import case_sheet, constraint_templates, documents, dose, fhir, histograms, planning
+from hnvlm.services import case_sheet, constraint_templates, documents, dose, export, fhir, histograms, planning
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
@@ -185,14 +182,11 @@ def start(
 
     def work(job: JobContext) -> dict[str, Any]:
         target = archive_path(app, case_id, item)
-        target.parent.mkdir(parents=True, exist_ok=True)
         _remove_older(app, case_id, app.store.latest_result(case_id, "plan"))
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            job.progress(0.1, "writing PDF, FHIR, RTSTRUCT, RTDOSE, SEG and the CT")
-            files = write_all(app, case_id, item, Path(folder) / "files", palette=palette)
-            job.progress(0.8, "packing")
-            packed = shutil.make_archive(str(Path(folder) / "packed"), "zip", Path(folder) / "files")
-            os.replace(packed, target)
+        job.progress(0.1, "writing PDF, FHIR, RTSTRUCT, RTDOSE, SEG and the CT")
+        files = export.write_zip(
+            target, lambda folder: write_all(app, case_id, item, folder, palette=palette), job.progress
+        )
         app.store.log(who, "plan exported", case_id, {"files": sorted(files), "dose": item.id if item else None})
         return {"file": target.name}
 
