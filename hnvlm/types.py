@@ -69,6 +69,11 @@ class Finding:
     score: float | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def place(self) -> str | None:
+        """Level of a node, site of anything else."""
+        return self.level if self.kind == "node" else self.site
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict; ``from_json`` is its inverse."""
         return asdict(self)

@@ -26,9 +26,9 @@ class Case:
     """One validation CT, with or without inserted lesions.
 
     Attributes:
-        ct: As the models see it. clean: Its lesion-free twin.
-        segmentation: Predicted contours of the lesion-free twin.
-        lesions: What was inserted (empty for the twin itself).
+        ct: As the models see it.
+        segmentation: Predicted contours of the CT before a lesion was inserted.
+        lesions: What was inserted (empty for the patient's own CT).
         masks: The clinic's contours, TG-263 names, on the CT's grid.
         report: What the clinic's own report says of the patient; None where there is none.
         gross: Gross tumour that the clinic contoured, bool on the CT's grid; None where there is no ``GTV.nii.gz``.
@@ -36,7 +36,6 @@ class Case:
 
     patient: str
     ct: Volume
-    clean: Volume
     segmentation: Segmentation
     lesions: list[Lesion]
     masks: dict[str, np.ndarray]
@@ -72,7 +71,6 @@ def lesion_cases(
     data: Path,
     *,
     per_patient: int = 2,
-    kinds: tuple[str, ...] = ("node", "mass"),
     limit: int | None = None,
     tally: Tally | None = None,
 ) -> Iterator[Case]:
@@ -99,7 +97,7 @@ def lesion_cases(
             tally.out_of_scope.append(folder.name)
             continue
         report, gross = reports.get(folder.name), read_gross(folder, ct)
-        yield Case(folder.name, ct, ct, segmentation, [], masks, report, gross)
+        yield Case(folder.name, ct, segmentation, [], masks, report, gross)
         tally.measured += 1
         tally.wanted += per_patient
         rng = rng_of(folder.name)
@@ -107,11 +105,11 @@ def lesion_cases(
         for _ in range(8 * per_patient):
             if made == per_patient:
                 break
-            lesion = insert(ct, anatomy, random_spec(rng, kinds=kinds), rng)
+            lesion = insert(ct, anatomy, random_spec(rng, kinds=("node", "mass")), rng)
             if lesion is not None:
                 made += 1
                 tally.inserted += 1
-                yield Case(folder.name, apply(ct, [lesion]), ct, segmentation, [lesion], masks, report)
+                yield Case(folder.name, apply(ct, [lesion]), segmentation, [lesion], masks, report)
     if not tally.measured:
         raise InputRefusedError(f"No patient in {data} has a neck that the models would draft on.")
 

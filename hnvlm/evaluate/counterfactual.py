@@ -89,12 +89,11 @@ def judge_additions(
             rows["outside"].append(outside_change(ct, result))
             rows["reach"].append(reach_mm(ct, result, labels["size_mm"]))
             rows["seconds"].append(result.seconds)
-            _baseline(pack, judge, ct, neck, result, labels, rows)
+            _baseline(judge, ct, neck, result, labels, rows)
             break
 
 
 def _baseline(
-    pack: ModelPack,
     judge: Judge,
     ct: Volume,
     neck: Neck,
@@ -316,13 +315,14 @@ def reached(reach: list[float | None]) -> dict[str, Any]:
     return {"median": median(far), "largest": largest, "edits": len(far), "changed_nothing": len(reach) - len(far)}
 
 
-def reader_alone(pack: ModelPack, n: int = READER_SENTENCES) -> dict[str, Any]:
+def reader_alone(pack: ModelPack) -> dict[str, Any]:
     """Share of requests whose side and place the learned reader gets right without the rules, per bank."""
     out = {}
     for bank in ("mid", "held"):
         words, rng = random.Random(bank), np.random.default_rng(3)
         pairs = [
-            stated_request("add", finding_of(random_spec(rng, kinds=("node", "mass"))), words, bank) for _ in range(n)
+            stated_request("add", finding_of(random_spec(rng, kinds=("node", "mass"))), words, bank)
+            for _ in range(READER_SENTENCES)
         ]
         facts = read_facts(pack.reader, [text for text, _ in pairs])
         for key in ("side", "place"):

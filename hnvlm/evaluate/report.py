@@ -295,7 +295,7 @@ def majority_baseline(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -
 
 
 def _place(finding: Finding) -> tuple[str, str | None, str | None]:
-    return finding.kind, finding.side, finding.level or finding.site
+    return finding.kind, finding.side, finding.place
 
 
 def _judge(case: Case, found: list[Finding]) -> dict[str, Any]:
@@ -307,14 +307,14 @@ def _judge(case: Case, found: list[Finding]) -> dict[str, Any]:
     pool = same_kind or lesions
     if not pool:
         return {"found": False, "truth": _words(truth), "compare": compare([truth], [])}
-    best = max(pool, key=lambda f: (f.side == truth.side) + 0.5 * ((f.level or f.site) == (truth.level or truth.site)))
+    best = max(pool, key=lambda f: (f.side == truth.side) + 0.5 * (f.place == truth.place))
     error = abs(best.size_mm - truth.size_mm) if best.size_mm and truth.size_mm and best.side == truth.side else None
     return {
         "found": True,
         "truth": _words(truth),
         "another": len(lesions) > 1,
         "side": best.side == truth.side,
-        "place": best.kind == truth.kind and (best.level or best.site) == (truth.level or truth.site),
+        "place": best.kind == truth.kind and best.place == truth.place,
         "texture": best.attributes.get("texture") == truth.attributes.get("texture"),
         "size_error_mm": error,
         "compare": compare([truth], lesions),
@@ -322,7 +322,7 @@ def _judge(case: Case, found: list[Finding]) -> dict[str, Any]:
 
 
 def _words(finding: Finding) -> str:
-    return f"{finding.kind} {finding.side} {finding.level or finding.site}"
+    return f"{finding.kind} {finding.side} {finding.place}"
 
 
 def clinics_target_side(case: Case, neck: Neck) -> Finding | None:

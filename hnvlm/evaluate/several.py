@@ -35,13 +35,13 @@ def well_formed(text: str, language: str) -> bool:
         return False
 
 
-def several_lesions(case: Case, anatomy: Anatomy, n: int = SEVERAL) -> Case:
-    """The case with up to ``n`` lesions in its own CT: a mass at most, none touching another or in its place."""
+def several_lesions(case: Case, anatomy: Anatomy) -> Case:
+    """The case with up to ``SEVERAL`` lesions in its own CT: a mass at most, none touching another or in its place."""
     rng = rng_of(case.patient, SEED)
     chosen: list[Lesion] = []
     taken = np.zeros(case.ct.shape, bool)
     for _ in range(TRIES):
-        if len(chosen) == n:
+        if len(chosen) == SEVERAL:
             break
         spec = random_spec(rng, kinds=("node", "mass"))
         others = [x.spec for x in chosen if x.spec.kind == spec.kind]

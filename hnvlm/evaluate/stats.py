@@ -95,20 +95,19 @@ def share(values: Sequence[bool | float], patients: Sequence[str] | None = None)
     return told | ({"patients": several} if several and several != n else {})
 
 
-def estimate(statistic: Statistic, patients: Sequence[str], *, n: int | None = None, places: int = 4) -> dict[str, Any]:
+def estimate(statistic: Statistic, patients: Sequence[str], *, places: int = 4) -> dict[str, Any]:
     """Any statistic of values of patients with n and the 95 % interval of resampled patients.
 
     Args:
         statistic: As in ``resampled``.
         patients: Whose each value is.
-        n: Number of values where it is not that of ``patients``.
 
     Returns:
         As ``share``; ``value`` is None where it is undefined, ``low`` and ``high`` are left out where resampling tells
         nothing.
     """
-    count = len(patients) if n is None else n
-    value = statistic(np.arange(len(patients))) if len(patients) else float("nan")
+    count = len(patients)
+    value = statistic(np.arange(count)) if count else float("nan")
     if not np.isfinite(value):
         return {"value": None, "n": count}
     told: dict[str, Any] = {"value": round(float(value), places), "n": count}

@@ -56,14 +56,12 @@ class Anatomy:
     Attributes:
         ct: HU on a grid of ``ANATOMY_MM`` (z, y, x).
         masks: TG-263 name -> bool array on that grid.
-        z0_mm: Height of the mandible's lower border.
-        landmark: ``mandible`` or ``brainstem``: what ``z0_mm`` was taken from.
+        z0_mm: Height of the mandible's lower border, reckoned from the brainstem where the mandible has no contour.
     """
 
     ct: Volume
     masks: dict[str, np.ndarray]
     z0_mm: float
-    landmark: str
 
     @cached_property
     def body(self) -> np.ndarray:
@@ -249,8 +247,8 @@ def build_anatomy(ct: Volume, masks: dict[str, np.ndarray]) -> Anatomy | None:
     mandible, brainstem = masks.get("Bone_Mandible"), masks.get("Brainstem")
     if mandible is not None and mandible.sum() * ct.voxel_ml > 8.0:
         z0 = float(np.percentile(np.repeat(z, mandible.sum((1, 2))), 2))
-        return Anatomy(ct, masks, z0, "mandible")
+        return Anatomy(ct, masks, z0)
     if brainstem is not None and brainstem.sum() * ct.voxel_ml > 4.0:
         z0 = float(np.percentile(np.repeat(z, brainstem.sum((1, 2))), 2)) - BRAINSTEM_ABOVE_MANDIBLE_MM
-        return Anatomy(ct, masks, z0, "brainstem")
+        return Anatomy(ct, masks, z0)
     return None

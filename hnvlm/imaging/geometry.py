@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hnvlm.imaging.dicom import HU_MIN, SliceHeader
+from hnvlm.imaging.dicom import HU_MIN, SliceHeader, number
 from hnvlm.imaging.orient import GridMap, orientation_word
 
 MIN_SLICES = 3
@@ -185,7 +185,7 @@ def _check_line(headers: Sequence[SliceHeader], points: np.ndarray, normal: np.n
         )
     plan.positions_mm = along
     plan.tilt_deg = float(np.degrees(np.arccos(np.clip(direction @ normal, -1.0, 1.0))))
-    header_tilt = abs(_number_or_zero(headers[plan.order[0]].dataset.get("GantryDetectorTilt")))
+    header_tilt = abs(number(headers[plan.order[0]].dataset.get("GantryDetectorTilt")) or 0.0)
     if plan.tilt_deg > TILT_DEG:
         plan.warnings.append(f"gantry tilt of {plan.tilt_deg:.1f} degrees corrected by resampling")
     elif header_tilt > 0.5 and np.abs(normal).max() > np.cos(np.radians(TILT_DEG)):
@@ -193,13 +193,6 @@ def _check_line(headers: Sequence[SliceHeader], points: np.ndarray, normal: np.n
             f"the header names a gantry tilt of {header_tilt:.1f} degrees but the slice orientation shows none; "
             "check that the anatomy is not sheared"
         )
-
-
-def _number_or_zero(value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def _check_spacing(headers: Sequence[SliceHeader], plan: StackPlan) -> None:

@@ -9,6 +9,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import SimpleITK as sitk
@@ -47,13 +48,17 @@ def stem(path: Path) -> str:
     return name
 
 
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
+
+
 def description(path: Path) -> str:
     """What a file says of itself (``descrip`` of its header); "" where it cannot be read: who reads all of it says so.
 
     No pixels are read.
     """
     try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+        with _open(path) as stream:
             return stream.read(_DESCRIPTION.stop)[_DESCRIPTION].decode("latin-1")
     except (OSError, EOFError, zlib.error):
         return ""
@@ -141,7 +146,7 @@ def _doubtful(path: Path, size: list[int], spacing: np.ndarray, warnings: list[s
         voxel = " x ".join(f"{v:.4g}" for v in spacing)
         return f"{path.name} has voxels of {voxel} mm; the unit of length in its header (xyzt_units) is probably wrong"
     try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as f:
+        with _open(path) as f:
             header = f.read(348)
         both = _two_affines(header)
         wrong = _wrong_numbers(header)
@@ -231,7 +236,7 @@ def read_array(path: Path) -> np.ndarray:
         UnreadableFileError: The file is damaged or cut off.
     """
     try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as f:
+        with _open(path) as f:
             data = f.read()
         order = "<" if data[:4] == (348).to_bytes(4, "little") else ">"
         if int.from_bytes(data[:4], "little" if order == "<" else "big") != 348:

@@ -167,20 +167,12 @@ class Window:
     box: Box
     shape: tuple[int, int, int]
 
-    def undo(self, array: np.ndarray, into: np.ndarray | None = None, fill: float = 0) -> np.ndarray:
-        """Put an array of the new grid back on the old grid.
-
-        Args:
-            array: Shape of the box.
-            into: Old-grid array whose values stay outside the box (copied, not changed).
-            fill: Value outside the box when ``into`` is None.
-        """
+    def undo(self, array: np.ndarray) -> np.ndarray:
+        """Put an array of the box's shape back on the old grid, 0 outside the box."""
         size = tuple(self.box[a + 3] - self.box[a] for a in range(3))
         if array.shape != size:
             raise ValueError(f"array shape {array.shape} does not fit the box {size}")
-        out = np.full(self.shape, fill, array.dtype) if into is None else into.copy()
-        if out.shape != self.shape:
-            raise ValueError(f"target shape {out.shape} is not the shape {self.shape} that was cropped")
+        out = np.zeros(self.shape, array.dtype)
         inside, part = self._overlap()
         out[inside] = array[part]
         return out
@@ -195,13 +187,12 @@ class Window:
         return tuple(inside), tuple(part)
 
 
-def crop(volume: Volume, box: Box, *, fill: float = 0) -> tuple[Volume, Window]:
-    """Cut a box out of a volume; where the box reaches outside, ``fill`` is put in.
+def crop(volume: Volume, box: Box) -> tuple[Volume, Window]:
+    """Cut a box out of a volume; where the box reaches outside, the values are 0.
 
     Args:
         volume: Source.
         box: (z0, y0, x0, z1, y1, x1) voxel indices, end exclusive, may be negative or beyond the end.
-        fill: Value outside the source (-1024 for a CT).
 
     Returns:
         The cropped volume and the window that puts results back.
@@ -210,7 +201,7 @@ def crop(volume: Volume, box: Box, *, fill: float = 0) -> tuple[Volume, Window]:
     if min(size) < 1:
         raise ValueError(f"an empty box cannot be cut out: {box}")
     window = Window(tuple(int(v) for v in box), volume.shape)  # type: ignore[arg-type]
-    array = np.full(size, fill, volume.array.dtype)
+    array = np.zeros(size, volume.array.dtype)
     inside, part = window._overlap()
     array[part] = volume.array[inside]
     origin = volume.index_to_mm(np.array(box[:3]))

@@ -12,15 +12,13 @@ from hnvlm.plan.draft import draft_plan
 from hnvlm.plan.form import FORM_FIELDS, FormField, questions_asked, validate_form
 from hnvlm.plan.own_templates import check_name, check_rows, template_rows
 from hnvlm.plan.prescription import bed_gy, eqd2_gy
-from hnvlm.plan.radiobiology import AlphaBeta, alpha_beta, bed_of_total, eqd2_of_total
-from hnvlm.plan.result import Need, Plan
-from hnvlm.plan.safety import run_rules
+from hnvlm.plan.radiobiology import alpha_beta, eqd2_of_total
+from hnvlm.plan.result import Plan
 from hnvlm.plan.structures import structure_choices
 from hnvlm.plan.textcheck import check_plan_text, figures
 
 __all__ = [
-    "FORM_FIELDS", "AlphaBeta", "Constraint", "FormField", "Need", "Plan", "alpha_beta", "bed_gy", "bed_of_total",
-    "build_constraints", "canonical_metric", "check_name", "check_plan_text", "check_rows", "draft_plan", "eqd2_gy",
-    "eqd2_of_total", "evaluate", "figures", "needed_metrics", "questions_asked", "run_rules", "structure_choices",
-    "template_rows", "templates", "validate_form",
+    "FORM_FIELDS", "Constraint", "FormField", "Plan", "alpha_beta", "bed_gy", "build_constraints", "canonical_metric",
+    "check_name", "check_plan_text", "check_rows", "draft_plan", "eqd2_gy", "eqd2_of_total", "evaluate", "figures",
+    "needed_metrics", "questions_asked", "structure_choices", "template_rows", "templates", "validate_form",
 ]  # fmt: skip

@@ -55,7 +55,6 @@ class Case:
         facts: What CT shows, as sentences.
         urgent: What must be told at once.
         conflicts: Disagreements between CT findings and form, and findings that were set aside.
-        assumed: Paths that neither CT nor form gave and that the draft had to assume.
     """
 
     context: dict[str, Any]
@@ -66,7 +65,6 @@ class Case:
     facts: tuple[Line, ...]
     urgent: tuple[Line, ...]
     conflicts: tuple[CheckResult, ...]
-    assumed: tuple[str, ...] = ()
     indeterminate: tuple[Finding, ...] = ()
     nodes_from_ct: bool = False
 
@@ -88,7 +86,6 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
     kind = form.get("staging_kind") or ("pathological" if after_surgery else "clinical")
     from_ct = kind == "clinical"
     facts: dict[str, Any] = {"case.setting": "definitive", "case.edition": "8", "case.staging_kind": kind}
-    assumed = tuple(path for path in ("case.setting",) if path not in flat)
     if mass is not None:
         facts |= {"case.subsite": subsite, "case.side": mass.side, "report.side": mass.side}
         if mass.size_mm is not None and from_ct:
@@ -125,7 +122,7 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
         context=nest({k: v for k, v in flat.items() if v is not None}), form=dict(form), primary_site=site,
         site_keys=keys, disease_seen=any(f.kind in ("mass", "node") for f in present),
         facts=tuple(Line(describe_finding(f), (_origin(f),)) for f in _in_order(findings)),
-        urgent=(*(airway[1] if airway else ()), *_pregnancy(kb, flat)), conflicts=tuple(conflicts), assumed=assumed,
+        urgent=(*(airway[1] if airway else ()), *_pregnancy(kb, flat)), conflicts=tuple(conflicts),
         indeterminate=tuple(f for f in findings if f.presence == "indeterminate"),
         nodes_from_ct=from_ct
         and not {"nodes_n_pos", "stated_n"} & set(form)

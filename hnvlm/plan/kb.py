@@ -22,9 +22,8 @@ class Document:
 
     Attributes:
         title: Authors, title and place of publication in short.
-        grade: A paper, guideline or registry; B reputable secondary page; C study card or blog; "" when
-            the document is the program's own (findings, form, consistency rules).
-        seen: Whether the document was read when the entry was written.
+        grade: A paper, guideline or registry; B reputable secondary page; "" when the document is the program's own
+            (findings, form, consistency rules).
     """
 
     title: str
@@ -32,7 +31,6 @@ class Document:
     doi: str = ""
     url: str = ""
     grade: str = ""
-    seen: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -46,14 +44,13 @@ OWN_TEMPLATE = Document("The clinic's own constraint template (no published sour
 APP_LOGIC = Document("Consistency rule of this program (no clinical source)")
 
 
-def documents(entry: dict[str, Any], *, only_read: bool = True) -> tuple[Document, ...]:
-    """Return the documents of an entry, those that were read (grade A or B first) unless told otherwise."""
-    found = [
-        Document(s["document"], s.get("year"), s.get("doi", ""), s.get("url", ""), s.get("grade", ""), bool(s["seen"]))
+def documents(entry: dict[str, Any]) -> tuple[Document, ...]:
+    """Return the documents of an entry that were read when it was written and are of grade A or B."""
+    return tuple(
+        Document(s["document"], s.get("year"), s.get("doi", ""), s.get("url", ""), s["grade"])
         for s in entry.get("source", [])
-    ]
-    kept = [d for d in found if d.seen and d.grade in ("A", "B")] if only_read else found
-    return tuple(kept)
+        if s["seen"] and s.get("grade") in ("A", "B")
+    )
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from typing import Any
 from hnvlm.errors import UsageError
 from hnvlm.imaging.tg263 import to_tg263
 from hnvlm.plan.constraints import canonical_metric, organ_of, templates
-from hnvlm.plan.kb import KnowledgeBase
+from hnvlm.plan.kb import KnowledgeBase, documents
 
-FIELDS = ("organ", "metric", "op", "limit", "unit", "priority", "endpoint")
 OPERATORS = ("<", "<=", ">=")
 MAX_ROWS = 200
 _NAME = re.compile(r"[\w][\w .+-]{0,39}")
@@ -31,7 +30,7 @@ def template_rows(kb: KnowledgeBase, template: str) -> list[dict[str, Any]]:
             "id": e["id"], "organ": organ_of(kb, e), "metric": canonical_metric(e["metric"]), "op": e["op"],
             "limit": float(e["limit"]), "unit": e["unit"], "priority": e.get("priority", 2),
             "endpoint": e.get("endpoint", ""),
-            "source": "; ".join(s["document"] for s in e["source"] if s["seen"] and s.get("grade") in ("A", "B")),
+            "source": "; ".join(d.title for d in documents(e)),
         }
         for e in entries
         if e["verified"] and e["limit"] is not None
@@ -59,7 +58,7 @@ def check_rows(kb: KnowledgeBase, rows: Iterable[Mapping[str, Any]], *, who: str
     sources. Any other row loses them: its number is the editor's, and ``edited`` says whose and what stood there.
 
     Args:
-        rows: Each with FIELDS, and ``id`` where it comes from the tables.
+        rows: Each with the keys that ``template_rows`` gives, ``id`` only where the row comes from the tables.
         who: Who edits.
 
     Raises:

@@ -26,7 +26,6 @@ class AlphaBeta:
     """
 
     gy: float
-    tissue: str
     verified: bool
     sources: tuple[Document, ...]
 
@@ -41,21 +40,16 @@ def alpha_beta(kb: KnowledgeBase, structure: str) -> AlphaBeta | None:
     rows = {row["tissue"]: row for row in kb["radiotherapy"]["radiobiology"]["alpha_beta_gy"]}
     if re.match(r"(PTV|CTV|GTV)", structure, re.IGNORECASE):
         row = rows["tumour_hnscc"]
-        return AlphaBeta(TUMOUR_ALPHA_BETA_GY, "tumour", row["verified"], documents(row))
+        return AlphaBeta(TUMOUR_ALPHA_BETA_GY, row["verified"], documents(row))
     base = re.sub(r"_PRV\d+$", "", structure)
     base = re.sub(r"_[LR]$", "", base)
     tissue = _TISSUES.get(base)
     if tissue is None:
         return None
     row = rows[tissue]
-    return AlphaBeta(float(row["value"]), tissue.replace("_", " "), row["verified"], documents(row))
+    return AlphaBeta(float(row["value"]), row["verified"], documents(row))
 
 
 def eqd2_of_total(total_gy: float, fractions: float, alpha_beta_gy: float) -> float:
     """Return the equivalent dose in 2 Gy fractions of a total dose: D (D/n + a/b) / (2 + a/b)."""
     return total_gy * (total_gy / fractions + alpha_beta_gy) / (2 + alpha_beta_gy)
-
-
-def bed_of_total(total_gy: float, fractions: float, alpha_beta_gy: float) -> float:
-    """Return the biologically effective dose of a total dose, without a time factor: D (1 + (D/n) / (a/b))."""
-    return total_gy * (1 + total_gy / fractions / alpha_beta_gy)

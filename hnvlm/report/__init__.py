@@ -1,27 +1,18 @@
 """Report grammar: findings to text and back, requests for edits, comparison. Pure Python, no torch."""
 
-from hnvlm.report.compare import compare, f1
+from hnvlm.report.compare import compare
 from hnvlm.report.diff import word_diff
-from hnvlm.report.flip import flip_finding, flip_sides
-from hnvlm.report.negatives import hard_negatives
-from hnvlm.report.parse import ParsedReport, parse, parse_report
-from hnvlm.report.render import complete, render, render_finding, text_fields
-from hnvlm.report.request_parse import Request, parse_request
-from hnvlm.report.requests import RequestSpec, labels_of, sample_request, sample_spec
-from hnvlm.report.vocabulary import narrowing_word, size_word, vocabulary
+from hnvlm.report.flip import flip_finding
+from hnvlm.report.parse import parse, parse_report
+from hnvlm.report.render import complete, render, render_finding
+from hnvlm.report.request_parse import parse_request
+from hnvlm.report.requests import labels_of, sample_request, sample_spec
 
 __all__ = [
-    "ParsedReport",
-    "Request",
-    "RequestSpec",
     "compare",
     "complete",
-    "f1",
     "flip_finding",
-    "flip_sides",
-    "hard_negatives",
     "labels_of",
-    "narrowing_word",
     "parse",
     "parse_report",
     "parse_request",
@@ -29,8 +20,5 @@ __all__ = [
     "render_finding",
     "sample_request",
     "sample_spec",
-    "size_word",
-    "text_fields",
-    "vocabulary",
     "word_diff",
 ]

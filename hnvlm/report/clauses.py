@@ -43,7 +43,7 @@ def split_clauses(sentence: str, tokens: list[Token], language: str, kind: str |
     tokens = _denied_last(sentence, tokens)
     cuts = sorted(set(_strong_cuts(tokens) + _noun_cuts(sentence, tokens) + _none_cuts(tokens) + _past_cuts(tokens)))
     clauses = _cut(sentence, tokens, cuts)
-    clauses = [part for clause in clauses for part in _split_by_place(sentence, clause)]
+    clauses = [part for clause in clauses for part in _split_by_place(clause)]
     clauses = [part for clause in clauses for part in _split_by_side(clause)]
     _unpair_bilateral(clauses)
     clauses = [part for clause in clauses for part in split_asides(sentence, clause, language)]
@@ -173,7 +173,7 @@ def _own_facts(between: list[Token], comma: Token) -> bool:
     return any(token.tag in _PLACES for token in before) and all(token.tag == "texture" for token in after)
 
 
-def _split_by_place(sentence: str, clause: Clause) -> list[Clause]:
+def _split_by_place(clause: Clause) -> list[Clause]:
     """Split "nodes: right level II 18 mm, left level III 12 mm" between the places."""
     places = [index for index, token in enumerate(clause.tokens) if token.tag in ("level", "bare_level", "site")]
     sizes = [token for token in clause.tokens if token.tag == "size"]

@@ -24,7 +24,7 @@ _BEHIND = ("negated_after", "indeterminate", "negation")
 
 def settle(sentence: str, tokens: list[Token], language: str) -> list[Token]:
     """Return the tagged spans with those put right that their neighbours make into something else."""
-    tokens = _past_side(sentence, tokens)
+    tokens = _past_side(tokens)
     tokens = _corrected(sentence, tokens, language)
     tokens = _low_densities(tokens)
     tokens = _other_places(sentence, tokens, language)
@@ -93,7 +93,7 @@ def _other_places(sentence: str, tokens: list[Token], language: str) -> list[Tok
     return _without(tokens, gone)
 
 
-def _past_side(sentence: str, tokens: list[Token]) -> list[Token]:
+def _past_side(tokens: list[Token]) -> list[Token]:
     """Drop what was done once, before a comma, where a measured lesion follows: "s/p left neck dissection, 14 mm node".
 
     The side of what was done is none of the lesion's.

@@ -84,15 +84,12 @@ def parse_report(text: str, language: str | None = None, *, source: Source = "cl
     return ParsedReport(reader.findings, reader.unparsed, contradictions, sections)
 
 
-def sentence_findings(
-    sentence: Sentence, language: str, last_side: str | None = None, *, describe_denied: bool = False
-) -> list[Finding]:
+def sentence_findings(sentence: Sentence, language: str, last_side: str | None = None) -> list[Finding]:
     """Read one sentence on its own; ``last_side`` is the side of the primary mass.
 
-    ``describe_denied`` reads a request: it keeps size and texture of what the sentence denies, and what the sentence
-    says was removed. A finding whose words name both left and right has the side ``CONFLICT``.
+    A finding whose words name both left and right has the side ``CONFLICT``.
     """
-    return read_sentence(sentence, language, last_side, describe_denied=describe_denied)[0]
+    return read_sentence(sentence, language, last_side)[0]
 
 
 def read_sentence(
@@ -105,7 +102,8 @@ def read_sentence(
 ) -> tuple[list[Finding], bool]:
     """Read one sentence as ``sentence_findings`` does; the flag says that history or advice in it was left out.
 
-    ``treated`` reads what was treated as well: "remove the treated left tonsil cancer" is no history.
+    ``describe_denied`` reads a request: it keeps size and texture of what the sentence denies, and what the sentence
+    says was removed. ``treated`` reads what was treated as well: "remove the treated left tonsil cancer" is no history.
     """
     line_kind = sentence.line.split("_")[0] or None
     if line_kind in ("node", "mass", "airway") and _line_nothing(language).fullmatch(sentence.text):

@@ -9,13 +9,12 @@ says that none was predicted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from hnvlm.errors import UsageError
-from hnvlm.report.vocabulary import RandomLike, check_bank, check_language, choose, fill, load, vocabulary, wordings
+from hnvlm.report.vocabulary import RandomLike, check_language, choose, fill, load, vocabulary
 from hnvlm.types import Finding
 
-Variant = Literal["train", "canonical"]
 # Attributes a sentence can carry, by kind; everything else stays with the finding and is not written.
 _ATTRIBUTES = {
     "node": ("texture",),
@@ -129,16 +128,14 @@ def render(
     *,
     language: str = "en",
     rng: RandomLike | None = None,
-    variant: Variant = "train",
 ) -> str:
     """Write the structured report of one scan.
 
     Args:
         findings: Any order; see ``complete`` for what is added and refused.
         language: ``en`` or ``pl``.
-        rng: With a generator and ``variant='train'`` every sentence is a sampled paraphrase, and the same generator
-            state gives the same text; without one the wording is the canonical one.
-        variant: ``canonical`` ignores ``rng``.
+        rng: With a generator every sentence is a sampled paraphrase, and the same generator state gives the same text;
+            without one the wording is the canonical one.
 
     Returns:
         Lines with upper-case headings: examination, technique, findings (one line a region), impression.
@@ -147,7 +144,6 @@ def render(
         UsageError: Contradicting findings, unknown language, or a place this language has no word for.
     """
     grammar = load(f"report_{check_language(language)}")
-    rng = None if variant == "canonical" else rng
     stated = complete(findings)
     heading = grammar["headings"]
     technique = [_pick(grammar["technique"], rng)]
@@ -181,40 +177,16 @@ def _impression(stated: Sequence[Finding], grammar: dict[str, Any], language: st
     return " ".join(sentences) if sentences else grammar["impression"]["clear"][0]
 
 
-def render_finding(finding: Finding, language: str = "en", rng: RandomLike | None = None, bank: str = "train") -> str:
+def render_finding(finding: Finding, language: str = "en", rng: RandomLike | None = None) -> str:
     """Write one sentence about one finding; the canonical one without ``rng``.
 
-    The bank chooses the synonyms of English nodes, masses and narrowings (``held`` takes the held wordings); Polish
-    has one set of words.
-
     Raises:
-        UsageError: Unknown language or bank, or a place this language has no word for.
+        UsageError: Unknown language, or a place this language has no word for.
     """
     grammar = load(f"report_{check_language(language)}")
     finding = text_fields(finding)
     sentences = grammar["sentences"][finding.kind]["absent" if finding.presence == "absent" else "present"]
-    slots = _slots(finding, grammar, language)
-    if language == "en" and check_bank(bank) == "held" and rng is not None:
-        slots.update(_held_words(finding, rng))
-    return fill(_pick(sentences, rng), slots)
-
-
-def _held_words(finding: Finding, rng: RandomLike) -> dict[str, str]:
-    words = vocabulary()
-    slots: dict[str, str] = {}
-    texture = finding.attributes.get("texture")
-    if texture:
-        slots["tex"] = choose(rng, wordings(words["textures"][texture]["adj"], "held"))
-    if finding.kind == "node" and finding.level in words["levels"]:
-        slots["level"] = choose(rng, wordings(words["levels"][finding.level], "held"))
-        the = "" if slots["level"].startswith("station") else "the "
-        slots["place"] = f"{the}{finding.side or ''} {slots['level']}"
-    if finding.kind == "mass" and finding.site in words["sites"]:
-        slots["site"] = choose(rng, wordings(words["sites"][finding.site], "held"))
-        slots["where"] = f"{finding.side or ''} {slots['site']}".strip()
-    if finding.kind == "airway" and finding.site in words["airways"]:
-        slots["airway"] = choose(rng, wordings(words["airways"][finding.site], "held"))
-    return slots
+    return fill(_pick(sentences, rng), _slots(finding, grammar, language))
 
 
 def _translated(grammar: dict[str, Any], table: str, word: str | None, language: str) -> str:

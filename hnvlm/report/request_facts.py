@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hnvlm.report.parse import detect_language
-from hnvlm.report.request_parse import PLACES, Command, parse_commands, parse_request, place_of
+from hnvlm.report.request_parse import PLACES, Command, parse_commands, parse_request
 from hnvlm.report.tagging import tag_sentence
 from hnvlm.types import Finding
 
@@ -43,7 +43,7 @@ def request_facts(text: str) -> dict[str, Any] | None:
     attributes = finding.attributes
     facts.update(
         kind=finding.kind if finding.kind in ("node", "mass", "airway") else None,
-        place=finding.level or finding.site,
+        place=finding.place,
         side=finding.side if finding.side in ("left", "right") else None,
         texture=attributes.get("texture"),
         size_mm=finding.size_mm
@@ -95,9 +95,9 @@ def _met(acted: Sequence[Command], gone: Sequence[Finding]) -> list[Finding]:
 
 def _at_one_place(gone: Finding, added: Finding) -> bool:
     """Whether a lesion that shall be gone may be the one to add; "all nodes" names no place and contradicts nothing."""
-    named = gone.side is not None or place_of(gone) is not None
+    named = gone.side is not None or gone.place is not None
     one_side = added.side is None or gone.side in (None, "bilateral", added.side)
-    return named and gone.kind == added.kind and one_side and place_of(gone) in (None, place_of(added))
+    return named and gone.kind == added.kind and one_side and gone.place in (None, added.place)
 
 
 def cannot_be_drawn(command: Command) -> str:
@@ -127,9 +127,9 @@ def cannot_be_placed(command: Command) -> str:
     what is added needs a place that the rules know.
     """
     finding = command.request.finding
-    if command.request.op != "add" or finding is None or place_of(finding) in PLACES[finding.kind]:
+    if command.request.op != "add" or finding is None or finding.place in PLACES[finding.kind]:
         return ""
-    if place_of(finding) is None:
+    if finding.place is None:
         return f"it is not said where, or in words that are not known; {_places_there_are(finding.kind)} can be named"
     return f"nothing can be drawn there; {_places_there_are(finding.kind)} can be"
 

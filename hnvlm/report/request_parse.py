@@ -34,7 +34,6 @@ class Request:
         op: ``add``, ``remove``, ``none`` (the text says that the neck is clear) or ``unknown``.
         finding: The lesion to add or remove; presence is ``present`` in both. None for ``none``; for ``unknown`` the
             lesion spoken of, if any ("shrink the left level II node").
-        confident: One lesion, one operation, nothing missing, nothing contradictory.
         missing: Facts the edit needs and the text does not give: ``op``, ``lesion``, ``side``, ``level``, ``site``,
             ``size``, ``one side`` and ``one size`` (of several that were said), ``one lesion at a time``.
         others: Further lesions the text speaks of; they are not acted upon.
@@ -42,7 +41,6 @@ class Request:
 
     op: RequestOp
     finding: Finding | None
-    confident: bool
     missing: list[str]
     others: list[Finding] = field(default_factory=list)
 
@@ -235,8 +233,7 @@ def _read_part(part: Part, language: str) -> _Reading:
 def _clears_all(wanted: list[tuple[RequestOp, Finding]], words: str) -> bool:
     """Whether every lesion is to go, nodes and masses alike: "remove all lesions", "remove all masses and nodes"."""
     if any(
-        op != "remove" or f.side not in (None, "bilateral") or place_of(f) or f.size_mm or f.attributes
-        for op, f in wanted
+        op != "remove" or f.side not in (None, "bilateral") or f.place or f.size_mm or f.attributes for op, f in wanted
     ):
         return False
     both = {finding.kind for _, finding in wanted} >= {"node", "mass"}
@@ -246,7 +243,7 @@ def _clears_all(wanted: list[tuple[RequestOp, Finding]], words: str) -> bool:
 def _says_only_not_necrotic(finding: Finding, words: str) -> bool:
     """Whether a report remarks that its nodes have no necrosis: a lesion of nowhere, solid for what is denied of it."""
     told = set(finding.attributes) - {"texture"}
-    nowhere = not (finding.side or finding.size_mm or place_of(finding) or told)
+    nowhere = not (finding.side or finding.size_mm or finding.place or told)
     return nowhere and finding.attributes.get("texture") == "solid" and bool(_NO.search(words))
 
 
@@ -274,7 +271,7 @@ def _op_of(finding: Finding, words: str, adds: bool) -> RequestOp | None:
     """What a command asks about one finding; None when the finding cannot be edited."""
     if finding.kind not in _EDITABLE:
         return None
-    place = place_of(finding)
+    place = finding.place
     if finding.kind == "mass" and place is not None and place not in MASS_SITES and finding.presence == "absent":
         return None
     if adds:
@@ -288,8 +285,8 @@ def _op_of(finding: Finding, words: str, adds: bool) -> RequestOp | None:
 def _decide(wanted: list[tuple[RequestOp, Finding]], clear: bool) -> Request:
     if not wanted:
         if clear:
-            return Request("none", None, True, [])
-        return Request("unknown", None, False, ["op", "lesion"])
+            return Request("none", None, [])
+        return Request("unknown", None, ["op", "lesion"])
     # A lesion at a place the models know goes before one elsewhere (a thyroid nodule in a side remark).
     ranked = sorted(wanted, key=lambda item: (not _known(item[1]), item[0] != "add"))
     op, finding = ranked[0]
@@ -306,17 +303,16 @@ def _decide(wanted: list[tuple[RequestOp, Finding]], clear: bool) -> Request:
     rest = [item for item in ranked[1:] if _known(item[1])]
     if rest:
         missing.append("one lesion at a time")
-    confident = not missing and not conflict and not (clear and op == "add")
-    return Request(op, finding, confident, missing, [item for _, item in ranked[1:]])
+    return Request(op, finding, missing, [item for _, item in ranked[1:]])
 
 
 def place_of(finding: Finding) -> str | None:
-    """Level of a node, site of anything else."""
-    return finding.level if finding.kind == "node" else finding.site
+    """``finding.place``, for callers outside of this package."""
+    return finding.place
 
 
 def _known(finding: Finding) -> bool:
-    return place_of(finding) in PLACES[finding.kind]
+    return finding.place in PLACES[finding.kind]
 
 
 def _missing(op: RequestOp, finding: Finding) -> list[str]:

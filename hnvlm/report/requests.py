@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from hnvlm.errors import UsageError
@@ -80,13 +80,10 @@ class RequestSpec:
         used = {name for name in slots_of(self.template) if slots.get(name)}
         if not used & {"tex", "texp", "texw"}:
             labels["texture"] = None
-        if not used & {"size", "mm"}:
-            labels["size_mm"] = labels["size_word"] = None
-        elif "size" in used and self._size_style() == "word":
+        by_word = self._size_style() == "word"
+        if not used & {"size", "mm"} or ("size" in used and by_word):
             labels["size_mm"] = None
-        if not used & {"pct", "pct_n"}:
-            labels["narrowing_pct"] = labels["narrowing_word"] = None
-        elif "pct" in used and self._size_style() == "word":
+        if not used & {"pct", "pct_n"} or ("pct" in used and by_word):
             labels["narrowing_pct"] = None
         if labels["kind"] == "airway" and not used & {"side", "S"}:
             labels["side"] = None
@@ -187,10 +184,9 @@ def _check(op: str, finding: Finding | None) -> None:
         return
     words = vocabulary()
     known = {"node": words["levels"], "mass": words["sites"], "airway": dict.fromkeys(AIRWAY_LEVELS)}
-    place = finding.level if finding.kind == "node" else finding.site
-    if finding.kind in known and place not in known[finding.kind]:
+    if finding.kind in known and finding.place not in known[finding.kind]:
         choices = ", ".join(known[finding.kind])
-        raise UsageError(f"Requests can name a {finding.kind} at {choices}; not at '{place}'.")
+        raise UsageError(f"Requests can name a {finding.kind} at {choices}; not at '{finding.place}'.")
 
 
 def _size_text(size_mm: float | None, style: str, bank: Bank, rng: random.Random) -> str:
@@ -237,23 +233,14 @@ def labels_of(op: Op, finding: Finding | None) -> dict[str, Any]:
 
     Every key is always there; a fact that does not apply is None. ``place`` is the nodal level or the site.
     """
-    labels: dict[str, Any] = dict.fromkeys(
-        ("op", "kind", "side", "place", "size_mm", "size_word", "texture", "narrowing_pct", "narrowing_word")
-    )
+    labels: dict[str, Any] = dict.fromkeys(("op", "kind", "side", "place", "size_mm", "texture", "narrowing_pct"))
     labels["op"] = op
     if op == "none" or finding is None:
         return labels
     labels["kind"] = finding.kind
     labels["side"] = finding.side
-    labels["place"] = finding.level if finding.kind == "node" else finding.site
+    labels["place"] = finding.place
     labels["size_mm"] = finding.size_mm
-    labels["size_word"] = size_word(finding.size_mm)
     labels["texture"] = finding.attributes.get("texture")
     labels["narrowing_pct"] = finding.attributes.get("narrowing_pct")
-    labels["narrowing_word"] = narrowing_word(labels["narrowing_pct"])
     return labels
-
-
-def with_finding(spec: RequestSpec, finding: Finding) -> RequestSpec:
-    """Return the same sentence about another finding (words of unchanged facts stay as they are)."""
-    return replace(spec, finding=finding)

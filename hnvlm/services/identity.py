@@ -8,7 +8,7 @@ import secrets
 import time
 
 from hnvlm.errors import HnvlmError
-from hnvlm.imaging.deidentify import stable_uid
+from hnvlm.imaging.write import content_uid
 from hnvlm.services.context import App
 
 
@@ -17,7 +17,7 @@ def map_uid(app: App, uid: str) -> str:
 
     The key never leaves the data folder, so that nobody can test a guessed UID against the store.
     """
-    return stable_uid(uid, _secret(app).hex())
+    return content_uid(_secret(app).hex(), uid) if uid else ""
 
 
 def _secret(app: App) -> bytes:

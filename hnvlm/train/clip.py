@@ -57,7 +57,6 @@ def is_true(labels: dict[str, Any], findings: list[Finding]) -> bool:
         if labels.get("kind") is None and finding.kind == "airway":
             continue  # "a lesion" is a node or a mass
         attributes = finding.attributes
-        place = finding.level or finding.site
         size_right = labels.get("size_mm") is None or (
             finding.size_mm is not None
             and abs(finding.size_mm - labels["size_mm"]) <= SIZE_TOLERANCE * labels["size_mm"]
@@ -65,7 +64,7 @@ def is_true(labels: dict[str, Any], findings: list[Finding]) -> bool:
         texture_right = labels.get("texture") is None or attributes.get("texture") == labels["texture"]
         same = all(
             labels.get(k) is None or labels[k] == v
-            for k, v in (("kind", finding.kind), ("place", place), ("side", finding.side))
+            for k, v in (("kind", finding.kind), ("place", finding.place), ("side", finding.side))
         )
         if same and size_right and texture_right:
             return True
@@ -96,7 +95,7 @@ def sentence(finding: Finding | None, rng: random.Random) -> tuple[str, dict[str
     if finding.kind != "airway" and rng.random() < GENERAL_SHARE:
         return general_sentence(finding, rng)
     if rng.random() < 0.4:
-        facts = {"op": "add", "kind": finding.kind, "side": finding.side, "place": finding.level or finding.site}
+        facts = {"op": "add", "kind": finding.kind, "side": finding.side, "place": finding.place}
         facts.update(size_mm=finding.size_mm, texture=finding.attributes.get("texture"))
         return render_finding(finding, "en", rng), facts
     spec = sample_spec("add", finding, rng, "train")

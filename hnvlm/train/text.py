@@ -57,7 +57,7 @@ def sample_sentence(rng: random.Random, bank: str = "train") -> tuple[str, dict[
         labels.update(
             size_mm=finding.size_mm, texture=attributes.get("texture"), narrowing_pct=attributes.get("narrowing_pct")
         )
-        labels.update(side=finding.side, place=finding.level or finding.site, kind=finding.kind)
+        labels.update(side=finding.side, place=finding.place, kind=finding.kind)
         return sentence, labels
     spec = sample_spec(op, finding, rng, bank)
     return spec.text, spec.labels()

@@ -31,7 +31,7 @@ FOUND = Segmentation(MASKS, {}, Provenance("phantom", "1", "", 0), 0.0)
 def case_of(patient: str, *specs: LesionSpec, own: OwnReport | None = None) -> Case:
     nothing = np.zeros((1, 1, 1), np.float32)
     lesions = [Lesion(spec, (0, 0, 0), nothing, nothing, (0.0, 0.0, 0.0)) for spec in specs]
-    return Case(patient, CT, CT, FOUND, lesions, {}, own)
+    return Case(patient, CT, FOUND, lesions, {}, own)
 
 
 def cohort(patients: int = 6, own: OwnReport | None = None) -> list[Case]:

@@ -46,12 +46,12 @@ def test_parts_that_a_finding_touches_are_seen_and_other_findings_are_counted(ne
     ct, found, segmentation = neck
     gross = ball(ct, LEFT_II, 9.0) | ball(ct, RIGHT_III, 8.0) | ball(ct, (60.0, -20.0, 40.0), 1.5)  # a slip of the pen
     counted = OwnDisease()
-    counted.add(Case("a", ct, ct, segmentation, [], {}, None, gross), maps_at(found, LEFT_II, LEFT_IV), found, 0.5)
+    counted.add(Case("a", ct, segmentation, [], {}, None, gross), maps_at(found, LEFT_II, LEFT_IV), found, 0.5)
     told = counted.metrics()
     assert told["gross_tumour_seen"]["value"] == 0.5 and told["gross_tumour_seen"]["n"] == 2
     assert told["findings_elsewhere_per_ct"]["value"] == 1.0
     counted.add(
-        Case("b", ct, ct, segmentation, [], {}, None, ball(ct, RIGHT_III, 8.0)), maps_at(found, RIGHT_III), found, 0.5
+        Case("b", ct, segmentation, [], {}, None, ball(ct, RIGHT_III, 8.0)), maps_at(found, RIGHT_III), found, 0.5
     )
     told = counted.metrics()
     assert told["gross_tumour_seen"]["value"] == pytest.approx(2 / 3, abs=1e-4)
@@ -62,7 +62,7 @@ def test_without_contours_nothing_is_told(neck):
     ct, found, segmentation = neck
     counted = OwnDisease()
     for gross in (None, np.zeros(ct.shape, bool)):
-        counted.add(Case("a", ct, ct, segmentation, [], {}, None, gross), maps_at(found, LEFT_II), found, 0.5)
+        counted.add(Case("a", ct, segmentation, [], {}, None, gross), maps_at(found, LEFT_II), found, 0.5)
     assert counted.metrics() == {}
 
 

@@ -185,7 +185,7 @@ def test_drugs_to_choose_from_are_marked_as_such() -> None:
     {"intent": "palliative"}, {"distant": True},
 ])  # fmt: skip
 def test_a_lower_dose_is_advised_against_for_definitive_treatment_only(form: dict[str, Any]) -> None:
-    """deint_60_30_hn005 was a definitive arm; postop_60_30 and pall_30_10 are doses of these tables."""
+    """60 Gy in 30 fractions was an arm of definitive treatment; postop_60_30 and pall_30_10 are in these tables."""
     plan = draft_plan([TONSIL], {**FIT, "site": "oropharynx", "p16": "positive", **form})
     assert plan.prescription.schemes and "de-intensified" not in plan.text
     assert "de-intensified" in draft_plan([TONSIL, NO_NODES], {**FIT, "p16": "positive"}).text
@@ -290,7 +290,7 @@ def test_extractions_come_before_radiotherapy() -> None:
 
 @pytest.mark.parametrize("answer, said", [(False, "the form denies"), (None, "the form does not say"), (True, "")])
 def test_a_node_of_level_iv_lies_below_the_cricoid(answer: bool | None, said: str) -> None:
-    """lexicon.yaml lv_iv: lower border of the cricoid to the clavicle; n_nasopharynx: N3 below it."""
+    """Level IV reaches from the lower border of the cricoid to the clavicle; n_nasopharynx: N3 below it."""
     plan = draft_plan([node("left", "IV", 18)], {**NPC, "below_cricoid": answer, "retropharyngeal_only": False})
     found = [c.message for c in plan.checks if c.id == "fid_below_cricoid"]
     assert (len(found) == 1 and said in found[0]) if said else not found

@@ -8,7 +8,6 @@ from hnvlm.errors import UsageError
 from hnvlm.imaging.dvh import is_metric
 from hnvlm.plan import (
     alpha_beta,
-    bed_of_total,
     build_constraints,
     check_name,
     check_rows,
@@ -108,12 +107,11 @@ def test_equivalent_doses_by_hand() -> None:
     assert eqd2_of_total(56, 35, 10) == pytest.approx(eqd2_gy(35, 1.6, 10))
     # Cord 45 Gy in 35: 1.286 a fraction: 45 * 3.2857 / 4 = 36.96.
     assert eqd2_of_total(45, 35, 2) == pytest.approx(36.964, abs=1e-3)
-    assert bed_of_total(70, 35, 10) == pytest.approx(84)
 
 
 def test_alpha_beta_follows_the_tables() -> None:
     cord = alpha_beta(KB, "SpinalCord_PRV05")
-    assert (cord.gy, cord.tissue, cord.verified) == (2, "spinal cord", True) and cord.sources
+    assert (cord.gy, cord.verified) == (2, True) and cord.sources
     assert alpha_beta(KB, "Parotid_L").gy == alpha_beta(KB, "Parotids").gy == 3
     target = alpha_beta(KB, "PTV_7000")
     assert target.gy == 10 and target.words == "α/β 10 Gy assumed"

@@ -10,7 +10,7 @@ from report.typed import asked, asked_in_full
 
 from hnvlm.report import parse_report
 from hnvlm.report.request_facts import acted_upon, limits
-from hnvlm.report.request_parse import PLACES, parse_commands, place_of
+from hnvlm.report.request_parse import PLACES, parse_commands
 from hnvlm.report.sizes import size_of
 
 _HERE = Path(__file__).parent
@@ -28,7 +28,7 @@ def test_what_is_understood(text, expected):
 def test_a_place_where_nothing_can_be_drawn_is_told(text):
     command = acted_upon(parse_commands(text))[0]
     finding = command.request.finding
-    nowhere = place_of(finding) is not None and place_of(finding) not in PLACES[finding.kind]
+    nowhere = finding.place is not None and finding.place not in PLACES[finding.kind]
     assert any("nothing can be drawn there" in said for said in limits(command)) == nowhere
 
 

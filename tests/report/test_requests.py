@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from hnvlm.errors import UsageError
-from hnvlm.report import hard_negatives, labels_of, parse_request, sample_request, sample_spec
+from hnvlm.report import labels_of, parse_request, sample_request, sample_spec
 from hnvlm.report.requests import OPS
 from hnvlm.report.vocabulary import fill, load, slots_of, vocabulary
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, TEXTURES, Finding
@@ -92,8 +92,7 @@ def test_rules_understand_the_bank(bank, capsys):
             found = request.finding
             read = {"op": request.op}
             if found is not None:
-                place = found.level if found.kind == "node" else found.site
-                read |= {"kind": found.kind, "side": found.side, "place": place, "size_mm": found.size_mm}
+                read |= {"kind": found.kind, "side": found.side, "place": found.place, "size_mm": found.size_mm}
                 read |= {key: found.attributes.get(key) for key in ("texture", "narrowing_pct")}
             facts = ("op", "kind", "side", "place", "size_mm", "texture", "narrowing_pct")
             bad = [key for key in facts if stated[key] is not None and read.get(key) != stated[key]]
@@ -109,35 +108,13 @@ def test_labels():
     labels = labels_of("add", NODE)
     assert labels["op"] == "add"
     assert (labels["kind"], labels["side"], labels["place"]) == ("node", "left", "II")
-    assert (labels["size_mm"], labels["size_word"], labels["texture"]) == (18, "medium", "necrotic")
+    assert (labels["size_mm"], labels["texture"]) == (18, "necrotic")
     assert set(labels_of("none", None).values()) == {"none", None}
 
 
 def test_one_seed_one_sentence():
     assert sample_request("add", NODE, random.Random(4)) == sample_request("add", NODE, random.Random(4))
     assert len({sample_request("add", NODE, random.Random(seed)) for seed in range(60)}) > 50
-
-
-def test_hard_negatives_change_one_fact_and_little_else():
-    rng = random.Random(2)
-    seen = set()
-    for _ in range(60):
-        spec = sample_spec("add", NODE, rng)
-        for text, changed in hard_negatives(spec, rng):
-            seen.add(changed)
-            before, after = parse_request(spec.text, "en"), parse_request(text, "en")
-            if changed == "negation":
-                assert (before.op, after.op) == ("add", "remove"), (spec.text, text)
-                continue
-            a, b = before.finding, after.finding
-            differs = {
-                "side": a.side != b.side,
-                "place": a.level != b.level,
-                "size": (a.size_mm, a.attributes.get("size_word")) != (b.size_mm, b.attributes.get("size_word")),
-                "texture": a.attributes.get("texture") != b.attributes.get("texture"),
-            }
-            assert [field for field, value in differs.items() if value] == [changed], (spec.text, text)
-    assert seen == {"side", "place", "size", "texture", "negation"}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +145,6 @@ def test_hard_negatives_change_one_fact_and_little_else():
 def test_what_is_missing_is_told(text, op, missing):
     request = parse_request(text)
     assert (request.op, request.missing) == (op, missing)
-    assert request.confident == (not missing)
 
 
 def test_a_request_fills_nothing_in():
@@ -196,8 +172,3 @@ def test_articles_and_optional_parts():
 def test_refuses(op, finding, bank, said):
     with pytest.raises(UsageError, match=said):
         sample_request(op, finding, random.Random(0), bank)
-
-
-def test_hard_negatives_refuse_a_clear_neck():
-    with pytest.raises(UsageError, match="clear neck"):
-        hard_negatives(sample_spec("none", None, random.Random(0)), random.Random(0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from report.typed import asked
 
-from hnvlm.report import flip_sides, parse, parse_request
+from hnvlm.report import parse, parse_request
 from hnvlm.report.parse import detect_language
 from hnvlm.report.request_facts import request_facts
 from hnvlm.report.request_parse import parse_commands
@@ -166,9 +166,3 @@ def test_sites_that_are_read_though_nothing_is_drawn_there(text, site):
 )
 def test_polish_is_known_without_its_marks(text):
     assert detect_language(text) == "pl"
-
-
-def test_letters_of_sides_are_mirrored():
-    assert flip_sides("Węzeł gr. II L, guz migdałka P, lew. gr. III", "pl") == (
-        "Węzeł gr. II P, guz migdałka L, praw. gr. III"
-    )
