@@ -188,7 +188,7 @@ def _print_case(out: Session, payload: dict[str, Any]) -> None:
     report = payload["report"]
     if report is not None:
         for f in report["lesions"]:
-            words = (f.presence, f.side, f.level or f.site, f.kind, f.size_mm and f"{f.size_mm:g} mm")
+            words = (f.presence, f.side, f.place, f.kind, f.size_mm and f"{f.size_mm:g} mm")
             out.line(f"report: {' '.join(str(w) for w in words if w)}")
         if not report["lesions"]:
             out.line(f"report: {'not taken, it ' + report['not_taken'] if report['not_taken'] else 'no lesion'}")

@@ -169,18 +169,6 @@ class Fields:
             max(0, int(s.min()) - 1), min(field.size[1], int(s.max()) + 3),
         )  # fmt: skip
 
-    def hits(self, field: Field, structures: np.ndarray) -> np.ndarray:
-        """Which rays of a field hit a structure.
-
-        Args:
-            structures: bool (C, z, y, x).
-
-        Returns:
-            float32 (C, Z, S): 1 where the ray passes at least half a sample of the structure, else 0.
-        """
-        along = self.on_rays(field, structure_rows(structures))
-        return (along.max(axis=1) >= 0.5).astype(np.float32).transpose(0, 2, 1)
-
     @cached_property
     def influence(self) -> sparse.csr_matrix:
         """Dose per unit fluence (N, all rays of all fields), Gy."""

@@ -63,7 +63,7 @@ class GrossLesion:
     def brief(self) -> dict[str, object]:
         """What it is, for a log of what an edit began with."""
         found = self.finding
-        return {"kind": found.kind, "place": found.level or found.site, "side": found.side, "size_mm": found.size_mm}
+        return {"kind": found.kind, "place": found.place, "side": found.side, "size_mm": found.size_mm}
 
 
 def gross_lesions(gross: Mapping[str, np.ndarray], volume: Volume, neck: Neck) -> list[GrossLesion]:

@@ -306,11 +306,6 @@ def _decide(wanted: list[tuple[RequestOp, Finding]], clear: bool) -> Request:
     return Request(op, finding, missing, [item for _, item in ranked[1:]])
 
 
-def place_of(finding: Finding) -> str | None:
-    """``finding.place``, for callers outside of this package."""
-    return finding.place
-
-
 def _known(finding: Finding) -> bool:
     return finding.place in PLACES[finding.kind]
 

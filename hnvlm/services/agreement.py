@@ -219,14 +219,10 @@ def _one_sided(findings: list[Finding]) -> list[Finding]:
     return out
 
 
-def _place(finding: Finding) -> str | None:
-    return finding.level if finding.kind == "node" else finding.site
-
-
 def _same_place(measured: Finding, claim: Finding) -> bool:
     """Whether a claim names the measured place; "level II/III" names both."""
     also = str(claim.attributes.get("also_level", "")).split("/") if claim.kind == "node" else []
-    return _place(measured) == _place(claim) or (_place(measured) is not None and _place(measured) in also)
+    return measured.place == claim.place or (measured.place is not None and measured.place in also)
 
 
 def _likeness(measured: Finding, claim: Finding) -> int:
@@ -239,14 +235,14 @@ def _likeness(measured: Finding, claim: Finding) -> int:
 def _denies(absent: Finding, finding: Finding) -> bool:
     return (
         absent.presence == "absent" and absent.kind == finding.kind
-        and absent.side in (None, "bilateral", finding.side) and _place(absent) in (None, _place(finding))
+        and absent.side in (None, "bilateral", finding.side) and absent.place in (None, finding.place)
     )  # fmt: skip
 
 
 def _denied_there(finding: Finding, said: list[Finding]) -> bool:
     """Whether the text denies a lesion at this very place or side, not just in general ("no adenopathy")."""
     return any(
-        _denies(f, finding) and (_place(f) is not None or f.side == finding.side is not None)
+        _denies(f, finding) and (f.place is not None or f.side == finding.side is not None)
         and not f.attributes.get("other_than_listed")
         for f in said
     )  # fmt: skip
@@ -269,8 +265,8 @@ def _differences(finding: Finding, claim: Finding) -> list[CheckResult]:
     found: list[tuple[str, str, str]] = []
     if claim.side != finding.side and None not in (claim.side, finding.side):
         found.append(("side", "fail", f"Side: the text says {claim.side}, measured {finding.side}"))
-    if not _same_place(finding, claim) and None not in (_place(claim), _place(finding)):
-        text = f"{place.capitalize()}: the text says {_place(claim)}, measured {_place(finding)}"
+    if not _same_place(finding, claim) and None not in (claim.place, finding.place):
+        text = f"{place.capitalize()}: the text says {claim.place}, measured {finding.place}"
         found.append((place, "warn", text))
     if unstated := _unstated(finding, claim, place):
         found.append(("unstated", "warn", f"The text does not state the {' and '.join(unstated)}"))
@@ -293,7 +289,7 @@ def _unstated(finding: Finding, claim: Finding, place: str) -> list[str]:
     """What the text leaves open of a measured node or mass; an airway narrowing is often told without a side."""
     if finding.kind == "airway":
         return []
-    pairs = (("side", finding.side, claim.side), (place, _place(finding), _place(claim)))
+    pairs = (("side", finding.side, claim.side), (place, finding.place, claim.place))
     return [name for name, measured, told in pairs if measured is not None and told is None]
 
 

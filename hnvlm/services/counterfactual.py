@@ -26,7 +26,7 @@ from hnvlm.report.request_facts import (
     elsewhere,
     limits,
 )
-from hnvlm.report.request_parse import Command, parse_commands, place_of
+from hnvlm.report.request_parse import Command, parse_commands
 from hnvlm.services import export, reporting
 from hnvlm.services.agreement import words
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, part
@@ -212,10 +212,10 @@ def _asked(command: Command, *, alone: bool) -> str:
         details.append(f"{known['narrowing_pct']:.0f} %")
     line = f"{request.op} {_lesion(command)}" + (f" ({', '.join(details)})" if details else "")
     # A place that is named and cannot be drawn is told of by ``limits``.
-    told = ("level", "site") if request.finding is not None and place_of(request.finding) else ()
+    told = ("level", "site") if request.finding is not None and request.finding.place else ()
     told += ("one lesion at a time", "one side", "one size")
     missing = [word for word in request.missing if word not in told]
-    if request.op == "remove" and request.finding is not None and place_of(request.finding) is None:
+    if request.op == "remove" and request.finding is not None and request.finding.place is None:
         # Where no place is named, whatever is found of the kind is taken away.
         return line.replace("remove ", "remove every ", 1)
     if not missing:
@@ -306,7 +306,7 @@ def filled_in(request: Mapping[str, Any]) -> frozenset[str]:
     findings = _findings_of(request)
     if len(findings) != 1 or (said := findings[0]) is None:
         return frozenset()
-    open_to_all = {"place": place_of(said) is None, "side": said.side not in ("left", "right")}
+    open_to_all = {"place": said.place is None, "side": said.side not in ("left", "right")}
     return frozenset(key for key, is_open in open_to_all.items() if is_open and request.get(key))
 
 

@@ -121,7 +121,7 @@ class Statement:
     @property
     def key(self) -> str:
         """Kind, side and place."""
-        return " ".join(w for w in (self.finding.kind, self.finding.side, _place(self.finding)) if w)
+        return " ".join(w for w in (self.finding.kind, self.finding.side, self.finding.place) if w)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Known:
     certain: bool = True
 
     def includes(self, stated: Finding) -> bool:
-        place = _place(stated)
+        place = stated.place
         return (
             self.kind == stated.kind
             and (stated.side is None or stated.side in self.sides)
@@ -278,8 +278,8 @@ def _seen(finding: Finding, sentence: str, masses: set[Any]) -> Finding | None:
         own = stated.side in masses or stated.side is None or stated.attributes.get("crosses_midline")
         return replace(stated, site=None, side=None if own or not masses else stated.side)
     if _REASON.search(sentence):
-        return stated if stated.side and _place(stated) else None
-    placed = stated.side or _place(stated) or stated.size_mm is not None
+        return stated if stated.side and stated.place else None
+    placed = stated.side or stated.place or stated.size_mm is not None
     return stated if placed or _SEEN.search(sentence) else None
 
 
@@ -290,10 +290,6 @@ def _goes_on() -> re.Pattern[str]:
 
 
 # ---------------------------------------------------------------- what the case holds
-def _place(finding: Finding) -> str | None:
-    return finding.level if finding.kind == "node" else finding.site
-
-
 def _each_side(finding: Finding) -> list[Finding]:
     return _on_both(finding) if finding.side == "bilateral" else [finding]
 
@@ -308,7 +304,7 @@ def _known(findings: Sequence[Finding]) -> Iterator[_Known]:
             continue
         sides = {finding.side, *(_SIDES if finding.side == "bilateral" else ())}
         sides |= {"midline"} if finding.attributes.get("crosses_midline") else set()
-        place = _place(finding)
+        place = finding.place
         places = {place, _REGION_OF.get(place or ""), *str(finding.attributes.get("also_level", "")).split("/")}
         certain = finding.presence == "present" and finding.certainty != "possible"
         yield _Known(finding.kind, frozenset(s for s in sides if s), frozenset(p for p in places if p), certain)
@@ -357,11 +353,11 @@ def _node_sides(laterality: str | None, primary: str | None) -> frozenset[str]:
 
 def _denied(stated: Finding, findings: Sequence[Finding]) -> bool:
     """Whether the findings deny a statement; without a level or site they deny every one, and so do both sides."""
-    place = _place(stated)
+    place = stated.place
     for absent in findings:
         if absent.presence != "absent" or absent.kind != stated.kind or absent.attributes.get("other_than_listed"):
             continue
-        where = _place(absent)
+        where = absent.place
         same_side = absent.side in (None, "bilateral", stated.side)
         if same_side and (where is None or where in (place, _REGION_OF.get(place or ""))):
             return True

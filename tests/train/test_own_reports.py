@@ -173,7 +173,7 @@ def test_the_trainer_teaches_what_the_clinic_reported(tmp_path, monkeypatch):
 def case_of(own: OwnReport | None, lesions: list[Lesion] | None = None) -> cases.Case:
     ct, masks = phantom()
     found = Segmentation(masks, {}, Provenance("phantom", "1", "", 0), 0.0)
-    return cases.Case("phantom", ct, ct, found, lesions or [], dict(masks), own)
+    return cases.Case("phantom", ct, found, lesions or [], dict(masks), own)
 
 
 def test_drafts_are_held_against_the_clinics_reports_by_hand():
