@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from hnvlm.errors import UsageError
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 PROJECT_DIR = PACKAGE_DIR.parent
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Settings:
         data_dir: Case store: SQLite file and arrays (``HNVLM_DATA_DIR``, default ``~/.hnvlm``).
         assets_dir: Model pack, fonts and demo material (``HNVLM_ASSETS_DIR``).
         own_models_dir: A clinic's own model pack in the place of the shipped one (``HNVLM_MODELS_DIR``), or None.
+        hosts: Names by which clinicians reach the server besides this machine's own (``HNVLM_HOSTS``).
         threads: CPU threads for inference (``HNVLM_THREADS``, default and at most all cores).
     """
 
@@ -28,6 +31,7 @@ class Settings:
     assets_dir: Path
     threads: int
     own_models_dir: Path | None = None
+    hosts: tuple[str, ...] = ()
 
     @property
     def models_dir(self) -> Path:
@@ -52,6 +56,7 @@ def settings() -> Settings:
         assets_dir=assets,
         threads=_threads("HNVLM_THREADS"),
         own_models_dir=_own_models(assets / "models"),
+        hosts=_hosts("HNVLM_HOSTS"),
     )
 
 
@@ -78,6 +83,14 @@ def _folder(name: str, default: Path) -> Path:
         return Path(given).expanduser()
     except RuntimeError as error:
         raise UsageError(f"{name}={given}: {error} Name another folder in it.") from error
+
+
+def _hosts(name: str) -> tuple[str, ...]:
+    found = tuple(part.lower() for part in os.environ.get(name, "").replace(",", " ").split())
+    for part in found:
+        if not _HOST.fullmatch(part):
+            raise UsageError(f"{name}: '{part}' is no host name. Give names alone, as in ct.hospital.example.")
+    return found
 
 
 def _threads(name: str) -> int:

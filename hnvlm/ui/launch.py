@@ -36,12 +36,16 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
         raise UsageError(f"{script} does not exist; run the app from a checkout of the project")
     if not 1 <= port <= 65535:
         raise UsageError(f"port {port} is not between 1 and 65535")
-    settings()  # sets the offline switches before any library is imported
+    hosts = settings().hosts  # also sets the offline switches before any library is imported
+    from streamlit import net_util
     from streamlit.runtime.pages_manager import PagesManager
 
     from hnvlm.services import context
+    from hnvlm.ui.access import ACCESS
     from hnvlm.ui.server import create_app
 
+    # Streamlit asks hosts on the internet for this machine's address, in the loop that serves everybody.
+    net_util.get_external_ip = net_util.get_internal_ip = lambda: None
     context.app()  # a data folder that cannot be used is said here, once, and not to every browser
     import_pages()
 
@@ -49,6 +53,9 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
     async def load_ahead(_: Any) -> AsyncIterator[None]:
         context.app().load_ahead()
         yield
+        # A server that is told to stop (SIGTERM) runs no atexit: the patients' pixels would stay in /tmp.
+        ACCESS.blobs.clear()
+        context.app().close()
 
     # Until the first st.navigation call Streamlit takes the folder pages/ for its older kind of app and runs a
     # page without app.py around it: a browser that reconnects to /review after a restart would meet that.
@@ -62,6 +69,7 @@ def serve(port: int = 8501, headless: bool = True, *, address: str = "127.0.0.1"
                 "server.port": port,
                 "server.address": address,
                 "server.headless": headless,
+                "server.corsAllowedOrigins": [f"{scheme}://{name}" for name in hosts for scheme in ("http", "https")],
                 "browser.gatherUsageStats": False,
                 # A reload of hnvlm.ui.access by the watcher would forget every grant.
                 "server.fileWatcherType": "none",

@@ -16,8 +16,10 @@ from starlette.middleware import Middleware
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from hnvlm.config import settings
 from hnvlm.ui.access import ACCESS, BLOB_ROUTE, COOKIE, POSITION_ROUTE, Access
 from hnvlm.ui.blobs import remove_leftovers
+from hnvlm.ui.hosts import known_names, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,20 +82,29 @@ def cookie_of(headers: list[tuple[bytes, bytes]]) -> str | None:
 
 
 class PrivacyMiddleware:
-    """Gives each browser its cookie and every page its headers.
+    """Answers to its own names alone, gives each browser its cookie and every page its headers.
 
     Pure ASGI: BaseHTTPMiddleware would buffer the voxel streams and breaks websockets.
     """
 
-    def __init__(self, app: ASGIApp, policy: str) -> None:
-        self.app, self.policy = app, policy
+    def __init__(self, app: ASGIApp, policy: str, names: frozenset[str]) -> None:
+        self.app, self.policy, self.names = app, policy, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request; only HTTP responses are touched."""
-        if scope["type"] != "http":
+        """Handle one request; of those that are answered, only HTTP responses are touched."""
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         known = cookie_of(scope["headers"])
+        if refused := refusal(scope, self.names):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await Response(refused, 403, PRIVATE, "text/plain")(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, send)
+            return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -211,5 +222,6 @@ def create_app(
 
     remove_leftovers()
     access.serving = True
-    middleware = [Middleware(PrivacyMiddleware, policy=content_security_policy())]
+    names = known_names(settings().hosts)
+    middleware = [Middleware(PrivacyMiddleware, policy=content_security_policy(), names=names)]
     return st.App(script, routes=make_routes(access), middleware=middleware, lifespan=lifespan)

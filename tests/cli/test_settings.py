@@ -19,6 +19,7 @@ from hnvlm.models.pack import load
         ("HNVLM_THREADS", "abc", "a whole number of threads"),
         ("HNVLM_THREADS", "0", "a whole number of threads"),
         ("HNVLM_THREADS", "", "a whole number of threads"),
+        ("HNVLM_HOSTS", "ct.hospital.example https://ct", "'https://ct' is no host name"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(run, tmp_path, monkeypatch, variable, value, words):

@@ -21,6 +21,7 @@ from hnvlm.ui import access as access_module
 from hnvlm.ui import blobs as blobs_module
 from hnvlm.ui.access import Access
 from hnvlm.ui.blobs import BlobStore
+from hnvlm.ui.hosts import refusal
 from hnvlm.ui.server import (
     PrivacyMiddleware,
     content_security_policy,
@@ -208,7 +209,7 @@ def call(app, path: str, *, method: str = "GET", query: str = "", headers: dict 
     async def send(message: dict) -> None:
         sent.append(message)
 
-    raw = [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()]
+    raw = [(k.lower().encode(), v.encode()) for k, v in ({"Host": "localhost"} | (headers or {})).items()]
     scope = {
         "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(),
         "headers": raw, "scheme": "http", "server": ("test", 80), "client": ("test", 1), "http_version": "1.1",
@@ -266,7 +267,51 @@ def page_app(content_type: bytes, path_headers: tuple = ()):
         )
         await send({"type": "http.response.body", "body": b"x"})
 
-    return PrivacyMiddleware(app, "default-src 'self'")
+    return PrivacyMiddleware(app, "default-src 'self'", frozenset({"localhost", "ct.hospital.example"}))
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "answered"),
+    [
+        ("localhost:8501", None, True),
+        ("127.0.0.1:8501", None, True),
+        ("[::1]:8501", "http://[::1]:8501", True),
+        ("10.1.2.3:8501", "http://10.1.2.3:8501", True),
+        ("CT.hospital.example", "https://CT.hospital.example", True),
+        ("127.0.0.1:8501", "https://ct.hospital.example", True),  # a proxy that asks in its own words
+        ("localhost:8501", "http://localhost:3000", False),  # another program's page on this machine
+        ("localhost:8501", "https://evil.example", False),
+        ("localhost:8501", "null", False),
+        ("localhost:8501", "http://[", False),
+        ("evil.example:8501", "http://evil.example:8501", False),  # a name of theirs that points here
+        ("localhost.evil.example", None, False),
+        ("127.0.0.1.evil.example", None, False),
+        ("", None, False),
+    ],
+)
+def test_only_pages_of_this_server_reach_it(host, origin, answered) -> None:
+    """Any page that a clinician has open elsewhere could open the websocket and read every case."""
+    names = frozenset({"localhost", "ct.hospital.example"})
+    headers = [(b"host", host.encode())] + ([(b"origin", origin.encode())] if origin is not None else [])
+    for kind in ({"type": "websocket"}, {"type": "http", "method": "POST"}):
+        assert (refusal({**kind, "headers": headers}, names) == "") is answered
+    read = refusal({"type": "http", "method": "GET", "headers": headers}, names)
+    assert (read == "") is (answered or host.startswith("localhost:")), "a link from elsewhere opens the app"
+
+
+def test_a_refused_name_is_told_where_names_are_listed_and_a_websocket_is_closed() -> None:
+    app = page_app(b"text/html")
+    status, headers, body = call(app, "/", headers={"Host": "evil.example"})
+    assert status == 403 and b"HNVLM_HOSTS" in body and "set-cookie" not in headers
+    sent = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"origin", b"http://evil.example")]
+    scope = {"type": "websocket", "path": "/_stcore/stream", "headers": headers}
+    asyncio.run(app(scope, None, send))
+    assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
 def test_middleware_gives_pages_a_cookie_once() -> None:

@@ -9,11 +9,15 @@ import sys
 import threading
 from types import SimpleNamespace
 
+from streamlit import net_util
+
 from hnvlm.services import context
-from hnvlm.ui import frame, launch, server
+from hnvlm.ui import access, frame, launch, server
 
 
-def test_the_services_are_made_and_the_models_asked_for_before_the_first_request(monkeypatch, store_dir) -> None:
+def test_the_services_are_made_and_the_models_asked_for_before_the_first_request(
+    monkeypatch, store_dir, tmp_path
+) -> None:
     steps = []
 
     class Served:
@@ -36,12 +40,19 @@ def test_the_services_are_made_and_the_models_asked_for_before_the_first_request
         def load_ahead(self) -> None:
             steps.append("models")
 
+        def close(self) -> None:
+            steps.append(("closed", (tmp_path / "pixels").exists()))
+
     services = Services()
     monkeypatch.setattr(context, "app", lambda: services)
     monkeypatch.setattr(launch, "import_pages", lambda: steps.append("pages"))
     monkeypatch.setattr(server, "create_app", lambda script, lifespan: Served(lifespan))
+    (tmp_path / "pixels").touch()
+    monkeypatch.setattr(access.ACCESS.blobs, "clear", (tmp_path / "pixels").unlink)
     launch.serve(9001)
-    assert steps == ["services", "pages", "models", ("serves", 9001)]
+    # SIGTERM runs no atexit: what lies in the temporary folder goes with the lifespan.
+    assert steps == ["services", "pages", "models", ("serves", 9001), ("closed", False)]
+    assert net_util.get_external_ip() is None and net_util.get_internal_ip() is None, "nobody outside is asked"
 
 
 def test_garbage_is_collected_after_a_page_and_not_while_the_models_are_loaded(monkeypatch) -> None:

@@ -166,7 +166,7 @@ def _payload(
         "body": body_box(base, series[0].content_id),
         "series": shown,
         "presets": tables["presets"]["list"],
-        "position_url": f"{POSITION_ROUTE}/{shown[0]['token']}",
+        "position_url": f".{POSITION_ROUTE}/{shown[0]['token']}",
         "boxes": [{"box": [int(v) for v in b.box], "label": b.label, "colour": b.colour} for b in boxes],
         "masks": None,
         "dose": None,
@@ -195,4 +195,4 @@ def _blob_entry(sid: str, blob: Any) -> dict[str, Any]:
     slab = None
     if blob.nbytes > SLAB_FROM_BYTES and depth > 2 * SLAB_SLICES:
         slab = SLAB_SLICES
-    return {"id": blob.id, "token": token, "url": f"{BLOB_ROUTE}/{token}", "dtype": blob.dtype, "slab": slab}
+    return {"id": blob.id, "token": token, "url": f".{BLOB_ROUTE}/{token}", "dtype": blob.dtype, "slab": slab}
