@@ -9,16 +9,17 @@ from hnvlm.ui import casebar, html, jobs, state, uploads
 from hnvlm.ui.errors import handled
 
 PAGE_ROWS = 12
-# Wide enough for the words on the two buttons where the window has 1024 pixels.
-WIDTHS = (2.3, 2.2, 1.1, 1.4, 1.15, 1.1, 1.25)
+# Wide enough for each word, date and size where the window has 900 pixels.
+WIDTHS = (1.65, 2.1, 1.15, 1.3, 1.45, 1.1, 1.25)
 GAP = "xsmall"
+MADE = "It is being made."
 SCOPE = {True: "yes", False: "no", None: "not checked"}
 
 
 def main() -> None:
     app = context.app()
     app.sweep_uploads()
-    left, right = st.columns([1, 2.3], gap="medium")
+    left, right = st.columns([1, 2.8], gap="medium")
     with left, st.container(key="intake"):
         st.subheader("Upload")
         uploads.widget(app)
@@ -112,7 +113,7 @@ def show_row(app, row: worklist.Row) -> None:
             html.note(case.description)
     z, y, x = case.shape
     dz, dy, dx = case.spacing_mm
-    cells[1].text(f"{x} × {y} × {z}\n{dx:.2f} × {dy:.2f} × {dz:.2f} mm")
+    cells[1].text(f"{x}×{y}×{z}\n{dx:.2f}×{dy:.2f}×{dz:.2f} mm")
     cells[2].text(SCOPE[case.in_scope], help=case.scope_reason or None)
     cells[3].text("\n".join(row.results) or "none yet")
     cells[4].text(casebar.when(case.created).replace(" ", "\n"))
@@ -160,7 +161,9 @@ def restore_list(app) -> None:
 def demo_button(app, kind: str) -> None:
     made = bool(app.jobs.active(kind="demo"))
     st.button("Make the demo case", key="demo", type=kind, on_click=handled(start_demo), args=(app,), disabled=made,
-              help="It is being made." if made else None)  # fmt: skip
+              help=MADE if made else None)  # fmt: skip
+    if made:
+        st.caption(MADE)
 
 
 def start_demo(app) -> None:

@@ -15,6 +15,7 @@ from hnvlm.ui.viewer import show as show_viewer
 VIEWER = "counterfactual"
 # Remembered of a case: the job of the edit that was asked for, and the edit that is looked at.
 ASKED, SHOWN = "edit-asked", "edit-shown"
+NO_REPORT = "There is no report of this case yet."
 EXAMPLES = (
     "Necrotic node in left level II, 22 mm",
     "Remove the node in right level III",
@@ -75,7 +76,9 @@ def starts(app, case: CaseRecord, key: str) -> None:
     st.button("Edit the report", key="from-report", disabled=report is None, on_click=handled(typed.fill),
               args=(key, report.payload["text"] if report else ""), width="stretch",
               help="What you change or add is drawn; what stays as it is, is not drawn again." if report
-              else "There is no report of this case yet.")  # fmt: skip
+              else NO_REPORT)  # fmt: skip
+    if report is None:
+        st.caption(NO_REPORT)
     for n, example in enumerate(EXAMPLES):
         st.button(example, key=f"example-{n}", on_click=handled(typed.fill), args=(key, example), width="stretch")
 

@@ -151,6 +151,9 @@ def steps(task: str, rater: str, found: Found, place: int) -> None:
         st.button("Skip", type="tertiary", key="rate-skip", disabled=last, on_click=go,
                   args=(task, rater, cases[min(place + 1, len(found) - 1)]),
                   help="This is the last one." if last else "Answers given so far stay.")  # fmt: skip
+    # The same words whatever is answered: nothing moves under the pointer.
+    first, end = "This is the first one. " if place == 0 else "", "Next opens when every question below is answered."
+    st.caption(first + ("This is the last one." if last else end))
 
 
 def following(task: str, rater: str, found: Found, place: int, key: str) -> None:

@@ -30,6 +30,9 @@ NOT_ITS_KIND = "Not a head-and-neck CT: the models will not"
 MEASURE_AGAIN = (
     "Since these were measured, gross tumour was uploaded or replaced, or the models learned to look for more."
 )
+EARLIER_MODELS = (
+    "The models were replaced since this case was contoured and measured. Measure again makes both anew; texts stay."
+)
 LABELS = "necrotic node in left level II\nnecrotic node in right level II\nmass in the oropharynx\nno mass"
 
 
@@ -65,6 +68,7 @@ def report_tab(app, case: CaseRecord, found, first) -> None:
     reason = availability.why_not(app, "report")
     busy = bool(app.jobs.active(case.id))
     latest = reporting.latest(app, case.id, language)
+    earlier = analysis.of_earlier_models(app, case.id)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
             "Draft report", type="secondary" if latest else "primary", key="draft-report",
@@ -77,20 +81,24 @@ def report_tab(app, case: CaseRecord, found, first) -> None:
             st.button("Contour structures", key="contour", disabled=bool(lacking) or busy,
                       help=casebar.why_disabled(lacking, busy=busy), on_click=handled(contour),
                       args=(app, case.id))  # fmt: skip
-        elif found and analysis.load_current_findings(app, case.id) is None:
+        elif earlier or (found and analysis.load_current_findings(app, case.id) is None):
             lacking = availability.why_not(app, "structures")
             st.button("Measure again", key="measure", disabled=bool(lacking) or busy, on_click=handled(contour),
-                      args=(app, case.id), help=casebar.why_disabled(lacking, busy=busy) or MEASURE_AGAIN)  # fmt: skip
+                      args=(app, case.id, earlier), help=casebar.why_disabled(lacking, busy=busy)
+                      or (EARLIER_MODELS if earlier else MEASURE_AGAIN))  # fmt: skip
         with st.popover("Options", type="tertiary"):
             st.radio("Language of the report", list(LANGUAGES), format_func=LANGUAGES.get, key="language",
                      horizontal=True)  # fmt: skip
             st.number_input("Seed (same seed, same draft)", 0, 9999, 0, key="report-seed")
+    if earlier:
+        st.caption(EARLIER_MODELS)
     if reason:
         st.caption(reason)
     # Work of other pages too: without it nothing would run the page again when the buttons can be pressed.
     jobs.panel(app, case.id, ["report", "analysis"], busy=busy, others=True, elsewhere=list(TABS))
     if in_scope and not reason:
         waiting(app, case.id, REPORT)
+    findings.suspicions(app, case.id, attention.suspicions(app, case.id), VIEWER)
     if found:
         findings.buttons(found, VIEWER)
     if first:
@@ -100,7 +108,7 @@ def report_tab(app, case: CaseRecord, found, first) -> None:
         if in_scope and not busy and not reason:
             st.caption("No report yet. Draft report contours the structures, measures, and writes a draft to correct.")
         return
-    show_document(app, Document("report", versions, save(app, case.id, language), sign(app), read=read))
+    show_document(app, Document("report", versions, save(app, case.id, language), sign(app), read=read(app)))
 
 
 def waiting(app, case_id: str, here: str) -> None:
@@ -111,13 +119,16 @@ def waiting(app, case_id: str, here: str) -> None:
         st.caption(f"Waiting for other work on this case: {', '.join(others)}.")
 
 
-def read(result: ResultRecord) -> None:
-    disagreements(result)
-    html.text_block(result.payload["text"], label="Report")
+def read(app):
+    def show(result: ResultRecord) -> None:
+        findings.decided_since(attention.suspicions(app, result.case_id), result.created)
+        disagreements(reporting.checks_of(app, result))
+        html.text_block(result.payload["text"], label="Report")
+
+    return show
 
 
-def disagreements(result: ResultRecord) -> None:
-    checks = result.payload.get("checks", [])
+def disagreements(checks: list[dict]) -> None:
     wrong = [c for c in checks if c["status"] in ("fail", "warn")]
     for check in sorted(wrong, key=lambda c: c["status"] != "fail"):
         badges.check(check["status"], check["message"])
@@ -147,10 +158,10 @@ def draft(app, case_id: str) -> None:
     jobs.started(reporting.start_draft(app, case_id, language=language, seed=int(seed), who=state.who()))
 
 
-def contour(app, case_id: str) -> None:
+def contour(app, case_id: str, again: bool = False) -> None:
     if jobs.refused(app, case_id, "Contour structures"):
         return
-    jobs.started(analysis.start_analysis(app, case_id, who=state.who()))
+    jobs.started(analysis.start_analysis(app, case_id, who=state.who(), again=again))
 
 
 def labels_tab(app, case: CaseRecord) -> None:
@@ -159,14 +170,14 @@ def labels_tab(app, case: CaseRecord) -> None:
     st.caption("How well does the CT fit these words? The numbers are a model's probabilities, one label a line.")
     latest = zeroshot.latest(app, case.id)
     key = f"labels-{case.id}"
+    declined = f"{NOT_ITS_KIND} score it." if case.in_scope is False else ""
     scored = "\n".join(latest.payload["labels"]) if latest else LABELS
     text = typed.area("Labels, one a line", key, scored, height=140, label_visibility="collapsed")
     st.button("Score", key="score", disabled=bool(reason) or busy or case.in_scope is False,
-              help=casebar.why_disabled(
-                  reason, busy=busy, declined=f"{NOT_ITS_KIND} score it." if case.in_scope is False else ""),
+              help=casebar.why_disabled(reason, busy=busy, declined=declined),
               on_click=handled(score), args=(app, case.id))  # fmt: skip
-    if reason:
-        st.caption(reason)
+    if reason or declined:
+        st.caption(reason or declined)
     jobs.panel(app, case.id, ["zeroshot"], busy=busy)
     if not reason and case.in_scope is not False:
         waiting(app, case.id, TABS["zeroshot"])
@@ -186,15 +197,15 @@ def score(app, case_id: str) -> None:
 def similar_tab(app, case: CaseRecord) -> None:
     reason = availability.why_not(app, "similar")
     busy = bool(app.jobs.active(case.id))
+    declined = f"{NOT_ITS_KIND} compare it." if case.in_scope is False else ""
     st.caption("Cases of this worklist whose CT looks most alike to the model. 1 is the same image, 0 is unrelated.")
     st.button(
         "Find similar cases", key="similar", disabled=bool(reason) or busy or case.in_scope is False,
-        help=casebar.why_disabled(
-            reason, busy=busy, declined=f"{NOT_ITS_KIND} compare it." if case.in_scope is False else ""),
+        help=casebar.why_disabled(reason, busy=busy, declined=declined),
         on_click=handled(find), args=(app, case.id),
     )  # fmt: skip
-    if reason:
-        st.caption(reason)
+    if reason or declined:
+        st.caption(reason or declined)
     jobs.panel(app, case.id, ["similar"], busy=busy)
     if not reason and case.in_scope is not False:
         waiting(app, case.id, TABS["similar"])

@@ -21,6 +21,8 @@ from hnvlm.store import ResultRecord
 from hnvlm.types import Finding, Progress, Provenance, ScopeVerdict, Segmentation, no_progress
 
 NOTICE = "AI draft, research use only"
+# The models that contour and that find; the rest of an analysis follows from them.
+CONTOURS, DETECTORS = "segmenter", ("clip", "tumour")
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,17 @@ def load_current_findings(app: App, case_id: str) -> list[Finding] | None:
     return [Finding.from_json(f) for f in result.payload["findings"]]
 
 
+def of_earlier_models(app: App, case_id: str) -> bool:
+    """Whether other weights than those installed now contoured or measured this case; False where nobody knows."""
+    contoured, measured = (app.store.latest_result(case_id, kind) for kind in ("segmentation", "findings"))
+    if contoured is None or not app.uses_pack:
+        return False
+    made_with = {CONTOURS: contoured.provenance.get("weights_sha256")}
+    made_with |= {} if measured is None else measured.payload.get("made_with", {})
+    now = {name: app.provenance(name).weights_sha256 for name in made_with}
+    return any(now[name] and now[name] != weights for name, weights in made_with.items())
+
+
 def looks_for_disease(app: App) -> bool:
     """Whether the model pack has a tumour detector."""
     return app.uses_pack and "tumour" not in missing_models(app.settings.models_dir)
@@ -235,7 +248,8 @@ def analyse_case(
     if findings is None:
         findings = app.models.findings(volume, segmentation, progress=part(progress, 0.65, 1.0))
         first = attention.look_first(app.models, volume, segmentation, findings)
-        save_findings(app, case_id, findings, measured_on, first, who=who)
+        saved = save_findings(app, case_id, findings, measured_on, first, who=who)
+        findings = [Finding.from_json(f) for f in saved.payload["findings"]]
     progress(1.0, "analysis done")
     return Analysis(segmentation, scope, findings, treated, attention.load(app, case_id))
 
@@ -244,13 +258,15 @@ def save_findings(
     app: App, case_id: str, findings: list[Finding], measured_on: int = 0, first: Finding | None = None, *,
     who: str = "",
 ) -> ResultRecord:  # fmt: skip
-    """Store findings as a new version.
+    """Store findings as a new version; of suspicions that were told before, with what clinicians decided on them.
 
     Args:
         measured_on: ``clinic_contours.measured_on`` of then.
         first: The place to look at first, where nothing was found.
     """
-    payload = {"findings": [f.to_json() for f in findings], "measured_on": measured_on, "notice": NOTICE}
+    payload = attention.carried_over(app, case_id, findings) | {"measured_on": measured_on, "notice": NOTICE}
+    if app.uses_pack:
+        payload["made_with"] = {name: app.provenance(name).weights_sha256 for name in DETECTORS}
     if looks_for_disease(app):
         payload["look_first"] = None if first is None else first.to_json()
     return app.store.save_result(case_id, "findings", payload, who=who)

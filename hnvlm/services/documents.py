@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,10 @@ from hnvlm.services.context import App
 from hnvlm.store import AUTOSAVE, ResultRecord
 
 _AI_AUTHORS = ("model", "rules")
-# Who saved a text without having given a name.
-UNNAMED = "clinician"
+# Between the slot of what a browser types and what tells its texts apart that were set aside.
+_ASIDE = "+"
+# Who saved a text without having given a name, as it is stored and as it is told.
+UNNAMED, NOBODY_NAMED = "clinician", "nobody named"
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,11 @@ def unsaved(app: App, latest: ResultRecord, *, writer: str = "") -> list[Kept]:
             newest[record.slot, int(record.payload["base"])] = record
     found = []
     for (slot, base_id), record in newest.items():
-        mine = slot == _slot(latest, writer)
+        own = _slot(latest, writer)
+        mine = slot.split(_ASIDE)[0] == own
+        in_editor = slot == own and base_id == latest.id
         # A browser may report the last key after Save was pressed: what became a version is not unsaved.
-        if record.payload["text"] not in saved and not (mine and base_id == latest.id):
+        if record.payload["text"] not in saved and not in_editor:
             base = app.store.get_result(base_id)
             found.append(Kept(str(record.payload["text"]), base, record.who, record.created, slot, mine))
     # The page shows a few: those that nobody here can throw away are not to take the place of those typed here.
@@ -77,6 +82,19 @@ def unsaved(app: App, latest: ResultRecord, *, writer: str = "") -> list[Kept]:
 def settle(app: App, kept: Kept, *, who: str = "") -> None:
     """Note that a kept text is done with: it was taken over, saved or thrown away. It stays readable in the store."""
     _keep(app, kept.base, str(kept.base.payload["text"]), kept.slot, who)
+
+
+def set_aside(app: App, base: ResultRecord, text: str, *, who: str = "", writer: str = "") -> None:
+    """Keep a text that another one takes the place of in the editor: it is among ``unsaved`` from then on.
+
+    In a slot of its own: neither what is typed next nor the next text that is set aside takes its place.
+    """
+    _keep(app, base, text, f"{_slot(base, writer)}{_ASIDE}{hashlib.sha256(text.encode()).hexdigest()[:12]}", who)
+
+
+def named(who: str) -> str:
+    """Return who did something, in words: also that no name was given."""
+    return NOBODY_NAMED if who in ("", UNNAMED) else who
 
 
 def restore(app: App, version: ResultRecord, based_on: int, *, who: str) -> ResultRecord:

@@ -26,7 +26,7 @@ from hnvlm.plan.dose_basis import DoseBasis, off_prescription
 from hnvlm.plan.kb import load_kb
 from hnvlm.plan.options import drugs_with_radiotherapy
 from hnvlm.plan.words import sentence
-from hnvlm.services import constraint_templates, dose, histograms
+from hnvlm.services import constraint_templates, dose, histograms, reporting
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, is_complete, load_findings, part
 from hnvlm.services.clinic_contours import is_planned
 from hnvlm.services.conflicts import again_on_conflict
@@ -166,7 +166,7 @@ def _report_says(app: App, case_id: str) -> list[str]:
     report = max(by_clinician, key=lambda r: r.id, default=None)
     if report is None:
         return []
-    return [c["message"] for c in report.payload.get("checks", ()) if c["id"] in _TOLD_OTHERWISE]
+    return [c["message"] for c in reporting.checks_of(app, report) if c["id"] in _TOLD_OTHERWISE]
 
 
 def notes(app: App, plan: ResultRecord, item: ResultRecord | None = None) -> list[str]:

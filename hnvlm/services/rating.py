@@ -151,8 +151,8 @@ def items(app: App, task: str, rater: str, *, on_screen: int | None = None) -> l
 
 
 def ai_drafts(versions: Sequence[ResultRecord]) -> list[ResultRecord]:
-    """Those of the versions that a model or the rules wrote."""
-    return [version for version in versions if ai_draft([version])]
+    """Those of the versions that a model or the rules wrote, without those that also tell what a clinician decided."""
+    return [version for version in versions if ai_draft([version]) and not version.payload.get("as_decided")]
 
 
 def due(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.report.diff import word_diff as grammar_diff
 from hnvlm.report.parse import parse_report
-from hnvlm.services import clinic_contours
+from hnvlm.report.render import render
+from hnvlm.services import attention, clinic_contours
 from hnvlm.services.agreement import check_agreement, check_treated
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, load_findings, part
 from hnvlm.services.context import App
@@ -87,10 +88,14 @@ def draft(
     *,
     language: str = "en",
     seed: int = 0,
+    decided: Sequence[attention.Suspicion] = (),
     on_text: Callable[[str], None] | None = None,
     progress: Progress = no_progress,
 ) -> tuple[ReportDraft, CheckedReport]:
     """Let the report model write, then check what it wrote.
+
+    Args:
+        decided: Suspicions; the text says of them what clinicians decided.
 
     Raises:
         ScopeError: The CT is not a head-and-neck CT.
@@ -100,7 +105,31 @@ def draft(
     written = models.draft_report(
         volume, segmentation=analysis.segmentation, language=language, seed=seed, on_text=on_text, progress=progress
     )
-    return written, check(written.text, language, analysis.findings, source="vlm", treated=analysis.treated)
+    text = as_decided(written.text, language, decided)
+    return written, check(text, language, analysis.findings, source="vlm", treated=analysis.treated)
+
+
+def as_decided(text: str, language: str, suspicions: Sequence[attention.Suspicion]) -> str:
+    """Return a draft in which a confirmed suspicion is told as certain, and a rejected one is not told.
+
+    The model names each suspicion as indeterminate, whatever was decided on it. A text that is more than its findings
+    in the grammar's words stays as it is; the checks then say what it tells otherwise.
+    """
+    read = parse_report(text, language, source="vlm").findings
+    told = list(read)
+    for suspicion in (s for s in suspicions if s.verdict is not None):
+        claim = next((f for f in told if f.presence == "indeterminate" and _of_one_place(f, suspicion.finding)), None)
+        if claim is not None:
+            at = told.index(claim)
+            told[at : at + 1] = [attention.confirmed(claim)] if suspicion.verdict == "confirmed" else []
+    try:
+        return render(told, language=language) if told != read and render(read, language=language) == text else text
+    except UsageError:  # contradictions
+        return text
+
+
+def _of_one_place(one: Finding, other: Finding) -> bool:
+    return (one.kind, one.side, one.level, one.site) == (other.kind, other.side, other.level, other.site)
 
 
 # ---- the same for a stored case ---------------------------------------------------------------
@@ -141,14 +170,15 @@ def draft_report(
     require_language(language)
     analysis = analyse_case(app, case_id, who=who, progress=part(progress, 0.0, 0.5))
     written, checked = draft(
-        app.models, app.store.load_volume(case_id), analysis, language=language, seed=seed, on_text=on_text,
-        progress=part(progress, 0.5, 1.0),
+        app.models, app.store.load_volume(case_id), analysis, language=language, seed=seed,
+        decided=attention.suspicions(app, case_id), on_text=on_text, progress=part(progress, 0.5, 1.0),
     )  # fmt: skip
     payload = checked.payload() | {
         "author": "model",
         "model": written.provenance.model,
         "seconds": written.seconds,
         "first_token_seconds": written.first_token_seconds,
+        "as_decided": checked.text != written.text,  # then not every word is the model's
     }
     return app.store.save_result(
         case_id, "report", payload, slot=language, provenance=written.provenance, who=who or "model"
@@ -167,6 +197,15 @@ def start_draft(app: App, case_id: str, *, language: str = "en", seed: int = 0, 
         return {"result_id": result.id, "version": result.version}
 
     return app.jobs.submit("report", work, case_id=case_id, who=who)
+
+
+def checks_of(app: App, report: ResultRecord) -> list[dict[str, Any]]:
+    """Return the checks of a version: as stored with it, or made anew where the findings changed since."""
+    found = app.store.latest_result(report.case_id, "findings")
+    if found is None or found.id < report.id or "language" not in report.payload:
+        return report.payload.get("checks", [])
+    checked = check_text(app, report.case_id, str(report.payload["text"]), report.payload["language"])
+    return [vars(c) for c in checked.checks]
 
 
 def check_text(app: App, case_id: str, text: str, language: str = "en") -> CheckedReport:

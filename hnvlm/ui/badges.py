@@ -13,6 +13,7 @@ CHECKS = {
     "pass": ("green", "Agrees"),
     "not_evaluated": ("gray", "Not checked"),
 }
+_CHECK_PX = 96
 
 
 def case(record: CaseRecord) -> None:
@@ -39,6 +40,7 @@ def check(status: str, message: str) -> None:
     """Show one check: its verdict as a word, then what to read."""
     colour, word = CHECKS[status]
     # The message may quote a clinician's text, whose characters must not become markup.
-    left, right = st.columns([1, 4], vertical_alignment="top")
-    left.badge(word, color=colour)
-    right.text(message)
+    # As wide as its words: a share of a narrow column would cut them.
+    with st.container(horizontal=True, vertical_alignment="top", gap="small", wrap=False):
+        st.badge(word, color=colour, width=_CHECK_PX)
+        st.text(message, width="stretch")

@@ -57,6 +57,19 @@ def why_disabled(reason: str = "", *, busy: bool = False, declined: str = "") ->
     return reason or declined or (_BUSY if busy else None)
 
 
+def name_box(key: str) -> None:
+    """Ask who is working here: the name is kept with what is saved, confirmed and signed."""
+    # Another box for another name: one that keeps its own words would go on showing those of before.
+    st.text_input(
+        "Your name, kept with what you save", state.who(), key=f"{key}-{state.who()}", max_chars=80, width=160,
+        placeholder="Your name", label_visibility="collapsed", on_change=_named, args=(key, state.who()),
+    )  # fmt: skip
+
+
+def _named(key: str, before: str) -> None:
+    state.set_who(st.session_state[f"{key}-{before}"])
+
+
 def scope_notice(app: App, case: CaseRecord) -> bool:
     """Say why the models will not draft on an out-of-scope CT; return whether they may draft."""
     if case.in_scope is not False:

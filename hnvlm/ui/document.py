@@ -120,7 +120,7 @@ def _news(doc: Document) -> None:
         return
     with st.container(border=True):
         st.text(
-            f"Version {doc.latest.version} by {doc.latest.who or 'somebody else'} was saved while you were reading. "
+            f"Version {doc.latest.version} by {documents.named(doc.latest.who)} was saved while you were reading. "
             "It is the one shown now; signing is for this one."
         )
         st.button(f"I have seen version {doc.latest.version}", key=doc.key("seen-it"), on_click=_seen, args=(doc,))
@@ -148,24 +148,38 @@ def _seen(doc: Document, version: ResultRecord | None = None) -> None:
 
 def _unsaved(app: App, doc: Document) -> None:
     """Show what was typed and never saved: elsewhere, or here over a version that is no longer the newest."""
-    for kept in documents.unsaved(app, doc.latest, writer=state.browser())[:SHOWN_UNSAVED]:
-        who = "here" if kept.mine else f"by {kept.who}" if kept.who else "in another browser"
-        title = f"Typed {who} over version {kept.base.version}, {casebar.when(kept.created)} UTC, not saved"
-        with st.expander(title, key=f"{doc.name}-kept-{kept.base.id}-{kept.slot}", icon=":material/edit_note:"):
-            with st.container(horizontal=True, gap="small"):
-                st.button("Put it into the editor", key=f"{doc.name}-take-{kept.base.id}-{kept.slot}",
-                          on_click=handled(_take), args=(app, doc, kept))  # fmt: skip
-                if kept.mine:
-                    st.button("Throw it away", key=f"{doc.name}-drop-{kept.base.id}-{kept.slot}",
-                              on_click=handled(_drop), args=(app, kept))  # fmt: skip
-            html.text_block(kept.text, label="typed text")
+    every = documents.unsaved(app, doc.latest, writer=state.browser())
+    more = len(every) - SHOWN_UNSAVED
+    for kept in every[:SHOWN_UNSAVED]:
+        _kept(app, doc, kept)
+    if more > 0 and st.toggle(f"Show all texts that were not saved ({more} more)", key=doc.key("all-kept")):
+        for kept in every[SHOWN_UNSAVED:]:
+            _kept(app, doc, kept)
+
+
+def _kept(app: App, doc: Document, kept: documents.Kept) -> None:
+    who = "here" if kept.mine else f"by {kept.who}" if kept.who else "in another browser"
+    title = f"Typed {who} over version {kept.base.version}, {casebar.when(kept.created)} UTC, not saved"
+    with st.expander(title, key=f"{doc.name}-kept-{kept.base.id}-{kept.slot}", icon=":material/edit_note:"):
+        with st.container(horizontal=True, gap="small"):
+            st.button("Put it into the editor", key=f"{doc.name}-take-{kept.base.id}-{kept.slot}",
+                      on_click=handled(_take), args=(app, doc, kept))  # fmt: skip
+            if kept.mine:
+                st.button("Throw it away", key=f"{doc.name}-drop-{kept.base.id}-{kept.slot}",
+                          on_click=handled(_drop), args=(app, kept))  # fmt: skip
+        html.text_block(kept.text, label="typed text")
 
 
 def _take(app: App, doc: Document, kept: documents.Kept) -> None:
+    who, writer = state.who(), state.browser()
+    held = st.session_state.get(doc.text_key, _typed(app, doc))
+    if held not in (kept.text, doc.latest.payload["text"]):
+        documents.set_aside(app, doc.latest, held, who=who, writer=writer)
+        st.toast("What the editor held and was not saved stands above it, to be put back.")
     st.session_state[doc.text_key] = kept.text
     if kept.mine:
-        documents.settle(app, kept, who=state.who())
-    documents.keep_typing(app, doc.latest, kept.text, who=state.who(), writer=state.browser())
+        documents.settle(app, kept, who=who)
+    documents.keep_typing(app, doc.latest, kept.text, who=who, writer=writer)
     st.session_state[doc.key("mode")] = EDIT
 
 
@@ -182,7 +196,8 @@ def _edit(app: App, doc: Document) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button("Save as new version", type="primary", key=doc.key("save"), on_click=handled(_save), args=(app, doc))
         st.button("Discard typed text", key=doc.key("discard"), on_click=handled(_discard), args=(app, doc))
-        st.caption("What you type is kept, also without saving.")
+        casebar.name_box(doc.key("saver"))
+    st.caption("What you type is kept, also without saving.")
     # What was typed is the box's own start: set through the session alone it can miss the browser, whose empty box
     # would then be kept as what was typed.
     st.text_area(
@@ -208,7 +223,8 @@ def _save(app: App, doc: Document) -> None:
         saved = doc.save(text, doc.latest.id, state.who() or documents.UNNAMED)
         _keep_text(app, doc, str(doc.latest.payload["text"]))  # saved: nothing is left to remember
         _seen(doc, saved)
-        st.toast("Saved as a new version.")
+        told = "" if state.who() else f", by {documents.NOBODY_NAMED}: give your name in Edit, beside Save"
+        st.toast(f"Saved as a new version{told}.")
     st.session_state[doc.key("mode")] = READ
 
 
@@ -237,8 +253,10 @@ def _changes(doc: Document) -> None:
 def _history(doc: Document) -> None:
     st.caption("Every version stays. Going back to one makes a new version with its text.")
     for version in reversed(doc.versions):
-        who = version.who or "unknown"
-        title = f"Version {version.version}, {casebar.when(version.created)} UTC, {who}. {documents.signature(version)}"
+        title = (
+            f"Version {version.version}, {casebar.when(version.created)} UTC, by {documents.named(version.who)}. "
+            f"{documents.signature(version)}"
+        )
         with st.expander(title, key=f"{doc.name}-version-{version.id}"):
             if version.id != doc.latest.id:
                 st.button(
@@ -270,9 +288,10 @@ def _sign(app: App, doc: Document) -> None:
         why = None if name.strip() else "Type the name of the clinician who signs, then press Enter."
         if _is_news(doc):
             why = f"Version {doc.latest.version} was saved while you were reading: look at it and say so first."
-            st.caption(why)
         st.button("I have read and approve it", type="primary", key=doc.key("approve"), disabled=bool(why), help=why,
                   on_click=handled(_approve), args=(doc,))  # fmt: skip
+        if why:
+            st.caption(why)
 
 
 def _approve(doc: Document) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import streamlit as st
 
+from hnvlm.services import attention, documents
+from hnvlm.services.attention import Suspicion, Verdict
+from hnvlm.services.context import App
 from hnvlm.types import Finding
+from hnvlm.ui import casebar, html, state
+from hnvlm.ui.errors import handled
 from hnvlm.ui.viewer import Box, jump_to
 
 _KINDS = {
@@ -40,6 +46,8 @@ def label(finding: Finding) -> str:
     head = f"{_KINDS[finding.kind]}{comma} {place}".strip()
     contour = finding.attributes.get("contour")
     whose = f"clinic's {contour}" if contour else "suspected" if finding.attributes.get("suspected") else ""
+    if finding.source == "clinician":
+        whose = "confirmed"
     return ", ".join(p for p in (head, size, share, texture, whose) if p)
 
 
@@ -50,7 +58,7 @@ def _place(finding: Finding) -> str:
 def detail(finding: Finding) -> str:
     """Say how sure, who says so and where it is best seen."""
     if finding.attributes.get("suspected"):
-        parts = ["suspicion of the models: confirm it or reject it"]
+        parts = ["suspicion of the models: look at it, then confirm it or reject it"]
     else:
         parts = [finding.certainty, _said_by(finding)]
     if finding.score is not None:
@@ -87,8 +95,12 @@ def extent(finding: Finding) -> str:
 
 
 def buttons(found: Sequence[Finding], viewer: str) -> None:
-    """List what was found; a present finding is a button that sends ``viewer`` to it, without a place it is a line."""
-    seen = [(n, f, target(f)) for n, f in enumerate(found) if f.presence != "absent"]
+    """List what was found; a present finding is a button that sends ``viewer`` to it, without a place it is a line.
+
+    Suspicions, also confirmed ones, are left to ``suspicions``.
+    """
+    own = [(n, f) for n, f in enumerate(found) if not f.attributes.get("suspected") and f.source != "clinician"]
+    seen = [(n, f, target(f)) for n, f in own if f.presence != "absent"]
     for n, finding, place in seen:
         if place is not None:
             st.button(
@@ -104,6 +116,50 @@ def buttons(found: Sequence[Finding], viewer: str) -> None:
         st.caption(f"Not seen: {', '.join(denied)}.")
     if not found:
         st.caption("Nothing was found or measured on this CT.")
+
+
+def suspicions(app: App, case_id: str, told: Sequence[Suspicion], viewer: str) -> None:
+    """List what the models suspect, each to be confirmed or rejected, and what was decided with its way back."""
+    if not told:
+        return
+    if any(s.verdict is None for s in told):
+        html.note("The models suspect what follows. Look at it on the CT, then confirm or reject it; drafts follow.")
+        casebar.name_box(f"decider-{case_id}")
+    for n, suspicion in enumerate(told):
+        _suspicion(app, case_id, n, suspicion, viewer)
+
+
+def decided_since(told: Sequence[Suspicion], created: str) -> None:
+    """Say that a text does not know yet what was decided after it was written."""
+    if any(s.verdict is not None and s.at > created for s in told):
+        html.note(
+            "Decided since this text was written. Draft report writes one that follows; or correct this one in Edit."
+        )
+
+
+def _suspicion(app: App, case_id: str, n: int, suspicion: Suspicion, viewer: str) -> None:
+    finding, verdict = suspicion.finding, suspicion.verdict
+    shown = attention.confirmed(finding) if verdict == "confirmed" else finding
+    name = f"{label(replace(finding, attributes={}))}, rejected" if verdict == "rejected" else label(shown)
+
+    def choice(words: str, to: Verdict | None) -> None:
+        st.button(words, key=f"suspicion-{n}-{words.lower()}", help=f"{words}: {label(finding)}",
+                  on_click=handled(_decide), args=(app, case_id, finding, to))  # fmt: skip
+
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"suspicion-row-{n}"):
+        st.button(name, key=f"finding-suspicion-{n}", icon=":material/my_location:", on_click=_jump,
+                  args=(viewer, target(finding)), help=detail(shown), width="stretch")  # fmt: skip
+        if verdict is None:
+            choice("Confirm", "confirmed")
+            choice("Reject", "rejected")
+        else:
+            choice("Undo", None)
+    if verdict is not None:
+        html.note(f"{verdict.capitalize()} by {documents.named(suspicion.who)}, {casebar.when(suspicion.at)} UTC")
+
+
+def _decide(app: App, case_id: str, finding: Finding, verdict: Verdict | None) -> None:
+    attention.decide(app, case_id, finding, verdict, who=state.who())
 
 
 def look_first_box(place: Finding | None) -> list[Box]:

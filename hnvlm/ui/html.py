@@ -63,10 +63,10 @@ def table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), tones: Sequence[str] = (),
     keep: Sequence[int] = (),
 ) -> None:  # fmt: skip
-    """Show a table that wraps instead of scrolling sideways; columns in ``numeric`` are set right.
+    """Show a table that wraps; one that is too wide all the same scrolls sideways, and nothing of it is cut off.
 
-    Columns in ``keep`` are never broken into two lines; ``tones`` gives a row a colour beside its words: ``good``,
-    ``bad`` or "".
+    Columns in ``numeric`` are set right, columns in ``keep`` are never broken into two lines; ``tones`` gives a row a
+    colour beside its words: ``good``, ``bad`` or "".
     """
 
     def cells(row: Sequence[str], tag: str) -> str:
@@ -79,7 +79,8 @@ def table(
         f"<tr{f' class={tones[n]}' if n < len(tones) and tones[n] in ('good', 'bad') else ''}>{cells(row, 'td')}</tr>"
         for n, row in enumerate(rows)
     )
-    st.html(f'<table class="hn-table"><thead><tr>{cells(headers, "th")}</tr></thead><tbody>{body}</tbody></table>')
+    head = f"<thead><tr>{cells(headers, 'th')}</tr></thead>"
+    st.html(f'<div style="overflow-x: auto"><table class="hn-table">{head}<tbody>{body}</tbody></table></div>')
 
 
 def bars(values: Sequence[tuple[str, float]]) -> None:

@@ -17,6 +17,8 @@ _QUERY = "upload"
 # The work that makes a case; its id stands in the address, too, so that a reload still tells how it ended.
 MAKES_CASE = ("intake", "demo")
 _JOB, _JOB_QUERY = "_intake_job", "reading"
+# Browser -> the work that makes a case for it, which is found again after a reload of a page whose address lacks it.
+_OF_BROWSERS: dict[str, str] = {}
 # Upload and what was typed as its description: outlives the box when another page is shown or the reading is stopped.
 _TYPED = "_upload_description"
 LONGEST_DESCRIPTION = 120
@@ -70,12 +72,13 @@ def current(app: App) -> Upload | None:
 def reads(job_id: str) -> None:
     """Remember the work that makes a case for this session."""
     jobs.started(job_id)
-    st.session_state[_JOB] = job_id
+    st.session_state[_JOB] = _OF_BROWSERS[state.browser()] = job_id
 
 
 def reading(app: App) -> JobStatus | None:
     """Return the work that makes a case for this session, also after a reload of the page, until its end was seen."""
-    job_id = st.session_state.setdefault(_JOB, st.query_params.get(_JOB_QUERY))
+    begun = st.query_params.get(_JOB_QUERY) or _OF_BROWSERS.get(state.browser())
+    job_id = st.session_state.setdefault(_JOB, begun)
     status = _status(app, job_id) if job_id else None
     if status is None:
         end_seen()
@@ -95,6 +98,7 @@ def _status(app: App, job_id: str) -> JobStatus | None:
 def end_seen() -> None:
     """Stop telling how the work ended; an address of before, as after a step back, does not begin it anew."""
     st.session_state[_JOB] = None
+    _OF_BROWSERS.pop(state.browser(), None)
     st.query_params.pop(_JOB_QUERY, None)
 
 
@@ -146,6 +150,12 @@ def series_list(app: App, upload: Upload) -> None:
                 "Open as case", type="primary", key=f"open-series-{n}", on_click=handled(_open),
                 args=(app, upload, series.series_uid), help=f"Series {n + 1}: read it and store it without identity",
             )  # fmt: skip
+    if beside and not upload.accepted:
+        html.note(
+            "Structures and doses are not opened by themselves. For a case of the worklist: open it, go to Treatment "
+            "plan, choose Dose there and press Add files. For a new case, upload them together with their CT."
+        )
+        st.page_link("pages/plan.py", label="Go to Treatment plan", icon=":material/arrow_forward:")
     if beside:
         with st.expander(f"Structures and doses ({len(beside)})", expanded=not upload.accepted, key="beside"):
             for series in beside:

@@ -15,7 +15,7 @@ from hnvlm.errors import CancelledError, HnvlmError, ModelPackError, ScopeError,
 from hnvlm.imaging.volume import Volume
 from hnvlm.services import agreement, analysis, counterfactual, planning, reporting, similar, zeroshot
 from hnvlm.services.context import App, ModelSlot
-from hnvlm.types import Finding
+from hnvlm.types import Finding, Provenance
 
 NODE = Finding("node", side="left", level="II", size_mm=22.0)
 
@@ -37,6 +37,25 @@ def test_analysis_is_stored_and_not_repeated(app, models, case_id):
     analysis.analyse_case(app, case_id, again=True)
     assert models.calls.count("segment") == 2
     assert [r.version for r in app.store.history(case_id, "segmentation")] == [1, 2]
+
+
+def test_a_case_of_earlier_models_is_known_by_their_weights(app, models, case_id, monkeypatch):
+    """An upgrade left every stored case with the contours of the models before, and said nothing."""
+    weights = dict.fromkeys(("segmenter", "clip", "tumour"), "a" * 64)
+    monkeypatch.setattr(app, "provenance", lambda name: Provenance(name, "1", weights[name], 0))
+    assert not analysis.of_earlier_models(app, case_id), "nobody contoured it yet"
+    app.uses_pack = True
+    weights["segmenter"] = models.segment(app.store.load_volume(case_id)).provenance.weights_sha256
+    analysis.analyse_case(app, case_id)
+    assert not analysis.of_earlier_models(app, case_id)
+    for name in weights:
+        before, weights[name] = weights[name], "b" * 64
+        assert analysis.of_earlier_models(app, case_id), name
+        weights[name] = ""
+        assert not analysis.of_earlier_models(app, case_id), "not installed: nothing could make it anew"
+        weights[name] = before
+    app.uses_pack = False
+    assert not analysis.of_earlier_models(app, case_id)
 
 
 def test_volumes_of_structures_by_hand(app, case_id):

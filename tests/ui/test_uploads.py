@@ -26,6 +26,7 @@ from hnvlm.imaging.write import write_dicom_series  # noqa: E402
 from hnvlm.services import demo, intake  # noqa: E402
 from hnvlm.services.context import App  # noqa: E402
 from hnvlm.services.intake import Upload  # noqa: E402
+from hnvlm.ui import state  # noqa: E402
 
 PATIENCE_S = 240
 
@@ -209,6 +210,47 @@ def test_structures_and_doses_of_a_ct_are_not_listed_as_refused(services, tmp_pa
     assert "Refused: not a CT" in texts(at) and "Refused: opened together" not in texts(at)
 
 
+def test_structures_without_their_ct_lead_to_where_they_are_added(services, tmp_path) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    upload = uploaded(app, tmp_path / "ct")
+    alone = replace(upload.series[0], modality="RTSTRUCT", accepted=False, n_slices=1, reasons=["not an image"])
+    at = look_at(upload)
+    where = "open it, go to Treatment plan, choose Dose there and press Add files"
+    assert where not in texts(at), "a CT of its own is opened with them"
+    upload.series[:] = [alone]
+    at.session_state["_upload"] = upload
+    at.run()
+    assert where in texts(at) and any(link.proto.label == "Go to Treatment plan" for link in at.get("page_link"))
+    # The words are those of the controls.
+    at.session_state["case_id"] = case_id
+    at.switch_page("pages/plan.py").run()
+    assert "Dose" in at.get("button_group")[0].options
+    at.session_state["plan-view"] = at.session_state["_plan_view"] = "Dose"
+    at.run()
+    assert "Add files" in [p.proto.popover.label for p in at.get("popover")]
+
+
+def test_a_reading_is_found_again_after_a_reload_of_another_page(services, tmp_path, monkeypatch) -> None:
+    app = services(fakes())
+    monkeypatch.setattr(state, "browser", lambda: "one browser")
+    at = look_at(uploaded(app, tmp_path / "ct"))
+    at.button(key="open-series-0").click().run()
+    finish(app)
+
+    def after_a_reload_of_another_page(browser: str) -> AppTest:
+        monkeypatch.setattr(state, "browser", lambda: browser)
+        again = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S).run()
+        again.switch_page("pages/models.py").run()
+        return again.switch_page("pages/cases.py").run()
+
+    assert "is ready" not in texts(after_a_reload_of_another_page("another browser"))
+    again = after_a_reload_of_another_page("one browser")
+    assert "**HN-0001 is ready**" in texts(again)
+    again.button(key="review-new").click().run()
+    assert "is ready" not in texts(after_a_reload_of_another_page("one browser")), "told once"
+
+
 def test_while_the_demo_case_is_made_its_button_says_so(services, monkeypatch) -> None:
     app = services(fakes())
     go_on = threading.Event()
@@ -218,6 +260,7 @@ def test_while_the_demo_case_is_made_its_button_says_so(services, monkeypatch) -
     demo.start_demo(app, who="Dr A")
     at.run()
     assert at.button(key="demo").disabled and at.button(key="demo").help == "It is being made."
+    assert "It is being made." in texts(at), "also without a pointer over it"
     go_on.set()
 
 

@@ -163,3 +163,36 @@ def test_a_warning_in_small_letters_is_legible(page) -> None:
     page.get_by_text("voxels of this CT").first.wait_for()
     contrasts = page.evaluate(CONTRASTS)
     assert contrasts and min(contrasts) >= 4.5
+
+
+# Words that a line ends within: text nodes whose word has boxes on two lines.
+BROKEN = """where => [...document.querySelectorAll(where)].flatMap(place => {
+  const found = [], walk = document.createTreeWalker(place, NodeFilter.SHOW_TEXT);
+  for (let node = walk.nextNode(); node; node = walk.nextNode())
+    for (const word of node.data.matchAll(/[^\\s]+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) found.push(word[0]);
+    }
+  return found;
+})"""
+
+
+def test_no_word_of_the_worklist_is_broken_in_a_window_of_900_pixels(page) -> None:
+    page.set_viewport_size({"width": 900, "height": 700})
+    page.goto(f"{page.start}/cases")
+    page.get_by_role("button", name="Open", exact=True).first.wait_for()
+    settle(page)
+    assert page.get_by_text("not checked").count() and page.evaluate(BROKEN, ".st-key-worklist") == []
+
+
+def test_a_check_is_not_cut_off_in_a_narrow_column(page) -> None:
+    reporting.save_edit(page.app, "HN-0003", "Mass in the left palatine tonsil, 31 mm.", who="Dr A")
+    page.set_viewport_size({"width": 900, "height": 700})
+    open_at(page, "review?case=HN-0003")
+    badge = page.locator(".st-key-panel [data-testid=stMarkdownBadge], .st-key-panel .stMarkdownBadge").last
+    badge.wait_for()
+    assert badge.evaluate("e => e.scrollWidth <= e.clientWidth"), badge.inner_text()
+    assert page.evaluate(BROKEN, ".st-key-panel") == []
+    assert page.locator(".st-key-panel").evaluate("e => e.scrollWidth <= e.clientWidth")

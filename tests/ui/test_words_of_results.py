@@ -142,7 +142,7 @@ def test_the_worklist_says_the_size_once(services) -> None:
     assert not at.exception
     page = texts(at)
     assert "left neck, 3 × 2 cm" in page and plain.description not in page
-    assert f"{x} × {y} × {z}" in page
+    assert f"{x}×{y}×{z}" in page
 
 
 def test_a_finding_without_extent_has_none() -> None:

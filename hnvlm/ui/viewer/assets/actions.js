@@ -5,6 +5,8 @@ import { showsMeasure } from "./marks.js";
 
 const next = (list, current) => list[(list.indexOf(current) + 1) % list.length];
 const hasPair = (viewer) => viewer.comparing && viewer.data.series.length > 1;
+// A tool's key pressed again takes back the window tool.
+const tool = (name) => (v, s) => (s.tool = s.tool === name ? "window" : name);
 
 export const ACTIONS = {
   invert: (v, s) => (s.invert = !s.invert),
@@ -16,8 +18,10 @@ export const ACTIONS = {
   reset: (v) => v.resetView(),
   help: (v) => v.panel.showHelp(v.panel.help.hidden),
   layout: (v, s) => v.setView(v.comparing ? next(PLANE_NAMES, s.plane) : v.view === "mpr" ? "axial" : "mpr"),
-  length: (v, s) => (s.tool = s.tool === "length" ? "window" : "length"),
-  roi: (v, s) => (s.tool = s.tool === "roi" ? "window" : "roi"),
+  zoom: tool("zoom"),
+  pan: tool("pan"),
+  length: tool("length"),
+  roi: tool("roi"),
   // Never one on another slice, where nobody would see it go.
   erase: (v, s) => {
     const last = s.measures.findLast((item) => v.panes.some((pane) => showsMeasure(v, pane, item)));

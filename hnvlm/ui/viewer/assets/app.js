@@ -39,7 +39,7 @@ export class Viewer {
     body.className = "body";
     this.stage.append(this.base, this.top, this.error);
     body.append(this.stage, this.panel.side, this.panel.help);
-    this.root.append(this.panel.bar, body, this.status);
+    this.root.append(this.panel.skip, this.panel.bar, body, this.status);
     parent.append(style, this.root);
     this.volumes = new Map();
     this.painters = new Map();

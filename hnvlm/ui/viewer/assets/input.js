@@ -4,9 +4,11 @@ import { PLANES, WHEEL_SIGN, clamp, distanceMm, ellipseStats, screenToVoxel, vox
 
 const CLICK_PX = 4;
 const SCROLLBAR_PX = 14;
+// One press of an arrow key moves the picture, or changes the window, as a drag over so many pixels does.
+const KEY_PX = 24;
 const KEYS = {
   i: "invert", x: "crosshair", s: "structures", d: "dose", b: "boxes", n: "list", " ": "reset", "?": "help", m: "layout",
-  l: "length", e: "roi", f: "flicker", w: "swipe", Delete: "erase", Backspace: "erase", Escape: "cancel",
+  z: "zoom", p: "pan", l: "length", e: "roi", f: "flicker", w: "swipe", Delete: "erase", Backspace: "erase", Escape: "cancel",
 };
 
 const TYPED_INTO = "textarea, select, [contenteditable=true], input:not([type=checkbox], [type=radio], [type=range])";
@@ -118,10 +120,9 @@ export class Input {
     const p = PLANES[pane.plane];
     if (d.mode === "window") {
       const [c, w] = d.window;
-      s.window = [Math.round(c + ((y - d.y) * Math.max(w, 80)) / 400), Math.max(1, Math.round(w + ((x - d.x) * Math.max(w, 80)) / 300))];
+      s.window = dragged(c, w, x - d.x, y - d.y);
     } else if (d.mode === "pan") {
-      s.centre[p.u] -= (x - d.lastX) / pane.view.pxU;
-      s.centre[p.v] -= ((p.flip ? -1 : 1) * (y - d.lastY)) / pane.view.pxV;
+      pan(s, pane, x - d.lastX, y - d.lastY);
     } else if (d.mode === "zoom") {
       return v.zoomBy(Math.exp((d.lastY - y) / 150), pane, d.voxel);
     } else if (d.mode === "scroll") {
@@ -195,6 +196,12 @@ export class Input {
       e.preventDefault();
       return v.act("undo");
     }
+    const way = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[e.key];
+    if (way && e.ctrlKey !== e.shiftKey && !e.metaKey && !e.altKey && e.composedPath()[0].tagName !== "SELECT") {
+      e.stopPropagation();
+      e.preventDefault();
+      return this.nudge(way.map((step) => step * KEY_PX), e.ctrlKey);
+    }
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     // Streamlit binds bare letters (r, c) on the document.
     e.stopPropagation();
@@ -207,6 +214,14 @@ export class Input {
     } else if (KEYS[e.key] || KEYS[e.key.toLowerCase()]) v.act(KEYS[e.key] || KEYS[e.key.toLowerCase()]);
     else return;
     e.preventDefault();
+  }
+
+  // What a drag does, by arrow keys: with Ctrl the window (up brighter, right wider), with Shift the picture.
+  nudge([x, y], window) {
+    const v = this.viewer;
+    if (window) v.state.window = dragged(...v.state.window, x, y);
+    else pan(v.state, v.panes[v.state.active] || v.panes[0], x, y);
+    v.refresh();
   }
 
   navigate(key) {
@@ -240,10 +255,7 @@ export class Input {
     const distance = Math.max(10, Math.hypot(a[0] - b[0], a[1] - b[1]));
     const middle = [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
     const { pane } = this.pinch;
-    const s = this.viewer.state;
-    const p = PLANES[pane.plane];
-    s.centre[p.u] -= (middle[0] - this.pinch.middle[0]) / pane.view.pxU;
-    s.centre[p.v] -= ((p.flip ? -1 : 1) * (middle[1] - this.pinch.middle[1])) / pane.view.pxV;
+    pan(this.viewer.state, pane, middle[0] - this.pinch.middle[0], middle[1] - this.pinch.middle[1]);
     this.viewer.zoomBy(distance / this.pinch.distance, pane, this.voxel(pane, ...middle));
     Object.assign(this.pinch, { distance, middle });
   }
@@ -270,6 +282,19 @@ export class Input {
     if (moved && Number.isFinite(v.draft.value)) v.addMeasure(v.draft);
     v.draft = null;
   }
+}
+
+// Centre and width of a window after a drag over so many pixels.
+function dragged(centre, width, x, y) {
+  const step = Math.max(width, 80);
+  return [Math.round(centre + (y * step) / 400), Math.max(1, Math.round(width + (x * step) / 300))];
+}
+
+// Move the picture of a pane by so many pixels.
+function pan(state, pane, x, y) {
+  const p = PLANES[pane.plane];
+  state.centre[p.u] -= x / pane.view.pxU;
+  state.centre[p.v] -= ((p.flip ? -1 : 1) * y) / pane.view.pxV;
 }
 
 // Fill value, unit and text of a measurement.

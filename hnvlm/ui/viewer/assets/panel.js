@@ -19,10 +19,10 @@ const ICONS = {
 // Who drew a structure: the mark beside its name, and what the tooltip says.
 const DRAWN_BY = { AI: "AI draft, research use only", clinic: "drawn by the clinic" };
 const TOOLS = [
-  ["window", "Window: drag changes brightness and contrast"],
+  ["window", "Window: drag changes brightness and contrast (Esc)"],
   ["scroll", "Scroll: drag moves through the slices"],
-  ["pan", "Pan: drag moves the picture"],
-  ["zoom", "Zoom: drag up to enlarge"],
+  ["pan", "Pan: drag moves the picture (p)"],
+  ["zoom", "Zoom: drag up to enlarge (z)"],
   ["length", "Length in mm (l)"],
   ["roi", "Mean HU in an ellipse (e)"],
 ];
@@ -54,6 +54,17 @@ export class Panel {
     this.help = element("div", { class: "help", role: "dialog", "aria-label": "Keys and mouse" });
     this.help.hidden = true;
     this.pressed = [];
+    this.skip = element("button", { class: "skip", type: "button", text: "Skip the images", onclick: () => this.leave() });
+  }
+
+  // On to what stands after the viewer: by Tab alone there are some forty controls in between.
+  leave() {
+    const host = this.viewer.root.getRootNode().host ?? this.viewer.root;
+    const stops = [...document.querySelectorAll("a[href], button, input, select, textarea, [tabindex]")].filter(
+      (node) => node.tabIndex >= 0 && !node.disabled && node.checkVisibility() && node !== host,
+    );
+    const after = stops.find((node) => host.compareDocumentPosition(node) & Node.DOCUMENT_POSITION_FOLLOWING);
+    (after ?? stops[0])?.focus();
   }
 
   toggle(icon, label, isOn, action) {
@@ -177,13 +188,15 @@ export class Panel {
       ["Click", "set crosshair"], ["Shift + move", "crosshair follows in all planes"],
       ["Double click", "one pane large, and back"], ["Ctrl + double click", "window back to default"],
       ["↑ ↓", "one slice"], ["PgUp PgDn", "ten slices"], ["Home End", "first, last slice (head, feet)"],
+      ["Shift + ↑ ↓ ← →", "move the picture"], ["Ctrl + ↑ ↓ ← →", "window: brighter, darker, narrower, wider"],
       ["← →", "previous, next pane"], ["+ − =", "larger, smaller, fit"], ["Space", "reset zoom and window"],
       ["i", "invert grey"], ["m", v.comparing ? "next plane" : "axial or three planes"], ["x", "crosshair on or off"],
       ["s", "structures: outline, filled, off"], ["d", "dose on or off"], ["b", "findings on or off"], ["n", "list on or off"],
+      ["p", "pan (drag)"], ["z", "zoom (drag)"],
       ["l", "measure length (drag)"], ["e", "mean HU in an ellipse (drag)"], ["Delete", "remove the last measurement on screen"],
       ["Ctrl + z", "undo: drawing or removing one"],
       ["f", "flicker: original or synthetic"], ["w", "swipe: movable divider"],
-      ["Esc", "leave tool, flicker, swipe or help"],
+      ["Esc", "back to window (drag); leave flicker, swipe or help"],
       ...v.presets.map((p) => [p.key, `${p.name}  (W ${p.width}, L ${p.centre})`]),
     ];
     const cols = element("div", { class: "cols" });

@@ -22,6 +22,8 @@ button[disabled] { opacity: 0.35; cursor: default; }
   stroke-linecap: round; stroke-linejoin: round; }
 select { background: #171c24; color: #c9d1d9; border: 1px solid #2b333d; border-radius: 4px; height: 26px;
   font: inherit; font-size: 12px; max-width: 150px; }
+.skip { position: absolute; left: 4px; top: 3px; z-index: 4; padding: 4px 10px; background: #1d3a5c; color: #fff; }
+.skip:not(:focus) { width: 1px; height: 1px; padding: 0; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .body { position: relative; display: flex; flex: 1; min-height: 0; }
 .stage { position: relative; flex: 1; min-width: 0; background: #000; overflow: hidden; }
 .stage canvas { position: absolute; inset: 0; width: 100%; height: 100%; display: block; }
