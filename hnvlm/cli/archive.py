@@ -1,4 +1,4 @@
-"""Commands for many cases or for the program itself: serve, batch, bench, store check."""
+"""Commands for many cases or for the program itself: serve, batch, bench, store check, backup and erase."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hnvlm.cli.runtime import Session, session
 from hnvlm.errors import HnvlmError, UsageError
 from hnvlm.services import batch as batches
 from hnvlm.services import bench as benches
+from hnvlm.services import upkeep
 
 store = typer.Typer(no_args_is_help=True, help="The case store on disk (HNVLM_DATA_DIR).")
 
@@ -126,10 +127,71 @@ def check(
         out.emit(payload, lambda: _print_check(out, payload, repair))
 
 
+@store.command("backup")
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the copy, new or empty.")],
+    json_: Json = False,
+) -> None:
+    """Copy the store into DIR and check the copy. Safe while the app runs. With HNVLM_DATA_DIR=DIR it is restored."""
+    with session(json_) as out:
+        app = inputs.open_app()
+        try:
+            counts, report = upkeep.back_up(app, target, progress=out.progress)
+        finally:
+            app.close()
+        if not report.ok:
+            raise HnvlmError(
+                f"{target} holds all of {app.store.path} that could be read. Lost is: {_listed(report.lost())}. "
+                "Restore it from an older backup, and make this one again in another folder.",
+                code="store_damaged",
+            )
+        payload = counts | {"ok": True}
+        words = f"{payload['cases']} case(s), {payload['results']} result(s) and {payload['arrays']} array file(s)"
+        out.emit(payload, f"{words} were copied to {target} and are as they were saved.")
+
+
+@store.command("erase")
+def erase(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="Id of a case that was deleted in the app.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Erase it; nothing brings it back but a backup.")] = False,
+    json_: Json = False,
+) -> None:
+    """Erase a deleted CASE for good: CT, results, texts, signatures, audit trail, exports. One line says it was."""
+    with session(json_) as out:
+        if not yes:
+            raise UsageError(f"Nothing was erased. {case} cannot be brought back afterwards; add --yes to erase it.")
+        app = inputs.open_app()
+        try:
+            payload = upkeep.erase(app, case.upper(), who="command line")
+        finally:
+            app.close()
+        out.emit(payload, lambda: _print_erased(out, payload))
+
+
+def _print_erased(out: Session, payload: dict[str, Any]) -> None:
+    out.line(
+        f"{payload['case_id']} was erased: {payload['results']} result(s), {payload['arrays']} array file(s), "
+        f"{payload['exports']} export(s). Backups of before still hold it."
+    )
+    if payload["arrays_left"]:
+        out.line(
+            f"{payload['arrays_left']} array file(s) are being stored anew and stay; hnvlm store check --repair "
+            "removes them in an hour if no case names them by then."
+        )
+    if not payload["vacuumed"]:
+        out.line(
+            "The database is in use and could not be written anew: zeros stand where the case was, and its journal may "
+            "hold pages of before until the app is next stopped."
+        )
+
+
 def _damage(lost: list[str], folder: Path) -> str:
     """What is lost, and what to do."""
-    listed = "; ".join(lost[:20]) + (f"; and {len(lost) - 20} more" if len(lost) > 20 else "")
-    return f"{folder}: {listed}. Restore what is named from a backup of this folder; nothing of it was changed."
+    return f"{folder}: {_listed(lost)}. Restore what is named from a backup of this folder; nothing of it was changed."
+
+
+def _listed(lost: list[str]) -> str:
+    return "; ".join(lost[:20]) + (f"; and {len(lost) - 20} more" if len(lost) > 20 else "")
 
 
 def _print_check(out: Session, payload: dict[str, Any], repair: bool) -> None:

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 
 from hnvlm.imaging import nifti
 from hnvlm.imaging.overlay import load
+from hnvlm.imaging.persons import persons_in, replaced
 from hnvlm.imaging.rt import structure_files
 from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import to_tg263
@@ -55,6 +56,7 @@ def _in_dicom(file: Path) -> Iterator[str]:
     dataset = load(file)
     approved = str(dataset.get("ApprovalStatus") or "").upper() == "APPROVED"
     parts = dataset.get("StructureSetROISequence") or dataset.get("SegmentSequence") or []
+    persons = persons_in(dataset)
     whole = _ours(_words(dataset)) or any(str(dataset.get(key) or "") in _OUR_LABELS for key in _LABELS)
     for part in parts:
         manner = str(part.get("ROIGenerationAlgorithm", part.get("SegmentAlgorithmType")) or "").upper()
@@ -62,7 +64,8 @@ def _in_dicom(file: Path) -> Iterator[str]:
         automatic = manner == "AUTOMATIC"
         # Our own sets may hold contours of the clinic, too, which say so.
         if _ours(said) or (automatic and (whole or not approved)):
-            yield str(part.get("ROIName", part.get("SegmentLabel")) or "").strip()
+            name = str(part.get("ROIName", part.get("SegmentLabel")) or "").strip()
+            yield replaced(name, int(part.get("ROINumber", part.get("SegmentNumber")) or 0), persons)
 
 
 def _words(dataset: Dataset) -> list[str]:

@@ -19,6 +19,7 @@ from hnvlm.imaging.dose import read_dose
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.orient import GridMap
 from hnvlm.imaging.overlay import DAMAGED, NO_ORIGIN, check_frame, fault, frame_of, like_ct, load, roi_frames
+from hnvlm.imaging.persons import persons_in, replaced, without_persons
 from hnvlm.imaging.resample import Box, Window
 from hnvlm.imaging.structure_set import of_one_set
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
@@ -59,7 +60,8 @@ def read_structures(
             RTSTRUCT or SEG), or a list of such files.
         volume: The CT.
         source_frame_uid: The CT's original frame of reference where ``volume`` carries a replaced one.
-        keep_unmapped: Also return unmapped structures, under their own names.
+        keep_unmapped: Also return unmapped structures, under their own names, or as "structure 3" where such a name
+            holds that of a person whom the file names.
         beside: RTDOSE and RTPLAN that say which of several structure sets was planned on; those of a folder are found.
 
     Raises:
@@ -179,7 +181,7 @@ def _rtstruct_masks(
     out = []
     try:
         foreign = _foreign(file, dataset, frame, warnings)
-        names = _names(file, dataset)
+        names = _names(file, dataset, warnings)
         drawn: dict[int, DicomSequence] = {}
         for item in dataset.get("ROIContourSequence") or []:
             drawn.setdefault(int(item.ReferencedROINumber), DicomSequence()).extend(item.get("ContourSequence") or [])
@@ -212,8 +214,8 @@ def _rtstruct_masks(
     return out
 
 
-def _names(file: Path, dataset: Dataset) -> dict[int, str]:
-    """Name of each structure by its number.
+def _names(file: Path, dataset: Dataset, warnings: list[str]) -> dict[int, str]:
+    """Name of each structure by its number, without those of persons.
 
     Raises:
         UnreadableFileError: Two have one number, so whose contours are whose is not certain.
@@ -222,12 +224,14 @@ def _names(file: Path, dataset: Dataset) -> dict[int, str]:
     for roi in dataset.StructureSetROISequence:
         number, name = int(roi.ROINumber), _text(roi.get("ROIName"))
         if number in names:
+            persons = persons_in(dataset)
+            both = " and ".join(replaced(n, number, persons) for n in (names[number], name))
             raise UnreadableFileError(
-                f"{file.name}: {names[number]} and {name} have the same number ({number}), so whose contours are whose "
-                "is not certain. Export the structures again."
+                f"{file.name}: {both} have the same number ({number}), so whose contours are whose is not certain. "
+                "Export the structures again."
             )
         names[number] = name
-    return names
+    return without_persons(names, dataset, warnings)
 
 
 def _cut_short(drawn: DicomSequence, contours: list[np.ndarray]) -> int:
@@ -274,6 +278,7 @@ def _seg_masks(file: Path, volume: Volume, warnings: list[str]) -> list[tuple[st
         seg = highdicom.seg.segread(file)
         names = {int(s.SegmentNumber): _text(s.get("SegmentLabel")) for s in seg.SegmentSequence}
         names.pop(0, None)  # what a label map calls its background
+        names = without_persons(names, seg, warnings)
         fractional = seg.SegmentationType == "FRACTIONAL"
         if fractional:
             warnings.append(f"{file.name} {_SHARES}")

@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hnvlm.config import Settings, settings
@@ -18,11 +19,11 @@ from hnvlm.models.registry import PACK, made_by, missing_models
 from hnvlm.report import drafting
 from hnvlm.report.request_facts import request_facts
 from hnvlm.services.jobs import JobContext, JobManager, without_words
-from hnvlm.store import CaseStore
+from hnvlm.store import CaseStore, exports
 from hnvlm.types import Provenance
 
 log = logging.getLogger(__name__)
-UPLOAD_AGE_S = 24 * 3600.0
+UPLOAD_AGE_S = EXPORT_AGE_S = 24 * 3600.0
 # What the models are built on; their imports take seconds.
 LIBRARIES = ("torch", "transformers.modeling_utils", "monai")
 
@@ -102,7 +103,11 @@ class App:
         loader = load_model_pack if models is None else models if callable(models) else (lambda: models)
         self._slot = ModelSlot(loader)
         self._made_by: dict[str, Provenance] = {}
-        self.sweep_uploads()  # those that a server left behind that is gone
+        # What a server left behind that is gone.
+        for upload in self.jobs.left_uploads:
+            shutil.rmtree(self.uploads_dir / upload, ignore_errors=True)
+        self.sweep_uploads()
+        self.sweep_exports()
 
     @property
     def models(self) -> Models:
@@ -173,6 +178,27 @@ class App:
                 continue
             if old:
                 shutil.rmtree(folder, ignore_errors=True)
+                removed += 1
+        return removed
+
+    def sweep_exports(self, max_age_seconds: float = EXPORT_AGE_S) -> int:
+        """Remove exports of more than a day ago, and what killed ones left half-written; return how many.
+
+        Each holds a whole CT. The pages offer to make an export anew that is not there.
+        """
+        folder = exports.folder(self.settings.data_dir)
+        # Listed before anybody is asked who exports: what another server begins from here on is not among them.
+        zips, half = list(folder.glob("*.zip")), list(folder.glob("tmp*"))
+        at_work = self.jobs.anywhere("export")
+        limit, removed = time.time() - max_age_seconds, 0
+        for path in [*zips, *half]:
+            with suppress(OSError):  # whoever else looked after them was faster, or somebody reads it
+                if path.stat().st_mtime >= limit and (at_work or path in zips):
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
                 removed += 1
         return removed
 

@@ -32,7 +32,7 @@ from hnvlm.services.agreement import words
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, part
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
-from hnvlm.store import AUTOSAVE, ResultRecord
+from hnvlm.store import AUTOSAVE, ResultRecord, exports
 from hnvlm.types import Counterfactual, Finding, Progress, no_progress
 
 # A whole report may be pasted; more is no request.
@@ -402,7 +402,7 @@ def export_result(app: App, result_id: int, out: Path, *, who: str = "") -> Mapp
 
 def archive_path(app: App, result_id: int) -> Path:
     """Return where the zip of an export lies or will lie."""
-    return app.settings.data_dir / "exports" / f"counterfactual-{result_id}-SYNTHETIC.zip"
+    return exports.of_counterfactual(app.settings.data_dir, result_id)
 
 
 def start_export(app: App, result_id: int, *, who: str = "") -> str:
@@ -411,8 +411,10 @@ def start_export(app: App, result_id: int, *, who: str = "") -> str:
 
     def work(job: JobContext) -> dict[str, Any]:
         job.progress(0.1, "writing NIfTI, DICOM marked SYNTHETIC, and PNG")
+        app.sweep_exports()
         target = archive_path(app, result_id)
         export.write_zip(target, lambda folder: export_result(app, result_id, folder, who=who), job.progress)
+        export.drop_if_deleted(app.store, case_id)
         return {"result_id": result_id}
 
     return app.jobs.submit("export", work, case_id=case_id, who=who, needs_models=False)

@@ -15,6 +15,7 @@ from hnvlm.errors import HnvlmError, InputRefusedError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, MARK, write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_seg import write_seg
+from hnvlm.store import CaseStore
 from hnvlm.types import Progress
 
 FORMATS = ("nifti", "seg", "rtstruct")
@@ -60,6 +61,12 @@ def write_zip(target: Path, write: Callable[[Path], Mapping[str, Path]], progres
         progress(0.7, "packing")
         os.replace(shutil.make_archive(str(Path(folder) / "packed"), "zip", files), target)
     return written
+
+
+def drop_if_deleted(store: CaseStore, case_id: str) -> None:
+    """Remove the exports of a case that was deleted while one of them was written."""
+    if store.get_case(case_id).deleted is not None:
+        store.remove_exports(case_id)
 
 
 def write_structures(

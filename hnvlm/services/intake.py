@@ -221,8 +221,9 @@ def create_case(
 ) -> CaseRecord:
     """Read one series and store it as a case, with structures and dose of the same frame of reference.
 
-    Only HU, geometry, numbers and defined terms are stored: no names, dates, free text or file names
-    of the source, and UIDs only as keyed hashes (equal UIDs stay equal within this store).
+    HU, geometry, numbers and defined terms are stored: no dates or file names of the source, no free text but the
+    names of structures, and UIDs only as keyed hashes (equal UIDs stay equal within this store). A structure is called
+    by its number where its name holds a person's whom its file names, too; what else was typed into one is kept.
 
     Args:
         series_uid: Which series; default the first accepted one.
@@ -276,7 +277,7 @@ def start_intake(
     """Make the case in the background and remove the upload; return the job id. Result: ``case_id``.
 
     The upload goes however the work ends, for it holds the patient's identity; only after Stop it stays, since another
-    of its series may be wanted.
+    of its series may be wanted. Where the server dies, the next one removes it.
 
     Raises:
         NotFoundError: The upload is gone; upload again.
@@ -289,6 +290,8 @@ def start_intake(
         try:
             case = create_case(app, upload, series_uid, description=description, who=who, progress=job.progress)
         except CancelledError:
+            if app.jobs.closing:  # it was not the user who stopped it, and no page of the next server finds the upload
+                discard(app, upload)
             raise
         except BaseException as error:
             _require_still_there(app, upload, error)
@@ -299,7 +302,7 @@ def start_intake(
         discard(app, upload)
         return {"case_id": case.id}
 
-    return app.jobs.submit("intake", work, who=who, needs_models=False)
+    return app.jobs.submit("intake", work, who=who, needs_models=False, upload=upload.id)
 
 
 def _require_still_there(app: App, upload: Upload, error: BaseException) -> None:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from hnvlm.errors import CancelledError, HnvlmError, NotFoundError
 from hnvlm.services import locks
-from hnvlm.store import CaseStore, JobRecord, JobStore
+from hnvlm.store import CaseStore, JobRecord, JobStore, died
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -151,8 +151,8 @@ Work = Callable[[JobContext], Mapping[str, Any] | None]
 class _Job:
     """State of one job while its server lives."""
 
-    def __init__(self, job_id: str, kind: str, case_id: str | None) -> None:
-        self.id, self.kind, self.case_id = job_id, kind, case_id
+    def __init__(self, job_id: str, kind: str, case_id: str | None, upload: str) -> None:
+        self.id, self.kind, self.case_id, self.upload = job_id, kind, case_id, upload
         self.lock = threading.Lock()
         self.stop = threading.Event()
         self.finished = threading.Event()
@@ -227,11 +227,15 @@ class JobManager:
         self._owners = store.path / "owners"
         self._owners.mkdir(exist_ok=True)
         self._owner_lock = locks.take(self._owners, self.owner)
-        self._rows.interrupt_dead(self._alive)
+        self.closing = False
+        dead = {job.upload for job in self._rows.interrupt_dead(self._alive)}
+        # Uploads that servers were reading when they died, and that no other server reads now.
+        self.left_uploads = dead - {job.upload for job in self._rows.list(active_only=True)} - {""}
 
     def submit(
-        self, kind: str, work: Work, *, case_id: str | None = None, who: str = "", needs_models: bool = True
-    ) -> str:
+        self, kind: str, work: Work, *, case_id: str | None = None, who: str = "", needs_models: bool = True,
+        upload: str = "",
+    ) -> str:  # fmt: skip
         """Start ``work(context)`` in the background; return the job id.
 
         Args:
@@ -240,12 +244,13 @@ class JobManager:
             case_id: Case it belongs to.
             who: User who started it.
             needs_models: Wait in the line for the models.
+            upload: The upload it reads: should this server die, the next one removes it.
         """
-        job = _Job(uuid.uuid4().hex[:12], kind, case_id)
+        job = _Job(uuid.uuid4().hex[:12], kind, case_id, upload)
         job.thread = threading.Thread(
             target=self._run, args=(job, work, needs_models), name=f"job-{job.id}", daemon=True
         )
-        self._rows.add(job.id, kind, case_id=case_id, owner=self.owner, who=who)
+        self._rows.add(job.id, kind, case_id=case_id, owner=self.owner, who=who, upload=upload)
         with self._lock:
             self._jobs[job.id] = job
             self._forget_old()
@@ -275,6 +280,10 @@ class JobManager:
         return [
             s for s in found if s.active and case_id in (None, s.case_id) and kind in (None, s.kind)
         ]  # fmt: skip
+
+    def anywhere(self, kind: str) -> bool:
+        """Whether a job of this kind waits or runs here or in another server of the same data folder."""
+        return any(row.kind == kind and self._alive(row.owner) for row in self._rows.list(active_only=True))
 
     def stop(self, job_id: str) -> None:
         """Ask a job to stop; it ends at its next progress report. A finished job is left alone.
@@ -307,6 +316,7 @@ class JobManager:
         """Stop all jobs and give up ownership (tests, orderly shutdown)."""
         with self._lock:
             jobs = list(self._jobs.values())
+        self.closing = True
         for job in jobs:
             job.stop.set()
         for job in jobs:
@@ -326,7 +336,7 @@ class JobManager:
                 result = self._work(job, work, context)
             state = "done"
         except CancelledError:
-            state = "cancelled"
+            state, error = ("interrupted", died(job.upload)) if self.closing else ("cancelled", "")
         except HnvlmError as exc:
             error, code = exc.message, exc.code
         except MemoryError:

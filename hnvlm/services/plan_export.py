@@ -18,10 +18,9 @@ from hnvlm.services import case_sheet, constraint_templates, documents, dose, ex
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobContext
-from hnvlm.store import ResultRecord, dumps
+from hnvlm.store import ResultRecord, dumps, exports
 from hnvlm.types import Provenance
 
-_SUFFIX = "-AI-DRAFT.zip"
 README = f"""{NOTICE}. Not a medical device. Nothing here is for treatment.
 
 ct/                   the CT that the DICOM objects refer to, without the patient's identity
@@ -158,35 +157,30 @@ def archive_path(app: App, case_id: str, item: ResultRecord | None) -> Path:
     if plan is not None:
         notes = dumps(planning.notes(app, plan, item))
         parts += [f"signed{len(plan.signoffs)}", f"notes{hashlib.sha256(notes.encode()).hexdigest()[:8]}"]
-    return _folder(app) / f"{'-'.join(parts)}{_SUFFIX}"
-
-
-def _folder(app: App) -> Path:
-    return app.settings.data_dir / "exports"
+    return exports.folder(app.settings.data_dir) / f"{'-'.join(parts)}{exports.PLAN_SUFFIX}"
 
 
 def _stem(case_id: str, plan: ResultRecord | None) -> str:
     return f"{case_id}-plan{plan.id}" if plan else f"{case_id}-noplan"
 
 
-def _remove_older(app: App, case_id: str, plan: ResultRecord | None) -> None:
-    """Remove the zips of a case's plan: each holds a whole CT, and says what is no longer so."""
-    for old in _folder(app).glob(f"{_stem(case_id, plan)}-*{_SUFFIX}"):
-        old.unlink(missing_ok=True)
-
-
 def start(
     app: App, case_id: str, item: ResultRecord | None, *, palette: Mapping[str, Any] | None = None, who: str = ""
 ) -> str:
-    """Write everything into one zip in the background; return the job id."""
+    """Write everything into one zip in the background; return the job id.
+
+    The zips of this case's plans from before go: each holds a whole CT, and says what is no longer so.
+    """
 
     def work(job: JobContext) -> dict[str, Any]:
         target = archive_path(app, case_id, item)
-        _remove_older(app, case_id, app.store.latest_result(case_id, "plan"))
+        app.sweep_exports()
+        exports.remove(app.settings.data_dir, case_id)
         job.progress(0.1, "writing PDF, FHIR, RTSTRUCT, RTDOSE, SEG and the CT")
         files = export.write_zip(
             target, lambda folder: write_all(app, case_id, item, folder, palette=palette), job.progress
         )
+        export.drop_if_deleted(app.store, case_id)
         app.store.log(who, "plan exported", case_id, {"files": sorted(files), "dose": item.id if item else None})
         return {"file": target.name}
 

@@ -15,6 +15,7 @@ from hnvlm.imaging.dose import fractions_of, of_one_plan, part_of_plan, tags_of
 from hnvlm.imaging.dvh import OUTSIDE_SHARE
 from hnvlm.imaging.masks import PackedMasks, part_of, parts
 from hnvlm.imaging.overlay import frames_in
+from hnvlm.imaging.persons import is_replaced
 from hnvlm.imaging.volume import Volume
 from hnvlm.services import clinic_contours
 from hnvlm.services.context import App
@@ -36,7 +37,8 @@ def read_structures(
         beside: RTDOSE and RTPLAN that came with a list of files; they say which structure set was planned on.
 
     Returns:
-        Name -> bool mask (z, y, x), packed, TG-263 names where the name is surely one of them, and warnings.
+        Name -> bool mask (z, y, x), packed, TG-263 names where the name is surely one of them, and warnings. A name
+        of the clinic's own that holds a person's is replaced (``imaging.persons``).
 
     Raises:
         FrameOfReferenceError: The structures belong to another frame of reference.
@@ -45,8 +47,9 @@ def read_structures(
     """
     found = rt.read_structures(source, volume, source_frame_uid, keep_unmapped=True, beside=beside)
     warnings = list(found.warnings)
-    if found.unmapped:
-        warnings.append(f"structures kept under their own names: {', '.join(found.unmapped)}")
+    own = [name for name in found.unmapped if not is_replaced(name)]
+    if own:
+        warnings.append(f"structures kept under their own names: {', '.join(own)}")
     return found.masks, warnings
 
 

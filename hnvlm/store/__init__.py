@@ -1,11 +1,13 @@
 """SQLite records and content-hashed arrays of every case."""
 
+from hnvlm.store.backup import back_up
 from hnvlm.store.cases import CaseStore
-from hnvlm.store.jobs import JobStore
+from hnvlm.store.erase import erase_case
+from hnvlm.store.jobs import JobStore, died
 from hnvlm.store.jsonable import dumps, jsonable
 from hnvlm.store.records import AUTOSAVE, FIRST, AuditEvent, CaseRecord, JobRecord, ResultRecord, SignOff, VerifyReport
 
 __all__ = [
     "AUTOSAVE", "FIRST", "AuditEvent", "CaseRecord", "CaseStore", "JobRecord", "JobStore", "ResultRecord",
-    "SignOff", "VerifyReport", "dumps", "jsonable",
+    "SignOff", "VerifyReport", "back_up", "died", "dumps", "erase_case", "jsonable",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,8 +62,14 @@ class ArrayStore:
         return self._write([header.getvalue(), memoryview(contiguous).cast("B") if contiguous.size else b""], "npy")
 
     def get(self, name: str, *, mmap: bool = True) -> np.ndarray:
-        """Return the array; with ``mmap`` as a read-only memory map (only the touched pages are read)."""
-        return np.load(self.path(name), mmap_mode="r" if mmap else None, allow_pickle=False)
+        """Return the array; with ``mmap`` as a read-only memory map (only the touched pages are read).
+
+        Raises:
+            HnvlmError: Code ``store_damaged``: the file was cut short or overwritten.
+            NotFoundError: It is gone.
+        """
+        with self._sound(name):
+            return np.load(self.path(name), mmap_mode="r" if mmap else None, allow_pickle=False)
 
     def put_masks(self, masks: Mapping[str, np.ndarray]) -> str:
         """Store bool masks (z, y, x) of one grid, packed to bits inside their bounding boxes and compressed."""
@@ -75,23 +82,31 @@ class ArrayStore:
         return self._write([_MASKS_MAGIC, len(head).to_bytes(8, "little"), head, *blobs], "masks")
 
     def get_masks(self, name: str, only: Iterable[str] | None = None) -> PackedMasks:
-        """Return name -> bool mask (z, y, x), unpacked one by one when asked for; ``only`` limits which are read."""
+        """Return name -> bool mask (z, y, x), unpacked one by one when asked for; ``only`` limits which are read.
+
+        Raises:
+            HnvlmError: Code ``store_damaged``: the file was cut short or overwritten.
+            NotFoundError: It is gone.
+        """
         wanted = None if only is None else set(only)
         out: dict[str, PackedMask] = {}
-        with open(self.path(name), "rb") as f:
+        with self._sound(name), open(self.path(name), "rb") as f:
             head, start = _read_masks_head(f)
             shape = tuple(head["shape"])
             for entry in head["masks"]:
                 if wanted is None or entry["name"] in wanted:
                     f.seek(start)
                     box = None if entry["box"] is None else tuple(entry["box"])
-                    out[entry["name"]] = PackedMask(shape, box, f.read(entry["bytes"]))
+                    data = f.read(entry["bytes"])
+                    if len(data) != entry["bytes"]:
+                        raise ValueError("shorter than its header says")
+                    out[entry["name"]] = PackedMask(shape, box, data)
                 start += entry["bytes"]
         return PackedMasks(out)
 
     def mask_names(self, name: str) -> list[str]:
         """Names of the masks in a file that have a voxel, without unpacking any."""
-        with open(self.path(name), "rb") as f:
+        with self._sound(name), open(self.path(name), "rb") as f:
             return [entry["name"] for entry in _read_masks_head(f)[0]["masks"] if entry["box"] is not None]
 
     def path(self, name: str) -> Path:
@@ -122,9 +137,27 @@ class ArrayStore:
 
         The age limit protects a file that another process has just written and not yet named in a row.
         """
-        removed = []
         limit = time.time() - min_age_seconds
-        for path in [*(self._place(n) for n in names), *self.root.glob("??/.tmp-*")]:
+        paths = [*(self._place(n) for n in names), *self.root.glob("??/.tmp-*")]
+        return self._remove(dict.fromkeys(paths, limit))
+
+    def erase(self, last_named: Mapping[str, float]) -> list[str]:
+        """Delete files that no row names any more; return the names of those that are gone.
+
+        Left alone is a file that was written again after it was last named, unless that is an hour ago: somebody is
+        about to name it.
+
+        Args:
+            last_named: Name -> when the newest of the rows that named it was written, in seconds of the epoch.
+        """
+        hour_ago = time.time() - 3600.0
+        self._remove({self._place(name): max(when, hour_ago) for name, when in last_named.items()})
+        return sorted(name for name in last_named if not self._place(name).exists())
+
+    @staticmethod
+    def _remove(limits: Mapping[Path, float]) -> list[str]:
+        removed = []
+        for path, limit in limits.items():
             try:
                 if path.stat().st_mtime > limit:
                     continue
@@ -143,6 +176,18 @@ class ArrayStore:
     def unfinished(self) -> list[str]:
         """Files that are being written, or were when their process was killed."""
         return sorted(p.name for p in self.root.glob("??/.tmp-*"))
+
+    @contextmanager
+    def _sound(self, name: str) -> Iterator[None]:
+        """Say in words what a reader stumbles over in a file that is not as it was written."""
+        try:
+            yield
+        except (ValueError, EOFError, KeyError, TypeError, OverflowError) as error:
+            raise HnvlmError(
+                f"The array file {name} in {self.root} is damaged. `hnvlm store check` tells what it belongs to; "
+                "restore it from a backup of the data folder.",
+                code="store_damaged",
+            ) from error
 
     def _place(self, name: str) -> Path:
         return self.root / name[:2] / name

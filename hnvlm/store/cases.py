@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from hnvlm.errors import HnvlmError, NotFoundError, UsageError
 from hnvlm.imaging.volume import Volume
+from hnvlm.store import exports
 from hnvlm.store.arrays import ArrayStore
 from hnvlm.store.database import CASES, RESULTS, open_engine, reading, utc_now, writing
 from hnvlm.store.jsonable import dumps
@@ -23,6 +27,7 @@ from hnvlm.store.results import ResultMethods
 from hnvlm.store.rows import case_of, load_case, write_event
 from hnvlm.types import Progress, no_progress
 
+DATABASE = "hnvlm.sqlite"
 # SQLite writes beside its file even to read it; a full disk is an "I/O error" to it, or a file that cannot be opened.
 _NO_WRITING = (
     "Opening it writes beside it: make room on its disk, and check that this user may write to its folder (of a "
@@ -35,7 +40,8 @@ class CaseStore(ResultMethods):
     """All that the app remembers. Safe to use from many threads and processes at once.
 
     Args:
-        path: Data folder; holds ``hnvlm.sqlite`` and ``arrays/``. Created and migrated when needed.
+        path: Data folder; holds ``hnvlm.sqlite`` and ``arrays/``. Created and migrated when needed, and closed to
+            other accounts of the machine.
 
     Raises:
         HnvlmError: The folder was written by a newer version of the program (code ``store_version``), cannot be
@@ -45,7 +51,8 @@ class CaseStore(ResultMethods):
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).expanduser()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _close_to_others(self.path)
             self.arrays = ArrayStore(self.path / "arrays")
         except OSError as error:
             why = "it is a file" if self.path.is_file() else error.strerror
@@ -54,7 +61,7 @@ class CaseStore(ResultMethods):
                 "that this user may write to.",
                 code="store",
             ) from error
-        file = self.path / "hnvlm.sqlite"
+        file = self.path / DATABASE
         self.engine: Engine = open_engine(file)
         try:
             migrate(self.engine)
@@ -97,7 +104,9 @@ class CaseStore(ResultMethods):
         geometry = {"shape": volume.shape, "spacing_mm": volume.spacing_mm, "origin_mm": volume.origin_mm}
         content_hash = stored.content_hash()
         with writing(self.engine) as conn:
-            number = (conn.execute(select(func.max(CASES.c.number))).scalar() or 0) + 1
+            # Not the highest that is there: it may have been erased, and its id is written in its exports.
+            last = conn.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'cases'").scalar()
+            number = (last or 0) + 1
             case_id = f"HN-{number:04d}"
             conn.execute(
                 insert(CASES).values(
@@ -184,8 +193,9 @@ class CaseStore(ResultMethods):
             write_event(conn, who, "scope", case_id, details={"in_scope": in_scope, "reason": reason})
 
     def delete_case(self, case_id: str, *, who: str = "") -> None:
-        """Hide a case from the worklist. Nothing is erased; ``restore_case`` undoes it."""
+        """Hide a case from the worklist. Nothing is erased but its exports; ``restore_case`` undoes it."""
         self._set_deleted(case_id, utc_now(), "case deleted", who)
+        self.remove_exports(case_id)
 
     def restore_case(self, case_id: str, *, who: str = "") -> None:
         """Undo ``delete_case``."""
@@ -196,6 +206,10 @@ class CaseStore(ResultMethods):
             load_case(conn, case_id)
             conn.execute(update(CASES).where(CASES.c.id == case_id).values(deleted=when))
             write_event(conn, who, action, case_id)
+
+    def remove_exports(self, case_id: str) -> int:
+        """Remove the zips of a case's plans and counterfactuals; return how many. Each can be made anew."""
+        return exports.remove(self.path, case_id, [r.id for r in self.history(case_id, "counterfactual")])
 
     # ---- integrity ---------------------------------------------------------------------------
 
@@ -217,7 +231,7 @@ class CaseStore(ResultMethods):
                 cases = [case_of(row) for row in conn.execute(select(CASES)).mappings()]
                 uses = _uses(conn, cases)
         except DatabaseError as error:
-            raise HnvlmError(_cannot_open(self.path / "hnvlm.sqlite", error), code="store") from error
+            raise HnvlmError(_cannot_open(self.path / DATABASE, error), code="store") from error
         missing, damaged = [], []
         for number, name in enumerate(sorted(uses)):
             progress(number / len(uses), f"array {number + 1} of {len(uses)}")
@@ -251,6 +265,18 @@ class CaseStore(ResultMethods):
         with reading(self.engine) as conn:
             uses = _uses(conn, [case_of(row) for row in conn.execute(select(CASES)).mappings()])
         return self.arrays.remove(present - set(uses), min_age_seconds=min_age_seconds)
+
+
+def _close_to_others(folder: Path) -> None:
+    """Let no other account of this machine into a data folder: what lies in it is private, whatever the umask was.
+
+    A folder that everybody may write to (``/tmp``) is not ours alone, and one of another account is theirs to close.
+    """
+    with suppress(OSError):  # not every file system knows modes
+        found = folder.stat()
+        ours = os.name == "posix" and found.st_uid == os.getuid() and not found.st_mode & stat.S_ISVTX
+        if ours and found.st_mode & 0o077:
+            folder.chmod(0o700)
 
 
 def _uses(conn: Connection, cases: list[CaseRecord]) -> dict[str, list[str]]:

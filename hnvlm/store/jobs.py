@@ -12,9 +12,11 @@ from hnvlm.errors import NotFoundError
 from hnvlm.store.cases import CaseStore
 from hnvlm.store.database import JOBS, reading, utc_now, writing
 from hnvlm.store.jsonable import dumps
-from hnvlm.store.records import JobRecord
+from hnvlm.store.records import ACTIVE, JobRecord
 
-ACTIVE = ("queued", "running")
+DIED = "The server stopped while this ran. Start it again."
+# Its files name the patient, no page finds them again, and so they go.
+DIED_READING = "The server stopped while this ran. Upload the files again."
 
 
 class JobStore:
@@ -23,11 +25,14 @@ class JobStore:
     def __init__(self, store: CaseStore) -> None:
         self._engine = store.engine
 
-    def add(self, job_id: str, kind: str, *, case_id: str | None, owner: str, who: str) -> None:
-        """Remember a queued job; ``owner`` names the server process that runs it."""
+    def add(
+        self, job_id: str, kind: str, *, case_id: str | None, owner: str, who: str, upload: str = ""
+    ) -> None:  # fmt: skip
+        """Remember a queued job; ``owner`` names the server process that runs it, ``upload`` what it reads."""
         row = {
             "id": job_id, "case_id": case_id, "kind": kind, "state": "queued", "owner": owner, "who": who,
-            "created": utc_now(), "started": None, "finished": None, "error": "", "result": "{}",
+            "created": utc_now(), "started": None, "finished": None, "error": "",
+            "result": dumps({"upload": upload} if upload else {}),
         }  # fmt: skip
         with writing(self._engine) as conn:
             conn.execute(insert(JOBS).values(**row))
@@ -66,9 +71,14 @@ class JobStore:
             rows = conn.execute(query).mappings().all()
         return [JobRecord(**{**row, "result": json.loads(row["result"])}) for row in rows]
 
-    def interrupt_dead(self, is_alive: Callable[[str], bool]) -> list[str]:
-        """Mark the active jobs of dead servers as interrupted; return their ids."""
-        dead = [job.id for job in self.list(active_only=True) if not is_alive(job.owner)]
-        for job_id in dead:
-            self.finish(job_id, "interrupted", error="The server stopped while this ran. Start it again.")
+    def interrupt_dead(self, is_alive: Callable[[str], bool]) -> list[JobRecord]:
+        """Mark the active jobs of dead servers as interrupted; return them as they were."""
+        dead = [job for job in self.list(active_only=True) if not is_alive(job.owner)]
+        for job in dead:
+            self.finish(job.id, "interrupted", error=died(job.upload))
         return dead
+
+
+def died(upload: str) -> str:
+    """Say that a job ended with its server, and what to do; ``upload`` names what it read, if anything."""
+    return DIED_READING if upload else DIED

@@ -9,6 +9,8 @@ from typing import Any
 AUTOSAVE = ".autosave"
 # In the place of the version that was edited: there must not be one yet.
 FIRST = 0
+# States of a job that has not ended.
+ACTIVE = ("queued", "running")
 RESULT_KINDS = (
     "segmentation", "scope", "findings", "report", "plan", "form", "counterfactual", "zeroshot",
     "structures", "dose", "embedding", "rating",
@@ -135,6 +137,11 @@ class JobRecord:
     finished: str | None
     error: str
     result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def upload(self) -> str:
+        """The upload that it reads, "" for none; known until the job has ended."""
+        return str(self.result.get("upload", "")) if self.state in ACTIVE else ""
 
 
 @dataclass(frozen=True)

@@ -206,8 +206,10 @@ def privacy(data_dir: str) -> None:
             ("Outbound calls", "none: models, fonts and scripts are local files; the browser may load from here only"),
             ("Model hub", "switched off" if os.environ.get("HF_HUB_OFFLINE") == "1" else "NOT switched off"),
             ("Usage statistics", "NOT switched off" if st.get_option("browser.gatherUsageStats") else "switched off"),
-            ("Reachable at", f"{address} (this machine alone)" if address in ("127.0.0.1", "localhost") else address),
+            ("Reachable at", f"{address} (this machine alone)" if address in ("127.0.0.1", "localhost")
+             else f"{address}. There is no log-in: whoever reaches it sees all cases"),
             ("Cases are stored in", data_dir),
-            ("Identity", "names, dates, numbers and free text are removed before anything is stored; uploads that did "
-                         "not become a case are erased after a day"),
+            ("Identity", "names, dates, numbers and free text of images are removed before anything is stored; names "
+                         "of structures stay without those of persons, what people type stays as typed; uploads that "
+                         "did not become a case are erased after a day"),
         ])  # fmt: skip

@@ -10,9 +10,10 @@ import pytest
 import SimpleITK as sitk
 from imaging.dose_phantom import dose_phantom
 
-from hnvlm.cli import inputs
+from hnvlm.cli import inputs, own_marks
 from hnvlm.evaluate.common import drawn_by_model
 from hnvlm.evaluate.dose_scores import read_dose_case
+from hnvlm.imaging.rt import read_structures
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
@@ -237,3 +238,14 @@ def test_words_say_what_a_model_drew(run, plan, tmp_path):
     printed = run("import-case", plan / "CT", tmp_path / "a1", "--structures", tmp_path / "draft.dcm").stdout
     assert "no contour is learned from them: Parotid_L, Parotid_R, SpinalCord" in printed
     assert "nobody decided to treat them: PTV_5600, PTV_7000" in printed and "--corrected" in printed
+
+
+def test_a_tumour_of_a_model_that_is_called_by_the_patient_is_still_the_models(tmp_path):
+    """Under the name it is called by here, its mark would be lost, and a draft taught as the clinic's tumour."""
+    ct, _, masks, _ = dose_phantom()
+    file = write_rtstruct({"GTV Kowalczyk": masks["PTV_7000"]}, ct, tmp_path / "draft.dcm")
+    dataset = pydicom.dcmread(file)
+    dataset.PatientName = "Kowalczyk^Jan"
+    dataset.save_as(file)
+    found = read_structures(file, ct, keep_unmapped=True)
+    assert list(found.masks) == ["GTV structure 1"] == sorted(own_marks.drawn_by_model(file))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
 from imaging.phantoms import head, write_ct
 
+from hnvlm.imaging import intake as reader
+from hnvlm.imaging.write import write_rtstruct
 from hnvlm.services import intake
 
 
@@ -50,3 +54,24 @@ def test_no_half_name_of_a_scout_is_kept(app, tmp_path):
     case = intake.create_case(app, upload)
     (warning,) = [w for w in case.meta["warnings"] if "localizer" in w]
     assert warning == "4 localizer image(s) (scout) left out: (file), (file), (file) and 1 more"
+
+
+def test_a_structure_called_by_the_patient_is_stored_without_that(app, ct):
+    """It was in the store, in the exported structure set and in the plan."""
+    volume = reader.read_path(ct).volume
+    mask = np.zeros(volume.shape, bool)
+    mask[1:4, 3:9, 2:11] = True
+    masks = {"Kowalczyk GTV": mask, "Larynx": mask, "Bolus": mask}
+    file = write_rtstruct(masks, volume, ct / "rs.dcm", label="clinic")
+    dataset = pydicom.dcmread(file)
+    dataset.PatientName = "KOWALCZYK^JAN"
+    dataset.save_as(file)
+    case = intake.create_case(app, intake.receive(app, upload_of(ct)))
+    kept = app.store.latest_result(case.id, "structures")
+    numbered = next(n for n in app.store.load_masks(kept) if n.startswith("structure "))
+    assert {row["name"] for row in kept.payload["structures"]} == {numbered, "Larynx", "Bolus"}
+    warnings = case.meta["warnings"]
+    assert f"the name or number of a person was left out of the names of: {numbered}" in warnings
+    assert "structures kept under their own names: Bolus" in warnings
+    stored = [p for p in app.settings.data_dir.rglob("*") if p.is_file() and app.uploads_dir not in p.parents]
+    assert stored and not [p for p in stored if b"kowalczyk" in p.read_bytes().lower()]

@@ -273,12 +273,13 @@ def test_a_signature_is_another_file_and_the_one_of_before_goes(app, planned, ph
     assert [p for p in first.parent.iterdir() if p.suffix == ".zip"] == [third]
 
 
-def test_an_export_leaves_those_of_other_cases_and_plans(app, planned, phantom):
+def test_an_export_leaves_those_of_other_cases_and_takes_the_place_of_all_of_its_own(app, planned, phantom):
+    """Each drafting anew left a zip with a whole CT that no page offers any more."""
     item = upload(app, planned, np.full(phantom.shape, 40.0))
     folder = plan_export.archive_path(app, planned, item).parent
     folder.mkdir()
-    names = [f"{planned}1-noplan-x-AI-DRAFT.zip", f"{planned}-plan7-x-AI-DRAFT.zip", "counterfactual-1-SYNTHETIC.zip"]
-    for name in [*names, f"{planned}-noplan-x-AI-DRAFT.zip"]:
+    names = [f"{planned}1-noplan-x-AI-DRAFT.zip", "counterfactual-1-SYNTHETIC.zip"]
+    for name in [*names, f"{planned}-noplan-x-AI-DRAFT.zip", f"{planned}-plan7-x-AI-DRAFT.zip"]:
         (folder / name).write_bytes(b"x")
     assert app.jobs.wait(plan_export.start(app, planned, item, palette=PALETTE), 120).state == "done"
     kept = {p.name for p in folder.iterdir()}

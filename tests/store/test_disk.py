@@ -93,3 +93,23 @@ def test_content_that_is_stored_while_it_is_swept_stays(store, monkeypatch):
     monkeypatch.setattr("hnvlm.store.arrays.os.replace", meanwhile)
     assert store.arrays.remove([name]) == []
     np.testing.assert_array_equal(store.arrays.get(name), np.arange(7))
+
+
+@pytest.mark.parametrize("keep", [0, 5, 40, -1])
+def test_a_file_cut_short_is_named_with_the_command_that_finds_what_it_belongs_to(store, keep):
+    """It was a fault of the program on the page: the reader's ValueError."""
+    case = store.add_case(volume())
+    masks = {"Larynx": np.random.default_rng(0).random((4, 5, 7)) < 0.5}
+    result = store.save_result(case.id, "structures", {}, arrays={"masks": masks})
+    reads = {
+        case.array_sha: [lambda: store.load_volume(case.id), lambda: store.load_volume(case.id, mmap=False)],
+        result.arrays["masks"]: [lambda: store.load_masks(result)],
+    }
+    for name, reading in reads.items():
+        path = store.arrays.path(name)
+        path.write_bytes(path.read_bytes()[:keep])
+        for read in reading:
+            with pytest.raises(HnvlmError, match=rf"array file {name} .* is damaged. `hnvlm store check`") as caught:
+                read()
+            assert caught.value.code == "store_damaged"
+    assert sorted(store.verify().damaged) == sorted(reads)
