@@ -8,22 +8,10 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from test_disk import volume
 
 from hnvlm.errors import HnvlmError, UsageError
-from hnvlm.imaging.volume import Volume
 from hnvlm.store import CaseStore, back_up
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = CaseStore(tmp_path / "data")
-    yield made
-    made.close()
-
-
-def volume(seed: int = 0) -> Volume:
-    array = np.random.default_rng(seed).integers(-1024, 3000, (4, 5, 7), dtype=np.int16)
-    return Volume(array, (3.0, 1.25, 0.75), (-10.0, 20.5, 30.25), "1.2.3")
 
 
 def test_a_copy_is_the_store_it_was_made_from(store, tmp_path):

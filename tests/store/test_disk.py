@@ -11,14 +11,6 @@ from sqlalchemy import event
 
 from hnvlm.errors import HnvlmError
 from hnvlm.imaging.volume import Volume
-from hnvlm.store import CaseStore
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = CaseStore(tmp_path / "data")
-    yield made
-    made.close()
 
 
 def volume(seed: int = 0) -> Volume:

@@ -9,24 +9,12 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+from test_disk import volume
 
 from hnvlm.errors import HnvlmError, NotFoundError
-from hnvlm.imaging.volume import Volume
-from hnvlm.store import AUTOSAVE, CaseStore, JobStore, erase_case, exports
+from hnvlm.store import AUTOSAVE, JobStore, erase_case, exports
 
 SECRET = "Kowalska has pain"
-
-
-@pytest.fixture
-def store(tmp_path):
-    made = CaseStore(tmp_path / "data")
-    yield made
-    made.close()
-
-
-def volume(seed: int = 0) -> Volume:
-    array = np.random.default_rng(seed).integers(-1024, 3000, (4, 5, 7), dtype=np.int16)
-    return Volume(array, (3.0, 1.25, 0.75), (-10.0, 20.5, 30.25), "1.2.3")
 
 
 def filled(store, seed: int, who: str) -> str:

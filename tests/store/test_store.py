@@ -26,13 +26,6 @@ from hnvlm.store.arrays import ArrayStore
 from hnvlm.types import Finding, Provenance
 
 
-@pytest.fixture
-def store(tmp_path):
-    made = CaseStore(tmp_path / "data")
-    yield made
-    made.close()
-
-
 def volume(seed: int = 0, shape=(4, 5, 7)) -> Volume:
     array = np.random.default_rng(seed).integers(-1024, 3000, shape, dtype=np.int16)
     return Volume(array, (3.0, 1.25, 0.75), (-10.0, 20.5, 30.25), "1.2.3")
