@@ -405,6 +405,8 @@ def describe_finding(finding: Finding) -> str:
         parts.append(f"{details['volume_ml']:.0f} ml")
     contour = details.get("contour")
     said = f"on the clinic's contour {contour}" if contour else finding.certainty
+    if finding.source == "clinician":
+        said = "confirmed by a clinician"
     parts.append("indeterminate" if finding.presence == "indeterminate" else said)
     where = f" (slice {finding.slice_index + 1})" if finding.slice_index is not None else ""
     return ", ".join(p for p in parts if p) + where

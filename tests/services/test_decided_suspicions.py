@@ -87,6 +87,13 @@ def test_a_draft_that_tells_a_decision_is_not_rated_as_the_models(app, found):
     assert [r.id for r in rating.ai_drafts(reporting.versions(app, found, "en"))] == [alone.id]
 
 
+def test_the_plan_says_who_is_certain(app, found):
+    attention.decide(app, found, MASS, "confirmed", who="Dr A")
+    text = planning.draft_case_plan(app, found).payload["text"]
+    assert "Mass, right palatine tonsil, confirmed by a clinician (slice 4)" in text
+    assert "Node, right level II, indeterminate (slice 4)" in text
+
+
 def test_what_is_drafted_next_follows_the_decisions(app, found):
     attention.decide(app, found, MASS, "confirmed", who="Dr A")
     attention.decide(app, found, NODE, "rejected", who="Dr A")
