@@ -1,4 +1,4 @@
-"""Commands for many cases or for the program itself: serve, batch, bench, store check, backup and erase."""
+"""Commands for many cases or for the program itself: serve, batch, bench, store check, backup, audit and erase."""
 
 from __future__ import annotations
 
@@ -148,6 +148,22 @@ def backup(
         payload = counts | {"ok": True}
         words = f"{payload['cases']} case(s), {payload['results']} result(s) and {payload['arrays']} array file(s)"
         out.emit(payload, f"{words} were copied to {target} and are as they were saved.")
+
+
+@store.command("audit")
+def audit(
+    case: Annotated[str | None, typer.Argument(metavar="[CASE]", help="Of this case alone.")] = None,
+    json_: Json = False,
+) -> None:
+    """Print who did what and when, oldest first: added, saved, signed, exported, deleted. Names are as typed."""
+    with session(json_) as out:
+        app = inputs.open_app()
+        try:
+            found = app.store.audit(app.store.get_case(case.upper()).id if case else None)
+        finally:
+            app.close()
+        rows = [[e.created[:19], e.case_id or "-", e.who or "nobody named", e.action] for e in found]
+        out.emit({"events": [vars(e) for e in found]}, lambda: out.table(["UTC", "case", "who", "what"], rows))
 
 
 @store.command("erase")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from hnvlm import config
+from hnvlm.imaging.volume import Volume
 from hnvlm.store import CaseStore
 
 
@@ -61,3 +63,18 @@ def test_a_case_is_erased_when_it_was_deleted_and_that_is_meant(run, case, store
 
 def test_the_help_of_the_group_names_all_three(run):
     assert all(name in run("store", "--help").stdout for name in ("check", "backup", "erase"))
+
+
+def test_the_trail_of_who_did_what_can_be_read(run, case, store_dir):
+    store = CaseStore(store_dir)
+    store.save_result(case, "report", {"text": "No mass."}, who="Dr A")
+    store.delete_case(case)
+    other = store.add_case(Volume(np.zeros((2, 3, 4), np.int16), (3.0, 2.0, 1.0)), who="Dr B").id
+    store.close()
+    events = run("store", "audit", "--json").data["events"]
+    assert [(e["case_id"], e["who"]) for e in events] == [(case, ""), (case, "Dr A"), (case, ""), (other, "Dr B")]
+    assert [e["created"] for e in events] == sorted(e["created"] for e in events)
+    words = run("store", "audit", other.lower()).stdout
+    assert "Dr B" in words and case not in words
+    assert "Dr A" in run("store", "audit", case).stdout, "also of a deleted case"
+    assert "HN-9999" in run("store", "audit", "HN-9999", "--json").refused("not_found")
