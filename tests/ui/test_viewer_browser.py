@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -721,7 +722,11 @@ def test_voxels_only_for_the_browser_they_were_granted_to(single: Screen, data: 
     assert cookies["hnvlm_sid"]["httpOnly"] and cookies["hnvlm_sid"]["sameSite"] == "Strict"
     own = f"hnvlm_sid={cookies['hnvlm_sid']['value']}"
     entry = single.js("v.data.series[0]")
-    good = single.server.url + entry["url"]
+    # Relative to the page: behind a proxy the app may lie below another path.
+    assert urljoin("https://hospital.example/hnvlm/review", entry["url"]).startswith(
+        "https://hospital.example/hnvlm/ct/"
+    )
+    good = urljoin(f"{single.server.url}/review", entry["url"])
     status, headers, body = fetch(good + "?z0=3&z1=5", Cookie=own)
     assert status == 200 and headers["cache-control"] == "private, no-store"
     np.testing.assert_array_equal(np.frombuffer(body, "<i2"), data["ct"].array[3:5].ravel())
