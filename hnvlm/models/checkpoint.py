@@ -17,7 +17,8 @@ from hnvlm.errors import ModelPackError
 def save_model(folder: Path, network: nn.Module, config: dict[str, Any], *, dtype: torch.dtype = torch.float16) -> None:
     """Write weights and config; metrics.json is written by ``hnvlm evaluate``, the README by a person.
 
-    Both lie complete beside the old ones before either takes its place: a full disk or a kill costs no weights.
+    The config names the weights it was written for (``weights_sha256``). Both lie complete beside the old
+    ones before either takes its place: a full disk or a kill costs no weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
@@ -26,7 +27,8 @@ def save_model(folder: Path, network: nn.Module, config: dict[str, Any], *, dtyp
     weights, settings = folder / "model.safetensors.part", folder / "config.json.part"
     try:
         save_file(tensors, str(weights))
-        settings.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        named = config | {"weights_sha256": sha256(weights)}
+        settings.write_text(json.dumps(named, indent=1) + "\n", encoding="utf-8")
         weights.replace(weights.with_suffix(""))
         settings.replace(settings.with_suffix(""))
     finally:
@@ -53,13 +55,20 @@ def load_weights(folder: Path, network: nn.Module) -> nn.Module:
     """Load ``model.safetensors`` strictly into ``network`` (fp32, eval mode) and return it.
 
     Raises:
-        ModelPackError: A tensor is missing, unexpected or of another shape; nothing is left random.
+        ModelPackError: The file is not the one that its config names, or a tensor is missing, unexpected or of another
+            shape; nothing is left random.
     """
     path = folder / "model.safetensors"
     try:
         tensors = load_file(str(path))
     except Exception as error:
         raise ModelPackError(f"{path} cannot be read ({error}). Restore the model pack.") from error
+    named = read_config(folder).get("weights_sha256")
+    if named is not None and sha256(path) != named:
+        raise ModelPackError(
+            f"{path} is damaged, or was replaced without its config.json: it is not the file that was measured. "
+            "Restore the model pack."
+        )
     expected = network.state_dict()
     missing = sorted(set(expected) - set(tensors))
     unexpected = sorted(set(tensors) - set(expected))
@@ -75,4 +84,9 @@ def load_weights(folder: Path, network: nn.Module) -> nn.Module:
 
 def weights_sha256(folder: Path) -> str:
     """SHA-256 of the weights file, for provenance."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    return sha256(folder / "model.safetensors")
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file as hex digits."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.evaluate.patients import RECORD, Trained, read_trained, write_trained
-from hnvlm.models.checkpoint import read_config
+from hnvlm.models.checkpoint import read_config, weights_sha256
 
 
 def average(first: Path, second: Path, out: Path, share: float) -> dict[str, Any]:
@@ -51,6 +51,7 @@ def average(first: Path, second: Path, out: Path, share: float) -> dict[str, Any
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     save_file(mean, str(part / "model.safetensors"))
+    config["weights_sha256"] = weights_sha256(part)
     (part / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     seen = [read_trained(folder / RECORD) for folder in (first, second)]
     if any(seen):

@@ -31,6 +31,8 @@ def change(folder, edit) -> None:
     tensors = load_file(str(path))
     edit(tensors)
     save_file(tensors, str(path))
+    config = read_config(folder) | {"weights_sha256": weights_sha256(folder)}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def test_round_trip_in_half_precision(folder):
@@ -42,8 +44,21 @@ def test_round_trip_in_half_precision(folder):
     assert not loaded.training
     assert loaded[0].weight.dtype == torch.float32
     assert torch.equal(loaded[0].weight, source[0].weight.half().float())
-    assert read_config(folder) == {"version": "3", "widths": [1, 2]}
+    assert read_config(folder) == {"version": "3", "widths": [1, 2], "weights_sha256": weights_sha256(folder)}
     assert weights_sha256(folder) == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_weights_that_the_config_does_not_name_are_refused(folder):
+    """A disk that turned 4,000 bytes to zeros gave another report, and nobody was told."""
+    path = folder / "model.safetensors"
+    damaged = bytearray(path.read_bytes())
+    damaged[-8:] = bytes(8)
+    path.write_bytes(bytes(damaged))
+    load_file(str(path))  # to its own reader it is a good file
+    with pytest.raises(ModelPackError, match=r"damaged, or was replaced without its config\.json"):
+        load_weights(folder, network())
+    (folder / "config.json").write_text('{"version": "3"}', encoding="utf-8")
+    assert not load_weights(folder, network()).training, "a pack of before names none"
 
 
 @pytest.mark.parametrize("config", [{"not": {"json"}}, {"version": "4"}])

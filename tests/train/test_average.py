@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from hnvlm.cli import app
 from hnvlm.errors import InputRefusedError, ModelPackError
+from hnvlm.models.checkpoint import weights_sha256
 from hnvlm.train.average import average
 
 
@@ -33,7 +34,8 @@ def test_weights_and_thresholds_by_hand(tmp_path):
     assert made["a.weight"].tolist() == [1.75, 2.5, 0.5]
     assert made["a.count"].tolist() == [30]  # a counter has no mean
     config = json.loads((tmp_path / "new" / "mean" / "config.json").read_text())
-    assert config == {"steps": 30, "thresholds": {"cord": 0.312}}
+    mean = weights_sha256(tmp_path / "new" / "mean")
+    assert config == {"steps": 30, "thresholds": {"cord": 0.312}, "weights_sha256": mean}
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["mean"]
 
 
