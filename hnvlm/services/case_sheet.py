@@ -423,12 +423,12 @@ def _shown_mm(volume: Volume, index: int) -> tuple[float, float]:
     return width * volume.spacing_mm[2], height * volume.spacing_mm[1]
 
 
-def key_slices(volume: Volume, masks: Mapping[str, np.ndarray], count: int = 3) -> list[int]:
+def key_slices(volume: Volume, masks: Mapping[str, np.ndarray]) -> list[int]:
     """Return the slices to show: through the highest target at a quarter, half and three quarters of its height."""
     levels = dose.prescriptions(masks)
     names = [next(iter(levels))] if levels else [n for n in masks if dose.is_target(n)] or list(masks)
     extent = np.flatnonzero(np.any([masks[n].any(axis=(1, 2)) for n in names], axis=0)) if names else np.array([])
     if not extent.size:
         extent = np.arange(volume.shape[0])
-    picked = [int(extent[round((len(extent) - 1) * share)]) for share in (0.75, 0.5, 0.25)[:count]]
+    picked = [int(extent[round((len(extent) - 1) * share)]) for share in (0.75, 0.5, 0.25)]
     return list(dict.fromkeys(picked))

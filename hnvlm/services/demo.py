@@ -43,7 +43,7 @@ def existing_demo(app: App) -> CaseRecord | None:
     return cases[0] if cases else None
 
 
-def create_demo(app: App, *, seed: int = DEMO_SEED, who: str = "", progress: Progress = no_progress) -> CaseRecord:
+def create_demo(app: App, *, who: str = "", progress: Progress = no_progress) -> CaseRecord:
     """Make the demo case, or return the one that is already there.
 
     The CT is written as DICOM marked SYNTHETIC and goes through intake like an upload, so the demo shows the same path.
@@ -55,7 +55,7 @@ def create_demo(app: App, *, seed: int = DEMO_SEED, who: str = "", progress: Pro
     if found is not None:
         return found
     with _alone(app, progress):
-        return existing_demo(app) or _create(app, seed, who, progress)
+        return existing_demo(app) or _create(app, who, progress)
 
 
 @contextmanager
@@ -74,9 +74,9 @@ def _alone(app: App, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _create(app: App, seed: int, who: str, progress: Progress) -> CaseRecord:
+def _create(app: App, who: str, progress: Progress) -> CaseRecord:
     progress(0.0, "drawing a synthetic neck")
-    volume = draw_demo_ct(seed)
+    volume = draw_demo_ct(DEMO_SEED)
     progress(0.6, "writing DICOM marked SYNTHETIC")
     with tempfile.TemporaryDirectory(prefix="hnvlm-demo-") as folder:
         series = Path(folder) / "CT"

@@ -126,7 +126,6 @@ class CaseStore(ResultMethods):
         descending: bool = True,
         include_deleted: bool = False,
         demo: bool | None = None,
-        in_scope: bool | None = None,
     ) -> list[CaseRecord]:
         """Return the worklist.
 
@@ -136,7 +135,6 @@ class CaseStore(ResultMethods):
             descending: Newest first.
             include_deleted: Also deleted cases (for the undo list).
             demo: Only demo cases, or only others.
-            in_scope: Only cases with this scope verdict.
 
         Raises:
             UsageError: An unknown sort key.
@@ -153,8 +151,6 @@ class CaseStore(ResultMethods):
             )
         if demo is not None:
             query = query.where(CASES.c.demo == int(demo))
-        if in_scope is not None:
-            query = query.where(CASES.c.in_scope == int(in_scope))
         key = _SORTS[sort]
         query = query.order_by(key.desc() if descending else key.asc(), CASES.c.number)
         with reading(self.engine) as conn:

@@ -112,12 +112,12 @@ class ResultMethods:
                 signed.setdefault(row["result_id"], []).append(signoff_of(row))
             return [result_of(row, tuple(signed.get(row["id"], ()))) for row in rows]
 
-    def latest_of_all(self, kind: str, slot: str = "") -> dict[str, ResultRecord]:
-        """Return case id -> newest result of a kind, over all cases that are not deleted."""
+    def latest_of_all(self, kind: str) -> dict[str, ResultRecord]:
+        """Return case id -> newest result of a kind (no slot), over all cases that are not deleted."""
         newest = (
             select(func.max(RESULTS.c.id).label("id"))
             .join(CASES, CASES.c.id == RESULTS.c.case_id)
-            .where(RESULTS.c.kind == kind, RESULTS.c.slot == slot, CASES.c.deleted.is_(None))
+            .where(RESULTS.c.kind == kind, RESULTS.c.slot == "", CASES.c.deleted.is_(None))
             .group_by(RESULTS.c.case_id)
             .subquery()
         )
