@@ -74,6 +74,11 @@ class Finding:
         """Level of a node, site of anything else."""
         return self.level if self.kind == "node" else self.site
 
+    @property
+    def where(self) -> tuple[FindingKind, Side | None, str | None]:
+        """Kind, side and place: what two findings have alike that are told of one lesion."""
+        return self.kind, self.side, self.place
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict; ``from_json`` is its inverse."""
         return asdict(self)

@@ -294,15 +294,11 @@ def majority_baseline(rows: list[dict[str, Any]], clean: list[dict[str, Any]]) -
     }
 
 
-def _place(finding: Finding) -> tuple[str, str | None, str | None]:
-    return finding.kind, finding.side, finding.place
-
-
 def _judge(case: Case, found: list[Finding]) -> dict[str, Any]:
     truth = lesion_finding(case.lesions[0])
     # What the patient's own report names is neither the inserted lesion nor made up.
-    own = {_place(f) for f in (case.report.lesions if case.report else ())} - {_place(truth)}
-    lesions = [f for f in _lesions(found) if _place(f) not in own]
+    own = {f.where for f in (case.report.lesions if case.report else ())} - {truth.where}
+    lesions = [f for f in _lesions(found) if f.where not in own]
     same_kind = [f for f in lesions if f.kind == truth.kind]
     pool = same_kind or lesions
     if not pool:

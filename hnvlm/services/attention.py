@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from hnvlm.errors import HnvlmError
@@ -13,6 +12,7 @@ from hnvlm.models.base import Models
 from hnvlm.models.registry import model_cards
 from hnvlm.services.conflicts import again_on_conflict
 from hnvlm.services.context import App
+from hnvlm.store import utc_now
 from hnvlm.types import Finding, Segmentation
 
 DETECTOR = "tumour"
@@ -96,7 +96,7 @@ def decide(app: App, case_id: str, finding: Finding, verdict: Verdict | None, *,
     A confirmed one is a clinician's finding from then on, a rejected one is none: drafts and plans follow.
 
     Raises:
-        HnvlmError: Code ``conflict``: the findings were measured anew, and it is not among them.
+        HnvlmError: Code ``gone``: the findings were measured anew, and it is not among them.
     """
 
     def add() -> None:
@@ -111,8 +111,7 @@ def decide(app: App, case_id: str, finding: Finding, verdict: Verdict | None, *,
         number = findings.index(finding)
         decided = [entry for entry in before.payload.get("decided", ()) if entry["number"] != number]
         if verdict is not None:
-            at = datetime.now(UTC).isoformat(timespec="microseconds")
-            decided.append({"number": number, "verdict": verdict, "who": who, "at": at})
+            decided.append({"number": number, "verdict": verdict, "who": who, "at": utc_now()})
         payload = before.payload | {"findings": _settled(told, decided), "told": told, "decided": decided}
         app.store.save_result(case_id, "findings", payload, who=who, based_on=before.id)
 
@@ -122,11 +121,11 @@ def decide(app: App, case_id: str, finding: Finding, verdict: Verdict | None, *,
 def carried_over(app: App, case_id: str, findings: Sequence[Finding]) -> dict[str, Any]:
     """Return findings that were measured anew as they are stored: what was decided of a place holds for it still."""
     told, decided = [f.to_json() for f in findings], []
+    suspected = [f.where if f.attributes.get("suspected") else None for f in findings]
     for old in suspicions(app, case_id):
-        places = [(f.kind, f.side, f.place) if f.attributes.get("suspected") else None for f in findings]
-        place = (old.finding.kind, old.finding.side, old.finding.place)
-        if old.verdict is not None and place in places:
-            decided.append({"number": places.index(place), "verdict": old.verdict, "who": old.who, "at": old.at})
+        if old.verdict is not None and old.finding.where in suspected:
+            number = suspected.index(old.finding.where)
+            decided.append({"number": number, "verdict": old.verdict, "who": old.who, "at": old.at})
     return {"findings": _settled(told, decided), "told": told, "decided": decided} if decided else {"findings": told}
 
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hnvlm.imaging.whole import whole_file
 from hnvlm.plan import check_name, check_rows, template_rows, templates
 from hnvlm.plan.kb import load_kb
 from hnvlm.services.context import App
+from hnvlm.store import utc_now
 
 DEFAULT = "default"
 TITLES = {"default": "Working set", "quantec": "QUANTEC", "nrg_hn004": "NRG-HN004", "gortec": "GORTEC",
@@ -84,7 +84,7 @@ def save(app: App, name: str, edited: Iterable[Mapping[str, Any]], *, who: str, 
         data["templates"][name] = {
             "rows": checked,
             "who": who,
-            "saved": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "saved": utc_now(),
         }
         _write(app, data)
     changed = sum(bool(row["edited"]) for row in checked)

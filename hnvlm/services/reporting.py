@@ -118,7 +118,7 @@ def as_decided(text: str, language: str, suspicions: Sequence[attention.Suspicio
     read = parse_report(text, language, source="vlm").findings
     told = list(read)
     for suspicion in (s for s in suspicions if s.verdict is not None):
-        claim = next((f for f in told if f.presence == "indeterminate" and _of_one_place(f, suspicion.finding)), None)
+        claim = next((f for f in told if f.presence == "indeterminate" and f.where == suspicion.finding.where), None)
         if claim is not None:
             at = told.index(claim)
             told[at : at + 1] = [attention.confirmed(claim)] if suspicion.verdict == "confirmed" else []
@@ -126,10 +126,6 @@ def as_decided(text: str, language: str, suspicions: Sequence[attention.Suspicio
         return render(told, language=language) if told != read and render(read, language=language) == text else text
     except UsageError:  # contradictions
         return text
-
-
-def _of_one_place(one: Finding, other: Finding) -> bool:
-    return (one.kind, one.side, one.level, one.site) == (other.kind, other.side, other.level, other.site)
 
 
 # ---- the same for a stored case ---------------------------------------------------------------

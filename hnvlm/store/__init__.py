@@ -2,6 +2,7 @@
 
 from hnvlm.store.backup import back_up
 from hnvlm.store.cases import CaseStore
+from hnvlm.store.database import utc_now
 from hnvlm.store.erase import erase_case
 from hnvlm.store.jobs import JobStore, died
 from hnvlm.store.jsonable import dumps, jsonable
@@ -9,5 +10,5 @@ from hnvlm.store.records import AUTOSAVE, FIRST, AuditEvent, CaseRecord, JobReco
 
 __all__ = [
     "AUTOSAVE", "FIRST", "AuditEvent", "CaseRecord", "CaseStore", "JobRecord", "JobStore", "ResultRecord",
-    "SignOff", "VerifyReport", "back_up", "died", "dumps", "erase_case", "jsonable",
+    "SignOff", "VerifyReport", "back_up", "died", "dumps", "erase_case", "jsonable", "utc_now",
 ]  # fmt: skip
