@@ -12,6 +12,7 @@ from hnvlm.errors import UsageError
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 PROJECT_DIR = PACKAGE_DIR.parent
+_TOKEN = re.compile(r"[A-Za-z0-9-]+")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
@@ -25,6 +26,7 @@ class Settings:
         own_models_dir: A clinic's own model pack in the place of the shipped one (``HNVLM_MODELS_DIR``), or None.
         hosts: Names by which clinicians reach the server besides this machine's own (``HNVLM_HOSTS``).
         threads: CPU threads for inference (``HNVLM_THREADS``, default and at most all cores).
+        user_header: Header in which a proxy names who is logged in (``HNVLM_USER_HEADER``), or "".
     """
 
     data_dir: Path
@@ -32,6 +34,7 @@ class Settings:
     threads: int
     own_models_dir: Path | None = None
     hosts: tuple[str, ...] = ()
+    user_header: str = ""
 
     @property
     def models_dir(self) -> Path:
@@ -57,6 +60,7 @@ def settings() -> Settings:
         threads=_threads("HNVLM_THREADS"),
         own_models_dir=_own_models(assets / "models"),
         hosts=_hosts("HNVLM_HOSTS"),
+        user_header=_header("HNVLM_USER_HEADER"),
     )
 
 
@@ -91,6 +95,13 @@ def _hosts(name: str) -> tuple[str, ...]:
         if not _HOST.fullmatch(part):
             raise UsageError(f"{name}: '{part}' is no host name. Give names alone, as in ct.hospital.example.")
     return found
+
+
+def _header(name: str) -> str:
+    given = os.environ.get(name)
+    if given is not None and not _TOKEN.fullmatch(given):
+        raise UsageError(f"{name}='{given}' is no name of a header. Give its name alone, as in X-Remote-User.")
+    return given or ""
 
 
 def _threads(name: str) -> int:

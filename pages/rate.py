@@ -25,8 +25,11 @@ def main() -> None:
     if not rater:
         rating_form.put_away()
         st.subheader("Who rates?")
-        st.text("Give your name above. Your ratings are kept under it, and you go on where you stopped.")
-        known_raters(app)
+        if state.by_login():
+            st.text(state.NO_LOGIN)
+        else:
+            st.text("Give your name above. Your ratings are kept under it, and you go on where you stopped.")
+            known_raters(app)
         results(app, task)
         return
     before = rating_form.on_screen(task, rater)
@@ -80,9 +83,7 @@ def who_and_what() -> tuple[str, str]:
     """Show who rates and what is rated; return the task and the rater's name."""
     known = rating.tasks()
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="casebar"):
-        st.session_state.setdefault("rate-who", state.who())
-        st.text_input("Your name", key="rate-who", placeholder="Your name", label_visibility="collapsed", width=240,
-                      max_chars=80, on_change=handled(named))  # fmt: skip
+        rater = rater_named()
         # The default is kept outside of the widget, which forgets it when another page is shown.
         st.session_state.setdefault(TASK, st.session_state.get(f"_{TASK}", next(iter(known))))
         task = st.selectbox("What is rated", list(known), format_func=known.get, key=TASK, width=240,
@@ -90,7 +91,18 @@ def who_and_what() -> tuple[str, str]:
         st.session_state[f"_{TASK}"] = task
         alone = "The AI draft as it was written, in an order of your own. Measurements and checks are not shown."
         html.note(comparing_form.NOTE if comparing.compares(task) else alone)
-    return task, st.session_state["rate-who"].strip()
+    return task, rater
+
+
+def rater_named() -> str:
+    """Ask who rates, unless the log-in tells."""
+    if state.by_login():
+        html.note(state.who())
+        return state.who()
+    st.session_state.setdefault("rate-who", state.who())
+    st.text_input("Your name", key="rate-who", placeholder="Your name", label_visibility="collapsed", width=240,
+                  max_chars=state.LONGEST_NAME, on_change=handled(named))  # fmt: skip
+    return st.session_state["rate-who"].strip()
 
 
 def named() -> None:
@@ -115,7 +127,7 @@ def newcomer(app, rater: str, found: Found) -> None:
     if any(item.answers for item in found):
         return
     names = rating.raters(app)
-    if names and rating.person(rater) not in {rating.person(name) for name in names}:
+    if names and not state.by_login() and rating.person(rater) not in {rating.person(name) for name in names}:
         html.note(
             f"Nobody has rated as {rater} before. Names so far: {', '.join(names)}. If one is yours, give it above to "
             "go on where you stopped; titles and capitals make no difference."

@@ -6,7 +6,7 @@ import streamlit as st
 
 from hnvlm.services import CaseRecord
 from hnvlm.services.context import App
-from hnvlm.ui import badges, state
+from hnvlm.ui import badges, html, state
 
 _SELECT = "case_select"
 _BUSY = "Another task of this case is running."
@@ -59,10 +59,14 @@ def why_disabled(reason: str = "", *, busy: bool = False, declined: str = "") ->
 
 def name_box(key: str) -> None:
     """Ask who is working here: the name is kept with what is saved, confirmed and signed."""
+    if state.by_login():
+        html.note(state.who() or state.NO_LOGIN)
+        return
     # Another box for another name: one that keeps its own words would go on showing those of before.
     st.text_input(
-        "Your name, kept with what you save", state.who(), key=f"{key}-{state.who()}", max_chars=80, width=160,
-        placeholder="Your name", label_visibility="collapsed", on_change=_named, args=(key, state.who()),
+        "Your name, kept with what you save", state.who(), key=f"{key}-{state.who()}", width=160,
+        max_chars=state.LONGEST_NAME, placeholder="Your name", label_visibility="collapsed", on_change=_named,
+        args=(key, state.who()),
     )  # fmt: skip
 
 

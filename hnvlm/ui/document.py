@@ -284,8 +284,7 @@ def _sign(app: App, doc: Document) -> None:
         st.text(f"Signing version {doc.latest.version} of the {doc.name}.")
         if _typed(app, doc) != doc.latest.payload["text"]:
             st.caption("Typed text that is not saved is not part of what you sign. Save it first.")
-        name = st.text_input("Name of the clinician", value=state.who(), key=doc.key("name"))
-        why = None if name.strip() else "Type the name of the clinician who signs, then press Enter."
+        why = _signer(doc)
         if _is_news(doc):
             why = f"Version {doc.latest.version} was saved while you were reading: look at it and say so first."
         st.button("I have read and approve it", type="primary", key=doc.key("approve"), disabled=bool(why), help=why,
@@ -294,8 +293,20 @@ def _sign(app: App, doc: Document) -> None:
             st.caption(why)
 
 
+def _signer(doc: Document) -> str | None:
+    """Ask who signs, unless the log-in tells; return why nobody can sign yet."""
+    if state.by_login():
+        if not state.who():
+            return state.NO_LOGIN
+        st.text(f"Name of the clinician: {state.who()}")
+        return None
+    name = st.text_input("Name of the clinician", value=state.who(), key=doc.key("name"))
+    return None if name.strip() else "Type the name of the clinician who signs, then press Enter."
+
+
 def _approve(doc: Document) -> None:
-    name = st.session_state[doc.key("name")]
+    # Of the box itself: a name that was typed and not sent before the click is the one that is meant.
+    name = state.who() if state.by_login() else st.session_state[doc.key("name")]
     doc.sign(doc.latest.id, name)
     state.set_who(name)
     st.toast("Signed.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from typing import Any
@@ -9,10 +10,14 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from hnvlm.config import settings
 from hnvlm.services import CaseRecord, worklist
 from hnvlm.services.context import App
 from hnvlm.ui.access import COOKIE
 
+# Letters of a clinician's name.
+LONGEST_NAME = 80
+NO_LOGIN = "The log-in before this server gave no name. Whoever runs it sets HNVLM_USER_HEADER to the header that does."
 _CASE, _QUERY, _WHO, _BROWSER = "case_id", "case", "clinician_name", "_browser"
 _FORM, _OF_CASES = "_form_of", "_of_cases"
 
@@ -88,8 +93,22 @@ def form_in_use() -> str | None:
 
 
 def who() -> str:
-    """Return the name the clinician gave in this session, "" before."""
-    return str(st.session_state.get(_WHO, "")).strip()
+    """Return the name of the log-in where a proxy tells it, else what the clinician gave in this session, "" before."""
+    return logged_in() if by_login() else str(st.session_state.get(_WHO, "")).strip()
+
+
+def by_login() -> bool:
+    """Whether names come from the log-in before this server and cannot be typed."""
+    return bool(settings().user_header)
+
+
+def logged_in() -> str:
+    """Return the name that the proxy's header gives, "" where it gives none."""
+    given = st.context.headers.get(settings().user_header, "")
+    with contextlib.suppress(UnicodeError):
+        # Headers are read as Latin-1; proxies send names as UTF-8.
+        given = given.encode("latin-1").decode("utf-8")
+    return " ".join(given.split())[:LONGEST_NAME]
 
 
 def browser() -> str:

@@ -19,6 +19,8 @@ from hnvlm.models.pack import load
         ("HNVLM_THREADS", "abc", "a whole number of threads"),
         ("HNVLM_THREADS", "0", "a whole number of threads"),
         ("HNVLM_THREADS", "", "a whole number of threads"),
+        ("HNVLM_USER_HEADER", "X-Remote-User: a", "is no name of a header"),
+        ("HNVLM_USER_HEADER", "", "is no name of a header"),
         ("HNVLM_HOSTS", "ct.hospital.example https://ct", "'https://ct' is no host name"),
     ],
 )

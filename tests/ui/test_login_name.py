@@ -1,0 +1,78 @@
+"""Names that a proxy's log-in gives: they stand under what is signed and rated, and nobody can type another."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from fake_app import add_case, fakes  # noqa: E402
+from streamlit.runtime import context as streamlit_context  # noqa: E402
+from ui.page_text import open_page, texts  # noqa: E402
+from ui.test_pages import go, open_app  # noqa: E402
+
+from hnvlm import config  # noqa: E402
+from hnvlm.services import reporting  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("through_the_entry_script")
+HEADER = "X-Remote-User"
+NOBODY = "The log-in before this server gave no name"
+
+
+@pytest.fixture
+def log_in(monkeypatch):
+    """Return a function that makes a proxy give this name, as a server reads it."""
+    monkeypatch.setenv("HNVLM_USER_HEADER", HEADER)
+    config.settings.cache_clear()
+
+    def give(name: str | None) -> None:
+        sent = [] if name is None else [(HEADER.lower(), name.encode().decode("latin-1"))]
+        monkeypatch.setattr(streamlit_context, "_get_client_context", lambda: SimpleNamespace(headers=sent, cookies={}))
+
+    yield give
+    monkeypatch.delenv("HNVLM_USER_HEADER")
+    config.settings.cache_clear()
+
+
+def boxes(at) -> list[str]:
+    return [box.label for box in at.text_input]
+
+
+def test_a_report_is_signed_under_the_name_of_the_log_in(services, log_in) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    reporting.draft_report(app, case_id)
+    log_in("Dr  Żaneta Łoś ")
+    at = open_page(case_id, "review")
+    assert not any("ame" in label for label in boxes(at))
+    (approve,) = [b for b in at.button if b.label == "I have read and approve it"]
+    assert not approve.disabled and "Name of the clinician: Dr Żaneta Łoś" in texts(at)
+    approve.click().run()
+    assert not at.exception
+    assert [s.clinician for s in app.store.latest_result(case_id, "report", "en").signoffs] == ["Dr Żaneta Łoś"]
+
+
+def test_without_a_name_of_the_log_in_nobody_signs_or_rates(services, log_in) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    reporting.draft_report(app, case_id)
+    log_in(None)
+    at = open_page(case_id, "review")
+    (approve,) = [b for b in at.button if b.label == "I have read and approve it"]
+    assert approve.disabled and NOBODY in approve.help and NOBODY in texts(at)
+    rate = go(open_app(), "rate")
+    assert boxes(rate) == [] and NOBODY in texts(rate) and "AI draft to rate" not in str(rate.get("html"))
+
+
+def test_a_rater_is_who_is_logged_in(services, log_in) -> None:
+    app = services(fakes())
+    reporting.draft_report(app, add_case(app))
+    log_in("Ada Nowak")
+    at = go(open_app(), "rate")
+    assert boxes(at) == [] and "Ada Nowak" in str([h.proto.body for h in at.get("html")])
+    assert any("AI draft to rate" in h.proto.body for h in at.get("html"))
