@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
-from hnvlm.models.clip import ClipNetwork, CTTextSpace
+from hnvlm.models.clip import ClipNetwork, CTTextSpace, load_clip
 from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder
 from hnvlm.models.precision import device_of
 from hnvlm.models.text_tower import TextReader, token_features
@@ -32,7 +32,7 @@ from hnvlm.train.ahead import AUTO, training_device
 from hnvlm.train.bank import BankPatient, load_bank
 from hnvlm.train.compose import compose
 from hnvlm.train.data import CHANNELS, training_folders
-from hnvlm.train.lesions import BATCH, detector_metrics, kept_aside, train_lesion_net
+from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, kept_aside, train_lesion_net
 from hnvlm.train.loop import LoopOptions, Numbers, length, log, train_loop
 from hnvlm.train.pool import Encoded, build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS
@@ -141,23 +141,31 @@ def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
 
 def train_encoder(
     banks: list[BankPatient], segmenter: Path, out: Path, work: Path, *, resume: bool, steps: int, batch: int,
-    device: torch.device, workers: int = 0, minutes: float = 0.0,
+    device: torch.device, workers: int = 0, minutes: float = 0.0, learning_rate: float = LEARNING_RATE,
+    shipped: Path | None = None,
 ) -> CTEncoder:  # fmt: skip
-    """First stage: the lesion network learns where lesions are; the encoder is kept in ``out`` for the second stage."""
-    encoder = CTEncoder(len(CHANNELS), WIDTHS)
-    asked = {"asked_steps": steps, "asked_minutes": minutes}
+    """First stage: the lesion network learns where lesions are; the encoder is kept in ``out`` for the second stage.
+
+    Args:
+        shipped: Model folder whose encoder goes on learning. Its U-Net and the scale of its tokens stay, so that what
+            was trained on them need not begin anew.
+    """
+    encoder = CTEncoder(len(CHANNELS), WIDTHS) if shipped is None else load_clip(shipped).encoder
+    before = 0 if shipped is None else int(read_config(shipped)["steps"])
+    asked = {"asked_steps": steps, "asked_minutes": minutes, "before": before}
     done = read_config(out) if resume and (out / "model.safetensors").exists() else {}
     if not done or {k: done.get(k) for k in asked} != asked:
         encoder.lesion_net, taken = train_lesion_net(
-            encoder.lesion_net, banks, work / "lesions.pt", resume=resume, steps=steps, seed=SEED, batch=batch,
-            device=device, workers=workers, minutes=minutes,
+            encoder.lesion_net, banks, work / "lesions.pt", resume=resume, steps=steps, seed=SEED + before, batch=batch,
+            learning_rate=learning_rate, device=device, workers=workers, minutes=minutes,
         )  # fmt: skip
-        start_from_segmenter(encoder, segmenter)
         encoder = encoder.eval().to(device, memory_format=torch.channels_last_3d)
-        rng = np.random.default_rng(SEED)
-        encoder.calibrate([compose(banks[int(rng.integers(len(banks)))], rng).hu for _ in range(CALIBRATION_CROPS)])
+        if shipped is None:
+            start_from_segmenter(encoder, segmenter)
+            rng = np.random.default_rng(SEED)
+            encoder.calibrate([compose(banks[int(rng.integers(len(banks)))], rng).hu for _ in range(CALIBRATION_CROPS)])
         metrics = detector_metrics(encoder.lesion_net, banks)
-        save_model(out, encoder, {"name": "encoder", "steps": taken, **asked, **metrics})
+        save_model(out, encoder, {"name": "encoder", "steps": before + taken, **asked, **metrics})
     # As it will be read from the pack, so that what is trained on its tokens sees the very same ones.
     encoder = load_weights(out, CTEncoder(len(CHANNELS), WIDTHS))  # type: ignore[assignment]
     return encoder.to(device, memory_format=torch.channels_last_3d)
@@ -245,12 +253,15 @@ def train(
     workers: int = 0,
     minutes: float = 0.0,
     per_patient: int = PER_PATIENT,
+    from_pack: bool = False,
+    learning_rate: float = LEARNING_RATE,
 ) -> dict[str, Any]:
     """Train text reader (if it is not there yet), encoder and CT-text space; write ``out`` and its ``text`` sibling.
 
     Args:
         steps, minutes: Of the encoder's lesion network.
         align_steps: Of the CT-text space, over ``pool_size`` encoded samples.
+        from_pack: The lesion network goes on from the weights in ``out``; the CT-text space is learned anew.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -266,7 +277,8 @@ def train(
     folder = work / "encoder"
     encoder = train_encoder(
         banks, out.parent / "segmenter", folder, work, resume=resume, steps=steps, batch=batch,
-        device=training_device(device), workers=workers, minutes=minutes,
+        device=training_device(device), workers=workers, minutes=minutes, learning_rate=learning_rate,
+        shipped=out if from_pack else None,
     )  # fmt: skip
     pool = build_pool(encoder, banks, pool_folder(work, folder, banks), pool_size, workers=workers)
     space = train_alignment(encoder, reader, pool, work, resume=resume, steps=align_steps)
@@ -275,7 +287,7 @@ def train(
     taken = read_config(folder)
     # The lesion network's; the CT-text space learns from those kept aside, too.
     trained_on = len(kept_aside(banks)[0])
-    detector = {k: v for k, v in taken.items() if k not in ("name", "steps", "asked_steps", "asked_minutes")}
+    detector = {k: v for k, v in taken.items() if k not in ("name", "steps", "asked_steps", "asked_minutes", "before")}
     config = {
         "name": "clip",
         "version": "2",
