@@ -106,21 +106,23 @@ def searched() -> None:
 
 def show_row(app, row: worklist.Row) -> None:
     case = row.case
-    cells = st.columns(WIDTHS, gap=GAP, vertical_alignment="center")
-    cells[0].markdown(f"**{case.id}**")
-    if casebar.described(case):  # else it is the size, which stands in the next column
-        with cells[0]:
-            html.note(case.description)
-    z, y, x = case.shape
-    dz, dy, dx = case.spacing_mm
-    cells[1].text(f"{x}×{y}×{z}\n{dx:.2f}×{dy:.2f}×{dz:.2f} mm")
-    cells[2].text(SCOPE[case.in_scope], help=case.scope_reason or None)
-    cells[3].text("\n".join(row.results) or "none yet")
-    cells[4].text(casebar.when(case.created).replace(" ", "\n"))
-    if cells[5].button("Open", key=f"open-{case.id}", type="primary", help=f"Open {case.id}", width="stretch"):
-        open_in_review(case.id)
-    cells[6].button("Delete", key=f"delete-{case.id}", help=f"Take {case.id} off the list; can be undone",
-                    width="stretch", on_click=handled(delete), args=(app, case.id))  # fmt: skip
+    # A container of each case's own: while a list is drawn anew, a row must not keep the words of another.
+    with st.container(key=f"row-{case.id}"):
+        cells = st.columns(WIDTHS, gap=GAP, vertical_alignment="center")
+        cells[0].markdown(f"**{case.id}**")
+        if casebar.described(case):  # else it is the size, which stands in the next column
+            with cells[0]:
+                html.note(case.description)
+        z, y, x = case.shape
+        dz, dy, dx = case.spacing_mm
+        cells[1].text(f"{x}×{y}×{z}\n{dx:.2f}×{dy:.2f}×{dz:.2f} mm")
+        cells[2].text(SCOPE[case.in_scope], help=case.scope_reason or None)
+        cells[3].text("\n".join(row.results) or "none yet")
+        cells[4].text(casebar.when(case.created).replace(" ", "\n"))
+        if cells[5].button("Open", key=f"open-{case.id}", type="primary", help=f"Open {case.id}", width="stretch"):
+            open_in_review(case.id)
+        cells[6].button("Delete", key=f"delete-{case.id}", help=f"Take {case.id} off the list; can be undone",
+                        width="stretch", on_click=handled(delete), args=(app, case.id))  # fmt: skip
 
 
 def open_in_review(case_id: str) -> None:

@@ -302,12 +302,20 @@ def summary(app: App, task: str) -> list[dict[str, Any]]:
 
 
 def kappa(first: Sequence[int], second: Sequence[int]) -> float | None:
-    """Quadratic-weighted kappa of two raters on the scale 1 to 5; None where it is undefined."""
-    from sklearn.metrics import cohen_kappa_score  # slow to import, and only wanted here
+    """Quadratic-weighted kappa of two raters; None where it is undefined."""
+    found = float(kappas(np.array([first], float), np.array([second], float))[0])
+    return None if np.isnan(found) else found
 
-    if len(set(first) | set(second)) < 2:
-        return None
-    return float(cohen_kappa_score(first, second, labels=list(SCALE), weights="quadratic"))
+
+def kappas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Quadratic-weighted kappa of each row of answers (draws, n) of two raters, NaN where all answers are the same.
+
+    One less the mean squared difference over the one that is expected of answers paired by chance (Cohen, Psychological
+    Bulletin 70 (1968) 213-220). All draws at once: one after the other they took half a minute of a page.
+    """
+    by_chance = (first**2).mean(1) + (second**2).mean(1) - 2 * first.mean(1) * second.mean(1)
+    same = (first == first[:, :1]).all(1) & (second == first[:, :1]).all(1)
+    return 1 - ((first - second) ** 2).mean(1) / np.where(same, np.nan, by_chance)
 
 
 def _pair(given: Mapping[tuple[tuple[str, str], str], int], a: str, b: str) -> dict[str, Any]:
@@ -321,9 +329,9 @@ def _interval(first: Sequence[int], second: Sequence[int]) -> list[float] | None
     if len(first) < FEWEST_FOR_INTERVAL:
         return None
     rng = np.random.default_rng(SEED)
-    draws = (rng.integers(len(first), size=len(first)) for _ in range(DRAWS))
-    found = [kappa([first[i] for i in draw], [second[i] for i in draw]) for draw in draws]
-    defined = [k for k in found if k is not None]
+    draws = np.stack([rng.integers(len(first), size=len(first)) for _ in range(DRAWS)])
+    found = kappas(np.array(first, float)[draws], np.array(second, float)[draws])
+    defined = found[~np.isnan(found)]
     # Of chosen draws it would be an interval of something else.
     return [float(v) for v in np.percentile(defined, [2.5, 97.5])] if len(defined) >= 0.9 * DRAWS else None
 

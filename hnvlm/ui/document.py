@@ -284,29 +284,33 @@ def _sign(app: App, doc: Document) -> None:
         st.text(f"Signing version {doc.latest.version} of the {doc.name}.")
         if _typed(app, doc) != doc.latest.payload["text"]:
             st.caption("Typed text that is not saved is not part of what you sign. Save it first.")
-        why = _signer(doc)
+        box = f"{doc.key('name')}-{state.who()}"
+        why = _signer(box)
         if _is_news(doc):
             why = f"Version {doc.latest.version} was saved while you were reading: look at it and say so first."
         st.button("I have read and approve it", type="primary", key=doc.key("approve"), disabled=bool(why), help=why,
-                  on_click=handled(_approve), args=(doc,))  # fmt: skip
+                  on_click=handled(_approve), args=(doc, box))  # fmt: skip
         if why:
             st.caption(why)
 
 
-def _signer(doc: Document) -> str | None:
-    """Ask who signs, unless the log-in tells; return why nobody can sign yet."""
+def _signer(box: str) -> str | None:
+    """Ask who signs in the text input ``box``, unless the log-in tells; return why nobody can sign yet.
+
+    Another box for another name: with one key a name that was given elsewhere stood in it, and counted as none.
+    """
     if state.by_login():
         if not state.who():
             return state.NO_LOGIN
         st.text(f"Name of the clinician: {state.who()}")
         return None
-    name = st.text_input("Name of the clinician", value=state.who(), key=doc.key("name"))
+    name = st.text_input("Name of the clinician", value=state.who(), key=box)
     return None if name.strip() else "Type the name of the clinician who signs, then press Enter."
 
 
-def _approve(doc: Document) -> None:
+def _approve(doc: Document, box: str) -> None:
     # Of the box itself: a name that was typed and not sent before the click is the one that is meant.
-    name = state.who() if state.by_login() else st.session_state[doc.key("name")]
+    name = state.who() if state.by_login() else st.session_state[box]
     doc.sign(doc.latest.id, name)
     state.set_who(name)
     st.toast("Signed.")

@@ -8,6 +8,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ui.fake_app import add_case, fakes, make_app
 
@@ -264,6 +265,20 @@ def test_quadratic_weighted_kappa_by_hand() -> None:
     assert rating.kappa([2, 4], [2, 4]) == pytest.approx(1.0)
     assert rating.kappa([1, 5], [5, 1]) == pytest.approx(-1.0)
     assert rating.kappa([3, 3], [3, 3]) is None
+
+
+def test_kappa_of_many_draws_is_that_of_another_program() -> None:
+    from sklearn.metrics import cohen_kappa_score
+
+    rng = np.random.default_rng(5)
+    first, second = rng.integers(1, 6, (200, 7)), rng.integers(1, 6, (200, 7))
+    second[:50] = first[:50]
+    first[0] = second[0] = 4
+    found = rating.kappas(first.astype(float), second.astype(float))
+    expected = [
+        cohen_kappa_score(a, b, labels=[1, 2, 3, 4, 5], weights="quadratic") for a, b in zip(first, second, strict=True)
+    ]
+    assert np.isnan(found[0]) and found[1:] == pytest.approx(expected[1:])
 
 
 def test_the_summary_counts_complete_ratings_and_pairs_drafts_in_common(app) -> None:

@@ -1,4 +1,4 @@
-"""Names that a proxy's log-in gives: they stand under what is signed and rated, and nobody can type another."""
+"""Whose name stands under what is signed and rated: typed once, or given by the log-in of a proxy."""
 
 from __future__ import annotations
 
@@ -76,3 +76,21 @@ def test_a_rater_is_who_is_logged_in(services, log_in) -> None:
     at = go(open_app(), "rate")
     assert boxes(at) == [] and "Ada Nowak" in str([h.proto.body for h in at.get("html")])
     assert any("AI draft to rate" in h.proto.body for h in at.get("html"))
+
+
+def test_a_name_given_elsewhere_is_the_one_that_signs(services) -> None:
+    """It stood in the box, and the button asked for it all the same; after a signature the box kept another's."""
+    app = services(fakes())
+    case_id = add_case(app)
+    reporting.draft_report(app, case_id)
+    at = open_page(case_id, "review")
+    for name in ("Dr Adamska", "Dr Nowak"):
+        at.session_state["clinician_name"] = name
+        at.run()
+        (box,) = [b for b in at.text_input if b.label == "Name of the clinician"]
+        (approve,) = [b for b in at.button if b.label == "I have read and approve it"]
+        assert (box.value, approve.disabled) == (name, False)
+        approve.click().run()
+        assert not at.exception
+    signed = app.store.latest_result(case_id, "report", "en").signoffs
+    assert [s.clinician for s in signed] == ["Dr Adamska", "Dr Nowak"]
