@@ -15,7 +15,9 @@ from hnvlm.errors import InputRefusedError, UsageError
 from hnvlm.evaluate.common import log
 from hnvlm.imaging.write import AI_DRAFT
 from hnvlm.report.compare import LESIONS
+from hnvlm.report.doubts import doubt_of
 from hnvlm.report.parse import parse_report
+from hnvlm.report.places import OUTSIDE_SITES
 from hnvlm.report.render import render
 from hnvlm.report.vocabulary import LANGUAGES
 from hnvlm.types import MASS_SITES, Finding
@@ -25,6 +27,9 @@ REPORT = "report.txt"
 APP_HEADING = "AI DRAFT - RESEARCH USE ONLY"
 SIGNED = re.compile(r"^Signed by ", re.MULTILINE)
 NAMED = 5
+HARMLESS_MM = 10.0
+# Levels that lie in the midline: their nodes need no side.
+MIDLINE_LEVELS = ("IA", "VI", "VII")
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,17 @@ def understood(text: str) -> OwnReport:
     spoken_of = [f for f in read.findings if f.kind in LESIONS]
     if read.contradictions:
         return OwnReport(unclear=f"contradicts itself: {read.contradictions[0]}", unread=unread)
+    # A nodule of the thyroid gland is no lesion that the models know.
+    spoken_of = [f for f in spoken_of if f.site not in OUTSIDE_SITES]
     if not any(f.kind in ("node", "mass") for f in spoken_of):
         return OwnReport(unclear="says nothing of masses or nodes that can be read", unread=unread)
-    lesions = [part for f in spoken_of if f.presence != "absent" for part in _teachable(f)]
+    if doubt := doubt_of(text, read):
+        return OwnReport(unclear=doubt, unread=unread)
+    # "Of normal structure, up to 8 mm" is how a healthy neck is described.
+    harmless = [f for f in read.harmless if (f.size_mm or 0.0) <= HARMLESS_MM]
+    there = [f for f in spoken_of if f.presence != "absent" and f not in harmless]
+    told = [part for f in there for part in _teachable(f)]
+    lesions = [f for i, f in enumerate(told) if f not in told[:i]]
     if any(f.kind == "node" and f.side is None for f in lesions):
         return OwnReport(unclear="names a node without its side", unread=unread)
     try:
@@ -92,6 +105,8 @@ def _teachable(finding: Finding) -> list[Finding]:
     """A finding as the models' vocabulary has it: a node on each side for both, no site that they do not know."""
     if finding.kind == "node" and finding.side == "bilateral":
         return [replace(finding, side="right"), replace(finding, side="left")]
+    if finding.kind == "node" and finding.side is None and finding.level in MIDLINE_LEVELS:
+        return [replace(finding, side="midline")]
     if finding.kind == "mass" and finding.site not in MASS_SITES:
         return [replace(finding, site=None)]
     return [finding]

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from hnvlm.report.asides import settle_background, split_asides
 from hnvlm.report.tokens import Clause, Token
+from hnvlm.report.vocabulary import load
 
 # A token of these tags is what a clause speaks of.
 _HEADS = {
@@ -42,6 +43,7 @@ def split_clauses(sentence: str, tokens: list[Token], language: str, kind: str |
         return [Clause(tokens, 0, len(sentence), kind=whole, denied=denied)]
     tokens = _denied_last(sentence, tokens)
     cuts = sorted(set(_strong_cuts(tokens) + _noun_cuts(sentence, tokens) + _none_cuts(tokens) + _past_cuts(tokens)))
+    cuts = sorted({*cuts, *_normal_cuts(tokens)})
     clauses = _cut(sentence, tokens, cuts)
     clauses = [part for clause in clauses for part in _split_by_place(clause)]
     clauses = [part for clause in clauses for part in _split_by_side(clause)]
@@ -51,11 +53,14 @@ def split_clauses(sentence: str, tokens: list[Token], language: str, kind: str |
     for clause in clauses:
         _set_head(clause)
         named = clause.has("level", "bare_level", "site", "size") or _is_none(clause.tokens)
+        # Under "Lymph nodes:" a side alone is that of the nodes.
+        named = named or (kind is not None and _is_normal_side(clause.tokens))
         if clause.kind is None and known is not None and named and not clause.aside:
             clause.kind = known
         known = clause.kind or known
     _settle_denial(sentence, clauses)
     _carry_side(clauses)
+    _share_texture(sentence, clauses, language)
     settle_background(sentence, clauses, language)
     return clauses
 
@@ -86,7 +91,12 @@ def _none_cuts(tokens: list[Token]) -> list[int]:
     """The comma of a list's last words, "left II 21 mm, right none": they deny the other side and no item before."""
     commas = [i for i, token in enumerate(tokens) if token.tag == "separator" and token.value in _AND]
     listed = commas and any(token.tag == "size" for token in tokens[: commas[-1]])
-    return [tokens[commas[-1]].start] if listed and _is_none(tokens[commas[-1] :]) else []
+    if not listed:
+        return []
+    last = tokens[commas[-1] :]
+    # "Nodes: left II 21 mm, right normal."
+    headless = not any(token.tag in _HEADS for token in tokens)
+    return [last[0].start] if _is_none(last) or (headless and _is_normal_side(last)) else []
 
 
 def _past_cuts(tokens: list[Token]) -> list[int]:
@@ -114,6 +124,25 @@ def _is_none(tokens: list[Token]) -> bool:
     """Whether words say of a side that there is none, and nothing else: ", right none", "none on the left"."""
     tags = sorted(token.tag for token in tokens if token.tag != "separator")
     return tags in (["negation", "side"], ["negated_after", "side"])
+
+
+def _is_normal_side(tokens: list[Token]) -> bool:
+    """Whether words say of a side that it is normal, and nothing else: "right normal, left level II 18 mm"."""
+    return sorted(token.tag for token in tokens if token.tag != "separator") == ["normal", "side"]
+
+
+def _normal_cuts(tokens: list[Token]) -> list[int]:
+    """The comma behind a side that is normal, where the other has a lesion: "right normal, left level II 18 mm"."""
+    for index, token in enumerate(tokens):
+        if token.tag != "separator" or token.value not in (*_AND, *_STRONG):
+            continue
+        before, after = tokens[:index], tokens[index + 1 :]
+        first, second = ({t.value for t in part if t.tag == "side"} for part in (before, after))
+        tags, lesion = {t.tag for t in before}, {t.tag for t in after} & {"size", "texture"}
+        normal = "normal" in tags and not tags & {"size", "texture", "mass", "site"}
+        if normal and lesion and len(first) == len(second) == 1 and first != second:
+            return [token.start]
+    return []
 
 
 def _noun_cuts(sentence: str, tokens: list[Token]) -> list[int]:
@@ -258,6 +287,23 @@ def _settle_denial(sentence: str, clauses: list[Clause]) -> None:
             first = following.tokens[0]
             neither = first.tag == "negation" and sentence[first.start : first.end].lower() in _CHAIN
             clause.denied = neither or following.joined_by in ("and", "or", "nor", ",", "i", "lub", "oraz")
+
+
+def _share_texture(sentence: str, clauses: list[Clause], language: str) -> None:
+    """Let a texture that is said of several lesions at the end reach them all: "II 15 mm and III 18 mm, both necrotic".
+
+    "Both" are the last two.
+    """
+    words = load(f"patterns_{language}")["both_are"].replace(" ", r"\s+")
+    lesions = [c for c in clauses if c.has("size", "level", "node", "mass") and not c.denied and not c.aside]
+    for clause in lesions[-1:]:
+        for token in clause.tokens:
+            said = re.search(rf"(?<!\w){words}\s*$", sentence[: token.start], re.IGNORECASE)
+            if token.tag != "texture" or said is None:
+                continue
+            two = re.match(r"both|ob", said.group(), re.IGNORECASE)
+            for other in lesions[-2 if two else 0 : -1]:
+                other.tokens += [token] * (not other.has("texture"))
 
 
 def _reach(clause: Clause) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from hnvlm.report.places import OUTSIDE_SITES
 from hnvlm.report.render import denies
-from hnvlm.report.vocabulary import narrowing_word
+from hnvlm.report.vocabulary import narrowing_word, vocabulary
 from hnvlm.types import Finding
 
 # A summary may round: "1.3 cm" repeats 12.6 mm.
@@ -41,6 +42,16 @@ def _says_no_more(key: str, value: Any, full: Finding) -> bool:
     return full.attributes.get(key) == value or key == "also_level" or (key == "size_word" and full.size_mm is not None)
 
 
+def same_region(one: Finding, other: Finding) -> bool:
+    """Whether two masses may be one: no other side, and a region ("larynx") takes in its parts ("supraglottis")."""
+    if None not in (one.side, other.side) and one.side != other.side:
+        return False
+    if one.site == other.site or None in (one.site, other.site):
+        return True
+    regions = vocabulary()["regions"]
+    return any(a.site in regions and b.site in regions[a.site] for a, b in ((one, other), (other, one)))
+
+
 def covers(old: Finding, denial: Finding) -> bool:
     """Whether a summary's denial ("no enlarged node") repeats denials made before."""
     return old.presence == "absent" and denies(denial, old)
@@ -62,6 +73,8 @@ def denied_and_reported(findings: list[Finding], harmless: list[Finding]) -> lis
         ):
             continue
         for present in findings:
-            if present.presence != "absent" and present not in harmless and denies(absent, present):
+            # "No mucosal lesion" denies no nodule of the thyroid gland.
+            beside = present.site in OUTSIDE_SITES and absent.site is None
+            if present.presence != "absent" and present not in harmless and denies(absent, present) and not beside:
                 found.append(f"The text both denies and reports a {name_of(present)}.")
     return found

@@ -15,6 +15,8 @@ from hnvlm.report.vocabulary import load, size_word, vocabulary
 from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, Finding
 
 _LARGEST = re.compile(r"\b(?:largest|up to|biggest|najwięks\w+)\b", re.IGNORECASE)
+# The greatest size of a node that "normal" or "subcentimetre" is still said of.
+_LITTLE_MM = 10.0
 NECROSIS = re.compile(r"necro|martwic", re.IGNORECASE)
 _AIRWAY_OF_SITE = {
     "oropharynx": "oropharynx",
@@ -76,14 +78,25 @@ def _presence(clause: Clause) -> tuple[str, str]:
     return "present", "probable"
 
 
-def _harmless(clause: Clause, size: float | None, bounded: bool) -> tuple[str, str] | None:
+@cache
+def _tiny(language: str) -> re.Pattern[str]:
+    """Match words for nodes that are told of for how small they are: "shotty", "drobne"."""
+    words = "|".join(load(f"patterns_{language}")["harmless_small"])
+    return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+
+
+def _harmless(clause: Clause, size: float | None, bounded: bool, tiny: bool) -> tuple[str, str] | None:
     """Presence and certainty of a node that is there and held to be harmless, or told to be no larger than small.
 
-    None where nothing says so: "nodes < 6 cm" and "suspicious node < 1 cm" are nodes.
+    None where nothing says so: "nodes < 6 cm" and "suspicious node < 1 cm" are nodes. "Of normal structure, up to 8 mm"
+    and "shotty" (``tiny``) say so.
     """
     if clause.has("unsuspicious") and size is None:
         return "absent", "probable"
     speaks_for = clause.has("definite", "probable", "possible") or "necrotic" in clause.values("texture")
+    little = (size is None or size <= _LITTLE_MM) and not speaks_for
+    if little and (tiny or (size is not None and clause.has("normal"))):
+        return "indeterminate", "possible"
     small = bounded and size is not None and size_word(size) == "small" and not speaks_for
     if small or clause.has("unsuspicious", "benign"):
         return "indeterminate", "possible"
@@ -100,7 +113,8 @@ def _lesions(
         presence, certainty = "absent", "probable"
     if kind == "node" and presence == "present" and not describe_denied:
         bounded = only_bounded(clause.tokens, clause.start, text, language)
-        presence, certainty = _harmless(clause, size, bounded) or (presence, certainty)
+        tiny = _tiny(language).search(text) is not None
+        presence, certainty = _harmless(clause, size, bounded, tiny) or (presence, certainty)
         size = None if bounded else size
     attributes: dict[str, Any] = {}
     if presence != "absent" or describe_denied:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from functools import cache
 
 from hnvlm.report.clauses import split_clauses
-from hnvlm.report.consistency import covers, denied_and_reported, name_of, repeats
+from hnvlm.report.consistency import covers, denied_and_reported, name_of, repeats, same_region
+from hnvlm.report.earlier import told_of_once
 from hnvlm.report.mentions import NECROSIS, findings_of, implied_kind
+from hnvlm.report.phrases import begins, line_nothing, staged, whole, word
 from hnvlm.report.places import CONFLICT
 from hnvlm.report.render import denies
 from hnvlm.report.sentences import READ_SECTIONS, Sentence, read_lines
@@ -44,12 +45,18 @@ class ParsedReport:
         unparsed_sentences: Sentences of the read sections that no rule reads.
         contradictions: Plain sentences about statements that exclude each other.
         sections: Text by section key (findings, impression, ...); "" holds text before any heading.
+        unread: Sentences in which no rule knows finding, history or advice, beside those of the technique.
+        set_aside: Lesions told before the heading of the findings, or of an examination that may be an earlier one.
+        harmless: Nodes among the findings that are held to be reactive or of normal size.
     """
 
     findings: list[Finding]
     unparsed_sentences: list[str]
     contradictions: list[str] = field(default_factory=list)
     sections: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    set_aside: list[Finding] = field(default_factory=list)
+    harmless: list[Finding] = field(default_factory=list)
 
 
 def detect_language(text: str) -> str:
@@ -76,12 +83,28 @@ def parse_report(text: str, language: str | None = None, *, source: Source = "cl
     language = check_language(language) if language else detect_language(text)
     sentences, sections = read_lines(text, language)
     reader = _Reader(language, source)
-    for sentence in sentences:
-        if sentence.section in READ_SECTIONS:
+    # What stands before the heading of the findings without one of its own is why the patient was sent.
+    opened = any(sentence.section == "findings" for sentence in sentences)
+    earlier, perhaps = told_of_once(sentences, language)
+    for index, sentence in enumerate(sentences):
+        if opened and not sentence.section:
+            reader.leave_out(sentence, keep=True)
+        elif sentence.section in READ_SECTIONS and index in earlier:
+            reader.unparsed.append(sentence.text)
+            reader.leave_out(sentence, keep=index in perhaps)
+        elif sentence.section in READ_SECTIONS:
             reader.read(sentence)
     reader.settle()
     contradictions = list(dict.fromkeys(reader.contradictions + denied_and_reported(reader.findings, reader.harmless)))
-    return ParsedReport(reader.findings, reader.unparsed, contradictions, sections)
+    return ParsedReport(
+        reader.findings,
+        reader.unparsed,
+        contradictions,
+        sections,
+        reader.unread,
+        reader.set_aside,
+        reader.harmless,
+    )
 
 
 def sentence_findings(sentence: Sentence, language: str, last_side: str | None = None) -> list[Finding]:
@@ -106,16 +129,16 @@ def read_sentence(
     says was removed. ``treated`` reads what was treated as well: "remove the treated left tonsil cancer" is no history.
     """
     line_kind = sentence.line.split("_")[0] or None
-    if line_kind in ("node", "mass", "airway") and _line_nothing(language).fullmatch(sentence.text):
+    if line_kind in ("node", "mass", "airway") and line_nothing(language).fullmatch(sentence.text):
         which = sentence.line.removeprefix(f"{line_kind}_")
         side = which if which in ("left", "right") else None
         # The line "nodes other" stands behind those of the sides.
         attributes = {"other_than_listed": True} if which == "other" else {}
         return [Finding(line_kind, "absent", side=side, attributes=attributes)], False
     if not describe_denied:
-        if _whole(language, "all_normal").fullmatch(sentence.text):
+        if whole(language, "all_normal").fullmatch(sentence.text):
             return [Finding("mass", "absent"), Finding("node", "absent")], False
-        if _whole(language, "no_recurrence").fullmatch(sentence.text):
+        if whole(language, "no_recurrence").fullmatch(sentence.text):
             return [Finding("mass", "absent")], False
     tokens = [token for token in tag_sentence(sentence.text, language) if token.tag != "ignore"]
     if not describe_denied and _no_recurrence_since(sentence.text, tokens, language):
@@ -129,9 +152,13 @@ def read_sentence(
             left_out = True
             side = side or _treated_side(clause.tokens)
             continue
-        if clause.kind is None:
+        implied = clause.kind is None
+        if implied:
             clause.kind = implied_kind(clause)
         found = findings_of(clause, sentence.text, language, sentence.line, side, describe_denied=describe_denied)
+        if implied and not describe_denied:
+            # "3 mm slices from the nasopharynx to the clavicle": the size was that of something else.
+            found = [f for f in found if f.kind != "mass" or f.presence == "absent" or f.size_mm or f.attributes]
         for finding in found:
             if finding.kind == "mass" and finding.presence != "absent" and finding.side in ("left", "right"):
                 side = finding.side
@@ -144,7 +171,7 @@ def _no_recurrence_since(text: str, tokens: list[Token], language: str) -> bool:
     """Whether a sentence tells what was done and that nothing came back: "s/p glossectomy, no recurrence"."""
     parts = re.split(r"[,;]\s+|\s[-–]\s", text)
     told = [token.tag for token in tokens if token.start < len(text) - len(parts[-1])]
-    return "history" in told and "size" not in told and bool(_whole(language, "no_recurrence").fullmatch(parts[-1]))
+    return "history" in told and "size" not in told and bool(whole(language, "no_recurrence").fullmatch(parts[-1]))
 
 
 def _treated_side(tokens: list[Token]) -> str | None:
@@ -166,32 +193,6 @@ def _still_open(findings: list[Finding]) -> list[Finding]:
     return [f for f in findings if not (narrowed and f.kind == "airway" and f.presence == "absent" and f.site is None)]
 
 
-@cache
-def _whole(language: str, name: str) -> re.Pattern[str]:
-    """Match a sentence that is all of one such statement, as "Normal study." is."""
-    patterns = "|".join(load(f"patterns_{language}")[name])
-    return re.compile(rf"(?:{patterns})[.;!]?".replace(" ", r"\s+"), re.IGNORECASE)
-
-
-@cache
-def _begins(language: str, name: str) -> re.Pattern[str]:
-    """Match the first words of a sentence."""
-    patterns = "|".join(load(f"patterns_{language}")[name])
-    return re.compile(rf"\W*(?:{patterns})(?!\w)".replace(" ", r"\s+"), re.IGNORECASE)
-
-
-@cache
-def _word(language: str, name: str) -> re.Pattern[str]:
-    """Match one of the words of a table."""
-    return re.compile(rf"(?<!\w)(?:{'|'.join(load(f'patterns_{language}')[name])})(?!\w)", re.IGNORECASE)
-
-
-@cache
-def _line_nothing(language: str) -> re.Pattern[str]:
-    """Match all that stands behind "Airway:" or "Right neck:" where there is nothing to see."""
-    return re.compile(rf"(?:{'|'.join(load(f'patterns_{language}')['line_nothing'])})[.;]?", re.IGNORECASE)
-
-
 class _Reader:
     """Collects the findings of a text sentence by sentence."""
 
@@ -200,21 +201,43 @@ class _Reader:
         self.source = source
         self.findings: list[Finding] = []
         self.unparsed: list[str] = []
+        self.unread: list[str] = []
+        self.set_aside: list[Finding] = []
+        # Findings of a sentence that asks, "Left tonsil mass?", which the next may answer.
+        self._asked: list[Finding] = []
         self.contradictions: list[str] = []
         self._sections: list[str] = []
         self._treated_side: str | None = None
         # Said of a finding and settled by the rest of the text: a patent airway, a disease that is known.
         self._patent: list[Finding] = []
         self._known: list[tuple[Finding, str]] = []
+        self._named_by_stage: list[Finding] = []
         self.harmless: list[Finding] = []
         # Necrotic for how dense it is, which "No necrosis." behind it takes back.
         self._dense: list[Finding] = []
         patterns = load(f"patterns_{language}")["boilerplate"]
         self._boilerplate = re.compile(rf"(?:{'|'.join(patterns)})[.:]?", re.IGNORECASE)
 
+    def leave_out(self, sentence: Sentence, *, keep: bool) -> None:
+        """Take no finding of a sentence; ``keep`` in mind what lesions it names."""
+        if keep:
+            self.set_aside += [f for f in read_sentence(sentence, self.language)[0] if f.presence != "absent"]
+
     def read(self, sentence: Sentence) -> None:
         if self._boilerplate.fullmatch(sentence.text):
             return
+        if self._asked and whole(self.language, "answers_none").fullmatch(sentence.text):
+            asked = self._asked
+            self.findings = [
+                replace(f, presence="absent", certainty="probable", size_mm=None, attributes={}) if f in asked else f
+                for f in self.findings
+            ]
+            return
+        before = len(self.findings)
+        self._read(sentence)
+        self._asked = self.findings[before:] if sentence.text.rstrip().endswith("?") else []
+
+    def _read(self, sentence: Sentence) -> None:
         found, left_out = read_sentence(sentence, self.language, self._primary_side())
         for finding in found:
             if rivals := finding.attributes.pop("rival_sizes_mm", None):
@@ -231,6 +254,7 @@ class _Reader:
             return
         if left_out or not found:
             self.unparsed.append(sentence.text)
+            self.unread += [sentence.text] * (not left_out and sentence.section != "technique")
             told = tag_sentence(sentence.text, self.language) if left_out else []
             self._treated_side = _treated_side(told) or self._treated_side
         for finding in found:
@@ -257,21 +281,23 @@ class _Reader:
         """Keep in mind what the rest of the text may settle."""
         tokens = tag_sentence(sentence.text, self.language)
         tags = {token.tag for token in tokens}
-        open_only = not tags & {"negation", "normal", "narrowing"} and _word(self.language, "open").search(
-            sentence.text
-        )
+        open_only = not tags & {"negation", "normal", "narrowing"} and word(self.language, "open").search(sentence.text)
         if finding.kind == "airway" and finding.presence == "absent" and open_only:
             self._patent.append(finding)
-        if finding.presence == "indeterminate" and tags & {"benign", "unsuspicious"}:
+        # A node that no word leaves open is one that is held to be harmless.
+        small = finding.kind == "node" and "indeterminate" not in tags
+        if finding.presence == "indeterminate" and (small or tags & {"benign", "unsuspicious"}):
             self.harmless.append(finding)
         necrotic = [sentence.text[t.start : t.end] for t in tokens if (t.tag, t.value) == ("texture", "necrotic")]
         if necrotic and all(low_density(self.language).fullmatch(words) for words in necrotic):
             self._dense.append(finding)
         masses = [sentence.text[token.start : token.end] for token in tokens if token.tag == "mass"]
-        named = masses and all(_word(self.language, "disease_names").fullmatch(word) for word in masses)
+        named = masses and all(word(self.language, "disease_names").fullmatch(name) for name in masses)
         bare = finding.kind == "mass" and finding.size_mm is None and not finding.attributes
-        if bare and named and finding.presence == "present" and "definite" in tags:
+        by_stage = staged(self.language).search(sentence.text) is not None
+        if bare and named and finding.presence == "present" and ("definite" in tags or by_stage):
             self._known.append((finding, sentence.text))
+            self._named_by_stage += [finding] * by_stage
 
     def settle(self) -> None:
         """Let go of what the rest of the text tells better.
@@ -285,7 +311,9 @@ class _Reader:
             if known not in self.findings:
                 continue
             others = [f for f in self.findings if f.kind == "mass" and f != known]
-            if any(f.presence != "absent" and (f.side, f.site) == (known.side, known.site) for f in others):
+            seen = [f for f in others if f.presence != "absent"]
+            by_stage = known in self._named_by_stage
+            if any((f.side, f.site) == (known.side, known.site) or (by_stage and same_region(known, f)) for f in seen):
                 gone.append(known)
             elif any(f.presence == "absent" and not f.attributes and denies(f, known) for f in others):
                 gone.append(known)
@@ -322,7 +350,7 @@ class _Reader:
         A side that is not that of the mass is left to stand, unless the tumour crosses the midline.
         """
         masses = [i for i, f in enumerate(self.findings) if f.kind == "mass" and f.presence != "absent"]
-        if len(masses) != 1 or len(found) != 1 or not _begins(self.language, "goes_on").match(sentence.text):
+        if len(masses) != 1 or len(found) != 1 or not begins(self.language, "goes_on").match(sentence.text):
             return False
         last, new = self.findings[masses[0]], found[0]
         if new.kind != "mass" or new.presence == "absent" or None not in (new.size_mm, last.size_mm):
@@ -372,6 +400,10 @@ class _Reader:
                 return
         elif section == "impression":
             earlier = [old for old, where in zip(self.findings, self._sections, strict=True) if where != "impression"]
+            both = finding.kind == "node" and finding.side == "bilateral"
+            parts = [replace(finding, side="right"), replace(finding, side="left")] if both else [finding]
+            if all(any(repeats(part, old) for old in earlier) for part in parts):
+                return
             if any(repeats(finding, old) for old in earlier):
                 return
             self._report_mismatch(finding, earlier)

@@ -8,6 +8,8 @@ from hnvlm.report.tokens import Clause, Token
 
 # "right" and "left" in one clause with one place: nobody can know which is meant.
 CONFLICT = "conflict"
+# Sites in which a nodule is no lesion of the throat or the neck, and nothing that the models know.
+OUTSIDE_SITES = ("thyroid gland",)
 _REGIONS = ("oral cavity", "oropharynx", "hypopharynx", "larynx")
 # A node in one of these spaces is a node of that level.
 _LEVEL_OF_SPACE = {"submandibular space": "IB", "parapharyngeal space": "parapharyngeal"}
@@ -60,7 +62,11 @@ def mass_places(clause: Clause, presence: str) -> list[Place]:
         places = [(token.value, _nearest_side(token, clause, sites) if several else None) for token in sites]
         return list(dict.fromkeys(places))
     names = [token.value for token in sites]
+    # "Laryngeal mass invading the thyroid gland" is a mass of the larynx.
+    names = [name for name in names if name not in OUTSIDE_SITES or name == names[0]]
     specific = [name for name in names if name not in _REGIONS]
+    if names and names[0] in OUTSIDE_SITES:
+        specific = names[:1]
     return [((specific or names or [None])[0], None)]
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from hnvlm.report.vocabulary import load
 
 _SIDE_LETTER = re.compile(r"(?:^|[\s(])[LR]\.$")
 # Observations are read from these sections; indication, history, comparison and advice are not findings of this scan.
-READ_SECTIONS = ("", "examination", "technique", "findings", "impression")
+READ_SECTIONS = ("", "examination", "technique", "findings", "impression", "current")
+# Behind such a heading may stand a day: "Prior report 12/03/2019:".
+_DATED = ("comparison", "current")
+_DAY = r"(?:[\s,(]+(?:(?:of|from|dated|on|z|dnia|dn\.)\s+){0,2}(?:\d{1,4}[./-]){0,2}\d{2,4}(?:\s*r\.?)?\)?)?"
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,29 @@ class Sentence:
 
 @cache
 def _heading_pattern(language: str, table: str) -> re.Pattern[str]:
-    entries = load(f"patterns_{language}")[table]
-    names = sorted((name for names in entries.values() for name in names), key=len, reverse=True)
     # Headings may be set off as in Markdown: "**INDICATION:** ...".
-    return re.compile(rf"\s*(?:\d+[.)]\s+)?[*_#]*\s*({'|'.join(names)})\s*[*_]*\s*:\s*[*_]*\s*", re.IGNORECASE)
+    named = _names(language, table)
+    return re.compile(rf"\s*(?:\d+[.)]\s+)?[*_#]*\s*{named}\s*[*_]*\s*:\s*[*_]*\s*", re.IGNORECASE)
+
+
+def _names(language: str, table: str) -> str:
+    """The headings of a table in two groups, of which one matches: those alone, and those with a day behind."""
+    entries = load(f"patterns_{language}")[table]
+    alone, dated = (
+        sorted((name for key in entries if (key in _DATED) is day for name in entries[key]), key=len, reverse=True)
+        for day in (False, True)
+    )
+    return rf"(?:({'|'.join(dated) or '(?!)'}){_DAY}|({'|'.join(alone)}))"
 
 
 @cache
 def _bare_heading(language: str) -> re.Pattern[str]:
     """A heading alone on its line, without a colon."""
-    names = (name for names in load(f"patterns_{language}")["headings"].values() for name in names)
-    return re.compile(rf"\s*[*_#]*\s*({'|'.join(names)})\s*[*_#]*\s*", re.IGNORECASE)
+    return re.compile(rf"\s*[*_#]*\s*{_names(language, 'headings')}\s*[*_#]*\s*", re.IGNORECASE)
 
 
-def _key_of(language: str, table: str, text: str) -> str:
+def _key_of(language: str, table: str, match: re.Match[str]) -> str:
+    text = re.sub(r"\s+", " ", match.group(1) or match.group(2))
     for key, names in load(f"patterns_{language}")[table].items():
         if any(re.fullmatch(name, text, re.IGNORECASE) for name in names):
             return key
@@ -65,6 +77,8 @@ def split_sentences(text: str, language: str) -> list[str]:
         pending = f"{pending} {part}".strip()
         # "L. tonsil", "mass of the R. tonsil": a side, where the sentence goes on.
         side = _SIDE_LETTER.search(pending) and (len(pending) == 2 or following[:1].islower())
+        # "12.03.2026 r. w TK ...": a year, where the sentence goes on.
+        side = side or (pending.endswith(" r.") and following[:1].islower())
         if side or _no_end(language).search(pending):
             continue
         sentences.append(pending)
@@ -72,7 +86,7 @@ def split_sentences(text: str, language: str) -> list[str]:
     if pending:
         sentences.append(pending)
     cleaned = (re.sub(r"^(?:\d{1,2}[.)]|[-*•–])\s+", "", sentence) for sentence in sentences)
-    return [sentence for sentence in cleaned if re.search(r"\w", sentence)]
+    return [sentence for sentence in cleaned if re.search(r"\w|^\(-\)|^∅", sentence)]
 
 
 def _joined_lines(text: str, language: str, opens: re.Pattern[str] | None) -> list[list[str]]:
@@ -125,30 +139,64 @@ def read_lines(
         line = ""
         rest = "\n".join(group)
         if match := _bare_heading(language).fullmatch(rest):
-            section = _key_of(language, "headings", re.sub(r"\s+", " ", match.group(1)))
+            section = _key_of(language, "headings", match)
             sections.setdefault(section, [])
             continue
         while match := _heading_pattern(language, "headings").match(rest):
-            section = _key_of(language, "headings", re.sub(r"\s+", " ", match.group(1)))
+            section = _key_of(language, "headings", match)
             rest = rest[match.end() :]
             sections.setdefault(section, [])
         if match := _heading_pattern(language, "lines").match(rest):
-            line = _key_of(language, "lines", re.sub(r"\s+", " ", match.group(1)))
+            line = _key_of(language, "lines", match)
             body = rest[match.end() :]
         else:
             body = rest
         if rest.strip():
             sections.setdefault(section, []).append(rest.strip())
-        for sentence in split_sentences(re.sub(r"\s*\n\s*", " ", body), language):
+        for number, sentence in enumerate(split_sentences(re.sub(r"\s*\n\s*", " ", body), language)):
             inner = _heading_pattern(language, "headings").match(sentence)
             if inner and inner.end() < len(sentence):
-                section = _key_of(language, "headings", re.sub(r"\s+", " ", inner.group(1)))
+                section = _key_of(language, "headings", inner)
                 sentence = sentence[inner.end() :]
+                sections.setdefault(section, []).append(sentence)
+            elif section == "comparison" and _opens_today(language).match(sentence):
+                section = "current"  # "Previous CT: mass 30 mm. Now the mass is 20 mm."
                 sections.setdefault(section, []).append(sentence)
             # "Left neck: 2 cm node. Right neck: no adenopathy." in one go, as it is dictated.
             inner = _heading_pattern(language, "lines").match(sentence)
             if inner and inner.end() < len(sentence):
-                line = _key_of(language, "lines", re.sub(r"\s+", " ", inner.group(1)))
+                line = _key_of(language, "lines", inner)
                 sentence = sentence[inner.end() :]
+            elif number and _opens_other_side(language, line, sentence):
+                line = "node_left" if line == "node_right" else "node_right"
             sentences.append(Sentence(sentence, section, line))
-    return sentences, {key: "\n".join(lines) for key, lines in sections.items()}
+    return _diagnosis(sentences, {key: "\n".join(lines) for key, lines in sections.items()})
+
+
+def _diagnosis(sentences: list[Sentence], sections: dict[str, str]) -> tuple[list[Sentence], dict[str, str]]:
+    """Settle what a "Diagnosis:" is: the question where the findings come behind it, else what they come to."""
+    order = list(sections)
+    if "diagnosis" not in sections:
+        return sentences, sections
+    first = "findings" in order and order.index("diagnosis") < order.index("findings")
+    section = "indication" if first else "impression"
+    settled: dict[str, str] = {}
+    for key, text in sections.items():
+        name = section if key == "diagnosis" else key
+        settled[name] = "\n".join(part for part in (settled.get(name), text) if part)
+    return [replace(s, section=section) if s.section == "diagnosis" else s for s in sentences], settled
+
+
+@cache
+def _opens_today(language: str) -> re.Pattern[str]:
+    """Match the first words of a sentence that tells of today."""
+    return re.compile(rf"\W*(?:{'|'.join(load(f'patterns_{language}')['headings']['current'])})(?!\w)", re.IGNORECASE)
+
+
+def _opens_other_side(language: str, line: str, sentence: str) -> bool:
+    """Whether a sentence within "Right neck: ..." turns to the other side: "Lt level III node"."""
+    other = {"node_right": "left", "node_left": "right"}.get(line)
+    if other is None:
+        return False
+    words = "|".join(load(f"patterns_{language}")["opens_side"][other])
+    return re.match(rf"(?:{words})(?!\w)", sentence, re.IGNORECASE) is not None

@@ -77,6 +77,12 @@ NUMERIC = (
     ("volume", rf"{NUMBER}\s*(?:ml|cc|cm3|cm³|mL)"),
     ("percent", rf"{NUMBER}\s*(?:%|percent|per cent|procent\w*)"),
     ("size", rf"{_WORDED}{_UNIT}(?!\w)"),
+    # The unit stands once, behind the other side: "right 14, left 12 mm".
+    (
+        "size",
+        rf"(?:(?<=right\s)|(?<=left\s)|(?<=lewej\s)|(?<=prawej\s)|(?<=\b[LRP]\s)){NUMBER}"
+        rf"(?=,?\s*(?:and\s|i\s|oraz\s)?\s*(?:po\s)?(?:left|right|lewej|prawej|[LRP])\s{NUMBER}\s*mm)",
+    ),
     (
         "size",
         rf"(?:{_COURSE}|(?:(?:from|od|z)\s+)?{_ONE}(?:{_JOINED}{_ONE}){{0,2}})"

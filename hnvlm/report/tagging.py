@@ -165,7 +165,7 @@ def _compiled(language: str) -> tuple[re.Pattern[str], tuple[tuple[str, Any], ..
     in_words = [_levels_in_words()] if language == "en" else _polish_levels(words_level)
     entries += [("level", "numerals", regex) for regex in in_words]
     # A Roman numeral alone ("LN R II"); I, V and intravenous contrast are left out.
-    bare = r"(?-i:III|II[ABab]?|IV(?!\s+(?:contrast|access|line))|I[Bb]|V[ABab]|(?<!RADS[ -])(?:2[ABab]|5[ABab]|1[Bb]))"
+    bare = r"(?-i:III|II[ABab]?|IV(?!\s+(?:contrast|access|line))|I[ABab]|V[ABab]|(?<!RADS[ -])[125][ABab])"
     entries.append(("bare_level", "numerals", rf"{bare}(?:{_LEVEL_JOIN}(?:{bare}|(?-i:V))(?!\w))*"))
 
     def rank(entry: tuple[str, Any, str]) -> tuple[int, int]:

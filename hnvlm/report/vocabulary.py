@@ -26,7 +26,7 @@ SIZE_WORD_RANGES_MM = {"small": (8, 15), "medium": (16, 26), "large": (27, 45)}
 NARROWING_WORD_RANGES_PCT = {"mild": (1, 50), "moderate": (51, 70), "severe": (71, 100)}
 
 # Tables of what is read. Polish is often typed without its marks ("wezel", "usun"): they read either letter.
-_READ_TABLES = ("patterns_pl", "requests_read", "neighbours")
+_READ_TABLES = ("patterns_pl", "requests_read", "neighbours", "earlier", "doubts")
 _PLAIN_LETTERS = dict(zip("ąćęłńóśźż", "acelnoszz", strict=True))
 _UNMARKED = str.maketrans(_PLAIN_LETTERS)
 _MARKED = re.compile(rf"\[[^\]]*\]|[{''.join(_PLAIN_LETTERS)}]")
