@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hnvlm.report.places import OUTSIDE_SITES
@@ -19,6 +20,11 @@ def name_of(finding: Finding) -> str:
     place = f"level {finding.level}" if finding.level else finding.site or ""
     words = [size, finding.attributes.get("texture", ""), finding.side or "", place, finding.kind]
     return " ".join(word for word in words if word)
+
+
+def _article(name: str) -> str:
+    """Which article stands before a name: an 18 mm node, an airway narrowing."""
+    return "an" if re.match(r"(?:8|11\b|18\b|[aeiou])", name, re.IGNORECASE) else "a"
 
 
 def repeats(summary: Finding, full: Finding) -> bool:
@@ -76,5 +82,6 @@ def denied_and_reported(findings: list[Finding], harmless: list[Finding]) -> lis
             # "No mucosal lesion" denies no nodule of the thyroid gland.
             beside = present.site in OUTSIDE_SITES and absent.site is None
             if present.presence != "absent" and present not in harmless and denies(absent, present) and not beside:
-                found.append(f"The text both denies and reports a {name_of(present)}.")
+                name = name_of(present)
+                found.append(f"The text both denies and reports {_article(name)} {name}.")
     return found

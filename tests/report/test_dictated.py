@@ -87,3 +87,8 @@ def test_no_other_nodes_deny_none_that_are_listed():
     found = parse_report(text)
     assert [(f.presence, f.side) for f in found.findings] == [("present", "left"), ("absent", None)]
     assert found.contradictions == [] and found.unparsed_sentences == []
+
+
+def test_the_article_of_a_size_is_the_one_it_is_spoken_with():
+    said = parse_report("No enlarged node in the left neck. Left level II node, 18 mm.", "en").contradictions
+    assert said == ["The text both denies and reports an 18 mm left level II node."]
