@@ -14,8 +14,9 @@ from hnvlm.imaging import dicom, nifti
 from hnvlm.imaging.anatomy import body_mask
 from hnvlm.imaging.dvh import OUTSIDE_SHARE
 from hnvlm.imaging.overlay import load
+from hnvlm.imaging.target_names import is_ptv, level_gy
 from hnvlm.imaging.volume import Volume
-from hnvlm.services import rt_objects
+from hnvlm.services import rt_objects, target_levels
 from hnvlm.types import TARGET_NAMES
 
 # Doses of a whole treatment (PS3.3 C.8.8.3, Dose Summation Type).
@@ -83,7 +84,7 @@ def _require_levels(
 ) -> None:
     """Refuse a plan of targets that the network has no input for: their dose would be taught as spilled."""
     levels = ", ".join(TARGET_NAMES)
-    other = sorted(n for n in names if n.upper().startswith("PTV_") and n[4:].isdigit() and n not in TARGET_NAMES)
+    other = sorted(n for n in names if is_ptv(n) and level_gy(n) is not None and n not in TARGET_NAMES)
     if other:
         raise InputRefusedError(
             f"{path}: the plan has {', '.join(other)}; the dose network learns plans of {levels} alone. Import this "
@@ -115,7 +116,7 @@ def _require_prescription(path: Path, gray: np.ndarray, masks: Mapping[str, np.n
     targets = [name for name in TARGET_NAMES if name in masks]
     for name in targets:
         prescribed, median = int(name[-4:]) / 100, float(np.median(gray[masks[name]]))
-        if rt_objects.off_level(median, prescribed, highest=name == targets[0]):
+        if target_levels.off_level(median, prescribed, highest=name == targets[0]):
             raise InputRefusedError(
                 f"{path}: the median dose of {name} is {median:.1f} Gy, while its name says {prescribed:g} Gy. Is it "
                 "the dose of a phase, of one fraction, or of another plan? Export the sum of the whole treatment."

@@ -22,10 +22,12 @@ _ORGANS = {
     "Brain": "brain cerebrum mozg gehirn",
     "Glnd_Thyroid": "thyroid glndthyroid thyroidgland tarczyca schilddruese",
     "Trachea": "trachea tchawica luftroehre",
-    "OpticChiasm": "opticchiasm chiasm chiasma opticchiasma skrzyzowaniewzrokowe skrzyzowanienerwowwzrokowych",
+    "OpticChiasm": "opticchiasm chiasm chiasma opticchiasma skrzyzowaniewzrokowe skrzyzowanienerwowwzrokowych "
+    "skrzyzowanie skrzyzowanienwzrokowych skrzyzowanienwzrok skrzyznwzrok",
     "Pituitary": "pituitary hypophysis pituitarygland przysadka",
-    "Lips": "lips lip",
-    "External": "external body skin outline patient skora",
+    "Lips": "lips lip wargi",
+    # The skin is a shell within it and an organ with limits of its own.
+    "External": "external body outline patient cialo obrys obrysciala",
 }
 _PAIRED = {
     "Parotid": "parotid parotis glndparotid parotidgland parotidglnd par ohrspeicheldruese",
@@ -40,12 +42,12 @@ _PAIRED = {
 }
 # Here a P is the right side (prawa); in other languages it is none.
 _POLISH_PAIRED = {
-    "Parotid": "przyusznica slinianka sliniankaprzyuszna slinankaprzyuszna",
-    "Glnd_Submand": "sliniankapodzuchwowa podzuchwowa",
+    "Parotid": "przyusznica slinianka sliniankaprzyuszna slinankaprzyuszna slprzyuszna przyuszna",
+    "Glnd_Submand": "sliniankapodzuchwowa podzuchwowa slpodzuchwowa",
     "Eye": "oko galkaoczna",
     "Lens": "soczewka",
-    "OpticNrv": "nerwwzrokowy",
-    "Cochlea": "slimak uchowewnetrzne",
+    "OpticNrv": "nerwwzrokowy nwzrokowy nwzrok",
+    "Cochlea": "slimak uchowewnetrzne uchowewn",
     "Lung": "pluco",
     "BrachialPlex": "splotbarkowy splotramienny",
     "Lobe_Temporal": "platskroniowy",
@@ -62,13 +64,25 @@ _SIDES = {
 _LETTERS = str.maketrans(
     {"ł": "l", "Ł": "L", "ä": "ae", "ö": "oe", "ü": "ue", "Ä": "AE", "Ö": "OE", "Ü": "UE", "ß": "ss"}
 )
+# Parts of the constrictor muscle, each with limits of its own: the word for the part stands first or last.
+_CONSTRICTOR = "Musc_Constrict"
+_PARTS = {
+    "s": "S", "sup": "S", "superior": "S", "m": "M", "mid": "M", "middle": "M", "medius": "M",
+    "i": "I", "inf": "I", "inferior": "I",
+}  # fmt: skip
+# An organ with a margin that is stated in mm: PRV5, PRV05, PRV_5mm. One without a stated margin is of any.
+_PRV = re.compile(r"(.+?)[\s_-]*(?<![a-z])prv[\s_-]*(0?\d|10)\s*(?:mm)?", re.IGNORECASE)
+_LEAST_MARGIN_MM = 3  # below, a number counts volumes
 # A structure made from an organ is another structure: it must never be taken for the organ itself.
 _DERIVED = re.compile(
     r"prv|(?:^|[^a-z])(?:opt|avoid|ring|minus|sub|eval|exp|help|dummy|old|test)(?:$|[^a-z])|[+]|\bexpand|\d\s*mm|[-]\s*ptv",
     re.IGNORECASE,
 )
+# Type, classifier of TG-263 (p primary, n nodal) with its number, dose, and a side, which clinics put last.
 _TARGET = re.compile(
-    r"^(ptv|ctv|gtv|itv)[\s_-]*(?:dp[\s_-]*)?(\d{2,4})(?:[.,](\d{1,2}))?[\s_-]*(c?gy)?$", re.IGNORECASE
+    r"^(ptv|ctv|gtv|itv)(?:[\s_-]*([pn](?:\d(?=[\s_-]))?))?[\s_-]*(?:dp[\s_-]*)?(\d{2,4})(?:[.,](\d{1,2}))?"
+    r"[\s_-]*(c?gy)?(?:[\s_-]*(" + "|".join(sorted(_SIDES, key=len, reverse=True)) + r"))?$",
+    re.IGNORECASE,
 )
 # Without a unit the number in a target's name is a dose from here on and a count below: clinics number their targets
 # PTV 01, PTV 02 ..., and who means a dose as low as that had better say so.
@@ -87,13 +101,15 @@ def to_tg263(name: str) -> str | None:
     """TG-263 name of a clinic's structure name, or None when it is not surely one of the known ones.
 
     Case, separators and side words do not matter: "Lt Parotid", "parotid_l" and "LeftParotid" are Parotid_L.
-    Targets with a dose become e.g. PTV_7000 (cGy); numbered ones (PTV_01) and planning helpers (PRV, rings, opt)
-    are not mapped.
+    Targets with a dose become e.g. PTV_7000 (cGy), PTVn_6300 or PTV_7000_L, cord and brainstem with a margin in mm
+    e.g. SpinalCord_PRV05; numbered targets (PTV_01) and helpers (PRV of any margin, rings, opt) are not mapped.
     """
     name = _in_ascii(name.strip())
     target = _TARGET.match(name)
     if target:
         return _target_name(*target.groups())
+    if margin := _PRV.fullmatch(name):
+        return _with_margin(*margin.groups())
     if _DERIVED.search(name):
         return None
     tokens = [t.lower() for t in re.findall(r"[A-Z]+(?=[A-Z][a-z]|$|[^A-Za-z])|[A-Z]?[a-z]+|\d+", name)]
@@ -104,6 +120,8 @@ def to_tg263(name: str) -> str | None:
     if len(sides) > 1:
         return None
     side = sides.pop() if sides else None
+    if part := _constrictor_part(tokens):
+        return part
     if side is None and (polish := _without_polish_right(tokens)):
         key, side = polish, "R"
     if key not in _KEYS and side is None:
@@ -132,6 +150,20 @@ def gross_kind(name: str) -> Literal["mass", "node"] | None:
     return "node" if _NODES.match(name) else None
 
 
+def _with_margin(organ: str, margin_mm: str) -> str | None:
+    """SpinalCord_PRV05 of "Cord" and "5"; None where the organ is not surely known or of a pair."""
+    base = to_tg263(organ)
+    return f"{base}_PRV{int(margin_mm):02d}" if base in _ORGANS and int(margin_mm) >= _LEAST_MARGIN_MM else None
+
+
+def _constrictor_part(tokens: list[str]) -> str:
+    """Musc_Constrict_S of a constrictor muscle that is called superior, middle or inferior; "" for any other name."""
+    for part, rest in ((tokens[-1], tokens[:-1]), (tokens[0], tokens[1:])):
+        if part in _PARTS and _KEYS.get("".join(rest)) == _CONSTRICTOR:
+            return f"{_CONSTRICTOR}_{_PARTS[part]}"
+    return ""
+
+
 def _without_polish_right(tokens: list[str]) -> str:
     """A paired organ in Polish whose side is said by a P, without it; "" for any other name."""
     key = "".join(tokens)
@@ -157,7 +189,9 @@ def _glued_side(key: str) -> tuple[str, str | None]:
     return key, None
 
 
-def _target_name(kind: str, digits: str, decimals: str | None, unit: str | None) -> str | None:
+def _target_name(
+    kind: str, classifier: str | None, digits: str, decimals: str | None, unit: str | None, side: str | None
+) -> str | None:
     """Dose digits to TG-263's cGy: 70 -> 7000, 5940 -> 5940, 59.4 -> 5940; 700 is nobody's dose in Gy or cGy.
 
     Small numbers count targets: PTV_01 is the first of them, not one of 1 Gy. With a unit any number is a dose.
@@ -172,4 +206,5 @@ def _target_name(kind: str, digits: str, decimals: str | None, unit: str | None)
         return None
     if not unit and dose < (LOWEST_CGY if len(digits) == 4 else LOWEST_GY * 100):
         return None
-    return f"{kind.upper()}_{dose:04d}"
+    suffix = f"_{_SIDES[side.lower()]}" if side else ""
+    return f"{kind.upper()}{(classifier or '').lower()}_{dose:04d}{suffix}"

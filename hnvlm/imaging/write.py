@@ -30,6 +30,7 @@ from pydicom.uid import (
 from hnvlm.errors import HnvlmError
 from hnvlm.imaging.contours import contours_from_mask, with_keyholes
 from hnvlm.imaging.masks import part_of
+from hnvlm.imaging.roi_types import interpreted_type
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.whole import whole_file
 
@@ -39,8 +40,6 @@ NIFTI_HEADER = 352
 CLINIC_DRAWN = "drawn by the clinic, as imported"
 SYNTHETIC_TEXT = "SYNTHETIC image made by a model, research use only, not for diagnosis"
 _MARK_HU, _MARK_BACKGROUND_HU = 1500, -1024
-# RT ROI Interpreted Type (PS3.3 C.8.8.8.1): planning systems calculate dose within the EXTERNAL one only.
-_INTERPRETED = {"External": "EXTERNAL"}
 _COLOURS = {
     "PTV_7000": (255, 40, 40), "PTV_6300": (255, 160, 0), "PTV_5600": (250, 230, 60), "SpinalCord": (80, 160, 255),
     "Brainstem": (0, 220, 220), "Parotid_L": (90, 220, 90), "Parotid_R": (40, 160, 60), "Larynx": (220, 120, 255),
@@ -244,6 +243,8 @@ def fill_study(ds: Dataset, volume: Volume, meta: Mapping[str, Any], modality: s
     ds.SeriesInstanceUID = series_uid
     ds.SeriesNumber = {"CT": 1, "RTSTRUCT": 2, "SEG": 3, "RTDOSE": 4}.get(modality, 9)
     ds.Modality = modality
+    if modality.startswith("RT"):  # of type 2 there: nobody operated anything
+        ds.OperatorsName = ""
     ds.Manufacturer = "hnvlm"
     ds.ManufacturerModelName = "research use only"
     ds.FrameOfReferenceUID = frame
@@ -379,7 +380,6 @@ def _roi(
         item.add(DataElement(0x30060050, "DS", text, already_converted=True))
         drawing.ContourSequence.append(item)
     observation.ObservationNumber, observation.ReferencedROINumber = number, number
-    target = name[:3].upper() in ("PTV", "CTV", "GTV")  # clinics also write "ptv boost"
-    observation.RTROIInterpretedType = name[:3].upper() if target else _INTERPRETED.get(name, "ORGAN")
+    observation.RTROIInterpretedType = interpreted_type(name)
     observation.ROIInterpreter = ""
     return roi, drawing, observation

@@ -36,6 +36,13 @@ _SERIES = {
     (False, False): "Imported dose, research use only",
     (False, True): "WHAT-IF: imported dose, SCALED, research use only",
 }
+# Dose Summation Types that ask which part of the plan it is (PS3.3 C.8.8.3); that was not kept with the dose.
+_OF_BEAM = ("BEAM", "BEAM_SESSION", "CONTROL_POINT")
+_OF_APPLICATION = ("BRACHY", "BRACHY_SESSION")
+_PARTS = ("FRACTION", "FRACTION_SESSION", *_OF_BEAM, *_OF_APPLICATION)
+_NO_PLAN = (
+    "No plan lies behind this object: plan, fraction group and beam that it names only stand for those of the clinic"
+)
 _LEVELS = 65535  # of 16 bit: 75 Gy in steps of about 0.001 Gy
 
 
@@ -114,7 +121,9 @@ def write_rtdose(
     for tag, value in (tags or {}).items():
         ds[tag].value = value
     _fill_grid(ds, part, scaling)
-    ds.ReferencedRTPlanSequence = [_reference(RTPlanStorage, content_uid(uid, "plan"))]
+    ds.ReferencedRTPlanSequence = [_plan_reference(str(ds.DoseSummationType), content_uid(uid, "plan"))]
+    if ds.DoseSummationType in _PARTS:
+        ds.ImageComments = f"{ds.ImageComments}. {_NO_PLAN}"[:10240]
     if structure_set_uid:
         ds.ReferencedStructureSetSequence = [_reference(RTStructureSetStorage, structure_set_uid)]
     ds.PixelData = stored.tobytes()
@@ -152,6 +161,26 @@ def _fill_grid(ds: Dataset, part: Volume, scaling: str) -> None:
     ds.Rows, ds.Columns = part.shape[1:]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
+
+
+def _plan_reference(summation: str, plan_uid: str) -> Dataset:
+    """Name the plan of a dose, and of a dose of a part the fraction group and the beam that the type asks for."""
+    plan = _reference(RTPlanStorage, plan_uid)
+    if summation in _PARTS:
+        group, part = Dataset(), Dataset()
+        group.ReferencedFractionGroupNumber = 1
+        if summation in _OF_BEAM:
+            part.ReferencedBeamNumber = 1
+            group.ReferencedBeamSequence = [part]
+            if summation == "CONTROL_POINT":
+                point = Dataset()
+                point.ReferencedStartControlPointIndex, point.ReferencedStopControlPointIndex = 0, 1
+                part.ReferencedControlPointSequence = [point]
+        elif summation in _OF_APPLICATION:
+            part.ReferencedBrachyApplicationSetupNumber = 1
+            group.ReferencedBrachyApplicationSetupSequence = [part]
+        plan.ReferencedFractionGroupSequence = [group]
+    return plan
 
 
 def _reference(sop_class: str, instance_uid: str) -> Dataset:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hnvlm.errors import UsageError
+from hnvlm.imaging.target_names import ptv_gy
 from hnvlm.plan.kb import OWN_TEMPLATE, Document, KnowledgeBase, documents, load_kb
 from hnvlm.types import OAR_NAMES
 
@@ -15,10 +16,12 @@ Status = Literal["met", "not_met", "not_evaluable"]
 DoseMetrics = Mapping[str, Mapping[str, float]]
 # A larger volume of the hottest tissue gets a lower dose: each metric bounds the ones before it from below.
 _NEAR_MAXIMUM = ("Dmax", "D0.03cc", "D0.1cc")
-# What was made from a target to steer a plan (a ring around it, a margin) has its name and is none: nobody covers it.
-NO_HELPER = r"(?!.*(?i:ring|shell|wall|exp|avoid|help|dummy|prv|[+]|\d\s*mm))"
-# A target that carries its dose in cGy in its name: PTV_7000, PTV_5600_L.
-TARGET_DOSE = re.compile(rf"PTV_?(\d{{4,5}})(?!\d){NO_HELPER}")
+NO_DOSE = "no dose yet"
+# Ends the name of that part of a structure which lies outside the planned targets: Cavity_Oral-PTV.
+OUTSIDE = "-PTV"
+# What every plan has: where it is not contoured, that its limit is not judged is said.
+_ALWAYS_NAMED = ("External",)
+_SPARED = " meets it, and at least one is asked for"
 # The organ that carries the tumour is target, not organ at risk.
 _TARGET_ORGANS = {
     "larynx_supraglottis": {"Larynx", "Larynx_SG", "Glottis"}, "larynx_glottis": {"Larynx", "Larynx_SG", "Glottis"},
@@ -111,22 +114,33 @@ def build_constraints(
         raise UsageError(f"No constraint template {template!r}; choose {', '.join(templates())}.")
     near = kb["templates"]["near_organs"].get(site or "", ())
     drawn = [*OAR_NAMES, *near] if structures is None else list(structures)
-    names = [name for name in drawn if name not in set(carrying)]
+    names = [name for name in drawn if name.removesuffix(OUTSIDE) not in set(carrying)]
     spared = _TARGET_ORGANS.get(site or "", set())
     rows = []
-    entries = [kb.entry(i) for i in templates()[template]] if own_rows is None else list(own_rows)
+    entries = [kb.entry(i) for i in templates()[template]] if own_rows is None else _as_now(kb, own_rows)
     named = {organ_of(kb, entry) for entry in entries}
     for entry in entries:
         organ = organ_of(kb, entry)
         if entry["verified"] and "share_pct" in entry:
             rows += _share_rows(entry, [n for n in names if not any(_is_organ(n, target) for target in named)])
-        if not entry["verified"] or entry["limit"] is None or organ in spared:
+        if not entry["verified"] or entry["limit"] is None or organ.removesuffix(OUTSIDE) in spared:
             continue
-        rows += [_row(entry, name) for name in names if _is_organ(name, organ)]
+        rows += [_row(entry, name) for name in _limited(organ, names)]
         if organ == "Parotids" and {"Parotid_L", "Parotid_R"} <= set(names) and "Parotids" not in names:
             rows.append(_row(entry, "Parotids"))
     order = {name: index for index, name in enumerate(names)}
-    return tuple(sorted(rows, key=lambda r: (r.priority, order.get(r.structure, len(order)), r.metric, r.limit)))
+    place = {row.structure: order.get(row.structure.removesuffix(OUTSIDE), len(order)) for row in rows}
+    return tuple(sorted(rows, key=lambda r: (r.priority, place[r.structure], r.metric, r.limit)))
+
+
+def _as_now(kb: KnowledgeBase, own_rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return own rows; one that nobody changed is about what its entry of the tables is about now."""
+    own_rows = list(own_rows)
+    kept = [None if row.get("edited") else kb.entries.get(row["id"]) for row in own_rows]
+    return [
+        row if entry is None else {**row, "organ": organ_of(kb, entry)}
+        for row, entry in zip(own_rows, kept, strict=True)
+    ]
 
 
 def glands_with_tumour(site: str | None, subsite: str | None, side: str | None) -> tuple[str, ...]:
@@ -149,17 +163,27 @@ def organ_of(kb: KnowledgeBase, entry: Mapping[str, Any]) -> str:
     return str(kb["constraints"]["openkbp"]["tg263_map"].get(entry["structure"], entry["structure"]))
 
 
+def _limited(organ: str, names: list[str]) -> list[str]:
+    """Return the structures that a limit of an organ, or of its part outside the targets, is about."""
+    whole = organ.removesuffix(OUTSIDE)
+    if whole == organ:
+        return [name for name in names if _is_organ(name, organ)]
+    # The clinic may have drawn the part itself.
+    found = [name.removesuffix(OUTSIDE) + OUTSIDE for name in names if _is_organ(name.removesuffix(OUTSIDE), whole)]
+    return list(dict.fromkeys(found)) or [organ] * (whole in _ALWAYS_NAMED)
+
+
 def _is_organ(name: str, organ: str) -> bool:
     return name == organ or re.fullmatch(re.escape(organ) + r"_[LR]", name) is not None
 
 
 def _share_rows(entry: Mapping[str, Any], names: Iterable[str]) -> list[Constraint]:
     """A limit that is a share of a target's own dose, for the targets that no row of the template names."""
-    found = ((name, TARGET_DOSE.match(name)) for name in names)
+    found = ((name, ptv_gy(name)) for name in names)
     return [
-        _row({**entry, "limit": round(int(match[1]) * float(entry["share_pct"])) / 1e4}, name)
-        for name, match in found
-        if match
+        _row({**entry, "limit": round(gy * 100 * float(entry["share_pct"])) / 1e4}, name)
+        for name, gy in found
+        if gy is not None
     ]
 
 
@@ -220,19 +244,26 @@ def evaluate(rows: Iterable[Constraint], dose_metrics: DoseMetrics | None, reaso
         UsageError: A metric's value is not a finite number.
     """
     if dose_metrics is None:
-        bare = {"status": "not_evaluable", "value": None, "margin": None, "reason": reason or "no dose yet"}
+        bare = {"status": "not_evaluable", "value": None, "margin": None, "reason": reason or NO_DOSE}
         return tuple(replace(row, **bare) for row in rows)
     known = {name: _canonical_values(name, metrics) for name, metrics in dose_metrics.items()}
-    judged = [_judge(row, known.get(row.structure)) for row in rows]
-    return tuple(_spared_opposite(row, judged) for row in judged)
+    return spared_opposite(_judge(row, known.get(row.structure)) for row in rows)
 
 
-def _spared_opposite(row: Constraint, rows: Iterable[Constraint]) -> Constraint:
-    """Say of an exceeded limit that is asked of one organ of a pair that the other one meets it."""
-    if not row.one_of_pair or row.status != "not_met":
-        return row
+def spared_opposite(rows: Iterable[Constraint]) -> tuple[Constraint, ...]:
+    """Say of an exceeded limit that is asked of one organ of a pair that the other one meets it.
+
+    Said anew of rows that were judged again: the other one may not meet it any more.
+    """
+    rows = tuple(rows)
+    return tuple(_spared(row, rows) if row.one_of_pair and row.status == "not_met" else row for row in rows)
+
+
+def _spared(row: Constraint, rows: tuple[Constraint, ...]) -> Constraint:
     met = [r.structure for r in rows if r.id == row.id and r.structure != row.structure and r.status == "met"]
-    return replace(row, reason=f"{met[0]} meets it, and at least one is asked for") if met else row
+    told = [f"{met[0]}{_SPARED}"] if met else []
+    kept = [part for part in row.reason.split("; ") if part and not part.endswith(_SPARED)]
+    return replace(row, reason="; ".join((*told, *kept)))
 
 
 def needed_metrics(rows: Iterable[Constraint]) -> dict[str, tuple[str, ...]]:
@@ -265,6 +296,10 @@ def _canonical_values(structure: str, metrics: Mapping[str, float]) -> dict[str,
 
 
 def _judge(row: Constraint, values: Mapping[str, float] | None) -> Constraint:
+    if values is None and row.structure.endswith(OUTSIDE):
+        whole = row.structure.removesuffix(OUTSIDE)
+        why = f"{whole} or a PTV is not contoured, or nothing of it lies outside"
+        return replace(row, reason=f"no dose-volume figures of {whole} outside the PTV: {why}")
     if values is None:
         return replace(row, reason=f"no dose-volume figures of {row.structure}: it is not contoured")
     value = values.get(_measured(row))

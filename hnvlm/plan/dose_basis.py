@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hnvlm.imaging.target_names import ptv_gy
 from hnvlm.plan.case import Line
-from hnvlm.plan.constraints import TARGET_DOSE, Constraint, DoseMetrics, evaluate
+from hnvlm.plan.constraints import Constraint, DoseMetrics, evaluate
 from hnvlm.plan.kb import APP_LOGIC, DOSE_METRICS
 from hnvlm.types import CheckResult
 
 # Levels that differ by less are the same prescription.
 SAME_GY = 0.5
+# Why a target is not judged on a dose of the clinic.
+GUESSED = "the AI guessed this target, and the clinic's dose was not planned on it"
 _FIRST_COURSE = (
     "previous radiotherapy is stated, they are those of a first course, and the cumulative dose is not known"
 )
@@ -28,7 +31,7 @@ def off_prescription(
             of those; a set of targets without that level was drawn for another prescription.
     """
     levels = list(prescribed_gy)
-    doses = {name: int(match[1]) / 100 for name in names if (match := TARGET_DOSE.match(name))}
+    doses = {name: gy for name in names if (gy := ptv_gy(name)) is not None}
     drawn = [gy for gy in levels if any(abs(dose - gy) < SAME_GY for dose in doses.values())]
     below = max(drawn, default=0.0) if open_below else 0.0
     return tuple(
@@ -76,9 +79,11 @@ class DoseBasis:
         label: What it is, in words.
         levels_gy: Target -> Gy that it was planned or predicted for; empty when nobody says.
         predicted: A model drew it, as it would be for these levels.
-        guessed_targets: A model drew its targets, too.
+        guessed_targets: A model drew its targets, too; of a dose of the clinic, which was not planned on them, the
+            targets at hand.
         beyond: Structures that lie partly outside its grid: what they get there nobody knows.
         drawn_by_model: Organs that a model contoured, not the clinic.
+        failed: Why a prediction is not to be used, "" where it gives its targets what it was asked for.
     """
 
     label: str
@@ -87,6 +92,7 @@ class DoseBasis:
     guessed_targets: bool = False
     beyond: tuple[str, ...] = ()
     drawn_by_model: tuple[str, ...] = ()
+    failed: str = ""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> DoseBasis | None:
@@ -111,6 +117,8 @@ class DoseBasis:
         """
         if irradiated:
             return _FIRST_COURSE
+        if self.failed:
+            return self.failed
         asked = list(dict.fromkeys(prescribed_gy))
         if not self.predicted or not self.levels_gy or not asked:
             return ""
@@ -122,9 +130,15 @@ class DoseBasis:
 
     def judge(self, rows: Iterable[Constraint], metrics: DoseMetrics | None, misfit: str) -> tuple[Constraint, ...]:
         """Judge rows on figures of this dose; with a misfit nothing is judged, and its targets are not the plan's."""
-        if not misfit:
+        if misfit:
+            return evaluate([row for row in rows if not row.structure.upper().startswith("PTV")], None, misfit)
+        rows = list(rows)
+        if self.predicted or not self.guessed_targets:
             return evaluate(rows, metrics)
-        return evaluate([row for row in rows if not row.structure.startswith("PTV")], None, misfit)
+        guessed = [row for row in rows if row.structure.upper().startswith(("PTV", "CTV"))]
+        judged = iter(evaluate([row for row in rows if row not in guessed], metrics))
+        unknown = iter(evaluate(guessed, None, GUESSED))
+        return tuple(next(unknown if row in guessed else judged) for row in rows)
 
     def line(self, misfit: str, *, prescribed: bool = True) -> Line:
         """One sentence for the plan's text.
@@ -140,7 +154,9 @@ class DoseBasis:
         )
         if self.predicted and not prescribed:
             text += "; no dose is drafted: this is what such a dose would give, not what this patient is to get"
-        if self.guessed_targets:
+        if self.guessed_targets and not self.predicted:
+            text += "; no target of the clinic is at hand, so what targets get is not judged"
+        elif self.guessed_targets:
             text += "; its targets were guessed from the CT alone, and it is far from what the clinic's targets give"
         if self.drawn_by_model:
             text += f"; contoured by the AI, not by the clinic: {', '.join(self.drawn_by_model)}"

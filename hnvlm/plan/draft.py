@@ -9,11 +9,12 @@ from typing import Any
 from hnvlm.plan.case import Case, Line, build_case, report_conflict
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import Constraint, DoseMetrics, build_constraints, for_treatment, glands_with_tumour
-from hnvlm.plan.decisions import target_lines
+from hnvlm.plan.decisions import scheme_decided, target_lines
 from hnvlm.plan.dose_basis import DoseBasis, coverage_checks, off_prescription, target_checks
 from hnvlm.plan.eligibility import Eligibility, cisplatin_eligibility
 from hnvlm.plan.facts import blocks, check_draft, plan_facts
 from hnvlm.plan.form import validate_form
+from hnvlm.plan.fraction_size import drafted_size, judged_for, top_level
 from hnvlm.plan.intent import intent_of
 from hnvlm.plan.kb import CLINICAL_FORM, KnowledgeBase, documents, load_kb
 from hnvlm.plan.modality import choose_treatment
@@ -44,6 +45,7 @@ def draft_plan(
     dose_basis: DoseBasis | None = None,
     template: str = "default",
     own_rows: Sequence[Mapping[str, Any]] | None = None,
+    dose_fraction_gy: float | None = None,
     report_says: Sequence[str] = (),
 ) -> Plan:
     """Draft a plan.
@@ -56,6 +58,7 @@ def draft_plan(
         dose_basis: The dose that these are figures of. One predicted for another prescription judges nothing.
         template: Constraint template.
         own_rows: Rows of a clinician's own template, used instead of it (see ``own_templates.check_rows``).
+        dose_fraction_gy: Dose of one fraction to its highest level; None: that of the drafted scheme with this level.
         report_says: What a clinician's report tells otherwise than ``findings``; each is a contradiction.
 
     Returns:
@@ -74,14 +77,22 @@ def draft_plan(
     eligibility = cisplatin if _holds_cisplatin(kb, context, modality) else None
     prescription = _prescription(kb, context, modality, cisplatin)
     systemic = _systemic(kb, modality, cisplatin, context)
-    limits = _limits(
-        kb, context, staging, modality, prescription, structures, dose_metrics, dose_basis, template, own_rows
-    )
+    limits = _limits(kb, context, staging, modality, prescription, structures, dose_metrics, dose_basis, template,
+                     own_rows, dose_fraction_gy)  # fmt: skip
     targets = draft_targets(kb, context, prescription, induction=_induction(kb, context, modality))
     facts = {
         **context,
         "plan": plan_facts(
-            kb, context, modality, prescription, systemic, limits.names, limits.dose_metrics, eligibility
+            kb,
+            context,
+            modality,
+            prescription,
+            systemic,
+            limits.names,
+            limits.dose_metrics,
+            eligibility,
+            top_gy=limits.top_gy,
+            fraction_gy=limits.fraction_gy,
         ),
     }
     plan = Plan(
@@ -126,6 +137,7 @@ class _Limits:
         names: Structures that are contoured; None: not known.
         dose_metrics: Figures that the rules may judge: those of a dose of this plan, of its targets and organs.
         carrying: Structures that carry the primary.
+        top_gy, fraction_gy: Highest level of the dose, and its fraction size; None: not known.
     """
 
     rows: tuple[Constraint, ...]
@@ -134,12 +146,14 @@ class _Limits:
     dose_metrics: dict[str, Any]
     carrying: tuple[str, ...]
     dose_line: Line | None
+    top_gy: float | None
+    fraction_gy: float | None
 
 
 def _limits(
     kb: KnowledgeBase, context: dict[str, Any], staging: Staging, modality: Modality, prescription: Prescription,
     structures: Mapping[str, Any] | None, dose_metrics: DoseMetrics | None, dose_basis: DoseBasis | None, template: str,
-    own_rows: Sequence[Mapping[str, Any]] | None,
+    own_rows: Sequence[Mapping[str, Any]] | None, dose_fraction_gy: float | None,
 ) -> _Limits:  # fmt: skip
     """Choose the limits that fit the treatment and judge them; arguments as of ``draft_plan``."""
     names = list(structures) if structures is not None else list(dose_metrics) if dose_metrics else None
@@ -157,13 +171,21 @@ def _limits(
         irradiated=lookup(context, "patient.prior_neck_rt") is True,
     )
     prescribed = bool(prescription.schemes)
+    # Of a dose that is known the levels are, too, or nobody says: names may be those of targets that a model guessed.
+    top = max(basis.levels_gy.values(), default=None) if dose_basis else top_level(dose_metrics or ())
+    size = dose_fraction_gy or drafted_size(prescription.schemes, top)
     rows = basis.judge(rows, dose_metrics, misfit) if prescribed or dose_metrics or structures else ()
+    rows = judged_for(rows, size, at_most=top is None)
+    # A dose of no known level may be one of the scheme drafted: the rule reminds of that, and no limit is judged by it.
+    unknown = prescribed and top is None
+    reminded = scheme_decided(context, prescription).levels[0].per_fraction_gy if unknown else None
     example = basis.predicted and not prescribed  # no dose of this plan
     known = {} if misfit or example else dose_metrics or {}
     return _Limits(
         rows, (*target_checks(() if misfit else strange), *coverage_checks(rows)), names,
         {k: v for k, v in known.items() if k not in (*strange, *carrying)}, carrying,
         basis.line(misfit, prescribed=prescribed) if rows and (dose_basis or misfit) else None,
+        top, size or reminded,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ second origin, ``compared_with_itself`` says which rules the draft cannot break,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hnvlm.plan.case import Line
@@ -28,6 +29,7 @@ from hnvlm.types import CheckResult
 # Doses of a drug with radiotherapy that a rule knows.
 _DOSES = ("loading_mg_m2", "maintenance_mg_m2", "dose_mg_m2")
 _DRUGS = ("cisplatin", "cetuximab", "docetaxel", "pembrolizumab", "nivolumab", "carboplatin")
+_TARGETS = ("PTV", "CTV", "GTV", "ITV")
 # Rules that no draft can break, and why.
 _NEVER_BROKEN = {
     "fid_side_plan": "the draft takes its side from the case",
@@ -52,9 +54,14 @@ _NEEDS_AN_ANSWER = {
 def plan_facts(
     kb: KnowledgeBase, context: dict[str, Any], modality: Modality, prescription: Prescription,
     systemic: tuple[SystemicOption, ...], names: list[str] | None, dose_metrics: DoseMetrics | None,
-    eligibility: Eligibility | None,
+    eligibility: Eligibility | None, *, top_gy: float | None = None, fraction_gy: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return ``plan.*`` as the contradiction rules read it."""
+    """Return ``plan.*`` as the contradiction rules read it.
+
+    Args:
+        names: Structures that are contoured. dose_metrics: Figures of the dose judged.
+        top_gy, fraction_gy: Highest level of that dose, and its fraction size; None: not known.
+    """
     token = action(kb, modality.drafted) if modality.drafted else {"modalities": []}
     # Where one of several drugs is to be chosen, each is held against the rules.
     open_choice = token.get("agents", ()) if token.get("choose_one") else ()
@@ -99,7 +106,7 @@ def plan_facts(
         # What was decided is held against the rules where no dose is drafted, too; no level is left out there.
         plan["rt"] = stated["rt"] | _levels(kb, context)
     if dose_metrics:
-        plan |= _dvh_facts(dose_metrics)
+        plan |= _dvh_facts(dose_metrics, top_gy) | {"dvh_fraction_gy": fraction_gy}
     return {k: v for k, v in plan.items() if v is not None}
 
 
@@ -135,7 +142,19 @@ def check_draft(kb: KnowledgeBase, form: Mapping[str, Any], facts: Mapping[str, 
         plan: The draft, as yet without checks.
     """
     told = {**facts, "plan": {**facts["plan"], **told_facts(kb, plan)}}
-    return run_rules(kb, told, meaningless=compared_with_itself(form))
+    checks = run_rules(kb, told, meaningless=compared_with_itself(form))
+    return [_of_small_fractions(c) for c in checks] if _large_fractions(checks) else checks
+
+
+def _large_fractions(checks: Sequence[CheckResult]) -> bool:
+    return any(c.id == "dvh_fraction_size" and c.status == "warn" for c in checks)
+
+
+def _of_small_fractions(check: CheckResult) -> CheckResult:
+    """A limit of an organ that is made for about 2 Gy a fraction: its silence on a dose in larger ones is no pass."""
+    if check.status != "pass" or check.details["category"] != "oar":
+        return check
+    return replace(check, status="not_evaluated", details={**check.details, "missing": ["plan.rt.dvh_in_eqd2"]})
 
 
 def _least(number: int | str) -> int:
@@ -201,12 +220,18 @@ def _package_days(prescription: Prescription, start: int | None) -> int | None:
     return start + min(spans) if start is not None and spans else None
 
 
-def _dvh_facts(dose_metrics: DoseMetrics) -> dict[str, Any]:
+def _dvh_facts(dose_metrics: DoseMetrics, top_gy: float | None) -> dict[str, Any]:
+    """The figures of a dose; of targets the hot spot, too, in percent of the highest level."""
     rows = [
         {"structure": structure, "metric": canonical_metric(metric), "value": value}
         for structure, metrics in dose_metrics.items()
         for metric, value in metrics.items()
         if value is not None
+    ]
+    rows += [
+        {"structure": r["structure"], "metric": "D0.03cc_pct", "value": 100 * r["value"] / top_gy}
+        for r in rows
+        if top_gy and r["metric"] == "D0.03cc" and r["structure"].upper().startswith(_TARGETS)
     ]
     means = {r["structure"]: r["value"] for r in rows if r["metric"] == "Dmean"}
     summary = {f"parotid_{side.lower()}_mean": means.get(f"Parotid_{side}") for side in "LR"}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from hnvlm.errors import UsageError
 from hnvlm.imaging.tg263 import to_tg263
-from hnvlm.plan.constraints import canonical_metric, organ_of, templates
+from hnvlm.plan.constraints import OUTSIDE, canonical_metric, organ_of, templates
 from hnvlm.plan.kb import KnowledgeBase, documents
 
 OPERATORS = ("<", "<=", ">=")
 MAX_ROWS = 200
+_PART = re.compile(r"(.*[^\s-])\s*-\s*PTV", re.IGNORECASE)
 _NAME = re.compile(r"[\w][\w .+-]{0,39}")
 
 
@@ -51,7 +52,9 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_rows(kb: KnowledgeBase, rows: Iterable[Mapping[str, Any]], *, who: str) -> list[dict[str, Any]]:
+def check_rows(
+    kb: KnowledgeBase, rows: Iterable[Mapping[str, Any]], *, who: str, names: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Check edited rows; return entries in the shape of constraints.yaml.
 
     A row whose ``id`` names a table entry and whose metric, operator, limit and unit are still the entry's keeps its
@@ -60,6 +63,7 @@ def check_rows(kb: KnowledgeBase, rows: Iterable[Mapping[str, Any]], *, who: str
     Args:
         rows: Each with the keys that ``template_rows`` gives, ``id`` only where the row comes from the tables.
         who: Who edits.
+        names: Structures of the case at hand: they may be named as the clinic calls them.
 
     Raises:
         UsageError: A field is missing or cannot be used; the message names the row.
@@ -67,11 +71,16 @@ def check_rows(kb: KnowledgeBase, rows: Iterable[Mapping[str, Any]], *, who: str
     rows = list(rows)
     if not 0 < len(rows) <= MAX_ROWS:
         raise UsageError(f"A template has 1 to {MAX_ROWS} rows, not {len(rows)}.")
-    return [_checked(kb, number, row, who.strip() or "an unnamed user") for number, row in enumerate(rows, start=1)]
+    who = who.strip() or "an unnamed user"
+    return [_checked(kb, number, row, who, names) for number, row in enumerate(rows, start=1)]
 
 
-def _checked(kb: KnowledgeBase, number: int, row: Mapping[str, Any], who: str) -> dict[str, Any]:
-    organ, metric = _canonical_organ(kb, str(row.get("organ") or "")), canonical_metric(str(row.get("metric") or ""))
+def _checked(
+    kb: KnowledgeBase, number: int, row: Mapping[str, Any], who: str, names: Collection[str]
+) -> dict[str, Any]:
+    named = str(row.get("organ") or "").strip()
+    organ = named if named in names else _canonical_organ(kb, named)
+    metric = canonical_metric(str(row.get("metric") or ""))
     op, unit = str(row.get("op") or ""), str(row.get("unit") or "")
     limit, priority = _number(row.get("limit")), _number(row.get("priority"))
     if priority not in (1, 2, 3):
@@ -82,7 +91,7 @@ def _checked(kb: KnowledgeBase, number: int, row: Mapping[str, Any], who: str) -
     }  # fmt: skip
     original = kb.entries.get(str(row.get("id") or ""))
     if original is None or "metric" not in original or original.get("limit") is None:
-        _require_usable(number, organ, metric, op, limit, unit)
+        _require_usable(number, organ, metric, op, limit, unit, names)
         return checked | {"id": f"own_{number}", "level": "objective", "source": [], "edited": f"added by {who}"}
     table = (organ_of(kb, original), canonical_metric(original["metric"]), original["op"], float(original["limit"]),
              original["unit"])  # fmt: skip
@@ -91,7 +100,7 @@ def _checked(kb: KnowledgeBase, number: int, row: Mapping[str, Any], who: str) -
             k: original[k] for k in ("source", "risk", "level", "applies", "one_of_pair", "with_drugs") if k in original
         }
         return checked | kept | {"id": original["id"], "edited": ""}
-    _require_usable(number, organ, metric, op, limit, unit)
+    _require_usable(number, organ, metric, op, limit, unit, names)
     before = f"{original['metric']} {original['op']} {original['limit']:g} {original['unit']}"
     edited = f"changed by {who}; the table says {before}"
     return checked | {"id": original["id"], "level": "objective", "source": [], "edited": edited}
@@ -100,19 +109,23 @@ def _checked(kb: KnowledgeBase, number: int, row: Mapping[str, Any], who: str) -
 def _canonical_organ(kb: KnowledgeBase, name: str) -> str:
     """Bring the name of a structure to the spelling that structures of a case have: a limit of another judges nothing.
 
-    "parotid_l" and "Lt Parotid" are Parotid_L, "parotid" is Parotid (either side); unknown names stay as they are.
+    "parotid_l" and "Lt Parotid" are Parotid_L, "parotid" is Parotid (either side); unknown names stay as they are. So
+    it is of the part outside the targets: "oral cavity - PTV" is Cavity_Oral-PTV.
     """
-    name = name.strip()
+    if part := _PART.fullmatch(name):
+        return _canonical_organ(kb, part[1]) + OUTSIDE
     known = {organ_of(kb, e) for e in kb.entries.values() if "metric" in e and (e.get("organ") or e.get("structure"))}
     spelling = {organ.lower(): organ for organ in known}
     return to_tg263(name) or spelling.get(name.lower(), name)
 
 
-def _require_usable(number: int, organ: str, metric: str, op: str, limit: float | None, unit: str) -> None:
+def _require_usable(
+    number: int, organ: str, metric: str, op: str, limit: float | None, unit: str, names: Collection[str]
+) -> None:
     """Refuse a row that a DVH cannot answer."""
     kind = re.fullmatch(r"(D)(?:mean|max|min|\d+(?:\.\d+)?(?:pct|cc))|(V)\d+(?:\.\d+)?(?:Gy|pct)", metric)
     problem = ""
-    if not re.fullmatch(r"[A-Za-z][\w+]{0,39}", organ):
+    if organ not in names and not re.fullmatch(r"[A-Za-z][\w+]{0,39}", organ.removesuffix(OUTSIDE)):
         problem = "name the structure as TG-263 does, e.g. SpinalCord or Parotid."
     elif kind is None:
         problem = f"{metric or 'nothing'} is no metric; write Dmean, Dmax, D0.03cc, D2pct, V50Gy or V95pct."

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from hnvlm.errors import KnowledgeBaseError
 from hnvlm.plan.case import NOT_P16, Line
-from hnvlm.plan.conditions import holds
-from hnvlm.plan.constraints import Constraint
+from hnvlm.plan.constraints import NO_DOSE, Constraint
+from hnvlm.plan.decimals import margin_text, value_text
+from hnvlm.plan.fraction_size import too_large
 from hnvlm.plan.kb import APP_LOGIC, CLINICAL_FORM, CT_FINDINGS, DOSE_METRICS, Document, documents, load_kb
 from hnvlm.plan.options import Option
 from hnvlm.plan.prescription import Scheme
@@ -83,11 +84,13 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[Line]]]:
     yield "RADIOTHERAPY PRESCRIPTION", list(_prescription_lines(plan))
     yield "TARGET VOLUMES", list(plan.targets)
     judged = [plan.dose_line] if plan.dose_line else []
+    told = plan.dose_line.text if plan.dose_line else ""
     if plan.staging.site == "nasopharynx" and plan.constraints:
         guide = load_kb().entry("npc_order")
         judged.append(Line(guide["applies"], documents(guide)))
     judged += _fraction_size(plan) if plan.constraints else []
-    yield "DOSE LIMITS: ORGANS AT RISK AND TARGETS", [*judged, *(_constraint_line(row) for row in plan.constraints)]
+    judged += [_constraint_line(row, told) for row in plan.constraints]
+    yield "DOSE LIMITS: ORGANS AT RISK AND TARGETS", judged
     yield "SYSTEMIC TREATMENT", list(_systemic_lines(plan))
     yield "SUPPORTIVE CARE", list(plan.supportive)
     yield "FOLLOW-UP", list(plan.follow_up)
@@ -272,9 +275,7 @@ def _fraction_size(plan: Plan) -> list[Line]:
     if any(check.id == rule["id"] and check.status == "warn" for check in plan.checks):
         return []
     sizes = {level.per_fraction_gy for level in plan.prescription.levels}
-    large = sorted(
-        size for size in sizes if holds(rule["when"], {"plan": {"dvh": [], "rt": {"per_fraction_gy": size}}})
-    )
+    large = sorted(filter(too_large, sizes))
     if not large:
         return []
     drafted = " or ".join(f"{size:g}" for size in large)
@@ -307,7 +308,8 @@ def _scheme_lines(scheme: Scheme) -> Iterator[Line]:
         yield Line(f"Schedule: {scheme.schedule}", scheme.sources)
 
 
-def _constraint_line(row: Constraint) -> Line:
+def _constraint_line(row: Constraint, told: str) -> Line:
+    """One limit; ``told``: what stands above all of them and need not be said of each."""
     unit = row.unit if row.unit == "%" else f" {row.unit}"
     details = [
         row.level.replace("_", " "),
@@ -321,8 +323,10 @@ def _constraint_line(row: Constraint) -> Line:
     text = f"{limit} ({'; '.join(d for d in details if d)}): {_STATUS_WORDS[row.status]}"
     sources = row.sources
     if row.value is not None:
-        text += f", {row.value:.1f}{unit}, margin {row.margin:+.1f}{unit}"
-        text += f"; {row.reason}" if row.reason else ""
+        text += f", {value_text(row.value, row.limit)}{unit}"
+        text += f", margin {margin_text(row.margin or 0.0, row.value, row.limit)}{unit}"
+    if row.reason and row.reason != NO_DOSE and row.reason not in told:
+        text += f"; {row.reason}"
     if row.status != "not_evaluable":
         sources = (*sources, DOSE_METRICS)
     return Line(text, sources)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from hnvlm.plan.conditions import Context, Functions, holds, judge, lookup, nest
+from hnvlm.plan.decimals import decimals
 from hnvlm.plan.kb import KnowledgeBase
 from hnvlm.plan.prescription import bed_gy, eqd2_gy
 from hnvlm.plan.staging import derive_group, derive_n, derive_t
@@ -18,7 +19,7 @@ from hnvlm.types import CheckResult
 _STATUS = {"block": "fail", "error": "fail", "warn": "warn", "info": "warn"}
 # Facts that are tokens of the tables; a structure's name keeps its underscores.
 _TOKENS = ("case.site", "case.primary_site", "case.subsite")
-# Dose figures of a structure: one decimal, as in the table of limits.
+# Dose figures of a structure: as in the table of limits.
 _MEASURED = ("d.value", "plan.dvh_summary.")
 _SEVERITY_ORDER = {"block": 0, "error": 1, "warn": 2, "info": 3}
 
@@ -73,8 +74,8 @@ def run_rules(
 
     Returns:
         One result per firing (a rule with ``for_each`` may fire several times) and one per rule that stayed
-        silent: ``pass``, or ``not_evaluated`` with the missing fields in ``details``, or there with the ``reason``
-        why its silence is no pass. Firings first, worst first.
+        silent: ``pass``, or ``not_evaluated`` with the missing fields (or dose figures) in ``details``, or there
+        with the ``reason`` why its silence is no pass. Firings first, worst first.
     """
     nested, functions = nest(context), rule_functions(kb)
     results = [r for rule in (rules or kb["safety"]["rules"]) for r in _run(rule, nested, functions)]
@@ -112,8 +113,29 @@ def _run(rule: Mapping[str, Any], context: Context, functions: Functions) -> lis
         return [_result(rule, status, _message(rule, inner, functions), {}) for inner in _worst(rule, fired)]
     if not contexts:
         missing = {rule["for_each"]}
+    elif (about := _about(rule)) and not any(holds({"all": about}, inner, functions) for inner in contexts):
+        missing = {" ".join(["plan.dvh:", *(str(v) for part in about for v in _asked(part))])}
     status = "not_evaluated" if missing else "pass"
     return [_result(rule, status, re.sub(r"\{[^}]*\}", "...", rule["message"]), {"missing": sorted(missing)})]
+
+
+def _about(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The part of a rule on dose figures that says which structure and metric it is about; none where it asks for them.
+
+    Without such a figure its silence is no pass: nobody contoured the organ, or nobody computed the metric.
+    """
+    parts = rule["when"].get("all", ()) if rule.get("for_each") == "plan.dvh" else ()
+    return [part for part in parts if part.get("f") in (f"{rule['as']}.structure", f"{rule['as']}.metric")]
+
+
+def _asked(part: Mapping[str, Any]) -> list[str]:
+    return part["v"] if isinstance(part["v"], list) else [part["v"]]
+
+
+def _limits(rule: Mapping[str, Any], path: str) -> list[float]:
+    """The numbers that a rule holds a figure against."""
+    parts = rule["when"].get("all", [rule["when"]])
+    return [part["v"] for part in parts if part.get("f") == path and _numbers(part.get("v"))]
 
 
 def _worst(rule: Mapping[str, Any], fired: list[Context]) -> list[Context]:
@@ -147,7 +169,8 @@ def _message(rule: Mapping[str, Any], context: Context, functions: Functions) ->
         if match[1] == "d.metric":
             return str(value).replace("pct", "%")
         if isinstance(value, float) and match[1].startswith(_MEASURED):
-            return f"{value:.1f}"
+            # Beside its limit, which the message names, 45.04 Gy is not 45.0.
+            return f"{value:.{max([1, *(decimals(value, v) for v in _limits(rule, match[1]))])}f}"
         if isinstance(value, float):
             return f"{value:.2f}".rstrip("0").rstrip(".")
         return "?" if value is None else words(value) if match[1] in _TOKENS else str(value)

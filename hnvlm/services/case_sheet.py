@@ -15,6 +15,7 @@ import numpy as np
 
 from hnvlm.imaging.volume import Volume
 from hnvlm.plan.constraints import Constraint
+from hnvlm.plan.decimals import margin_text, value_text
 from hnvlm.plan.render import reference
 from hnvlm.services import documents, dose, histograms, planning
 from hnvlm.services.analysis import NOTICE
@@ -239,7 +240,8 @@ class _Sheet:
             dose.structures(app, item.case_id),
         )
         fractions = dose.fractions(app, item)
-        out: list[Flowable] = [self.heading("Dose"), *(self.line(t) for t in _dose_words(item, judged, gy, fractions))]
+        said = _dose_words(item, judged, gy, fractions, given=dose.in_fractions(app, item), notes=dose.notes(app, item))
+        out: list[Flowable] = [self.heading("Dose"), *(self.line(text) for text in said)]
         if dose.is_predicted(item):
             out.insert(2, self.line("PREDICTED by a model, not calculated from beams."))
         out.append(self.slices(volume, found.masks, gy, judged.prescription_gy))
@@ -251,6 +253,7 @@ class _Sheet:
         out.append(self.line(
             f"EQD2 for {fractions} fractions, mean sample by sample; ratios of the cited tables." if fractions else
             "EQD2 is not given: the number of fractions is not known.", self.small))  # fmt: skip
+        out.append(self.line("HI: of the highest level only, as its dose makes the D2 of a lower one.", self.small))
         return out
 
     def slices(self, volume: Volume, masks: Mapping[str, np.ndarray], gy: Volume, full_gy: float | None) -> Flowable:
@@ -358,11 +361,12 @@ class _Sheet:
         rows = []
         order = list(_STATUS)
         for r in sorted(judged, key=lambda r: (order.index(r.status), r.priority)):
-            value = "-" if r.value is None else f"{r.value:.1f} {r.unit}"
-            margin = "-" if r.margin is None else f"{r.margin:+.1f} {r.unit}"
+            value = "-" if r.value is None else f"{value_text(r.value, r.limit)} {r.unit}"
+            exact = r.value is not None and r.margin is not None
+            margin = f"{margin_text(r.margin, r.value, r.limit)} {r.unit}" if exact else "-"
             why = f" ({r.reason})" if r.reason and not misfit else ""
             cited = [(r.edited, r.edited)] if r.edited else [(d.title, reference(d)) for d in r.sources]
-            limit = f"{r.metric} {r.op} {r.limit:g} {r.unit}"
+            limit = f"{r.metric} {r.op} {r.limit:g} {r.unit}{f' ({r.applies})' if r.applies else ''}"
             rows.append(
                 (r.structure.replace("_", " "), limit, value, margin, _STATUS[r.status] + why, r.priority,
                  " ".join(sources.tag(*document) for document in cited))
@@ -406,14 +410,18 @@ class _Sheet:
         return [KeepTogether([self.heading("Reviewed by"), lines])]
 
 
-def _dose_words(item: ResultRecord, judged: Judged, gy: Volume, fractions: int | None) -> list[str]:
+def _dose_words(
+    item: ResultRecord, judged: Judged, gy: Volume, fractions: int | None, *, given: str = "",
+    notes: Sequence[str] | None = None,
+) -> list[str]:  # fmt: skip
     """Which dose it is, of which prescription, and its maximum; then what else is known of it."""
     full = judged.prescription_gy
-    given = f" in {fractions} fractions" if fractions else ", fractions not known"
+    given = (given or f" in {fractions} fractions") if fractions else ", fractions not known"
     said = f"100 % = {full:g} Gy{given}" if full else "prescription not known"
     top = float(np.nanmax(gy.array))
     share = f" ({100 * top / full:.1f} %)" if full else ""
-    return [f"{dose.label(item)}. {said}. Maximum dose {top:.1f} Gy{share}.", *item.payload.get("notes", [])]
+    told = item.payload.get("notes", []) if notes is None else notes
+    return [f"{dose.label(item)}. {said}. Maximum dose {top:.1f} Gy{share}.", *told]
 
 
 def _shown_mm(volume: Volume, index: int) -> tuple[float, float]:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 
+from hnvlm.imaging.target_names import level_gy
 from hnvlm.imaging.tg263 import is_gross_tumour
 from hnvlm.imaging.volume import Volume
-from hnvlm.plan.constraints import NO_HELPER
 from hnvlm.services.context import App
-
-# cGy as TG-263 writes them; below 10 Gy the number counts targets (``imaging.tg263``). A side or a place may follow.
-_LEVEL = re.compile(rf"(?:PTV|CTV|GTV)_?([1-9]\d{{3}})(?!\d){NO_HELPER}", re.IGNORECASE)
 
 
 def is_planned(name: str) -> bool:
     """Whether a structure is a target to treat by its name; a gross tumour volume alone is none."""
     return name[:3].upper() in ("PTV", "CTV")
-
-
-def level_gy(name: str) -> float | None:
-    """Return the dose (Gy) in the name of a target (PTV_5600, CTV_5600 and PTV_5600_L are 56 Gy), None without one."""
-    level = _LEVEL.match(name)
-    return int(level[1]) / 100 if level else None
 
 
 def gross_of(structures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

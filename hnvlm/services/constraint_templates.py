@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +65,23 @@ def stamp(app: App, name: str) -> str:
     return _stamp(_read(app)["templates"].get(name))
 
 
-def save(app: App, name: str, edited: Iterable[Mapping[str, Any]], *, who: str, based_on: str | None = None) -> str:
+def save(
+    app: App, name: str, edited: Iterable[Mapping[str, Any]], *, who: str, based_on: str | None = None,
+    structures: Collection[str] = (),
+) -> str:  # fmt: skip
     """Store an own template; return its name. The built-in ones stay as their sources say.
 
     Args:
         based_on: ``stamp`` of this name when the editing began. If somebody saved or removed the template meanwhile,
             the save is refused rather than undoing their work; None: whatever stands there is replaced.
+        structures: Names of the case at hand: a row may name one as the clinic calls it.
 
     Raises:
         UsageError: The name or a row cannot be used; the message says which.
         HnvlmError: Code ``conflict``: somebody else's template would be lost.
     """
     name = check_name(name)
-    checked = check_rows(load_kb(), edited, who=who)
+    checked = check_rows(load_kb(), edited, who=who, names=structures)
     with _lock(app):
         data = _read(app)
         _require_unchanged(name, data["templates"].get(name), based_on)

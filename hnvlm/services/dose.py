@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +13,23 @@ from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
 from hnvlm.plan.dose_basis import SAME_GY
+from hnvlm.services import target_levels
 from hnvlm.services.analysis import NOTICE, analyse_case, part
-from hnvlm.services.clinic_contours import is_planned, level_gy
+from hnvlm.services.clinic_contours import is_planned
 from hnvlm.services.context import App
+from hnvlm.services.dose_told import told
 from hnvlm.services.jobs import JobContext
+from hnvlm.services.target_levels import prescriptions
+from hnvlm.services.what_if import (
+    WhatIf,
+    changed_inputs,
+    changes_of,
+    factor_for,
+    scaled_notes,
+    untreated,
+    with_kept,
+    words,
+)
 from hnvlm.store import ResultRecord
 from hnvlm.types import DosePrediction, Progress, no_progress
 
@@ -27,11 +39,14 @@ PREDICTED_LABEL = "Predicted dose (AI draft)"
 # Stored in whole steps: half the disk of float32, wrong by 0.005 Gy at most.
 STEP_GY = 0.01
 KEPT_WHAT_IFS = 8
-# A dose distribution scaled further than this says nothing about a plan made for the new prescription.
-SCALE_RANGE = (0.7, 1.2)
 _ORGAN_ORDER = ("SpinalCord", "Brainstem", "Parotid_L", "Parotid_R", "Parotids", "Larynx", "Esophagus", "Bone_Mandible")
-# cGy as TG-263 writes them; below 10 Gy the number counts targets (``imaging.tg263``).
-_LEVEL = re.compile(r"PTV_([1-9]\d{3})")
+# A draft speaks for the fractions of a dose that nobody made from it only where their totals are the same.
+SAME_TOTAL_GY = 0.01
+TELL_IT = "State it beside the dose under Figures; until then nothing can be scaled."
+_ANEW = (
+    "predicted anew from the structures, not made from the uploaded dose: the change shows beside the predicted dose "
+    "without it (Predict dose), not beside what was planned"
+)
 
 
 @dataclass(frozen=True)
@@ -47,28 +62,6 @@ class DoseStructures:
     masks: PackedMasks
     source: dict[str, str]
     version: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class WhatIf:
-    """A change to ask about.
-
-    Attributes:
-        prescription_gy: New dose of the highest level. The distribution is scaled, not planned anew.
-        fractions: In how many fractions, for EQD2.
-        drop: Target levels that are not treated.
-        spare: Side of the neck whose targets below the highest level are not treated.
-    """
-
-    prescription_gy: float | None = None
-    fractions: int | None = None
-    drop: tuple[str, ...] = ()
-    spare: Literal["left", "right"] | None = None
-
-    @property
-    def predicts(self) -> bool:
-        """Whether inputs change, so that the dose has to be predicted anew."""
-        return bool(self.drop) or self.spare is not None
 
 
 # ---- what is there ------------------------------------------------------------------------------
@@ -194,37 +187,86 @@ def is_target(name: str) -> bool:
     return name[:3].upper() == "GTV" or is_planned(name)
 
 
-def prescriptions(names: Any) -> dict[str, float]:
-    """Return target -> Gy as TG-263 names state it (PTV_7000 is 70 Gy), highest first."""
-    found = {n: int(m[1]) / 100 for n in names if (m := _LEVEL.fullmatch(n))}
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+def top_prescription(app: App, result: ResultRecord, names: Iterable[str]) -> float | None:
+    """Return 100 % of the isodose lines (Gy): what the dose was asked for, else the highest level in targets' names.
+
+    A clinic's dose was planned on the clinic's targets, whatever a model guesses them to be: without these, or where
+    one of them does not say its dose, the prescription is not known until somebody tells it.
+    """
+    stated = result.payload.get("prescriptions")
+    if stated:
+        return max(stated.values())
+    if is_predicted(result):
+        return max(prescriptions(names).values(), default=None)
+    said = told(app, result).get("prescription_gy")
+    return said if said is not None else target_levels.highest(_of_the_clinic(app, result.case_id, names))
 
 
-def top_prescription(app: App, result: ResultRecord, names: Any) -> float | None:
-    """Return 100 % of the isodose lines: what the dose was asked for, else the highest level of the targets' names."""
-    stated = result.payload.get("prescriptions") or {
-        name: gy for name in names if name[:3].upper() == "PTV" and (gy := level_gy(name))
-    }
-    return max(stated.values(), default=None)
+def why_unknown(app: App, result: ResultRecord) -> str:
+    """Return why 100 % of an uploaded dose is not known, in words; "" where it is."""
+    names = structure_names(app, result.case_id)
+    if top_prescription(app, result, names) is not None:
+        return ""
+    own = _of_the_clinic(app, result.case_id, names)
+    silent = target_levels.without_level(own)
+    if silent:
+        return f"the name of {', '.join(silent)} says no dose, and it may be the highest level"
+    guessed = any(prescriptions(names))
+    return "no target of the clinic is named by its dose (PTV_7000)" + (
+        "; those guessed by the AI say nothing of a dose that was not planned on them" if guessed else ""
+    )
+
+
+def _of_the_clinic(app: App, case_id: str, names: Iterable[str]) -> list[str]:
+    drawn = app.store.latest_result(case_id, "structures")
+    own = set() if drawn is None else set(app.store.arrays.mask_names(drawn.arrays["masks"]))
+    return [name for name in names if name in own]
+
+
+def stated_fractions(app: App, result: ResultRecord) -> int | None:
+    """Return in how many fractions a dose is given where its files, a what-if or a clinician state it; else None."""
+    number = result.payload.get("fractions") or told(app, result).get("fractions")
+    return int(number) if number else None
 
 
 def fractions(app: App, result: ResultRecord) -> int | None:
-    """Return in how many fractions a dose is given: stated by a what-if, else by the drafted plan; None if unknown.
+    """Return in how many fractions a dose is given: stated, else assumed to be those of the draft; None if unknown.
 
     The draft speaks for a dose only where it prescribes as much: its 35 fractions say nothing about an uploaded plan
-    of 30 Gy, or about one whose prescription nobody knows.
+    of 30 Gy or of 69.96 Gy in 33, or about one whose prescription nobody knows.
     """
-    if result.payload.get("fractions"):
-        return int(result.payload["fractions"])
-    plan = app.store.latest_result(result.case_id, "plan")
+    stated = stated_fractions(app, result)
+    plan = app.store.latest_result(result.case_id, "plan") if stated is None else None
     if plan is None:
-        return None
+        return stated
     top = top_prescription(app, result, structure_names(app, result.case_id))
+    same = SAME_GY if is_predicted(result) else SAME_TOTAL_GY + 1e-6
     for scheme in plan.payload["prescription"]["schemes"]:
         level = scheme["levels"][0]
-        if top is not None and abs(top - level["dose_gy"]) < SAME_GY:
+        if top is not None and abs(top - level["dose_gy"]) < same:
             return int(level["fractions"])
     return None
+
+
+def in_fractions(app: App, result: ResultRecord) -> str:
+    """Return " in 35 fractions" for behind a prescription, and whether nobody stated it; "" where it is not known."""
+    number = fractions(app, result)
+    if not number:
+        return ""
+    said = f" in {number} {'fraction' if number == 1 else 'fractions'}"
+    return said if stated_fractions(app, result) else f"{said} (assumed from the draft plan)"
+
+
+def notes(app: App, result: ResultRecord) -> list[str]:
+    """Return all that is to be known of a dose, what comes before any number first."""
+    return list(dict.fromkeys([*doubts(app, result), *result.payload.get("notes", ())]))
+
+
+def doubts(app: App, result: ResultRecord) -> list[str]:
+    """Return what must be known before any number of a dose is read."""
+    own = list(result.payload.get("doubts", ()))
+    why = "" if is_predicted(result) else why_unknown(app, result)
+    return own + ([f"prescription not known: {why}"] if why else [])
 
 
 # ---- prediction ---------------------------------------------------------------------------------
@@ -235,27 +277,40 @@ def run(
     volume: Volume,
     masks: Mapping[str, np.ndarray],
     *,
-    wanted: Mapping[str, float] | None = None,
     possible_dose: np.ndarray | None = None,
     progress: Progress = no_progress,
 ) -> DosePrediction:
-    """Predict the dose without the store.
+    """Predict the dose without the store. What must be known before it is read stands first among the notes.
 
     Args:
-        masks: Targets and organs at risk on the CT's grid, TG-263 names.
-        wanted: Target -> Gy; default what the names say.
+        masks: Targets and organs at risk on the CT's grid, TG-263 names. All targets of one level are one.
         possible_dose: Where dose can be.
 
     Raises:
         InputRefusedError: No target says how much dose it gets.
         ModelPackError: The pack has no dose model.
     """
+    one = target_levels.together(masks)
+    made = _made(models, volume, one, possible_dose=possible_dose, progress=progress)
+    first = [failed(made, one), *target_levels.not_planned(masks)]
+    return replace(made, notes=(*filter(None, first), *target_levels.notes(masks), *made.notes))
+
+
+def failed(made: DosePrediction, masks: Mapping[str, np.ndarray]) -> str:
+    """Return why a prediction is not to be used, "" where its targets get what it was asked for."""
+    return target_levels.missed(made.dose_gy.array, target_levels.together(masks), made.prescriptions)
+
+
+def _made(
+    models: Models, volume: Volume, masks: Mapping[str, np.ndarray], *, possible_dose: np.ndarray | None = None,
+    progress: Progress = no_progress,
+) -> DosePrediction:  # fmt: skip
+    """What the model answers for structures with one target a level."""
     method = getattr(models, "dose", None)
     if method is None:
         raise ModelPackError("This model pack has no dose model, so no dose can be predicted. A dose of your planning "
                              "system can be opened together with its CT.")  # fmt: skip
-    wanted = dict(wanted) if wanted is not None else prescriptions(masks)
-    wanted = {name: gy for name, gy in wanted.items() if name in masks and np.any(masks[name])}
+    wanted = {name: gy for name, gy in prescriptions(masks).items() if np.any(masks[name])}
     if not wanted:
         raise InputRefusedError(
             "There is no target with a dose among the structures (such as PTV_7000), so no dose can be predicted. "
@@ -266,12 +321,14 @@ def run(
 
 
 def predict(
-    app: App, case_id: str, *, what_if: WhatIf | None = None, who: str = "", progress: Progress = no_progress
-) -> ResultRecord:
+    app: App, case_id: str, *, what_if: WhatIf | None = None, base_id: int | None = None, who: str = "",
+    progress: Progress = no_progress,
+) -> ResultRecord:  # fmt: skip
     """Predict the dose of a case, with the clinic's structures where there are any, and store it.
 
     Args:
         what_if: Targets to leave out; a new prescription then scales the newly predicted dose.
+        base_id: The dose that it is asked of. What was changed of that dose stays so, its prescription too.
 
     Raises:
         ScopeError: The CT is not a head-and-neck CT.
@@ -281,22 +338,30 @@ def predict(
     analysis = analyse_case(app, case_id, who=who, progress=part(progress, 0.0, 0.4))
     analysis.require_scope()
     progress(0.4, "predicting the dose")
+    base = None if base_id is None else app.store.get_result(base_id)
+    asked = what_if or WhatIf()
+    asked = asked if base is None else with_kept(asked, kept(app, base))
     volume, found = app.store.load_volume(case_id), structures(app, case_id)
-    masks, asked = found.masks, what_if or WhatIf()
-    if what_if is not None:
-        masks = changed_inputs(masks, volume, what_if)
-    levels = prescriptions(masks)
-    made = run(app.models, volume, masks, wanted=levels, progress=part(progress, 0.4, 0.9))
-    factor = _factor(asked.prescription_gy, max(made.prescriptions.values()))
+    before = target_levels.together(found.masks)
+    masks = before if what_if is None else changed_inputs(before, volume, asked)
+    top = max(prescriptions(masks).values(), default=None)
+    factor = 1.0 if top is None else factor_for(asked.prescription_gy, top)
+    made = _made(app.models, volume, masks, progress=part(progress, 0.4, 0.9))
     progress(0.9, "storing")
     stored = np.clip(np.rint(made.dose_gy.array * (factor / STEP_GY)), 0, 65535).astype(np.uint16)
+    levels = {name: round(gy * factor, 3) for name, gy in made.prescriptions.items()}
+    wrong = target_levels.missed(made.dose_gy.array * factor, masks, levels)
+    asked = replace(asked, fractions=_fractions_of(app, what_if, asked, base, max(levels.values())))
+    anew = base is not None and not is_predicted(base)
+    doubtful = [*filter(None, [wrong]), *([_ANEW] if anew else []), *target_levels.not_planned(found.masks)]
     payload = {
         "source": "prediction" if what_if is None else "what-if", "unit": "Gy", "step_gy": STEP_GY,
         "max_gy": float(stored.max()) * STEP_GY, "from_ct": made.from_ct, "seconds": made.seconds,
-        "prescriptions": {n: round(gy * factor, 3) for n, gy in made.prescriptions.items()},
-        "inputs": {n: found.source[n] for n in masks if np.any(masks[n])},
-        "notes": [*_untreated(asked), *_notes(made.notes, factor)],
-        "fractions": asked.fractions, "changes": asdict(asked), "label": words(asked), "notice": NOTICE,
+        "prescriptions": levels, "inputs": _inputs(found, masks), "failed": wrong, "doubts": doubtful,
+        "notes": [*doubtful, *target_levels.notes(found.masks), *untreated(asked, before, masks, levels),
+                  *scaled_notes(made.notes, factor)],
+        "fractions": asked.fractions, "changes": asdict(asked), "anew": anew,
+        "label": ("predicted anew, " if anew else "") + words(asked), "notice": NOTICE,
         "structures_version": found.version,
     }  # fmt: skip
     slot = PREDICTED if what_if is None else WHAT_IF
@@ -305,111 +370,47 @@ def predict(
     )
 
 
-def _untreated(what_if: WhatIf) -> list[str]:
-    """Say what the histograms still count although it is not treated."""
-    said = [f"{', '.join(what_if.drop)} not treated; its histogram is shown all the same"] if what_if.drop else []
-    if what_if.spare:
-        said.append(f"targets below the highest level are not treated on the {what_if.spare}; their histograms still "
-                    "count the whole target")  # fmt: skip
-    return said
+def kept(app: App, base: ResultRecord) -> WhatIf:
+    """Return what was changed of a dose before: a question about it changes it further."""
+    root, _ = unscaled(app, base)
+    before = changes_of(root.payload) if is_predicted(root) else WhatIf()
+    scaled = base.id != root.id or (root.payload.get("changes") or {}).get("prescription_gy") is not None
+    gy = max(base.payload["prescriptions"].values()) if scaled else None
+    return replace(before, prescription_gy=gy, fractions=stated_fractions(app, base))
 
 
-def _notes(notes: tuple[str, ...], factor: float) -> list[str]:
-    scaled = (
-        []
-        if factor == 1.0
-        else [
-            f"scaled by {factor:.3f}; a plan made for this prescription would differ; limits of targets "
-            "stay those of the levels in their names"
-        ]
-    )
-    return [*notes, *scaled]
+def _fractions_of(
+    app: App, what_if: WhatIf | None, asked: WhatIf, base: ResultRecord | None, top_gy: float
+) -> int | None:
+    """In how many fractions a changed dose is given: in those of its base only where its total is that of the base."""
+    if base is None or what_if is None or what_if.prescription_gy is not None:
+        return asked.fractions
+    before = top_prescription(app, base, structure_names(app, base.case_id))
+    return asked.fractions if before is not None and abs(before - top_gy) < SAME_TOTAL_GY + 1e-6 else None
 
 
-def start_predict(app: App, case_id: str, *, what_if: WhatIf | None = None, who: str = "") -> str:
+def _inputs(found: DoseStructures, masks: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Name -> who drew it, of what a prediction was made from; a level stands for all targets of it."""
+    levels = target_levels.by_level(found.masks)
+    used = (name for level in masks if np.any(masks[level]) for name in levels.get(level, (level,)))
+    return {name: found.source[name] for name in used}
+
+
+def start_predict(
+    app: App, case_id: str, *, what_if: WhatIf | None = None, base_id: int | None = None, who: str = ""
+) -> str:
     """Predict in the background; return the job id. Its result holds ``result_id``."""
 
     def work(job: JobContext) -> dict[str, Any]:
         app.load_models(job)
         job.progress(0.0, "checking the structures")
-        return {"result_id": predict(app, case_id, what_if=what_if, who=who, progress=job.progress).id}
+        made = predict(app, case_id, what_if=what_if, base_id=base_id, who=who, progress=job.progress)
+        return {"result_id": made.id}
 
     return app.jobs.submit("dose", work, case_id=case_id, who=who)
 
 
 # ---- what-if ------------------------------------------------------------------------------------
-
-
-def words(what_if: WhatIf) -> str:
-    """Return what a what-if changes, in words."""
-    said = [f"without {', '.join(what_if.drop)}"] if what_if.drop else []
-    if what_if.spare:
-        said.append(f"{what_if.spare} neck spared")
-    if what_if.prescription_gy is not None:
-        number = f" in {what_if.fractions} fractions" if what_if.fractions else ""
-        said.append(f"{what_if.prescription_gy:g} Gy{number}, scaled")
-    return "; ".join(said)
-
-
-def changed_inputs(masks: Mapping[str, np.ndarray], volume: Volume, what_if: WhatIf) -> dict[str, np.ndarray]:
-    """Return the structures a changed plan would have.
-
-    Raises:
-        UsageError: A level to drop is not there, none is left, or nothing lies on the side to spare.
-    """
-    levels = prescriptions(masks)
-    unknown = [name for name in what_if.drop if name not in levels]
-    if unknown:
-        raise UsageError(f"{', '.join(unknown)} is no target level of this case; there are {', '.join(levels)}.")
-    out = {name: mask for name, mask in masks.items() if name not in what_if.drop}
-    left = prescriptions(out)
-    if not left:
-        raise UsageError("Every target level would be dropped; keep at least one.")
-    if what_if.spare is not None:
-        out |= _spared(out, list(left)[1:], volume, what_if.spare)
-    return out
-
-
-def _spared(masks: Mapping[str, np.ndarray], lower: list[str], volume: Volume, side: str) -> dict[str, np.ndarray]:
-    """Cut the targets below the highest level at the midline; gross disease is never cut."""
-    if not lower:
-        raise UsageError("There is only one target level. Gross disease is not cut, so no side can be spared.")
-    beyond = _midline_mm(masks, volume)[:, None, None]
-    x_mm = volume.origin_mm[2] + volume.spacing_mm[2] * np.arange(volume.shape[2])
-    on_side = x_mm > beyond if side == "left" else x_mm < beyond  # x grows to the patient's left
-    cut = {name: masks[name] & ~on_side for name in lower}
-    if all(np.array_equal(cut[name], masks[name]) for name in lower):
-        raise UsageError(f"No elective target lies on the {side} side, so there is nothing to spare.")
-    return cut
-
-
-def _midline_mm(masks: Mapping[str, np.ndarray], volume: Volume) -> np.ndarray:
-    """Return x of the midline in every slice (z,): the middle of cord and brainstem, carried on where they end."""
-    heights, middles = [], []
-    for name in ("SpinalCord", "Brainstem"):
-        if name in masks:
-            per_slice = masks[name].sum(axis=(1, 2))
-            hit = np.flatnonzero(per_slice)
-            columns = masks[name][hit].sum(axis=1) @ np.arange(volume.shape[2])
-            heights += hit.tolist()
-            middles += (volume.origin_mm[2] + volume.spacing_mm[2] * columns / per_slice[hit]).tolist()
-    if not heights:
-        raise UsageError("Neither spinal cord nor brainstem is contoured, so the midline is not known.")
-    order = np.argsort(heights, kind="stable")
-    return np.interp(np.arange(volume.shape[0]), np.array(heights)[order], np.array(middles)[order])
-
-
-def _factor(wanted_gy: float | None, top_gy: float) -> float:
-    if wanted_gy is None:
-        return 1.0
-    factor = wanted_gy / top_gy
-    low, high = SCALE_RANGE
-    if not low <= factor <= high:
-        raise UsageError(
-            f"{wanted_gy:g} Gy is too far from the {top_gy:g} Gy of this dose: scaling is shown between "
-            f"{low * top_gy:.0f} and {high * top_gy:.0f} Gy only."
-        )
-    return factor
 
 
 def scale(app: App, base_id: int, what_if: WhatIf, *, who: str = "") -> ResultRecord:
@@ -423,10 +424,12 @@ def scale(app: App, base_id: int, what_if: WhatIf, *, who: str = "") -> ResultRe
     if what_if.prescription_gy is None or what_if.predicts:
         raise UsageError("Give the new prescription in Gy.")
     if top is None:
-        raise UsageError("The prescription of this dose is not known: no target is named by its dose (PTV_7000).")
+        raise UsageError(f"The prescription of this dose is not known: {why_unknown(app, base)}. {TELL_IT}")
     # Scaled in steps a dose is as far from what was planned as at once.
     root, so_far = unscaled(app, base)
-    _factor(what_if.prescription_gy, max(prescriptions(root.payload.get("inputs", ())).values(), default=top / so_far))
+    factor_for(
+        what_if.prescription_gy, max(prescriptions(root.payload.get("inputs", ())).values(), default=top / so_far)
+    )
     factor = what_if.prescription_gy / top
     stated = base.payload.get("prescriptions") or {"highest level": top}
     before = base.payload.get("label", "") if base.slot == WHAT_IF else ""
@@ -434,7 +437,8 @@ def scale(app: App, base_id: int, what_if: WhatIf, *, who: str = "") -> ResultRe
         "source": base.payload["source"], "unit": "Gy", "scale_of": base.id, "factor": factor,
         "max_gy": float(base.payload["max_gy"]) * factor,
         "prescriptions": {name: round(gy * factor, 3) for name, gy in stated.items()},
-        "notes": [*base.payload.get("notes", []), *_notes((), factor)], "fractions": what_if.fractions,
+        "notes": [*base.payload.get("notes", []), *scaled_notes((), factor)], "fractions": what_if.fractions,
+        "doubts": base.payload.get("doubts", []), "failed": base.payload.get("failed", ""),
         "part": base.payload.get("part", ""), "changes": asdict(what_if),
         "label": "; ".join(t for t in (before, words(what_if)) if t), "notice": NOTICE,
     }  # fmt: skip

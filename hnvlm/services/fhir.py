@@ -116,12 +116,13 @@ def _condition(payload: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _goal(number: int, row: dict[str, Any], dose: str) -> dict[str, Any]:
+    about = (row["endpoint"], row.get("applies"))
     goal: dict[str, Any] = {
         "resourceType": "Goal", "id": f"goal-{number}", "lifecycleStatus": "proposed",
         "subject": {"reference": "#patient"},
         "priority": {"text": f"priority {row['priority']}"},
         "description": {"text": f"{row['structure']} {row['metric']} {row['op']} {row['limit']:g} {row['unit']}"
-                        + (f" ({row['endpoint']})" if row["endpoint"] else "")},
+                        + (f" ({words})" if (words := "; ".join(filter(None, about))) else "")},
         "target": [{"measure": {"text": f"{row['structure']} {row['metric']}"}, "detailQuantity": {
             "value": row["limit"], "comparator": row["op"], "unit": row["unit"], "system": "http://unitsofmeasure.org",
             "code": _UCUM[row["unit"]]}}],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -15,19 +16,25 @@ import numpy as np
 from hnvlm.imaging.dvh import Dvh, dose_volume, is_metric
 from hnvlm.imaging.masks import Part, part_of, shapes_of
 from hnvlm.imaging.resample import crop, mask_box
+from hnvlm.imaging.target_names import NO_HELPER, level_gy
 from hnvlm.imaging.volume import Volume
 from hnvlm.plan import Constraint, alpha_beta, build_constraints, eqd2_of_total, evaluate, needed_metrics
+from hnvlm.plan.constraints import OUTSIDE, spared_opposite
+from hnvlm.plan.dose_basis import GUESSED
+from hnvlm.plan.fraction_size import judged_for, per_fraction
 from hnvlm.plan.kb import load_kb
-from hnvlm.services import clinic_contours, constraint_templates, dose
+from hnvlm.services import constraint_templates, dose, outside_targets
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
 from hnvlm.services.dose import DoseStructures
 from hnvlm.store import ResultRecord
 
-TARGET_METRICS = ("D98pct", "D95pct", "D50pct", "D2pct", "Dmean")
+TARGET_METRICS = ("D98pct", "D95pct", "D50pct", "D2pct", "D0.03cc", "Dmean")
 ORGAN_METRICS = ("Dmean", "D0.03cc", "D0.1cc", "D1cc", "D2pct", "Dmax")
+# What the dose is to cover; a ring around a target has its name, too.
+_COVERED = re.compile(rf"(?:PTV|CTV|GTV){NO_HELPER}", re.IGNORECASE)
 _STATES = ("not_met", "not_evaluable")
-_KEEP = 8
+_KEEP = 16
 _cache: OrderedDict[tuple[Any, ...], dict[str, Dvh]] = OrderedDict()
 _lock = threading.Lock()
 
@@ -43,6 +50,8 @@ class Judged:
             only what exceeds its limit all the same.
         source: Structure -> ``clinic`` or ``AI``: who drew it.
         prescription_gy: Highest level, None when not known.
+        stated_fraction_gy: Dose of one fraction where the dose itself states in how many it is given: of the highest
+            level, or of the hottest point where no level is known.
     """
 
     rows: tuple[Constraint, ...]
@@ -50,6 +59,7 @@ class Judged:
     metrics: dict[str, dict[str, float]]
     source: dict[str, str]
     prescription_gy: float | None
+    stated_fraction_gy: float | None = None
 
 
 def histograms(app: App, result: ResultRecord, found: DoseStructures | None = None) -> dict[str, Dvh]:
@@ -67,11 +77,16 @@ def histograms(app: App, result: ResultRecord, found: DoseStructures | None = No
             _cache.move_to_end(key)
             return _cache[key]
     made = compute(dose.load(app, result, beyond=np.nan), found.masks)
+    _keep(key, made)
+    return made
+
+
+def _keep(key: tuple[Any, ...], made: dict[str, Dvh]) -> None:
     with _lock:
         _cache[key] = made
+        _cache.move_to_end(key)
         while len(_cache) > _KEEP:
             _cache.popitem(last=False)
-    return made
 
 
 def compute(volume: Volume, masks: Mapping[str, Any]) -> dict[str, Dvh]:
@@ -132,7 +147,8 @@ def figures(
     out = {}
     for name, dvh in curves.items():
         usual = TARGET_METRICS if dose.is_target(name) else ORGAN_METRICS
-        names = [*usual, *(m for m in asked.get(name, ()) if is_metric(m))]
+        covered = ("V95pct",) if _COVERED.match(name) else ()
+        names = [*usual, *covered, *(m for m in asked.get(name, ()) if is_metric(m))]
         full_gy = full_dose_gy(name, curves, prescription_gy)
         out[name] = {k: round(v, 4) for k, v in dvh.metrics(dict.fromkeys(names), full_gy).items()}
     return out
@@ -144,10 +160,10 @@ def full_dose_gy(name: str, names: Iterable[str], prescription_gy: float | None)
     A target without a level is of the highest one where there is no other, or where it is gross tumour; of several
     levels nobody knows which is meant for it (PTV_Low).
     """
-    own = clinic_contours.level_gy(name)
+    own = level_gy(name)
     if own is not None or not dose.is_target(name) or name[:3].upper() == "GTV":
         return own or prescription_gy
-    return prescription_gy if len({clinic_contours.level_gy(n) for n in names} - {None}) < 2 else None
+    return prescription_gy if len({level_gy(n) for n in names} - {None}) < 2 else None
 
 
 def judge(app: App, result: ResultRecord, *, template: str | None = None, site: str | None = None) -> Judged:
@@ -168,15 +184,57 @@ def judge(app: App, result: ResultRecord, *, template: str | None = None, site: 
         template="default" if own is not None else template,
     )  # fmt: skip
     prescription = dose.top_prescription(app, result, found.masks)
-    metrics = figures(curves, rows, prescription)
+    parts = _outside_targets(app, result, found, rows)
+    metrics = figures({**curves, **parts}, rows, prescription)
     part = f"the dose is {result.payload['part']}" if result.payload.get("part") else ""
-    why = {name: part or outside(dvh) for name, dvh in curves.items()}
-    judged = tuple(_certain(row, why.get(row.structure, "")) for row in evaluate(rows, metrics))
+    why = {name: part or outside(dvh) for name, dvh in {**curves, **parts}.items()}
+    guessed = unplanned_targets(result, found.source)
+    rows = (_unplanned(row, guessed) for row in evaluate(rows, metrics))
+    certain = spared_opposite(_certain(row, why.get(row.structure, "")) for row in rows)
+    highest = prescription or result.payload.get("max_gy")
+    size = per_fraction(dose.fractions(app, result), highest)
+    judged = judged_for(certain, size, at_most=prescription is None)
+    metrics = {name: values for name, values in metrics.items() if name not in guessed}
     metrics = {name: _known(values, judged, name) if why[name] else values for name, values in metrics.items()}
     source = dict(found.source)
     if "Parotids" in curves and "Parotids" not in source:
         source["Parotids"] = dose.CLINIC if {source["Parotid_L"], source["Parotid_R"]} == {dose.CLINIC} else dose.AI
-    return Judged(judged, curves, metrics, source, prescription)
+    source |= {name: source[name.removesuffix(OUTSIDE)] for name in parts}
+    stated = per_fraction(dose.stated_fractions(app, result), highest)
+    return Judged(judged, curves, metrics, source, prescription, stated)
+
+
+def _outside_targets(
+    app: App, result: ResultRecord, found: DoseStructures, rows: Iterable[Constraint]
+) -> dict[str, Dvh]:
+    """Return the DVHs of what limits ask for outside the planned targets; kept in memory as those of structures are."""
+    base, factor = dose.unscaled(app, result)
+    asked = tuple(sorted({row.structure for row in rows if row.structure.endswith(OUTSIDE)}))
+    key = (str(app.store.path), base.id, found.version, asked)
+    with _lock:
+        made = _cache.get(key)
+    if made is None:
+        masks = outside_targets.parts(found.masks, rows)
+        made = compute(dose.load(app, base, beyond=np.nan), masks) if masks else {}
+        _keep(key, made)
+    return made if factor == 1.0 else {name: dvh.scaled(factor) for name, dvh in made.items()}
+
+
+def unplanned_targets(result: ResultRecord, source: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the targets that a dose was not planned on: those which a model guessed, of a dose of the clinic.
+
+    Args:
+        source: Structure -> who drew it.
+    """
+    if dose.is_predicted(result):
+        return ()
+    return tuple(name for name, who in source.items() if who == dose.AI and dose.is_target(name))
+
+
+def _unplanned(row: Constraint, guessed: Iterable[str]) -> Constraint:
+    if row.structure not in guessed:
+        return row
+    return replace(row, status="not_evaluable", value=None, margin=None, reason=GUESSED)
 
 
 def _certain(row: Constraint, why: str) -> Constraint:
@@ -231,14 +289,23 @@ def table(judged: Judged, fractions: int | None) -> list[dict[str, Any]]:
         out.append(row)
         if dvh.partly_outside:
             continue
-        row |= judged.metrics.get(name, {}) | {"homogeneity": dvh.homogeneity}
+        row |= judged.metrics.get(name, {})
         full_gy = full_dose_gy(name, judged.histograms, judged.prescription_gy)
+        # In a lower target the dose of the boost makes D2, so its homogeneity says nothing.
+        row["homogeneity"] = dvh.homogeneity if _is_highest(name, judged.histograms, full_gy) else None
         if judged.prescription_gy and full_gy and dose.is_target(name):
             row["v95_pct"] = dvh.percent_at_gy(0.95 * full_gy)
         if ratio is not None and fractions:
             row["eqd2"] = eqd2_of_total(near_max, fractions, ratio.gy)
             row["eqd2_mean"] = dvh.mapped_eqd2(fractions, ratio.gy).mean_gy
     return out
+
+
+def _is_highest(name: str, names: Iterable[str], full_gy: float | None) -> bool:
+    """Whether a target is of the highest level; of several levels one without a number may be any."""
+    levels = {gy for n in names if (gy := level_gy(n)) is not None}
+    own = level_gy(name)
+    return full_gy is not None or not levels if own is None else own >= max(levels)
 
 
 def csv_text(app: App, result: ResultRecord, step_gy: float = 0.1) -> str:

@@ -17,6 +17,7 @@ from hnvlm.imaging.write_seg import write_seg
 from hnvlm.services import case_sheet, constraint_templates, documents, dose, export, fhir, histograms, planning
 from hnvlm.services.analysis import NOTICE
 from hnvlm.services.context import App
+from hnvlm.services.dose_told import told
 from hnvlm.services.jobs import JobContext
 from hnvlm.store import ResultRecord, dumps, exports
 from hnvlm.types import Provenance
@@ -109,7 +110,7 @@ def _write_dose(
 ) -> dict[str, Path]:  # fmt: skip
     gy, predicted, what_if = dose.load(app, item), dose.is_predicted(item), item.slot == dose.WHAT_IF
     header = header_note(predicted=predicted, what_if=what_if, synthetic=synthetic)
-    note = "; ".join([dose.label(item), *item.payload.get("notes", [])])
+    note = "; ".join([dose.label(item), *dose.notes(app, item)])
     uid = str(pydicom.dcmread(rtstruct, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
     files = {
         "rtdose": write_rtdose(
@@ -124,8 +125,9 @@ def _write_dose(
     # As the plan beside it has them: a dose of another prescription, or a neck irradiated before, is not judged.
     rows, misfit = (judged.rows, "") if plan is None else planning.rows_on(plan.payload, item, judged)
     content = {
-        "notice": NOTICE, "dose": dose.label(item), "notes": item.payload.get("notes", []),
+        "notice": NOTICE, "dose": dose.label(item), "notes": dose.notes(app, item),
         "prescription_gy": judged.prescription_gy, "fractions": dose.fractions(app, item),
+        "fractions_assumed": dose.stated_fractions(app, item) is None is not dose.fractions(app, item),
         "structures": histograms.table(judged, dose.fractions(app, item)), "drawn_by": judged.source,
         "constraints": [r.to_json() for r in rows], "not_judged_because": misfit, "provenance": item.provenance,
     }  # fmt: skip
@@ -154,6 +156,8 @@ def archive_path(app: App, case_id: str, item: ResultRecord | None) -> Path:
     parts = [_stem(case_id, plan), f"dose{item.id}" if item else "nodose"]
     parts += [f"limits{constraint_templates.fingerprint(app, case_id)}"]
     parts += [str(v) for v in dose.structures_version(app, case_id)]
+    if item is not None and (said := told(app, item)):
+        parts.append(f"told{hashlib.sha256(dumps(said).encode()).hexdigest()[:8]}")
     if plan is not None:
         notes = dumps(planning.notes(app, plan, item))
         parts += [f"signed{len(plan.signoffs)}", f"notes{hashlib.sha256(notes.encode()).hexdigest()[:8]}"]

@@ -26,13 +26,16 @@ from hnvlm.plan.dose_basis import DoseBasis, off_prescription
 from hnvlm.plan.kb import load_kb
 from hnvlm.plan.options import drugs_with_radiotherapy
 from hnvlm.plan.words import sentence
-from hnvlm.services import constraint_templates, dose, histograms, reporting
+from hnvlm.services import constraint_templates, dose, histograms, outside_targets
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, is_complete, load_findings, part
 from hnvlm.services.clinic_contours import is_planned
 from hnvlm.services.conflicts import again_on_conflict
 from hnvlm.services.context import App
+from hnvlm.services.dose_told import told
 from hnvlm.services.jobs import JobContext
+from hnvlm.services.judged_dose import basis_of, basis_without_structures
 from hnvlm.services.plan_findings import check_findings
+from hnvlm.services.report_says import told_otherwise
 from hnvlm.store import FIRST, ResultRecord, jsonable
 from hnvlm.types import CheckResult, Finding, Progress, no_progress
 
@@ -43,10 +46,6 @@ FIGURES_OF_DRAFT = (
 )
 # What ``outdated`` says of it: a plan tells what a report corrects, and does not take it over.
 REPORT_CHANGED = "the clinician's report"
-# Checks of a report whose text tells other lesions than the findings.
-_TOLD_OTHERWISE = {
-    f"report.{name}" for name in ("unsupported", "presence", "omission", "side", "level", "site", "size", "confirmed")
-}
 
 
 def form_fields() -> list[FormField]:
@@ -83,6 +82,7 @@ def make_plan(
     own_rows: Sequence[Mapping[str, Any]] | None = None,
     dose_used: str = "",
     dose_basis: DoseBasis | None = None,
+    dose_fraction_gy: float | None = None,
     report_says: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Draft a plan without the store.
@@ -95,6 +95,7 @@ def make_plan(
         template: Constraint template; ``own_rows`` are used instead where there are any.
         dose_used: Which dose the figures are of, or why there is none; kept under ``dose_used``.
         dose_basis: That dose, as the plan must know it.
+        dose_fraction_gy: Dose of one of its fractions to its highest level, where it is stated in how many it is given.
         report_says: What a clinician's report of this CT tells otherwise than the findings.
 
     Returns:
@@ -106,7 +107,7 @@ def make_plan(
         "findings": [f.to_json() for f in findings], "form": answers,
         "structures": sorted(structures) if structures is not None else None, "dose_metrics": dose_metrics,
         "template": template, "own_rows": own_rows, "dose_basis": dose_basis.to_json() if dose_basis else None,
-        "report_says": list(report_says),
+        "report_says": list(report_says), "dose_fraction_gy": dose_fraction_gy,
     }  # fmt: skip
     plan = _draft(findings, made_from)
     return jsonable(plan.to_json() | {"notice": NOTICE, "dose_used": dose_used, "made_from": made_from})
@@ -118,7 +119,7 @@ def _draft(findings: Sequence[Finding], made_from: Mapping[str, Any]) -> Plan:
         findings, made_from["form"], structures=None if named is None else dict.fromkeys(named),
         dose_metrics=made_from["dose_metrics"], template=made_from.get("template", "default"),
         own_rows=made_from.get("own_rows"), dose_basis=DoseBasis.from_json(made_from.get("dose_basis")),
-        report_says=made_from.get("report_says", ()),
+        report_says=made_from.get("report_says", ()), dose_fraction_gy=made_from.get("dose_fraction_gy"),
     )  # fmt: skip
 
 
@@ -139,7 +140,8 @@ def outdated(app: App, plan: ResultRecord) -> list[str]:
     made, now = plan.payload["made_from"], _sources(app, plan.case_id)
     names = {
         "form": "the form", "findings": "the findings", "structures_version": "the structures",
-        "dose_id": "the dose", "limits": "the constraint template", "report_says": REPORT_CHANGED,
+        "dose_id": "the dose", "dose_told": "what was stated of the dose", "limits": "the constraint template",
+        "report_says": REPORT_CHANGED,
     }  # fmt: skip
     return [words for key, words in names.items() if key in made and made[key] != now[key]]
 
@@ -147,26 +149,14 @@ def outdated(app: App, plan: ResultRecord) -> list[str]:
 def _sources(app: App, case_id: str) -> dict[str, Any]:
     """What a plan of this case would be made from now, as far as a change of it is to be told."""
     findings = load_findings(app, case_id) or []
-    found = _usable_doses(app, case_id)
+    found, form = _usable_doses(app, case_id), load_form(app, case_id)
     return jsonable({
-        "form": load_form(app, case_id), "findings": [f.to_json() for f in findings],
+        "form": form, "findings": [f.to_json() for f in findings],
         "structures_version": dose.structures_version(app, case_id), "dose_id": found[0].id if found else None,
-        "limits": constraint_templates.fingerprint(app, case_id), "report_says": _report_says(app, case_id),
+        "dose_told": told(app, found[0]) if found else {},
+        "limits": constraint_templates.fingerprint(app, case_id),
+        "report_says": told_otherwise(app, case_id, form),
     })  # fmt: skip
-
-
-def _report_says(app: App, case_id: str) -> list[str]:
-    """What the clinician's newest report tells otherwise than the findings that a plan is made on, in words.
-
-    A plan stages on what was measured or contoured and on the form; a report is corrected without either.
-    """
-    all_of_them = (r for language in ("en", "pl") for r in app.store.history(case_id, "report", language))
-    # An AI draft made since, also one in the other language, takes nothing back of what a clinician wrote.
-    by_clinician = (r for r in all_of_them if r.payload.get("author") == "clinician")
-    report = max(by_clinician, key=lambda r: r.id, default=None)
-    if report is None:
-        return []
-    return [c["message"] for c in reporting.checks_of(app, report) if c["id"] in _TOLD_OTHERWISE]
 
 
 def notes(app: App, plan: ResultRecord, item: ResultRecord | None = None) -> list[str]:
@@ -278,7 +268,7 @@ def draft_case_plan(
     progress(0.95, "staging and planning")
     sources = _sources(app, case_id)
     plan = make_plan(analysis.findings, sources["form"], report_says=sources["report_says"], **judged)
-    plan["made_from"] |= {key: sources[key] for key in ("structures_version", "dose_id", "limits")}
+    plan["made_from"] |= {key: sources[key] for key in ("structures_version", "dose_id", "dose_told", "limits")}
     progress(1.0, "plan drafted")
     return app.store.save_result(
         case_id, "plan", plan | {"author": "rules"}, provenance=analysis.segmentation.provenance, who=who or "rules"
@@ -301,10 +291,12 @@ def judged_on(app: App, case_id: str, *, who: str = "", progress: Progress = no_
         except (InputRefusedError, ModelPackError) as error:
             used = f"no dose: {error.message}"
     source = dose.structures(app, case_id).source
+    judged = histograms.judge(app, found[0]) if found else None
     return {
         "structures": dose.in_order(source), "own_rows": own,
-        "dose_metrics": histograms.judge(app, found[0]).metrics if found else None,
-        "dose_basis": _basis(found[0], _beyond(app, found[0]), _by_model(source)) if found else None,
+        "dose_metrics": judged.metrics if judged else None,
+        "dose_fraction_gy": judged.stated_fraction_gy if judged else None,
+        "dose_basis": basis_of(app, found[0], source, _by_model(source)) if found else None,
         "dose_used": dose.label(found[0]) if found else used, "template": "default" if own is not None else template,
     }  # fmt: skip
 
@@ -314,23 +306,11 @@ def _usable_doses(app: App, case_id: str) -> list[ResultRecord]:
     return [d for d in dose.doses(app, case_id) if d.slot != dose.WHAT_IF and not dose.is_stale(app, d)]
 
 
-def _beyond(app: App, item: ResultRecord) -> tuple[str, ...]:
-    return tuple(sorted(name for name, dvh in histograms.histograms(app, item).items() if dvh.partly_outside))
-
-
 def _by_model(source: Mapping[str, str]) -> tuple[str, ...]:
     """Organs that a model contoured, of ``dose.drawn_by``; in one word where it contoured them all."""
     organs = [name for name in source if not dose.is_target(name)]
     own = dose.in_order(name for name in organs if source[name] == dose.AI)
     return ("all organs",) if len(own) == len(organs) > 1 else tuple(own)
-
-
-def _basis(item: ResultRecord, beyond: tuple[str, ...] = (), drawn_by_model: tuple[str, ...] = ()) -> DoseBasis:
-    targets = [who for name, who in item.payload.get("inputs", {}).items() if dose.is_target(name)]
-    return DoseBasis(
-        dose.label(item), item.payload.get("prescriptions") or {}, dose.is_predicted(item), dose.AI in targets,
-        beyond, drawn_by_model,
-    )  # fmt: skip
 
 
 def rows_on(plan: Mapping[str, Any], item: ResultRecord, judged: histograms.Judged) -> tuple[Sequence[Constraint], str]:
@@ -339,7 +319,7 @@ def rows_on(plan: Mapping[str, Any], item: ResultRecord, judged: histograms.Judg
     Args:
         plan: Payload of the plan. judged: The dose's own judgement.
     """
-    basis = _basis(item)
+    basis = basis_without_structures(item)
     misfit = basis.misfit(
         (scheme["levels"][0]["dose_gy"] for scheme in plan["prescription"]["schemes"]),
         irradiated=plan["made_from"]["form"].get("prior_neck_rt") is True,
@@ -370,12 +350,14 @@ def judged_without_store(
         made = dose.run(models, volume, masks, progress=progress)
     except (InputRefusedError, ModelPackError) as error:
         return out | {"dose_used": f"no dose: {error.message}"}
-    curves = histograms.compute(made.dose_gy, masks)
     rows = build_constraints(load_kb(), list(masks))
+    curves = histograms.compute(made.dose_gy, masks)
+    curves |= histograms.compute(made.dose_gy, outside_targets.parts(masks, rows))
     metrics = histograms.figures(curves, rows, max(made.prescriptions.values()))
     basis = DoseBasis(
-        dose.PREDICTED_LABEL, made.prescriptions, predicted=True, guessed_targets=guessed, drawn_by_model=drawn_by_model
-    )
+        dose.PREDICTED_LABEL, made.prescriptions, predicted=True, guessed_targets=guessed,
+        drawn_by_model=drawn_by_model, failed=dose.failed(made, masks),
+    )  # fmt: skip
     return out | {"dose_metrics": metrics, "dose_used": basis.label, "dose_basis": basis}
 
 

@@ -16,14 +16,11 @@ from hnvlm.imaging.dvh import OUTSIDE_SHARE
 from hnvlm.imaging.masks import PackedMasks, part_of, parts
 from hnvlm.imaging.overlay import frames_in
 from hnvlm.imaging.persons import is_replaced
+from hnvlm.imaging.target_names import ptv_gy
 from hnvlm.imaging.volume import Volume
-from hnvlm.services import clinic_contours
 from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid
-
-# Not limits of treatment but of belief: a median (ICRU Report 83, D50) outside this share of a target's prescription is
-# a phase's, a beam's, a fraction's, another plan's, or no Gy.
-_LEAST, _MOST = 0.9, 1.15
+from hnvlm.services.target_levels import off_level
 
 
 def read_structures(
@@ -117,21 +114,12 @@ def _nameless(text: str, files: Sequence[Path]) -> str:
     return text
 
 
-def off_level(median_gy: float, level_gy: float, *, highest: bool) -> bool:
-    """Whether a target's median dose is not that of a plan for its level.
-
-    Args:
-        highest: It is the plan's highest level. A lower one may reach around a higher one, so it may get more.
-    """
-    return median_gy < _LEAST * level_gy or (highest and median_gy > _MOST * level_gy)
-
-
 def prescription_notes(dose: Volume, masks: Mapping[str, np.ndarray]) -> list[str]:
     """Say which targets a dose does not give what their names say; nothing of targets that its grid does not cover.
 
     A dose in percent, of one beam or phase, or of another plan looks like any other, and meets the limits of organs.
     """
-    levels = {name: gy for name in masks if (gy := clinic_contours.level_gy(name)) and name.upper().startswith("PTV")}
+    levels = {name: gy for name in masks if (gy := ptv_gy(name)) is not None}
     odd = []
     for name, gy in levels.items():
         part = part_of(masks, name)

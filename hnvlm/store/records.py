@@ -13,7 +13,7 @@ FIRST = 0
 ACTIVE = ("queued", "running")
 RESULT_KINDS = (
     "segmentation", "scope", "findings", "report", "plan", "form", "counterfactual", "zeroshot",
-    "structures", "dose", "embedding", "rating",
+    "structures", "dose", "dose_told", "embedding", "rating",
 )  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 from hnvlm.errors import HnvlmError
-from hnvlm.services import CaseRecord, ResultRecord, dose, rt_upload
+from hnvlm.services import CaseRecord, ResultRecord, dose, rt_upload, target_levels
 from hnvlm.services.context import App
-from hnvlm.services.dose import WhatIf
+from hnvlm.services.what_if import SCALE_RANGE, WhatIf, why_not_dropped, words
 from hnvlm.ui import casebar, jobs, state
 from hnvlm.ui.errors import handled
 
@@ -65,33 +67,46 @@ def predict(app: App, case_id: str) -> None:
 def what_if(app: App, case: CaseRecord, item: ResultRecord, blocked: str, busy: bool) -> None:
     """Show what can be changed about a dose."""
     names = dose.structure_names(app, case.id)
-    levels, top = dose.prescriptions(names), dose.top_prescription(app, item, names)
+    levels, top = list(target_levels.by_level(names)), dose.top_prescription(app, item, names)
+    kept = dose.kept(app, item)
     key = f"whatif-{case.id}-{item.id}"
     st.caption(f"Changes to: {dose.label(item)}")
+    if kept.predicts:
+        st.caption(f"Stays as it is in this dose: {words(replace(kept, prescription_gy=None))}.")
     if top is not None:
-        low, high = (round(f * top, 1) for f in dose.SCALE_RANGE)
+        low, high = (round(f * top, 1) for f in SCALE_RANGE)
         gy, number = st.columns(2, gap="small")
         gy.number_input("Highest level (Gy)", low, high, float(top), 0.5, key=f"{key}-gy", format="%g")
-        number.number_input("Fractions", 1, 80, dose.fractions(app, item), key=f"{key}-n", placeholder="not known")
+        # What the draft only makes likely for the clinic's dose is not put into anybody's mouth.
+        known = dose.fractions(app, item) if dose.is_predicted(item) else dose.stated_fractions(app, item)
+        number.number_input("Fractions", 1, 80, known, key=f"{key}-n", placeholder="not known")
     else:
-        st.caption("The prescription of this dose is not known: no target is named by its dose (PTV_7000).")
+        st.caption(f"The prescription of this dose is not known: {dose.why_unknown(app, item)}. {dose.TELL_IT}")
+    lower = [name for name in levels[1:] if name not in kept.drop]
     st.multiselect(
-        "Leave out target levels", list(levels), key=f"{key}-drop", placeholder="none", disabled=bool(blocked)
+        "Leave out target levels", lower, key=f"{key}-drop", placeholder="none", disabled=bool(blocked) or not lower
     )
+    if levels:
+        st.caption(f"{why_not_dropped(levels[0])}.")
     st.segmented_control(
         "Spare one side of the neck",
         list(SIDES),
         format_func=SIDES.get,
-        default="none",
+        default=kept.spare or "none",
         required=True,
         key=f"{key}-side",
-        disabled=bool(blocked),
+        disabled=bool(blocked) or kept.spare is not None,
     )
     st.caption(
         "A new prescription scales this dose: the shape stays, so a plan made for it would differ. Leaving "
         "targets out, or cutting the lower target levels at the midline on one side, predicts the dose anew. Gross "
         "disease is never cut."
     )
+    if not dose.is_predicted(item):
+        st.caption(
+            "This dose is the clinic's: what is predicted anew is not made from it. Compare it with a predicted dose "
+            "(Predict dose), not with what was planned."
+        )
     if blocked:
         st.caption(f"Only scaling is possible. {blocked}")
     st.button(
@@ -112,11 +127,11 @@ def _ask(app: App, case_id: str, base_id: int, key: str, top: float | None) -> N
     wanted, number = value.get(f"{key}-gy"), value.get(f"{key}-n")
     side = value.get(f"{key}-side")
     changed = wanted if top is None or wanted is None or abs(wanted - top) > 0.05 else None
-    what_if = WhatIf(
-        changed, number, tuple(value.get(f"{key}-drop") or ()), side if side in ("left", "right") else None
-    )
+    before = dose.kept(app, app.store.get_result(base_id)).spare
+    spare = side if side in ("left", "right") and side != before else None
+    what_if = WhatIf(changed, number, tuple(value.get(f"{key}-drop") or ()), spare)
     if what_if.predicts:
-        jobs.started(dose.start_predict(app, case_id, what_if=what_if, who=state.who()))
+        jobs.started(dose.start_predict(app, case_id, what_if=what_if, base_id=base_id, who=state.who()))
     else:
         dose.scale(app, base_id, what_if, who=state.who())
     # Not reached by a question that is refused: what was entered stays open.

@@ -8,6 +8,7 @@ import streamlit as st
 
 from hnvlm.services import histograms
 from hnvlm.services.histograms import Judged
+from hnvlm.services.limit_text import margin_text, value_text
 from hnvlm.ui import html
 
 _WORDS = {"met": "met", "not_met": "NOT\N{NO-BREAK SPACE}met", "not_evaluable": "not evaluable"}
@@ -31,6 +32,7 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
     numbers = _numbered(rows)
     other = {(r.id, r.structure): r for r in against.rows} if against is not None else {}
     shown = [r for r in rows if r.status != "not_evaluable"]
+    remarks = {(r.id, r.structure): _remark(r) for r in shown}
     heads = [
         "Structure",
         "Limit",
@@ -38,6 +40,7 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
         *(["Compared"] if against else []),
         "Margin",
         "Status",
+        *(["Remark"] if any(remarks.values()) else []),
         "Priority",
         "Source",
     ]
@@ -50,8 +53,9 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
                 _limit(r),
                 _value(r),
                 *([_value(compared)] if against else []),
-                "–" if r.margin is None else _signed(r.margin),
+                _margin(r),
                 _WORDS[r.status],
+                *([remarks[r.id, r.structure]] if any(remarks.values()) else []),
                 str(r.priority),
                 " ".join(f"[{n}]" for n in numbers[r.id, r.structure]),
             ]
@@ -71,10 +75,12 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
         )
     waiting = [r for r in rows if r.status == "not_evaluable"]
     if waiting:
-        with st.expander(f"Not evaluable ({len(waiting)})", key="constraints-open"):
+        # Where most is not judged, as in large fractions, why not comes before the rest.
+        most = len(waiting) > len(shown)
+        with st.expander(f"Not evaluable ({len(waiting)})", expanded=most, key="constraints-open"):
             html.table(
-                ("Structure", "Limit", "Why"),
-                [(_name(r.structure, judged), _limit(r), r.reason) for r in waiting],
+                ("Structure", "Limit", "Applies to", "Why"),
+                [(_name(r.structure, judged), _limit(r), r.applies, r.reason) for r in waiting],
             )
     _sources(rows, numbers)
 
@@ -94,11 +100,18 @@ def _name(structure: str, judged: Judged) -> str:
 def _value(row: Any) -> str:
     if row is None:
         return "–"
-    return row.reason if row.value is None else f"{row.value:.1f} {row.unit}"
+    return row.reason if row.value is None else f"{value_text(row.value, row.limit)} {row.unit}"
 
 
-def _signed(margin: float) -> str:
-    return f"{margin:+.1f}".replace("-", "\N{MINUS SIGN}")
+def _margin(row: Any) -> str:
+    if row.margin is None:
+        return "–"
+    return margin_text(row.margin, row.value, row.limit).replace("-", "\N{MINUS SIGN}")
+
+
+def _remark(row: Any) -> str:
+    """What a limit is about, and what else is to be known of its status; without a value that stands in its place."""
+    return "; ".join(text for text in (row.applies, row.reason if row.value is not None else "") if text)
 
 
 def _titles(row: Any) -> list[str]:
@@ -151,7 +164,8 @@ def figures(judged: Judged, fractions: int | None) -> None:
         )
         st.caption(
             "Volumes in cc, doses in Gy. V95: volume with at least 95 % of the level in the target's name. HI: "
-            "homogeneity (ICRU 83): (D2 − D98) / D50, 0 is uniform."
+            "homogeneity (ICRU 83): (D2 − D98) / D50, 0 is uniform; of the highest level only: its dose makes "
+            "the D2 of a lower one."
         )
     if organs:
         html.table(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
-from hnvlm.services import CaseRecord, ResultRecord, availability, dose, histograms, planning
+from hnvlm.services import CaseRecord, ResultRecord, availability, dose, dose_told, histograms, planning
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
 from hnvlm.types import TARGET_NAMES
@@ -68,9 +68,16 @@ def _take_newest(case_id: str, items: Sequence[ResultRecord]) -> None:
     memory = state.of_case(case_id)
     seen = memory.get(_NEWEST)
     if seen is not None and newest > seen:
-        memory[_COMPARED] = memory.get(_SHOWN)
+        made = next(i for i in items if i.id == newest)
+        # What was predicted anew from a clinic's dose says nothing beside that dose.
+        predicted = next((i.id for i in items if i.slot == dose.PREDICTED), 0)
+        memory[_COMPARED] = predicted if made.payload.get("anew") else memory.get(_SHOWN)
         memory[_SHOWN] = newest
     memory[_NEWEST] = newest
+    # What stands above the choice, the what-if menu first of all, is about the dose that was chosen just now.
+    chosen = st.session_state.get(f"dose-choice-{case_id}-{newest}")
+    if chosen in [i.id for i in items]:
+        memory[_SHOWN] = chosen
 
 
 def _controls(
@@ -195,14 +202,19 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
             st.badge("Uploaded dose of the clinic", color="gray")
         if item.payload.get("scale_of") is not None or "scaled" in item.payload.get("label", ""):
             st.badge("scaled, not planned anew", color="orange")
-        full = f"100 % = {judged.prescription_gy:g} Gy" if judged.prescription_gy else "prescription not known"
-        number = dose.fractions(app, item)
-        st.caption(f"{full}{_in_fractions(number)}; maximum {item.payload['max_gy']:.1f} Gy")
+        given = dose.in_fractions(app, item)
+        unknown = f"prescription not known{given.replace(' in', ',', 1)}"
+        full = f"100 % = {judged.prescription_gy:g} Gy{given}" if judged.prescription_gy else unknown
+        st.caption(f"{full}; maximum {item.payload['max_gy']:.1f} Gy")
     if dose.is_stale(app, item):
         st.info("The structures were changed after this dose was predicted. Press Predict dose to follow the changes.")
+    doubts = dose.doubts(app, item)
+    for doubt in doubts:
+        (st.error if doubt == item.payload.get("failed") else st.warning)(f"{html.words(_sentence(doubt))}.")
     # Of a predicted dose they stand under About; of another they are doubts that come before any number.
     for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF or not dose.is_predicted(item) else ():
-        st.caption(note[0].upper() + note[1:])
+        if note not in doubts:
+            st.caption(_sentence(note))
     mine = sorted(n for n, who in judged.source.items() if who == dose.AI and n in judged.histograms)
     guessed = [n for n in mine if n in TARGET_NAMES]
     if dose.is_predicted(item) and guessed:
@@ -222,8 +234,8 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
         st.caption(f"Contoured by the AI, not by the clinic: {', '.join(n.replace('_', ' ') for n in mine)}")
 
 
-def _in_fractions(number: int | None) -> str:
-    return "" if not number else f" in {number} {'fraction' if number == 1 else 'fractions'}"
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 @st.cache_resource(max_entries=_KEPT_PLOTS, show_spinner=False)
@@ -240,7 +252,8 @@ def _figure(_judged: Judged, _against: Judged | None, made_from: tuple, names: t
 
 def _plot(app: App, item: ResultRecord, judged: Judged, other: ResultRecord | None, against: Judged | None) -> None:
     names = (dose.label(item), dose.label(other) if other else "")
-    made_from = (str(app.store.path), item.id, other.id if other else 0, dose.structures_version(app, item.case_id))
+    made_from = (str(app.store.path), item.id, other.id if other else 0, dose.structures_version(app, item.case_id),
+                 judged.prescription_gy)  # fmt: skip
     st.plotly_chart(
         _figure(judged, against, made_from, names),
         theme=None,
@@ -252,7 +265,11 @@ def _plot(app: App, item: ResultRecord, judged: Judged, other: ResultRecord | No
 
 
 def _fractions(app: App, item: ResultRecord) -> int | None:
+    """Ask what nobody stated of a dose, and return in how many fractions it is given."""
     known = dose.fractions(app, item)
+    if item.slot == dose.UPLOADED and not item.payload.get("fractions"):
+        _ask_the_clinic(app, item, known)
+        return known
     if known is not None:
         return known
     return st.number_input(
@@ -264,6 +281,32 @@ def _fractions(app: App, item: ResultRecord) -> int | None:
         placeholder="not known",
         width=260,
     )
+
+
+def _ask_the_clinic(app: App, item: ResultRecord, assumed: int | None) -> None:
+    """Fields for what the files of the clinic's dose do not say; they are kept with the dose."""
+    said = dose_told.told(app, item)
+    key = f"dose-told-{item.id}"
+    gy, number = st.columns(2, gap="small")
+    names = dose.structure_names(app, item.case_id)
+    if "prescription_gy" in said or dose.top_prescription(app, item, names) is None:
+        gy.number_input(
+            "Prescription to the highest level (Gy)", 1.0, dose_told.MOST_GY, said.get("prescription_gy"), 0.5,
+            key=f"{key}-gy", placeholder="not known", format="%g", on_change=handled(_tell), args=(app, item.id, key),
+        )  # fmt: skip
+    number.number_input(
+        "Fractions (not in the files of this dose)", 1, dose_told.MOST_FRACTIONS, said.get("fractions"),
+        key=f"{key}-n", on_change=handled(_tell), args=(app, item.id, key),
+        placeholder=f"{assumed}, assumed" if assumed else "not known",
+    )  # fmt: skip
+    if assumed and "fractions" not in said:
+        st.caption(f"{assumed} fractions are those of the draft plan, which prescribes as much. Correct them here.")
+
+
+def _tell(app: App, item_id: int, key: str) -> None:
+    value = st.session_state
+    gy, number = value.get(f"{key}-gy"), value.get(f"{key}-n")
+    dose_told.tell(app, item_id, prescription_gy=gy, fractions=number, who=state.who())
 
 
 def _made(item: ResultRecord) -> tuple[str, str]:

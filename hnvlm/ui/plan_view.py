@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from hnvlm.services import planning
+from hnvlm.services.limit_text import value_text
 from hnvlm.ui import badges, html
 
 Payload = dict[str, Any]
@@ -236,14 +237,28 @@ def _constraints(constraints: Sequence[Payload], tags: dict[str, str], used: str
 
 
 def _judged(constraints: Sequence[Payload], tags: dict[str, str]) -> None:
+    remarks = any(map(_remark, constraints))
     rows = [
-        (_structure(c), _limit(c), f"{c['value']:.1f} {c['unit']}", _STATUS[c["status"]], str(c["priority"]),
-         _protects(c), tag(c["sources"], tags).strip())
+        (_structure(c), _limit(c), _value(c), _STATUS[c["status"]], *([_remark(c)] if remarks else []),
+         str(c["priority"]), _protects(c), tag(c["sources"], tags).strip())
         for c in constraints
     ]  # fmt: skip
     tones = [{"met": "good", "not_met": "bad"}[c["status"]] for c in constraints]
-    heads = ("Structure", "Limit", "Value", "Status", "Priority", "Protects from", "Source")
+    told = ("Remark",) if remarks else ()
+    heads = ("Structure", "Limit", "Value", "Status", *told, "Priority", "Protects from", "Source")
     html.table(heads, rows, numeric=(2,), keep=(0, 1, 3), tones=tones)
+
+
+def _value(row: Payload) -> str:
+    """The measured value; where another metric already tells, that."""
+    if row["value"] is None:
+        return str(row.get("reason", ""))
+    return f"{value_text(row['value'], row['limit'])} {row['unit']}"
+
+
+def _remark(row: Payload) -> str:
+    """What else is to be known of a row's status; without a value that stands in its place."""
+    return str(row.get("reason", "")) if row["value"] is not None else ""
 
 
 def _to_keep(constraints: Sequence[Payload], tags: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from hnvlm.services import constraint_templates
+from hnvlm.services import constraint_templates, dose
 from hnvlm.services.context import App
 from hnvlm.ui import state
 from hnvlm.ui.errors import guard, handled
@@ -73,7 +73,7 @@ def _edit(app: App, case_id: str, name: str, own: bool, shown: list[dict[str, An
         if st.button("Save and use for this case", type="primary", key="template-save"):
             saved = constraint_templates.save(
                 app, title, [_plain(r) for r in rows], who=state.who(),
-                based_on=stamp if own and title.strip() == name else "",
+                based_on=stamp if own and title.strip() == name else "", structures=dose.structure_names(app, case_id),
             )  # fmt: skip
             constraint_templates.choose(app, case_id, saved)
             st.rerun()

@@ -44,6 +44,50 @@ def test_a_p_is_the_right_side_of_a_polish_name_alone(name, expected):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
+        ("Wargi", "Lips"), ("Obrys", "External"), ("Ciało", "External"), ("Obrys ciała", "External"),
+        ("śl. przyuszna L", "Parotid_L"), ("śl. przyuszna P", "Parotid_R"), ("śl. podżuchwowa P", "Glnd_Submand_R"),
+        ("n. wzrokowy L", "OpticNrv_L"), ("n. wzrokowy P", "OpticNrv_R"), ("Skrzyżowanie", "OpticChiasm"),
+        ("Ucho wewn. L", "Cochlea_L"), ("Usta", None),
+    ],
+)  # fmt: skip
+def test_short_polish_names(name, expected):
+    assert to_tg263(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Constrictor_S", "Musc_Constrict_S"), ("ConstrictorS", "Musc_Constrict_S"), ("PCM_inf", "Musc_Constrict_I"),
+        ("Superior constrictor", "Musc_Constrict_S"), ("Constrictor M", "Musc_Constrict_M"),
+        ("Musc_Constrict_I", "Musc_Constrict_I"), ("Constrictors", "Musc_Constrict"), ("Constrictor_L", None),
+    ],
+)  # fmt: skip
+def test_a_part_of_the_constrictor_is_not_the_whole(name, expected):
+    """Constrictor_S was read as the plural, and the limits of the whole muscle were judged on its upper part."""
+    assert to_tg263(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("SpinalCord_PRV5", "SpinalCord_PRV05"), ("Cord PRV 5 mm", "SpinalCord_PRV05"), ("Cord_PRV_5mm",
+        "SpinalCord_PRV05"), ("rdzeń PRV05", "SpinalCord_PRV05"), ("Brainstem_PRV3", "Brainstem_PRV03"),
+        ("Cord PRV", None), ("Cord PRV 1", None), ("SpinalCord_PRV0.5cm", None), ("SpinalCord_PRV50", None),
+        ("Cord_opt_PRV5", None), ("Parotid_L_PRV5", None), ("PTV70 PRV5", None),
+    ],
+)  # fmt: skip
+def test_a_margin_is_taken_only_where_it_is_stated_in_mm(name, expected):
+    assert to_tg263(name) == expected
+
+
+def test_the_skin_is_not_the_outline():
+    """Skin came first among the names and took the place of BODY: the outline of the patient was its shell."""
+    assert (to_tg263("Skin"), to_tg263("skóra"), to_tg263("BODY")) == (None, None, "External")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
         ("PTV 5940.0 cGy", "PTV_5940"), ("PTV_7000.00", "PTV_7000"), ("PTV 6996 cGy", "PTV_6996"),
         ("PTV 59,4 Gy", "PTV_5940"), ("PTV_69.96", "PTV_6996"), ("PTV 5940.5", None), ("PTV 66.5 cGy", None),
         ("PTV 700.5", None), ("CTV 54.12", "CTV_5412"),

@@ -176,6 +176,41 @@ def test_an_object_that_refers_to_a_ct_builds_one_header_of_it(tmp_path, monkeyp
             assert float(contour.ContourData[2]) == float(ct[slice_index].ImagePositionPatient[2])
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("PTV_7000", "PTV"),
+        ("ctv boost", "CTV"),
+        ("PTV_5600-PTV_7000", "PTV"),
+        ("PTV_7000_Ring", "CONTROL"),
+        ("PTV_7000+5mm", "CONTROL"),
+        ("PTV_7000_opt", "CONTROL"),
+        ("PTV_avoid", "AVOIDANCE"),
+        ("External", "EXTERNAL"),
+        ("Bolus", "BOLUS"),
+        ("Bolus_05", "BOLUS"),
+        ("CouchSurface", "SUPPORT"),
+        ("Isocenter", "ISOCENTER"),
+        ("Larynx", "ORGAN"),
+    ],
+)
+def test_what_is_no_organ_and_no_target_says_so(tmp_path, name, kind):
+    """A ring called itself a PTV, and bolus and couch organs."""
+    ds = pydicom.dcmread(write_rtstruct({name: masks()["Parotid_L"]}, CT, tmp_path / "rs.dcm"))
+    assert ds.RTROIObservationsSequence[0].RTROIInterpretedType == kind
+
+
+def test_rt_objects_have_the_operators_name_that_their_series_asks_for(tmp_path):
+    """Of type 2 (PS3.3 C.8.8.1): there and empty."""
+    files = (
+        write_rtstruct(masks(), CT, tmp_path / "rs.dcm"),
+        write_rtdose(CT.with_array(np.full(SHAPE, 2.0, np.float32)), CT, tmp_path / "rd.dcm"),
+    )
+    for file in files:
+        ds = pydicom.dcmread(file)
+        assert "OperatorsName" in ds and str(ds.OperatorsName or "") == ""
+
+
 def test_a_backslash_makes_no_second_name(tmp_path):
     ds = pydicom.dcmread(write_rtstruct({"Node\\left": masks()["Parotid_L"]}, CT, tmp_path / "rs.dcm"))
     assert ds.StructureSetROISequence[0].ROIName == "Node/left"

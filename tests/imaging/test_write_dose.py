@@ -55,6 +55,30 @@ def test_simpleitk_reads_the_same_dose_at_the_same_place(tmp_path):
     assert np.abs(back - dose.array).max() < 0.01
 
 
+@pytest.mark.parametrize(
+    ("summation", "inside"),
+    [
+        ("PLAN", None),
+        ("FRACTION", ()),
+        ("BEAM", ("ReferencedBeamSequence",)),
+        ("BRACHY", ("ReferencedBrachyApplicationSetupSequence",)),
+        ("CONTROL_POINT", ("ReferencedBeamSequence", "ReferencedControlPointSequence")),
+    ],
+)
+def test_a_dose_of_a_part_names_the_part_and_says_that_no_plan_lies_behind(tmp_path, summation, inside):
+    """PS3.3 C.8.8.3 asks for fraction group and beam of what is not the dose of a whole plan."""
+    ds = pydicom.dcmread(write_rtdose(a_dose(), CT, tmp_path / "rd.dcm", tags={"DoseSummationType": summation}))
+    (plan,) = ds.ReferencedRTPlanSequence
+    assert ds.DoseSummationType == summation
+    told = "No plan lies behind" in ds.ImageComments
+    assert ("ReferencedFractionGroupSequence" in plan, told) == (inside is not None,) * 2
+    if inside is not None:
+        node = plan.ReferencedFractionGroupSequence[0]
+        assert node.ReferencedFractionGroupNumber == 1
+        for name in inside:
+            (node,) = node[name].value
+
+
 def test_our_own_reader_gives_it_back(tmp_path):
     dose = a_dose()
     said = []

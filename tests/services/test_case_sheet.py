@@ -40,7 +40,9 @@ def test_the_sheet_counts_its_pages_tells_the_dose_cites_one_list_and_has_a_line
     pages = len(re.findall(rb"/Type /Page\b(?!s)", data))
     assert pages >= 2
     assert re.findall(r"page (\d+) of (\d+)", words) == [(str(n), str(pages)) for n in range(1, pages + 1)]
-    assert "100 % = 70 Gy in 35 fractions. Maximum dose 77.0 Gy \\(110.0 %\\)." in words
+    assert (
+        "100 % = 70 Gy in 35 fractions \\(assumed from the draft plan\\). Maximum dose 77.0 Gy \\(110.0 %\\)." in words
+    )
     end = words.split("Reviewed by")[1]
     for piece in ("Name of the reviewing clinician", "Signature", "Date"):
         assert piece in end
@@ -143,3 +145,21 @@ def test_a_table_leaves_no_one_or_two_rows_alone_on_a_page(count):
         assert [len(p._cellvalues) for p in pieces] == [31 - 4, 5], "the heads are repeated"
     else:
         assert len(pieces) <= 1 or min(len(p._cellvalues) for p in pieces) > 3
+
+
+def test_what_a_limit_is_about_and_by_how_little_it_is_missed_are_printed(app, case_id, phantom, monkeypatch):
+    monkeypatch.setattr(case_sheet, "_font_files", lambda: None)
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, SPANS)})
+    gy = np.full(phantom.shape, 26.04)
+    plan = planning.draft_case_plan(app, case_id, form=FORM)
+    words = " ".join(pdf_text(plan_export.pdf(app, plan, upload(app, case_id, gy), PALETTE)).split())
+    assert "at least one gland, usually" in words and "26.04 Gy" in words and "-0.04 Gy" in words
+
+
+def test_the_homogeneity_of_a_lower_target_is_not_printed(app, case_id, phantom):
+    """70 Gy in the boost and 56 Gy below it: D2 of a lower target that reaches into the boost is that of the boost."""
+    spans = {**SPANS, "CTV_7000": SPANS["PTV_7000"], "CTVn": SPANS["PTV_5600"]}
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": blocks(phantom.shape, spans)})
+    item = upload(app, case_id, np.full(phantom.shape, 56.0))
+    told = {r["name"]: r["homogeneity"] for r in histograms.table(histograms.judge(app, item), None) if r["target"]}
+    assert told == {"PTV_7000": 0.0, "CTV_7000": 0.0, "PTV_5600": None, "CTVn": None}

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RTPlanStorage
 from test_dose_service import SPANS, blocks
 
+from hnvlm.imaging.target_names import level_gy
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import new_dataset, write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
@@ -131,7 +132,7 @@ def test_the_percentage_of_a_target_with_a_side_is_of_its_own_level(app, drawn, 
     table = {r["name"]: r for r in histograms.table(histograms.judge(app, item), 35)}
     shares = {name: r["v95_pct"] for name, r in table.items() if "v95_pct" in r}
     assert shares == pytest.approx({"PTV_7000": 0.0, "PTV_5600": 100.0, "PTV_5600_L": 100.0})
-    assert dose.level_gy("PTV5400_R") == 54.0 and dose.level_gy("PTV_70000") is None is dose.level_gy("PTV_0150")
+    assert level_gy("PTV5400_R") == 54.0 and level_gy("PTV_70000") is None is level_gy("PTV_0150")
 
 
 def test_the_prescription_is_known_where_targets_have_a_side(app, drawn, rtdose, phantom):

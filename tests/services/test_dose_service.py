@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hnvlm.errors import HnvlmError, InputRefusedError, ModelPackError, UsageError
+from hnvlm.imaging.target_names import level_gy
 from hnvlm.services import constraint_templates, dose, histograms, planning
 from hnvlm.services.dose import WhatIf
 
@@ -130,7 +131,8 @@ def test_only_targets_below_the_highest_are_cut_at_the_midline(app, planned, pha
     ("without", "what_if", "message"),
     [
         ((), WhatIf(drop=("PTV_6300",)), "PTV_6300 is no target level"),
-        ((), WhatIf(drop=("PTV_5600", "PTV_7000")), "keep at least one"),
+        ((), WhatIf(drop=("PTV_5600", "PTV_7000")), "PTV_7000 cannot be left out: it holds the gross disease"),
+        ((), WhatIf(drop=("PTV_7000",)), "PTV_7000 cannot be left out: it holds the gross disease"),
         (("PTV_5600",), WhatIf(spare="left"), "only one target level"),
         (("SpinalCord",), WhatIf(spare="left"), "midline is not known"),
     ],
@@ -211,12 +213,12 @@ def test_percent_of_the_prescription_is_that_of_the_targets_own_level(app, plann
     assert {r["name"]: r["v95_pct"] for r in histograms.table(judged, None) if r["target"]} == {
         "PTV_5600": 100.0, "PTV_7000": 0.0,
     }  # fmt: skip
-    assert [dose.level_gy(n) for n in ("CTV_5600", "ctv_5600", "PTV_High", "SpinalCord")] == [56.0, 56.0, None, None]
+    assert [level_gy(n) for n in ("CTV_5600", "ctv_5600", "PTV_High", "SpinalCord")] == [56.0, 56.0, None, None]
 
 
 @pytest.mark.parametrize(
     ("target", "stated", "expected"),
-    [("PTV_7000", None, 35), ("PTV_6960", None, 35), ("PTV_3000", None, None), ("PTV_High", None, None),
+    [("PTV_7000", None, 35), ("PTV_6960", None, None), ("PTV_3000", None, None), ("PTV_High", None, None),
      ("PTV_3000", {"PTV_3000": 70.0}, 35)],
 )  # fmt: skip
 def test_the_fractions_of_a_draft_are_those_of_a_dose_of_its_prescription_only(app, case_id, phantom, target, stated,

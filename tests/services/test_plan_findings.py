@@ -237,3 +237,23 @@ def test_an_ai_draft_made_since_takes_nothing_back_of_what_a_clinician_reported(
     assert reporting.latest(app, case_id).payload["author"] == "model"
     assert planning.outdated(app, plan) == []
     assert "Clinician's report" in planning.draft_case_plan(app, case_id).payload["text"]
+
+
+def test_a_signed_report_without_nodes_is_told_where_the_form_counts_some(app, case_id):
+    """A plan with cN2 stood beside a signed "no enlarged node", and nothing told it."""
+    denial = "No pathologically enlarged node in the left neck."
+    both = f"{denial} No pathologically enlarged node in the right neck."
+
+    def told(text: str, **form) -> list[str]:
+        reporting.save_edit(app, case_id, text, who="Dr A")
+        planning.save_form(app, case_id, form, who="Dr A")
+        checks = planning.draft_case_plan(app, case_id).payload["checks"]
+        return [c["message"] for c in checks if c["id"] == "fid_report" and "no enlarged node" in c["message"]]
+
+    (said,) = told(both, nodes_n_pos=4)
+    assert "it reports no enlarged node in the left and right neck, the form states 4 involved" in said
+    assert "in the left neck" in told(denial, nodes_n_pos=4, nodes_laterality="bilateral")[0]
+    assert "N2b" in told(denial, side="left", nodes_laterality="ipsilateral", stated_n="N2b")[0]
+    assert told(denial, side="right", nodes_laterality="ipsilateral", nodes_n_pos=1) == []
+    assert told(denial, nodes_n_pos=1) == [], "it may lie on the other side"
+    assert told(both, nodes_n_pos=0) == told(both, stated_n="N0") == told(both) == []

@@ -121,7 +121,7 @@ def test_why_nobody_can_sign_yet_stands_beside_the_button(reported) -> None:
     at = open_page(case_id, "review")
     why = "Type the name of the clinician who signs, then press Enter."
     assert at.button(key=f"report-approve-{case_id}-en").disabled and why in texts(at)
-    at.text_input(key=f"report-name-{case_id}-en").set_value("Dr A").run()
+    at.text_input(key=f"report-name-{case_id}-en-").set_value("Dr A").run()
     assert not at.button(key=f"report-approve-{case_id}-en").disabled and why not in texts(at)
 
 

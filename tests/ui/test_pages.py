@@ -115,7 +115,7 @@ def save_and_sign_report(app: App, at: AppTest, case_id: str) -> None:
     assert (third.version, third.payload["text"]) == (3, first.payload["text"])
 
     assert button(at, f"report-approve-{case_id}-en").disabled, "nobody can sign without a name"
-    at.text_input(key=f"report-name-{case_id}-en").set_value("Dr Ada Nowak").run()
+    at.text_input(key=f"report-name-{case_id}-en-").set_value("Dr Ada Nowak").run()
     button(at, f"report-approve-{case_id}-en").click().run()
     assert reporting.latest(app, case_id).signoffs[-1].clinician == "Dr Ada Nowak"
     assert "Signed by Dr Ada Nowak" in texts(at) and "AI-assisted draft" in texts(at)

@@ -234,14 +234,17 @@ def test_prediction_what_if_template_plan_and_exports(services) -> None:
 
 def test_a_refused_what_if_is_said_in_words(services) -> None:
     app = services(fakes())
-    case_id = with_structures(app)
+    case_id = add_case(app, "planning CT")
+    one_sided = masks()
+    one_sided["PTV_5600"][:, :, 7:] = False  # the cord begins at column 7
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": one_sided})
     item = dose.predict(app, case_id)
     at = open_dose(case_id)
     key = f"whatif-{case_id}-{item.id}"
-    at.multiselect(key=f"{key}-drop").select("PTV_5600").select("PTV_7000").run()
+    at.button_group(key=f"{key}-side").set_value("left").run()
     at.button(key=f"{key}-go").click().run()
     finish(app, at, case_id)
-    assert "keep at least one" in texts(at)
+    assert "No elective target lies on the left side" in texts(at)
 
 
 def test_the_plot_has_a_curve_a_structure_and_the_contours_colours() -> None:

@@ -71,7 +71,7 @@ def test_nobody_signs_a_version_that_came_while_he_was_reading(reported) -> None
     first = reporting.latest(app, case_id)
     a = open_page(case_id, "review")
     reporting.save_edit(app, case_id, "B: unread text.", who="Dr B", based_on=first.id)
-    a.text_input(key=f"report-name-{case_id}-en").set_value("Dr A").run()
+    a.text_input(key=f"report-name-{case_id}-en-").set_value("Dr A").run()
     assert "Version 2 by Dr B was saved while you were reading" in texts(a)
     approve = a.button(key=f"report-approve-{case_id}-en")
     assert approve.disabled and "look at it" in approve.help
