@@ -14,6 +14,7 @@ from hnvlm.cli import inputs
 from hnvlm.cli.reading import Json, Out
 from hnvlm.cli.runtime import Session, session
 from hnvlm.errors import HnvlmError, UsageError
+from hnvlm.imaging.archive import passed_over
 from hnvlm.services import batch as batches
 from hnvlm.services import bench as benches
 from hnvlm.services import upkeep
@@ -78,6 +79,9 @@ def batch(
             raise HnvlmError("The ray engine is not part of this version; use --engine local.", code="engine")
         inputs.require_folder(folder, "DIR")
         payload = batches.run_batch(inputs.load_models, folder, out_dir, language=language, progress=out.progress)
+        payload["warnings"] = [links] if (links := passed_over(folder)) else []
+        for warning in payload["warnings"]:
+            out.warn(warning)
         rows = [[c["folder"], c["state"], c.get("error", c.get("because", ""))] for c in payload["cases"]]
         out.emit(payload, lambda: out.table(["case", "state", "reason"], rows))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -22,7 +22,7 @@ _OUR_LABELS = ("AI DRAFT", "AI_DRAFT")
 _WHAT_IF = "what-if"
 
 
-def drawn_by_model(structures: Path, beside: Path | None = None) -> set[str]:
+def drawn_by_model(structures: Path | Sequence[Path], beside: Path | None = None) -> set[str]:
     """TG-263 names of structures that a model drew, of those that ``read_structures`` takes from ``structures``.
 
     A structure counts as drawn by a model where it carries this program's mark, or where DICOM calls it AUTOMATIC
@@ -30,7 +30,7 @@ def drawn_by_model(structures: Path, beside: Path | None = None) -> set[str]:
     two contours mean one structure and one of them is a model's, it counts as well.
 
     Args:
-        structures: RTSTRUCT, SEG or NIfTI file, or a folder of such.
+        structures: RTSTRUCT, SEG or NIfTI file, or a folder or a list of such.
         beside: The RTDOSE that says which of several structure sets was planned on.
     """
     read, others = structure_files(structures)

@@ -14,6 +14,7 @@ from hnvlm.cli import inputs
 from hnvlm.cli.inputs import Subject, open_subject
 from hnvlm.cli.runtime import Session, session
 from hnvlm.errors import UsageError
+from hnvlm.imaging.archive import passed_over
 from hnvlm.imaging.rt import read_mask_file
 from hnvlm.imaging.write import write_nifti
 from hnvlm.imaging.write_dose import header_note, write_rtdose
@@ -262,7 +263,9 @@ def clinic_structures(subject: Subject, path: Path | None) -> tuple[Mapping[str,
 def structures_on(subject: Subject, path: Path, dose: Path | None = None) -> tuple[dict[str, Any], list[str]]:
     """Masks of ``--structures`` on this CT, and warnings; ``dose`` says which of several sets was planned on."""
     beside = [dose] if dose is not None and dose.is_file() else []
-    return rt_objects.read_structures(path, subject.volume, frame_on(subject, path), beside=beside)
+    masks, notes = rt_objects.read_structures(path, subject.volume, frame_on(subject, path), beside=beside)
+    links = passed_over(path)
+    return masks, [*notes, f"{path.name}: {links}"] if links else notes
 
 
 def frame_on(subject: Subject, path: Path) -> str:

@@ -22,6 +22,8 @@ from hnvlm.imaging.nifti import to_int16_hu
 from hnvlm.models.checkpoint import read_config
 
 RECORD = "patients.json"
+# Where the config of a model names the patients that it did not learn from and whose thresholds it was given.
+KEPT_NAMES = ("held_out", "kept_aside_patients")
 WHAT = (
     "SHA-256 (first 32 hex digits) of shape and HU of the CT, or where there is none of the dose, of every patient "
     "trained on or kept aside to set thresholds"
@@ -158,7 +160,8 @@ def _readable(folder: Path) -> str | None:
 
 def _kept_aside(folder: Path) -> list[str]:
     try:
-        return [str(name) for name in read_config(folder).get("held_out", [])]
+        config = read_config(folder)
+        return [str(name) for key in KEPT_NAMES for name in config.get(key, [])]
     except ModelPackError:
         return []  # whoever needs the model says so
 

@@ -51,14 +51,25 @@ def is_zip(path: Path) -> bool:
 
 def list_files(root: Path) -> Iterator[Path]:
     """Yield every regular file under ``root`` in a stable order; links and hidden files are passed over."""
+    return (path for path in _entries(root) if not path.is_symlink() and path.is_file())
+
+
+def passed_over(root: Path) -> str:
+    """How many symbolic links under ``root`` were passed over and what to do, in words; "" where there is none."""
+    # A link may lead out of what was given, and to another patient.
+    links = sum(path.is_symlink() for path in _entries(root))
+    what = "1 symbolic link was" if links == 1 else f"{links} symbolic links were"
+    return f"{what} passed over; put copies of the files there instead" if links else ""
+
+
+def _entries(root: Path) -> Iterator[Path]:
+    """Every file and every link, also one to a folder, but no hidden ones."""
     for folder, dirs, names in os.walk(root, followlinks=False):
         dirs[:] = sorted(d for d in dirs if not d.startswith(".") and d != "__MACOSX")
+        yield from (Path(folder) / name for name in dirs if (Path(folder) / name).is_symlink())
         for name in sorted(names):
-            path = Path(folder) / name
-            if name.startswith(".") or name.lower() in _IGNORED_NAMES or path.is_symlink():
-                continue
-            if path.is_file():
-                yield path
+            if not name.startswith(".") and name.lower() not in _IGNORED_NAMES:
+                yield Path(folder) / name
 
 
 def unpack_zip(path: Path, workdir: Path | None = None, *, max_bytes: int = MAX_UNPACKED_BYTES) -> Path:

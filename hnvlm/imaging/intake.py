@@ -131,12 +131,15 @@ def scan(path: Path | str, workdir: Path | None = None) -> list[SeriesInfo]:
             damaged.append(error.message)
     for headers in groups.values():
         found.extend(SeriesInfo(**fields) for fields in series.describe(headers))
+    links = archive.passed_over(root) if path.is_dir() or path.name.upper() == "DICOMDIR" else ""
     if not found:
-        raise UnreadableFileError(_nothing_found(path, root, paths, damaged))
+        raise UnreadableFileError(_nothing_found(path, root, paths, damaged) + (links and f" {links}."))
     notes = [f"{len(damaged)} damaged file(s) were passed over: " + "; ".join(damaged[:3])] if damaged else []
     unopened = [p.name for p in paths if p.suffix.lower() == ".zip"]
     if unopened:
         notes.append(f"{len(unopened)} zip archive(s) in it were not opened: {', '.join(unopened[:3])}")
+    if links:
+        notes.append(links)
     for info in found:
         info.warnings.extend(notes)
     return sorted(found, key=_place)

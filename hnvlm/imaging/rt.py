@@ -102,9 +102,9 @@ def structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], li
         if not root.exists():
             raise UnreadableFileError(f"{root}: no such file or folder.")
         given = list(archive.list_files(root)) if root.is_dir() else [root]
-        name = root.name
+        name, links = root.name, archive.passed_over(root)
     else:
-        given, name = [Path(p) for p in source], "the files"
+        given, name, links = [Path(p) for p in source], "the files", ""
     out, others = [], []
     for file in given:
         if nifti.is_nifti(file):
@@ -117,7 +117,8 @@ def structure_files(source: Path | str | Sequence[Path]) -> tuple[list[Path], li
             elif modality in ("RTDOSE", "RTPLAN"):
                 others.append(file)
     if not out:
-        raise UnreadableFileError(f"{name}: no structures in it (an RTSTRUCT, a SEG or <Name>.nii.gz masks are read).")
+        what = "an RTSTRUCT, a SEG or <Name>.nii.gz masks are read"
+        raise UnreadableFileError(f"{name}: no structures in it ({what}).{links and f' {links}.'}")
     return out, others
 
 

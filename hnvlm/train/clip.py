@@ -29,10 +29,11 @@ from hnvlm.report.render import render_finding
 from hnvlm.report.requests import sample_spec
 from hnvlm.train import text as text_trainer
 from hnvlm.train.ahead import AUTO, training_device
+from hnvlm.train.aside import KEPT_PATIENTS, aside_last, kept_aside, names_aside
 from hnvlm.train.bank import BankPatient, load_bank
 from hnvlm.train.compose import compose
 from hnvlm.train.data import CHANNELS, training_folders
-from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, kept_aside, train_lesion_net
+from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, train_lesion_net
 from hnvlm.train.loop import LoopOptions, Numbers, length, log, train_loop
 from hnvlm.train.pool import Encoded, build_pool, pool_folder
 from hnvlm.train.segmenter import WIDTHS
@@ -269,9 +270,9 @@ def train(
     if not (text_folder / "model.safetensors").exists():
         text_trainer.train(text_folder, work, resume=resume, threads=threads)
     reader: TextReader = load_weights(text_folder, TextReader())  # type: ignore[assignment]
-    banks: list[BankPatient] = load_bank(
-        training_folders(data), work / "cache", per_patient=per_patient, workers=threads
-    )
+    folders = training_folders(data)
+    banks: list[BankPatient] = load_bank(folders, work / "cache", per_patient=per_patient, workers=threads)
+    banks = aside_last(banks, folders, out if from_pack else None)
     lesions = sum(len(b.lesions) for b in banks)
     log(f"clip: {len(banks)} patients, {lesions} lesions, {length(steps, minutes)} of {batch}")
     folder = work / "encoder"
@@ -305,6 +306,7 @@ def train(
         "align_steps": align_steps,
         "pool": pool_size,
         "kept_aside": detector,
+        KEPT_PATIENTS: names_aside(banks),
     }
     save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": trained_on, "steps": taken["steps"]}}

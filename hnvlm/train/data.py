@@ -71,11 +71,6 @@ def case_folders(data: Path) -> list[Path]:
     return folders
 
 
-def set_aside(folders: list[Path], n: int) -> list[Path]:
-    """``n`` of these folders, the same ones every time: training patients that are not trained on."""
-    return [folders[i] for i in np.random.default_rng(7).permutation(len(folders))[:n]]
-
-
 def refuse_validation_folder(data: Path) -> None:
     """Refuse to train on a folder called ``validation``.
 

@@ -34,7 +34,8 @@ from hnvlm.models.dose import (
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
 from hnvlm.train.ahead import AUTO, training_device
-from hnvlm.train.data import BIT, fingerprint, is_current, refuse_validation_folder, set_aside, tell_unread
+from hnvlm.train.aside import set_aside
+from hnvlm.train.data import BIT, fingerprint, is_current, refuse_validation_folder, tell_unread
 from hnvlm.train.loop import LoopOptions, Numbers, begin, length, log, train_loop
 from hnvlm.types import MIRRORED, TARGET_NAMES
 
@@ -247,7 +248,7 @@ def train(
     log(f"dose: {len(folders)} patients, {length(steps, minutes)}")
     files = prepare_all(folders, work / "cache", threads)
     with_ct = [f for f in folders if (f / "ct.nii.gz").exists()]
-    held = set_aside(with_ct, max(0, min(hold_out, len(with_ct) - 1)))
+    held = set_aside(with_ct, max(0, min(hold_out, len(with_ct) - 1)), out if from_pack else None)
     learned = [file for folder, file in zip(folders, files, strict=True) if folder not in held]
     network, before = begin(DoseNetwork(IN_CHANNELS, WIDTHS, BLOCKS), out, from_pack)
     network = network.to(where, memory_format=torch.channels_last_3d)

@@ -13,9 +13,10 @@ import torch
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet
 from hnvlm.train.ahead import AUTO, training_device
+from hnvlm.train.aside import KEPT_PATIENTS, aside_last, kept_aside, names_aside
 from hnvlm.train.bank import load_bank
 from hnvlm.train.data import training_folders
-from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, kept_aside, train_lesion_net
+from hnvlm.train.lesions import BATCH, LEARNING_RATE, detector_metrics, train_lesion_net
 from hnvlm.train.loop import begin, length, log
 
 BANK_SEED = 101
@@ -31,7 +32,9 @@ def train(
     """Train on ``data`` and write the model folder ``out``; ``from_pack`` begins with the weights that lie there."""
     torch.set_num_threads(threads)
     torch.manual_seed(SEED)
-    banks = load_bank(training_folders(data), work / "cache", per_patient=per_patient, seed=BANK_SEED, workers=threads)
+    folders = training_folders(data)
+    banks = load_bank(folders, work / "cache", per_patient=per_patient, seed=BANK_SEED, workers=threads)
+    banks = aside_last(banks, folders, out if from_pack else None)
     lesions = sum(len(b.lesions) for b in banks)
     log(f"judge: {len(banks)} patients, {lesions} lesions, {length(steps, minutes)} of {batch}")
     network, before = begin(LesionNet(), out, from_pack)
@@ -51,6 +54,7 @@ def train(
         "lesions_per_patient": per_patient,
         "batch": batch,
         "kept_aside": detector_metrics(network, banks),
+        KEPT_PATIENTS: names_aside(banks),
     }
     save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": config["kept_aside"]}

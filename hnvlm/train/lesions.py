@@ -22,6 +22,7 @@ from hnvlm.models.lesion_net import PLACES, SIZE_SCALE, LesionNet, lesion_probab
 from hnvlm.models.precision import mixed_precision
 from hnvlm.models.unet import FOLD
 from hnvlm.train.ahead import Ahead
+from hnvlm.train.aside import kept_aside
 from hnvlm.train.bank import BankPatient
 from hnvlm.train.compose import Sample, compose
 from hnvlm.train.data import CHANNELS
@@ -42,11 +43,10 @@ MINE_AFTER = 200
 PEAK_WEIGHT = 2.0
 LARGEST_WEIGHT, FULL_WEIGHT_VOXELS = 4.0, 300.0
 WARP_SHARE, TURN_DEGREES, STRETCH, BEND_MM = 0.8, 6.0, 1.12, 7.0
-# Patients of the training folder that the network never trains on: the detection threshold is set on them.
-KEPT_ASIDE = 12
-# Fewer patients cannot be shared out.
-FEWEST = 4
+# Of each patient kept aside, on whom the detection threshold is set.
 CROPS_PER_KEPT = 8
+# Below this chance decides: about six patients, so six necks without a lesion.
+FEW_CROPS = 50
 THRESHOLD_SEED = 77
 
 
@@ -285,21 +285,6 @@ def attribute_loss(attributes: Tensor, said: Tensor) -> Tensor:
     return squared + texture + (placed * where).sum() / n
 
 
-def kept_aside(banks: list[BankPatient]) -> tuple[list[BankPatient], list[BankPatient]]:
-    """Patients to train on and patients kept aside (of few patients a quarter), the same split every time.
-
-    Raises:
-        InputRefusedError: There are too few to do both.
-    """
-    if len(banks) < FEWEST:
-        raise InputRefusedError(
-            f"{len(banks)} patient(s) with landmarks (contours of spinal cord and of mandible or brainstem): at least "
-            f"{FEWEST} are needed, because some are kept aside to set the threshold of detection on."
-        )
-    n = min(KEPT_ASIDE, len(banks) // FEWEST)
-    return banks[:-n], banks[-n:]
-
-
 @dataclass
 class Scores:
     """Evidence of a node or mass on patients kept aside.
@@ -366,6 +351,11 @@ def detector_metrics(network: LesionNet, banks: list[BankPatient]) -> dict[str, 
             "Of the patients kept aside to set the threshold of detection on, none has a place that is surely free of "
             "disease: the GTV or a report.txt that is not clear covers all. Add patients, or take "
             "reports out that say nothing readable of masses and nodes."
+        )
+    if len(s.neck) < FEW_CROPS:
+        log(
+            f"lesions: thresholds and AUROC come from {len(s.neck)} crops of patients kept aside. Below {FEW_CROPS} "
+            "chance decides them: add patients (of 24 six are kept aside) before they are relied on"
         )
     return {
         "auroc": round(auroc(s.neck, s.lesioned), 4),

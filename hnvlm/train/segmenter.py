@@ -20,8 +20,9 @@ from hnvlm.models.precision import mixed_precision
 from hnvlm.models.segmenter import Segmenter
 from hnvlm.models.unet import FoldedUNet, ct_channels
 from hnvlm.train.ahead import AUTO, training_device
+from hnvlm.train.aside import set_aside
 from hnvlm.train.augment import bend, other_scanner, partly_cut, random_matrix
-from hnvlm.train.data import BIT, CHANNELS, GRID_MM, NAMED, CachedPatient, load_cached, set_aside, training_folders
+from hnvlm.train.data import BIT, CHANNELS, GRID_MM, NAMED, CachedPatient, load_cached, training_folders
 from hnvlm.train.habits import WITHOUT, WithHabits
 from hnvlm.train.loop import LoopOptions, begin, length, log, train_loop
 from hnvlm.types import MIRRORED, TARGET_NAMES
@@ -229,7 +230,7 @@ def train(
     where = training_device(device)
     crop = CROP if where.type == "cpu" else CROP_ON_GPU
     folders = training_folders(data)
-    held = set_aside(folders, min(hold_out, len(folders) // 10))
+    held = set_aside(folders, min(hold_out, len(folders) // 10), out if from_pack else None)
     patients = taught([f for f in folders if f not in held], work / "cache", where)
     log(f"segmenter: {len(patients)} patients, {length(steps, minutes)}")
     network, before = begin(FoldedUNet(2, len(CHANNELS), WIDTHS), out, from_pack)
@@ -264,6 +265,6 @@ def train(
     save_model(out, trained, config)
     if held:
         config["thresholds"] |= best_thresholds(Segmenter(out), [by_the_clinic(f, work / "cache") for f in held])
-        log(f"thresholds {config['thresholds']}")
+        log(f"thresholds {config['thresholds']}, of {len(held)} patient(s) kept aside")
         save_model(out, trained, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(patients), "steps": options.taken}}

@@ -21,11 +21,12 @@ from hnvlm.models.clip import load_clip
 from hnvlm.models.ct_encoder import CROP
 from hnvlm.models.lesion_net import LESION_CHANNELS, WIDTHS, LesionNet
 from hnvlm.train.ahead import AUTO, training_device
+from hnvlm.train.aside import KEPT_PATIENTS, aside_last, kept_aside, names_aside
 from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
 from hnvlm.train.compose import compose
 from hnvlm.train.data import BIT, GTV_BIT, training_folders
 from hnvlm.train.disease import core_of_target, own_lesions, target_of
-from hnvlm.train.lesions import BATCH, kept_aside, train_lesion_net
+from hnvlm.train.lesions import BATCH, train_lesion_net
 from hnvlm.train.loop import begin, length, log
 
 SEED = 5
@@ -52,13 +53,15 @@ def train(
     torch.manual_seed(SEED)
     # Before the lesions are made: a pack without an encoder is refused at once.
     of_encoder = load_clip(out.parent / "clip").encoder.lesion_net
-    found = load_bank(training_folders(data), work / "cache", per_patient=per_patient, workers=threads)
+    folders = training_folders(data)
+    found = load_bank(folders, work / "cache", per_patient=per_patient, workers=threads)
     banks = [with_disease(b) for b in found]
     ill = sum(b.own is not None for b in banks)
     if not ill:
         raise InputRefusedError(
             f"None of the {len(banks)} patients has a GTV.nii.gz or a PTV_7000, so nothing tells where disease is."
         )
+    banks = aside_last(banks, folders, out if from_pack else out.parent / "clip")
     log(f"tumour: {len(banks)} patients, {ill} of them with their own disease, {length(steps, minutes)} of {batch}")
     network, before = begin(LesionNet(), out, from_pack)
     if not from_pack:
@@ -74,7 +77,7 @@ def train(
         "lesions": list(LESION_CHANNELS), "train_patients": len(train_on),
         "with_own_disease": sum(b.own is not None for b in train_on),
         "steps": before + taken, "lesions_per_patient": per_patient, "batch": batch,
-        "threshold": THRESHOLD, "usual_place": usual_place(train_on),
+        "threshold": THRESHOLD, "usual_place": usual_place(train_on), KEPT_PATIENTS: names_aside(banks),
     }  # fmt: skip
     save_model(out, network, config)
     return {"checkpoint": str(out), "metrics": {"train_patients": len(train_on), "steps": taken}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,66 @@ def test_a_synthetic_ct_is_nobody_to_learn_from(run, phantom, tmp_path):
     write_dicom_series(phantom, tmp_path / "ct", "drawn", synthetic=True)
     assert "SYNTHETIC" in run("import-case", tmp_path / "ct", tmp_path / "a4", "--json").refused("input_refused")
     assert not (tmp_path / "a4").exists()
+
+
+def test_text_read_by_another_code_page_is_refused(run, nifti, tmp_path):
+    """ "Węzły nie są powiększone" became "WÄ™zĹ‚y nie sÄ… powiÄ™kszone": no negation, and nothing said so."""
+    report, asked = tmp_path / "r.txt", ("import-case", nifti, tmp_path / "a7", "--report", tmp_path / "r.txt")
+    for begins in (b"", b"\xef\xbb\xbf"):
+        report.write_bytes(begins + POLISH.encode("utf-8"))
+        for page in ("cp1250", "iso8859-2", "cp1252"):
+            message = run(*asked, "--encoding", page, "--json").refused("unreadable")
+            assert "this is UTF-8" in message and "leave --encoding" in message, page
+    report.write_bytes("Śladowy płyn. Gardło bez guza.".encode("cp1250"))
+    message = run(*asked, "--encoding", "iso8859-2", "--json").refused("unreadable")
+    assert "control character" in message and "cp1250" in message
+    assert not (tmp_path / "a7").exists()
+    report.write_bytes(b"No mass. No enlarged nodes.")
+    assert run(*asked, "--encoding", "cp1250", "--json").data["report"]["lesions"] == []
+
+
+def test_all_that_is_taught_of_a_report_is_shown_and_what_is_not(run, nifti, tmp_path):
+    text = (
+        "Enlarged lymph nodes at level II on the left, 24 mm, necrotic. Bilateral level III nodes, largest on the "
+        "right 18 mm. No mass. The patient likes tea."
+    )
+    (tmp_path / "r.txt").write_text(text, encoding="utf-8")
+    printed = run("import-case", nifti, tmp_path / "a8", "--report", tmp_path / "r.txt").stdout.splitlines()
+    assert "report: present left II node 24 mm necrotic" in printed
+    assert "report: present left III node largest 18 mm" in printed
+    assert "report denies: mass" in printed
+    assert "report, not read: The patient likes tea." in printed
+    made = run("import-case", nifti, tmp_path / "a9", "--report", tmp_path / "r.txt", "--json").data["report"]
+    assert made["unread"] == 1 == len(made["unread_sentences"]) and made["denied"][0]["kind"] == "mass"
+
+
+def test_a_warning_is_printed_once(run, dicom, tmp_path):
+    shutil.copytree(dicom, tmp_path / "ct")
+    file = sorted((tmp_path / "ct").iterdir())[0]
+    shutil.copyfile(file, tmp_path / "ct" / "again.dcm")
+    made = run("import-case", tmp_path / "ct", tmp_path / "b1")
+    assert (made.stdout + made.stderr).count("1 duplicate file(s)") == 1
+    assert "1 duplicate file(s)" in run("import-case", tmp_path / "ct", tmp_path / "b2", "--json").data["warnings"][0]
+
+
+def test_links_are_told_of(run, dicom, nifti, masks, tmp_path):
+    """A folder of links was empty to every command, and of some links among files nothing was said."""
+    for folder, sources in (("ct", dicom.iterdir()), ("masks", masks.iterdir())):
+        (tmp_path / f"linked-{folder}").mkdir()
+        for file in sources:
+            (tmp_path / f"linked-{folder}" / file.name).symlink_to(file)
+    n = len(list(dicom.iterdir()))
+    for command in (("inspect",), ("batch", "--out", tmp_path / "out")):
+        message = run(command[0], tmp_path / "linked-ct", *command[1:], "--json").refused("unreadable")
+        assert f"{n} symbolic links were passed over" in message and "copies" in message
+    asked = ("import-case", nifti, tmp_path / "b3", "--structures", tmp_path / "linked-masks")
+    assert "3 symbolic links" in run(*asked, "--json").refused("unreadable")
+    shutil.copyfile(masks / "PTV70.nii.gz", tmp_path / "linked-masks" / "PTV63.nii.gz")
+    assert any("3 symbolic links were" in w for w in run(*asked, "--json").data["warnings"])
+    shutil.copytree(dicom, tmp_path / "mixed")
+    (tmp_path / "mixed" / "elsewhere").symlink_to(tmp_path / "linked-ct")
+    (series,) = run("inspect", tmp_path / "mixed", "--json").data["series"]
+    assert any("1 symbolic link was passed over" in w for w in series["warnings"])
+    batch = run("batch", tmp_path / "mixed", "--out", tmp_path / "out", "--json").data
+    assert batch["n_done"] == 1 and "1 symbolic link was passed over" in batch["warnings"][0]
+    assert "symbolic" not in run("inspect", dicom).stdout

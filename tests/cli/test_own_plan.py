@@ -135,6 +135,10 @@ def test_only_plans_of_targets_that_the_network_knows_teach_a_dose(imported, pla
     other = masks | {"PTV_6000": masks["PTV_5600"]}
     write_rtstruct(other, ct, tmp_path / "other.dcm", label="by hand", clinic=tuple(other))
     assert "PTV_6000" in imported(*dose, structures=tmp_path / "other.dcm")[0].refused("input_refused")
+    # Half of the highest level would be taught as spilled dose.
+    sided = {"PTV_7000_L" if name == "PTV_7000" else name: mask for name, mask in masks.items()}
+    write_rtstruct(sided, ct, tmp_path / "sided.dcm")
+    assert "PTV_7000_L" in imported(*dose, structures=tmp_path / "sided.dcm")[0].refused("input_refused")
     organs = {name: mask for name, mask in masks.items() if name not in TARGET_NAMES}
     write_rtstruct(organs, ct, tmp_path / "organs.dcm", label="by hand", clinic=tuple(organs))
     assert "no target" in imported(*dose, structures=tmp_path / "organs.dcm")[0].refused("input_refused")

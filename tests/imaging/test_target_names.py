@@ -29,9 +29,9 @@ def test_the_dose_in_a_name(name, gy):
 
 @pytest.mark.parametrize(
     ("name", "target", "stands"),
-    [("PTVp_7000", True, False), ("PTV_High", True, False), ("PTV_7000_Eval", False, True), ("PTVopt_7000", False, True),
-     ("PTV_5600-PTV_7000", False, True), ("PTV_7000_old", False, False), ("PTV_7000_ring", False, False),
-     ("CTV_7000", False, False), ("PTV_development", True, False)],
+    [("PTVp_7000", True, False), ("PTV_High", True, False), ("PTV_7000_Eval", False, True),
+     ("PTVopt_7000", False, True), ("PTV_5600-PTV_7000", False, True), ("PTV_7000_old", False, False),
+     ("PTV_7000_ring", False, False), ("CTV_7000", False, False), ("PTV_development", True, False)],
 )  # fmt: skip
 def test_what_is_a_target_and_what_was_made_from_one(name, target, stands):
     assert (is_ptv(name), stands_for_ptv(name)) == (target, stands)
@@ -39,8 +39,9 @@ def test_what_is_a_target_and_what_was_made_from_one(name, target, stands):
 
 @pytest.mark.parametrize(
     ("clinic", "name"),
-    [("PTV70_L", "PTV_7000_L"), ("ptv 70 gy right", "PTV_7000_R"), ("PTVp 70", "PTVp_7000"), ("PTV N1 63", "PTVn1_6300"),
-     ("PTVp_7000", "PTVp_7000"), ("PTV70", "PTV_7000"), ("PTV70 opt", None), ("PTV70_L PRV5", None)],
+    [("PTV70_L", "PTV_7000_L"), ("ptv 70 gy right", "PTV_7000_R"), ("PTVp 70", "PTVp_7000"),
+     ("PTV N1 63", "PTVn1_6300"), ("PTVp_7000", "PTVp_7000"), ("PTV70", "PTV_7000"),
+     ("PTV70 opt", None), ("PTV70_L PRV5", None)],
 )  # fmt: skip
 def test_a_side_and_a_classifier_stay_in_the_name(clinic, name):
     assert to_tg263(clinic) == name

@@ -15,6 +15,7 @@ from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.lesions import LesionSpec
 from hnvlm.models.lesion_net import INPUTS, PLACES, LesionNet, network_inputs
 from hnvlm.train import lesions as trainer
+from hnvlm.train.aside import KEPT_ASIDE, kept_aside
 from hnvlm.train.compose import compose, owners
 from hnvlm.train.data import CHANNELS
 
@@ -137,8 +138,8 @@ def test_the_network_learns_a_twin_pair(bank):
 
 def test_patients_kept_aside_are_not_trained_on(bank, monkeypatch, tmp_path):
     banks = [bank] * 48
-    train_on, aside = trainer.kept_aside(banks)
-    assert (len(train_on), len(aside)) == (36, trainer.KEPT_ASIDE)
+    train_on, aside = kept_aside(banks)
+    assert (len(train_on), len(aside)) == (36, KEPT_ASIDE)
     torch.manual_seed(0)
     s = trainer.presence_scores(LesionNet((8, 8, 8)), aside[:1])
     assert s.lesioned == [False, True, True]  # two nodes in the bank
@@ -153,14 +154,14 @@ def test_patients_kept_aside_are_not_trained_on(bank, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("patients", "aside"), [(4, 1), (8, 2), (47, 11), (48, 12), (169, 12)])
 def test_of_few_patients_a_quarter_is_kept_aside(bank, patients, aside):
     banks = [replace(bank) for _ in range(patients)]
-    train_on, kept = trainer.kept_aside(banks)
+    train_on, kept = kept_aside(banks)
     assert (len(train_on), len(kept)) == (patients - aside, aside)
     assert all(a is b for a, b in zip([*train_on, *kept], banks, strict=True))
 
 
 def test_too_few_patients_are_refused(bank):
     with pytest.raises(InputRefusedError, match="at least 4"):
-        trainer.kept_aside([bank] * 3)
+        kept_aside([bank] * 3)
 
 
 def test_training_resumes_where_it_stopped(bank, monkeypatch, tmp_path):

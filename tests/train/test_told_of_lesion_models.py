@@ -10,7 +10,7 @@ from torch import nn
 
 from hnvlm.models.checkpoint import read_config
 from hnvlm.train import clip, judge
-from hnvlm.train.lesions import kept_aside
+from hnvlm.train.aside import kept_aside
 
 PATIENTS = 9
 
@@ -18,7 +18,9 @@ PATIENTS = 9
 @pytest.fixture
 def banks(monkeypatch):
     """Patients of whom two are kept aside; nothing is trained."""
-    found = [SimpleNamespace(lesions=[], own=None) for _ in range(PATIENTS)]
+    found = [
+        SimpleNamespace(lesions=[], own=None, patient=SimpleNamespace(patient_id=f"p{k}")) for k in range(PATIENTS)
+    ]
     for module in (clip, judge):
         monkeypatch.setattr(module, "training_folders", lambda data: [])
         monkeypatch.setattr(module, "load_bank", lambda *args, **options: found)
@@ -33,6 +35,7 @@ def test_the_judge_does_not_count_those_kept_aside_as_trained_on(banks, tmp_path
     judge.train(tmp_path, tmp_path / "judge", tmp_path, steps=7, threads=1, device="cpu")
     config = read_config(tmp_path / "judge")
     assert (config["train_patients"], config["steps"]) == (PATIENTS - 2, 7)
+    assert config["kept_aside_patients"] == ["p7", "p8"]
 
 
 def test_clip_tells_apart_whom_its_two_parts_were_trained_on(banks, tmp_path, monkeypatch):
@@ -62,4 +65,4 @@ def test_clip_tells_apart_whom_its_two_parts_were_trained_on(banks, tmp_path, mo
     config = read_config(tmp_path / "clip")
     assert config["train_patients"] == told["metrics"]["train_patients"] == PATIENTS - 2
     assert [config["align_patients"]] == asked == [PATIENTS]
-    assert config["kept_aside"] == {"threshold": 0.4}
+    assert config["kept_aside"] == {"threshold": 0.4} and config["kept_aside_patients"] == ["p7", "p8"]
