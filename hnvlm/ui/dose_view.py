@@ -267,7 +267,7 @@ def _plot(app: App, item: ResultRecord, judged: Judged, other: ResultRecord | No
 def _fractions(app: App, item: ResultRecord) -> int | None:
     """Ask what nobody stated of a dose, and return in how many fractions it is given."""
     known = dose.fractions(app, item)
-    if item.slot == dose.UPLOADED and not item.payload.get("fractions"):
+    if item.slot == dose.UPLOADED:
         _ask_the_clinic(app, item, known)
         return known
     if known is not None:
@@ -294,6 +294,8 @@ def _ask_the_clinic(app: App, item: ResultRecord, assumed: int | None) -> None:
             "Prescription to the highest level (Gy)", 1.0, dose_told.MOST_GY, said.get("prescription_gy"), 0.5,
             key=f"{key}-gy", placeholder="not known", format="%g", on_change=handled(_tell), args=(app, item.id, key),
         )  # fmt: skip
+    if item.payload.get("fractions"):
+        return
     number.number_input(
         "Fractions (not in the files of this dose)", 1, dose_told.MOST_FRACTIONS, said.get("fractions"),
         key=f"{key}-n", on_change=handled(_tell), args=(app, item.id, key),

@@ -44,8 +44,20 @@ def test_the_page_asks_for_the_prescription_of_a_clinics_dose_on_guessed_targets
     at.number_input(key=f"dose-told-{item.id}-n").set_value(30).run()
     assert "100 % = 60 Gy in 30 fractions; maximum" in texts(shown(at))
     assert dose_told.told(app, item) == {"dose_id": item.id, "prescription_gy": 60.0, "fractions": 30}
-    at.number_input(key=f"dose-told-{item.id}-gy").set_value(None).run()
-    assert "prescription not known, 30 fractions; maximum" in texts(shown(at))
+    dose_told.tell(app, item.id, fractions=30, who="Dr A")
+    assert "prescription not known, 30 fractions; maximum" in texts(shown(at.run()))
+
+
+def test_it_asks_for_the_prescription_also_where_the_files_tell_the_fractions(services) -> None:
+    app = services(None)
+    item = uploaded(app, add_case(app, "planning CT"), fractions=30)
+    spans = {name: mask for name, mask in masks().items() if not name.startswith("PTV")}
+    app.store.save_result(item.case_id, "structures", {"source": "upload"}, arrays={"masks": spans})
+    at = open_dose(item.case_id)
+    asked = [field.key for field in at.number_input if field.key and field.key.startswith("dose-told")]
+    assert asked == [f"dose-told-{item.id}-gy"]
+    at.number_input(key=asked[0]).set_value(60.0).run()
+    assert "100 % = 60 Gy in 30 fractions; maximum" in texts(shown(at))
 
 
 def test_assumed_fractions_are_called_so_and_can_be_corrected(services) -> None:
