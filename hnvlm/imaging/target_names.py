@@ -66,6 +66,11 @@ def stands_for_ptv(name: str) -> bool:
     return _PTV.match(name) is not None and _CHANGED.search(name) is not None and not _NEVER.search(name)
 
 
+def is_target_volume(name: str) -> bool:
+    """Whether a name begins as that of a target does, helpers made from targets included."""
+    return name.upper().startswith(("PTV", "CTV", "GTV", "ITV"))
+
+
 def ptv_gy(name: str) -> float | None:
     """Return the dose (Gy) in the name of a planning target volume, also of a cut one; None of anything else."""
     return level_gy(name) if name[:3].upper() == "PTV" else None

@@ -132,13 +132,13 @@ class DoseBasis:
         """Judge rows on figures of this dose; with a misfit nothing is judged, and its targets are not the plan's."""
         if misfit:
             return evaluate([row for row in rows if not row.structure.upper().startswith("PTV")], None, misfit)
-        rows = list(rows)
+        judged = evaluate(rows, metrics)
         if self.predicted or not self.guessed_targets:
-            return evaluate(rows, metrics)
-        guessed = [row for row in rows if row.structure.upper().startswith(("PTV", "CTV"))]
-        judged = iter(evaluate([row for row in rows if row not in guessed], metrics))
-        unknown = iter(evaluate(guessed, None, GUESSED))
-        return tuple(next(unknown if row in guessed else judged) for row in rows)
+            return judged
+        return tuple(
+            evaluate([row], None, GUESSED)[0] if row.structure.upper().startswith(("PTV", "CTV")) else row
+            for row in judged
+        )
 
     def line(self, misfit: str, *, prescribed: bool = True) -> Line:
         """One sentence for the plan's text.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hnvlm.imaging.target_names import is_target_volume
 from hnvlm.plan.case import Line
 from hnvlm.plan.conditions import lookup
 from hnvlm.plan.constraints import DoseMetrics, canonical_metric
@@ -29,7 +30,6 @@ from hnvlm.types import CheckResult
 # Doses of a drug with radiotherapy that a rule knows.
 _DOSES = ("loading_mg_m2", "maintenance_mg_m2", "dose_mg_m2")
 _DRUGS = ("cisplatin", "cetuximab", "docetaxel", "pembrolizumab", "nivolumab", "carboplatin")
-_TARGETS = ("PTV", "CTV", "GTV", "ITV")
 # Rules that no draft can break, and why.
 _NEVER_BROKEN = {
     "fid_side_plan": "the draft takes its side from the case",
@@ -231,7 +231,7 @@ def _dvh_facts(dose_metrics: DoseMetrics, top_gy: float | None) -> dict[str, Any
     rows += [
         {"structure": r["structure"], "metric": "D0.03cc_pct", "value": 100 * r["value"] / top_gy}
         for r in rows
-        if top_gy and r["metric"] == "D0.03cc" and r["structure"].upper().startswith(_TARGETS)
+        if top_gy and r["metric"] == "D0.03cc" and is_target_volume(r["structure"])
     ]
     means = {r["structure"]: r["value"] for r in rows if r["metric"] == "Dmean"}
     summary = {f"parotid_{side.lower()}_mean": means.get(f"Parotid_{side}") for side in "LR"}

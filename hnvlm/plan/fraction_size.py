@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from hnvlm.imaging.target_names import ptv_gy
+from hnvlm.imaging.target_names import is_target_volume, ptv_gy
 from hnvlm.plan.conditions import holds
 from hnvlm.plan.constraints import Constraint, spared_opposite
 from hnvlm.plan.dose_basis import SAME_GY
 from hnvlm.plan.kb import load_kb
 from hnvlm.plan.prescription import Scheme
-
-_TARGETS = ("PTV", "CTV", "GTV", "ITV")
 
 
 def too_large(per_fraction_gy: float | None) -> bool:
@@ -64,7 +62,7 @@ def judged_for(
 
 
 def _taken_back(row: Constraint, has: str) -> Constraint:
-    if row.status != "met" or row.structure.upper().startswith(_TARGETS):
+    if row.status != "met" or is_target_volume(row.structure):
         return row
     made_for = "its editor did not say for which fractions" if row.edited else "limits are for about 2 Gy a fraction"
     return replace(row, status="not_evaluable", value=None, margin=None, reason=f"{made_for}, {has}")
