@@ -145,10 +145,11 @@ def _choose_mass(present: list[Finding], form: Mapping[str, Any]) -> tuple[Findi
     fitting = [m for m in masses if form.get("site") in (None, SITE_OF_MASS.get(m.site or "", (None,))[0])]
     fitting = fitting or [m for m in masses if m.site is None and m.attributes.get("contour")]
     if masses and not fitting:
+        where = " ".join(word for word in (masses[0].side, masses[0].site or "neck") if word)
         conflicts.append(
             _conflict(
                 "fid_site_primary",
-                f"CT draft shows a mass in the {masses[0].site or 'neck'}, the form names {words(form['site'])}: "
+                f"CT draft shows a mass in the {where}, the form names {words(form['site'])}: "
                 "the form is used, and the size drafted from CT is not",
             )
         )
