@@ -150,6 +150,7 @@ def test_what_is_measured_and_no_lesion_leaves_a_healthy_neck(text):
         ("Both level II nodes 15 mm.", ["node right II 15", "node left II 15"]),
         ("Migdałek podniebienny prawy powiększony do 22 mm w porównaniu z lewym (15 mm), podejrzany.", [RIGHT_MASS]),
         ("Right tonsil enlarged to 22 mm compared with the left (15 mm), suspicious.", [RIGHT_MASS]),
+        ("Right tonsil enlarged to 22 mm vs left 15 mm, suspicious.", [RIGHT_MASS]),
     ],
 )  # fmt: skip
 def test_every_lesion_has_its_own_side_and_no_second_one(text, told):

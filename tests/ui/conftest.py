@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,14 @@ def browser(chromium_path: str) -> Iterator:
         instance = play.chromium.launch(executable_path=chromium_path, args=FLAGS)
         yield instance
         instance.close()
+
+
+@pytest.fixture(autouse=True)
+def the_main_module_stays() -> Iterator[None]:
+    """AppTest puts a page in the place of ``__main__``, in which worker processes of later tests look themselves up."""
+    main = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = main
 
 
 @pytest.fixture
