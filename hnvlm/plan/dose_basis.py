@@ -82,6 +82,7 @@ class DoseBasis:
         guessed_targets: A model drew its targets, too; of a dose of the clinic, which was not planned on them, the
             targets at hand.
         beyond: Structures that lie partly outside its grid: what they get there nobody knows.
+        cut_off: Structures that the CT shows in part only.
         drawn_by_model: Organs that a model contoured, not the clinic.
         failed: Why a prediction is not to be used, "" where it gives its targets what it was asked for.
     """
@@ -91,6 +92,7 @@ class DoseBasis:
     predicted: bool = False
     guessed_targets: bool = False
     beyond: tuple[str, ...] = ()
+    cut_off: tuple[str, ...] = ()
     drawn_by_model: tuple[str, ...] = ()
     failed: str = ""
 
@@ -99,7 +101,7 @@ class DoseBasis:
         """Inverse of ``to_json``; None stays None."""
         if value is None:
             return None
-        return cls(**{**value, **{key: tuple(value.get(key, ())) for key in ("beyond", "drawn_by_model")}})
+        return cls(**{**value, **{key: tuple(value.get(key, ())) for key in ("beyond", "cut_off", "drawn_by_model")}})
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -162,4 +164,6 @@ class DoseBasis:
             text += f"; contoured by the AI, not by the clinic: {', '.join(self.drawn_by_model)}"
         if self.beyond:
             text += f"; partly outside its grid: {', '.join(self.beyond)}"
+        if self.cut_off:
+            text += f"; cut off by the CT, judged on the part shown: {', '.join(self.cut_off)}"
         return Line(text, (DOSE_METRICS,))

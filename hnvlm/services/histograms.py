@@ -34,6 +34,9 @@ ORGAN_METRICS = ("Dmean", "D0.03cc", "D0.1cc", "D1cc", "D2pct", "Dmax")
 # What the dose is to cover; a ring around a target has its name, too.
 _COVERED = re.compile(rf"(?:PTV|CTV|GTV){NO_HELPER}", re.IGNORECASE)
 _STATES = ("not_met", "not_evaluable")
+# Longer than any CT of the neck.
+_ENDLESS = ("SpinalCord", "Esophagus")
+CUT_OFF = "the CT ends inside it: of the part shown"
 _KEEP = 16
 _cache: OrderedDict[tuple[Any, ...], dict[str, Dvh]] = OrderedDict()
 _lock = threading.Lock()
@@ -190,7 +193,8 @@ def judge(app: App, result: ResultRecord, *, template: str | None = None, site: 
     why = {name: part or outside(dvh) for name, dvh in {**curves, **parts}.items()}
     guessed = unplanned_targets(result, found.source)
     rows = (_unplanned(row, guessed) for row in evaluate(rows, metrics))
-    certain = spared_opposite(_certain(row, why.get(row.structure, "")) for row in rows)
+    cut = cut_off(found)
+    certain = spared_opposite(_of_the_part(_certain(row, why.get(row.structure, "")), cut) for row in rows)
     highest = prescription or result.payload.get("max_gy")
     size = per_fraction(dose.fractions(app, result), highest)
     judged = judged_for(certain, size, at_most=prescription is None)
@@ -249,6 +253,24 @@ def _certain(row: Constraint, why: str) -> Constraint:
     if row.status == "not_met" and row.op != ">=":
         return replace(row, reason="; ".join(text for text in (row.reason, why) if text))
     return replace(row, status="not_evaluable", value=None, margin=None, reason=why)
+
+
+def cut_off(found: DoseStructures) -> tuple[str, ...]:
+    """Return the structures that reach the first or last slice of the CT; what lies beyond it is in no figure.
+
+    Cord and esophagus, which are longer than any CT of the neck, are left out.
+    """
+    boxes = {name: (mask.box, mask.shape[0]) for name, mask in found.masks.packed.items() if mask.box is not None}
+    ends = [name for name, (box, slices) in boxes.items() if box and (box[0] == 0 or box[3] == slices)]
+    both = ["Parotids"] if {"Parotid_L", "Parotid_R"} & set(ends) else []
+    return tuple(name for name in (*ends, *both) if name not in _ENDLESS)
+
+
+def _of_the_part(row: Constraint, cut: Iterable[str]) -> Constraint:
+    """Say of a judged limit that the CT does not show all of its structure."""
+    if row.value is None or row.structure.removesuffix(OUTSIDE) not in cut:
+        return row
+    return replace(row, reason="; ".join(text for text in (row.reason, CUT_OFF) if text))
 
 
 def _known(values: dict[str, float], rows: Iterable[Constraint], name: str) -> dict[str, float]:

@@ -18,7 +18,8 @@ def basis_of(app: App, item: ResultRecord, source: Mapping[str, str], drawn_by_m
         source: Structure -> who drew it. drawn_by_model: Organs that a model contoured.
     """
     beyond = tuple(sorted(name for name, dvh in histograms.histograms(app, item).items() if dvh.partly_outside))
-    basis = replace(basis_without_structures(item), beyond=beyond, drawn_by_model=drawn_by_model)
+    cut = histograms.cut_off(dose.structures(app, item.case_id))
+    basis = replace(basis_without_structures(item), beyond=beyond, drawn_by_model=drawn_by_model, cut_off=cut)
     if dose.is_predicted(item):
         return basis
     top = dose.top_prescription(app, item, source)
