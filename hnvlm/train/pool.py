@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from hnvlm.imaging.anatomy import Anatomy
 from hnvlm.models.checkpoint import weights_sha256
@@ -113,6 +114,14 @@ def pool_folder(work: Path, model: Path, banks: list[BankPatient], steps: int = 
     patients = ",".join(f"{b.patient.patient_id}:{len(b.lesions)}{b.source and ':' + b.source}" for b in banks)
     folder = work / "pool-seen" / (weights_sha256(model)[:12] + hashlib.sha256(patients.encode()).hexdigest()[:8])
     return folder / str(steps) if steps else folder
+
+
+def holds(model: Path, encoder: CTEncoder) -> bool:
+    """Whether a folder holds this very encoder."""
+    if not (model / "model.safetensors").exists():
+        return False
+    kept, own = load_file(model / "model.safetensors"), encoder.state_dict()
+    return kept.keys() == own.keys() and all(torch.equal(kept[k].float(), own[k].float().cpu()) for k in own)
 
 
 def _compose_batch(banks: list[BankPatient], rng: np.random.Generator) -> Composed:

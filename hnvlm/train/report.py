@@ -39,7 +39,7 @@ from hnvlm.train.bank import BankPatient, anatomy_of, load_bank
 from hnvlm.train.clip import PER_PATIENT, POOL
 from hnvlm.train.data import CHANNELS, training_folders
 from hnvlm.train.loop import LoopOptions, Numbers, length, log, train_loop
-from hnvlm.train.pool import POOL_SEED, Encoded, build_pool, pool_folder
+from hnvlm.train.pool import POOL_SEED, Encoded, build_pool, holds, pool_folder
 from hnvlm.train.segmenter import WIDTHS
 from hnvlm.train.text import random_finding
 from hnvlm.types import Finding
@@ -324,11 +324,13 @@ def train(
     base = [measured_findings(a) for a in (anatomy_of(b.patient) for b in banks) if a is not None]
     where = training_device(device)
     network.encoder.to(where)
-    # Where the encoder was trained here, its pool is that of the alignment; else that of the encoder in the pack.
-    encoder = work / "encoder" if (work / "encoder" / "model.safetensors").exists() else out.parent / "clip"
     before = int(read_config(out)["steps"]) if from_pack else 0
-    kept = pool_folder(work, encoder, banks, before)
-    pool = build_pool(network.encoder, banks, kept, pool_size, seed=POOL_SEED + before, workers=workers)
+    # Where the encoder was trained here, its pool is that of the alignment: no weights have seen its tokens. Else that
+    # of the encoder in the pack, of other samples than those the weights know.
+    here = holds(work / "encoder", network.encoder)
+    known = 0 if here else before
+    kept = pool_folder(work, work / "encoder" if here else out.parent / "clip", banks, known)
+    pool = build_pool(network.encoder, banks, kept, pool_size, seed=POOL_SEED + known, workers=workers)
     pool = with_own_reports(pool, banks, reports)
     log(
         f"report: {len(banks)} patients, {len(pool)} samples, vocabulary {tokenizer.get_vocab_size()}, "

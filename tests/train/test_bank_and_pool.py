@@ -13,7 +13,7 @@ from train.cases import bank_patient, write_case, write_image
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.lesions import LesionSpec
-from hnvlm.models.checkpoint import save_model
+from hnvlm.models.checkpoint import load_weights, save_model
 from hnvlm.models.facts import lesion_finding
 from hnvlm.report.flip import flip_finding
 from hnvlm.report.parse import parse
@@ -223,6 +223,16 @@ def test_another_encoder_or_other_patients_have_another_pool(tmp_path, banks):
     # Weights that go on have a pool of their own; those that begin share that of the alignment.
     assert pool.pool_folder(tmp_path, tmp_path / "m0", banks, 70) == a / "70"
     assert pool.pool_folder(tmp_path, tmp_path / "m0", banks, 0) == a
+
+
+def test_the_alignments_pool_is_used_for_its_own_encoder_only(tmp_path):
+    for k in range(2):
+        torch.manual_seed(k)
+        save_model(tmp_path / f"m{k}", torch.nn.Linear(2, 2), {})
+    again = load_weights(tmp_path / "m0", torch.nn.Linear(2, 2))
+    assert pool.holds(tmp_path / "m0", again)
+    assert not pool.holds(tmp_path / "m1", again)
+    assert not pool.holds(tmp_path / "none", again)
 
 
 # ---- contact sheets -------------------------------------------------------------------------------------------------
