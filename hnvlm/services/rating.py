@@ -422,7 +422,13 @@ def checked(task: str, question_id: str, value: Any) -> Any:
         UsageError: The question or its answer does not exist.
     """
     if question_id == "comment":
-        return str(value or "").strip()[:LONGEST_COMMENT] or None
+        words = str(value or "").strip()
+        if len(words) > LONGEST_COMMENT:
+            raise UsageError(
+                f"The comment has {len(words)} characters; at most {LONGEST_COMMENT} are kept, and nothing of it is "
+                "kept until it is shorter."
+            )
+        return words or None
     question = next((q for q in questions(task) if q.id == question_id), None)
     if question is None:
         raise UsageError(f"There is no question {question_id!r} about {tasks()[task]}.")

@@ -37,8 +37,7 @@ def show(app: App, item: comparing.Item) -> None:
             question.label, values, None if given is None else values.index(given), format_func=question.choices.get,
             help=question.source or None, horizontal=True, **_common(app, item, question.id),
         )  # fmt: skip
-    st.text_area("Comment", item.answers.get("comment", ""), height=80, max_chars=rating.LONGEST_COMMENT,
-                 **_common(app, item, "comment"))  # fmt: skip
+    st.text_area("Comment", item.answers.get("comment", ""), height=80, **_common(app, item, "comment"))
 
 
 def left_out(pairs: comparing.Pairs) -> None:

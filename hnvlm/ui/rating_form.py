@@ -35,7 +35,7 @@ def show(app: App, task: str, item: rating.Item, rater: str) -> None:
             )  # fmt: skip
     st.text_area(
         "Comment", item.answers.get("comment", ""), key=_key(task, item, rater, "comment"), height=80,
-        max_chars=rating.LONGEST_COMMENT, on_change=handled(_store), args=(app, task, item, rater, "comment"),
+        on_change=handled(_store), args=(app, task, item, rater, "comment"),
     )  # fmt: skip
 
 

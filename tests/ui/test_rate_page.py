@@ -103,6 +103,11 @@ def test_another_rater_sees_nothing_of_it_and_a_wrong_number_of_errors_loses_not
     kept = rating.items(app, "report-en", "Dr A")[0].answers
     assert dict(kept) == {"clarity": 2, "missed_finding_significant": 2, "comment": "Node in III missed"}
     assert at.text_area(key=f"rate-report-en-{draft.id}-Dr A-comment").value == "Node in III missed"
+    # What is too long is told, never cut or dropped without a word; what was kept before stays.
+    at.text_area(key=f"rate-report-en-{draft.id}-Dr A-comment").set_value("x" * 4001).run()
+    assert any("4001 characters; at most 4000" in e.value for e in at.error)
+    kept = rating.items(app, "report-en", "Dr A")[0].answers
+    assert kept["comment"] == "Node in III missed"
 
 
 def test_time_counts_only_while_the_draft_is_shown(services, monkeypatch: pytest.MonkeyPatch) -> None:
