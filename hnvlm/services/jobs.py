@@ -49,6 +49,7 @@ class JobStatus:
         error: Why it failed or was interrupted, in words for the user.
         error_code: ``HnvlmError.code`` of a failure.
         result: JSON the job returned, usually ``{"result_id": ...}``.
+        stopped_by: Who asked it to stop, "" where nobody did or gave a name.
     """
 
     id: str
@@ -63,6 +64,7 @@ class JobStatus:
     error: str = ""
     error_code: str = ""
     result: dict[str, Any] = field(default_factory=dict)
+    stopped_by: str = ""
 
     @property
     def active(self) -> bool:
@@ -158,7 +160,7 @@ class _Job:
         self.finished = threading.Event()
         self.thread: threading.Thread | None = None
         self.state, self.fraction, self.message, self.text = "queued", 0.0, "waiting", ""
-        self.error, self.error_code = "", ""
+        self.error, self.error_code, self.stopped_by = "", "", ""
         self.result: dict[str, Any] = {}
         self.started: float | None = None
         self.ended: float | None = None
@@ -172,7 +174,7 @@ class _Job:
                     eta = elapsed * (1.0 - self.fraction) / self.fraction
             return JobStatus(
                 self.id, self.kind, self.case_id, self.state, self.fraction, self.message, elapsed, eta, self.text,
-                self.error, self.error_code, dict(self.result),
+                self.error, self.error_code, dict(self.result), self.stopped_by,
             )  # fmt: skip
 
 
@@ -285,7 +287,7 @@ class JobManager:
         """Whether a job of this kind waits or runs here or in another server of the same data folder."""
         return any(row.kind == kind and self._alive(row.owner) for row in self._rows.list(active_only=True))
 
-    def stop(self, job_id: str) -> None:
+    def stop(self, job_id: str, *, who: str = "") -> None:
         """Ask a job to stop; it ends at its next progress report. A finished job is left alone.
 
         One whose thread is gone cannot notice, so it ends here: it would keep its case busy for good.
@@ -297,6 +299,9 @@ class JobManager:
             job = self._jobs.get(job_id)
         if job is None:
             raise NotFoundError(f"Job {job_id} does not run on this server any more.")
+        with job.lock:
+            if job.state in ("queued", "running") and not job.stop.is_set():
+                job.stopped_by = who
         job.stop.set()
         with job.lock:
             if job.state in ("queued", "running"):

@@ -9,7 +9,7 @@ import streamlit as st
 from hnvlm.errors import NotFoundError
 from hnvlm.services.context import App
 from hnvlm.services.jobs import JobStatus
-from hnvlm.ui import html
+from hnvlm.ui import html, state
 from hnvlm.ui.errors import guard, handled
 
 POLL_S = 0.7
@@ -104,9 +104,10 @@ def _beside():
 def _stop(app: App, job_id: str) -> None:
     # It may have finished between the click and now; then there is nothing to stop.
     try:
-        app.jobs.stop(job_id)
+        app.jobs.stop(job_id, who=state.who())
     except NotFoundError:
         return
+    started(job_id)  # the end is told to who stopped it, too
 
 
 def _ending(app: App, case_id: str, kind: str) -> None:
@@ -115,7 +116,9 @@ def _ending(app: App, case_id: str, kind: str) -> None:
     if newest is None or newest.id in st.session_state.get(_DISMISSED, ()):
         return
     if newest.state == "cancelled" and newest.id in st.session_state.get(_MINE, ()):
-        st.caption(f"{NAMES.get(kind, kind)}: stopped. Nothing that was stored before has changed.")
+        by = newest.stopped_by
+        told = f" by {html.words(by)}" if by and by != state.who() else ""
+        st.caption(f"{NAMES.get(kind, kind)}: stopped{told}. Nothing that was stored before has changed.")
     if newest.state in ("failed", "interrupted") and newest.error_code != "out_of_scope":
         with _beside():
             st.error(html.words(newest.error))

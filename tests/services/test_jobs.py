@@ -90,8 +90,10 @@ def test_stop_ends_a_running_job_at_its_next_step(jobs):
 
     job_id = jobs.submit("x", work)
     assert running.wait(20)
-    jobs.stop(job_id)
+    jobs.stop(job_id, who="Dr A")
+    jobs.stop(job_id, who="Dr B")
     assert jobs.wait(job_id, 20).state == "cancelled"
+    assert jobs.status(job_id).stopped_by == "Dr A", "who was first"
     assert jobs.status(job_id).message == "stopped"
     jobs.stop(job_id)  # again: nothing happens
     with pytest.raises(NotFoundError):

@@ -184,6 +184,30 @@ def test_work_of_another_page_that_holds_run_back_is_shown(services) -> None:
     assert not at.button(key="run-edit").disabled and not at.get("progress")
 
 
+def test_who_started_work_is_told_who_stopped_it(services) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def step(message: str) -> None:
+        begun.set()
+        go_on.wait(PATIENCE_S)
+
+    app = services(fakes(on_step=step))
+    case_id = add_case(app)
+    a, b = open_page(case_id, "counterfactual"), open_page(case_id, "counterfactual")
+    b.session_state["clinician_name"] = "Dr B"
+    a.text_area(key=f"wish-{case_id}").set_value(WISH).run()
+    try:
+        a.button(key="run-edit").click().run()
+        assert begun.wait(PATIENCE_S)
+        (job,) = app.jobs.active(case_id)
+        b.run()
+        b.button(key=f"stop-{job.id}").click().run()
+    finally:
+        go_on.set()
+    assert app.jobs.wait(job.id, PATIENCE_S).state == "cancelled"
+    assert "stopped by Dr B" in texts(a.run()) and "stopped. Nothing" in texts(b.run())
+
+
 def test_the_seed_outlives_a_look_at_another_page(services) -> None:
     at = open_page(add_case(services(fakes())), "counterfactual")
     at.number_input(key="edit-seed").set_value(7).run()
