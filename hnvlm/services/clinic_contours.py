@@ -10,6 +10,7 @@ from hnvlm.imaging.target_names import level_gy
 from hnvlm.imaging.tg263 import is_gross_tumour
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.context import App
+from hnvlm.store import ResultRecord
 
 
 def is_planned(name: str) -> bool:
@@ -56,7 +57,15 @@ def measured_on(app: App, case_id: str) -> int:
     Findings with another id are of before.
     """
     result = app.store.latest_result(case_id, "structures")
-    return result.id if result is not None and any(map(is_gross_tumour, _uploaded(app, case_id))) else 0
+    return drawn_id(result) if result is not None and any(map(is_gross_tumour, _uploaded(app, case_id))) else 0
+
+
+def drawn_id(result: ResultRecord) -> int:
+    """The id under which the content of an uploaded version came in: its own, or that of the one taken again.
+
+    What was made from structures that were replaced meanwhile, and are used again, is made from those used now.
+    """
+    return int(result.payload.get("same_as", result.id))
 
 
 def _uploaded(app: App, case_id: str) -> dict[str, float]:

@@ -15,7 +15,7 @@ from hnvlm.models.base import Models
 from hnvlm.plan.dose_basis import SAME_GY
 from hnvlm.services import target_levels
 from hnvlm.services.analysis import NOTICE, analyse_case, part
-from hnvlm.services.clinic_contours import is_planned
+from hnvlm.services.clinic_contours import drawn_id, is_planned
 from hnvlm.services.context import App
 from hnvlm.services.dose_told import told
 from hnvlm.services.jobs import JobContext
@@ -142,7 +142,7 @@ def structures(app: App, case_id: str) -> DoseStructures:
         result = app.store.latest_result(case_id, kind)
         packed = {} if result is None else app.store.load_masks(result).packed
         found[who] = {name: mask for name, mask in packed.items() if mask.box is not None}
-        version += [] if result is None else [result.id]
+        version += [] if result is None else [drawn_id(result)]
     source = drawn_by(found[CLINIC], found[AI])
     masks = {name: found[source[name]][name] for name in in_order(source)}
     return DoseStructures(PackedMasks(masks), source, tuple(version))
@@ -162,7 +162,7 @@ def drawn_by(clinic: Iterable[str], models: Iterable[str]) -> dict[str, str]:
 def structures_version(app: App, case_id: str) -> tuple[int, ...]:
     """Return what ``DoseStructures.version`` would be, without loading any mask."""
     found = (app.store.latest_result(case_id, kind) for kind in ("structures", "segmentation"))
-    return tuple(r.id for r in found if r is not None)
+    return tuple(drawn_id(r) for r in found if r is not None)
 
 
 def structure_names(app: App, case_id: str) -> list[str]:

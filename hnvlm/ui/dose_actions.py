@@ -32,7 +32,7 @@ def add_files(app: App, case_id: str) -> None:
     """Take in structures and dose that were made on this CT."""
     st.caption("Structures (RTSTRUCT, SEG, <Structure>.nii.gz) and dose (RTDOSE, dose.nii.gz) made on this CT. An "
                "RTSTRUCT replaces the structures uploaded before; SEG and masks are added to them and replace those of "
-               "the same name. Earlier versions stay in the case's history.")  # fmt: skip
+               "the same name. The page then offers the way back.")  # fmt: skip
     files = st.file_uploader("Structures and dose", accept_multiple_files=True, key=f"{files_key(case_id)}-files",
                              label_visibility="collapsed")  # fmt: skip
     if not files:

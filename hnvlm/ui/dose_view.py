@@ -11,7 +11,19 @@ from hnvlm.services import CaseRecord, ResultRecord, availability, dose, dose_to
 from hnvlm.services.context import App
 from hnvlm.services.histograms import Judged
 from hnvlm.types import TARGET_NAMES
-from hnvlm.ui import casebar, dose_actions, dose_tables, dvh_plot, frame, html, jobs, picture, state, template_editor
+from hnvlm.ui import (
+    casebar,
+    dose_actions,
+    dose_tables,
+    dvh_plot,
+    earlier_uploads,
+    frame,
+    html,
+    jobs,
+    picture,
+    state,
+    template_editor,
+)
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import jump_to
 from hnvlm.ui.viewer import show as show_viewer
@@ -116,6 +128,7 @@ def _controls(
         ):
             dose_actions.add_files(app, case.id)
     dose_actions.added(case.id)
+    earlier_uploads.show(app, case.id)
     if reason:
         st.caption(reason)
     jobs.panel(app, case.id, ["dose"], busy=busy, others=True, elsewhere=["export"])
@@ -216,7 +229,10 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
         if note not in doubts:
             st.caption(_sentence(note))
     mine = sorted(n for n, who in judged.source.items() if who == dose.AI and n in judged.histograms)
-    guessed = [n for n in mine if n in TARGET_NAMES]
+    # The structures may be others now: it is told of those that the dose was made from.
+    inputs = dose.unscaled(app, item)[0].payload.get("inputs")
+    guessed = [n for n in (mine if inputs is None else sorted(n for n, who in inputs.items() if who == dose.AI))
+               if n in TARGET_NAMES]  # fmt: skip
     if dose.is_predicted(item) and guessed:
         names = ", ".join(n.replace("_", " ") for n in guessed)
         st.warning(

@@ -122,3 +122,57 @@ def test_a_prediction_that_failed_is_told_in_red_before_its_numbers(services) ->
     at = open_dose(case_id)
     (error,) = [e.value for e in at.error]
     assert "37.9 of 70 Gy" in error and "do not use it" in error
+
+
+def test_what_an_upload_dropped_stays_in_sight_with_the_way_back(services) -> None:
+    app = services(fakes())
+    case_id = with_structures(app)
+    uploaded(app, case_id, 70.0)
+    (first,) = app.store.history(case_id, "structures")
+    at = open_dose(case_id)
+    assert not [b for b in at.button if b.key and b.key.startswith("earlier-")], "nothing was replaced"
+    cord = {"SpinalCord": masks()["SpinalCord"]}
+    second = app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": cord}, who="Dr B")
+    item = uploaded(app, case_id, 30.0)
+    at.session_state["clinician_name"] = "Dr C"
+    for _ in range(2):
+        page = texts(shown(at.run()))
+        assert "UTC by Dr B. No longer used, of those of" in page and "Parotid_L, Parotid_R" in page
+    back = at.button(key=f"earlier-structures-{case_id}-{second.id}-back")
+    assert back.label == f"Go back to the structures of {first.created[:16].replace('T', ' ')} UTC"
+    shown(back.click().run())
+    assert "No longer used" not in texts(at) and "taken again" in texts(at)
+    newest = app.store.latest_result(case_id, "structures")
+    assert (newest.version, newest.who, newest.arrays) == (3, "Dr C", first.arrays)
+    at.button(key=f"earlier-dose-{case_id}-{item.id}-back").click().run()
+    assert "maximum 70.0 Gy" in texts(shown(at)) and app.store.latest_result(case_id, "dose").version == 3
+
+
+def test_of_several_earlier_versions_the_one_that_is_chosen_comes_back(services) -> None:
+    app = services(None)
+    case_id = with_structures(app)
+    for name in ("SpinalCord", "Parotid_L", "Parotid_R"):
+        app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": {name: masks()[name]}})
+    _, second, _, now = app.store.history(case_id, "structures")
+    at = open_dose(case_id)
+    key = f"earlier-structures-{case_id}-{now.id}"
+    assert len(at.selectbox(key=f"{key}-which").options) == 3
+    at.selectbox(key=f"{key}-which").set_value(second.id).run()
+    assert "No longer used, of those of" in texts(at)
+    shown(at.button(key=f"{key}-back").click().run())
+    assert app.store.latest_result(case_id, "structures").payload["same_as"] == second.id
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_dose_made_from_the_clinics_targets_is_judged_by_those(services, scaled) -> None:
+    app = services(fakes())
+    case_id = with_structures(app)
+    made = dose.predict(app, case_id, what_if=WhatIf(drop=("PTV_5600",)))
+    if scaled:
+        dose.scale(app, made.id, WhatIf(prescription_gy=66.0))
+    made_by = Provenance("fake-segmenter", "1", "0" * 64, seed=0)
+    app.store.save_result(case_id, "segmentation", AI_CONTOURS, arrays={"masks": masks()}, provenance=made_by)
+    cord = {"SpinalCord": masks()["SpinalCord"]}
+    app.store.save_result(case_id, "structures", {"source": "upload"}, arrays={"masks": cord})
+    page = texts(open_dose(case_id))
+    assert "The structures were changed" in page and "Targets guessed by the AI" not in page
