@@ -54,5 +54,10 @@ def deleted(app: App) -> Sequence[CaseRecord]:
 
 
 def find(app: App, case_id: str) -> CaseRecord | None:
-    """Return a case that is not deleted, or None."""
-    return next((case for case in app.store.list_cases(search=case_id) if case.id == case_id), None)
+    """Return a case that is not deleted, or None; its id may be written in small letters."""
+    return next((case for case in app.store.list_cases(search=case_id) if is_id(case, case_id)), None)
+
+
+def is_id(case: CaseRecord, written: str) -> bool:
+    """Whether somebody who writes this means this case: capitals and spaces around it say nothing."""
+    return case.id.casefold() == written.strip().casefold()

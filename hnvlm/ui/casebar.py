@@ -9,6 +9,8 @@ from hnvlm.services.context import App
 from hnvlm.ui import badges, html, state
 
 _SELECT = "case_select"
+# Letters of what an address calls a case that are repeated.
+_LONGEST_ID = 40
 _BUSY = "Another task of this case is running."
 
 
@@ -106,11 +108,19 @@ def _nothing_open(app: App, purpose: str, *, others: bool) -> None:
             "typed and not saved. To go on with it, restore it on the page Cases, under Deleted cases."
         )
         st.page_link("pages/cases.py", label="Go to Cases", icon=":material/restore_from_trash:")
-    elif others:
-        st.subheader("No case is open")
+        return
+    wanted = state.wanted_case()
+    if wanted:
+        # An address is typed by anybody: what it names is no markup, and may have any length.
+        st.subheader(f"There is no case {html.words(wanted[:_LONGEST_ID])}{'…' if len(wanted) > _LONGEST_ID else ''}")
+        st.text("Its name may be mistyped, or everything of the case was erased.")
+    if others:
+        if not wanted:
+            st.subheader("No case is open")
         st.text(f"{purpose} Choose a case above, or upload one on the page Cases.")
     else:
-        st.subheader("No cases yet")
+        if not wanted:
+            st.subheader("No cases yet")
         st.text(f"{purpose} Upload a head-and-neck CT, or make the synthetic demo case.")
         st.page_link("pages/cases.py", label="Go to Cases", icon=":material/upload:")
 

@@ -51,6 +51,8 @@ def current_case(app: App) -> CaseRecord | None:
     adopt_address()
     wanted = st.session_state.get(_CASE)
     case = worklist.find(app, wanted) if wanted else None
+    if case is not None:
+        st.session_state[_CASE] = case.id  # as it is written everywhere, however the address writes it
     if case is not None and st.query_params.get(_QUERY) != case.id:
         st.query_params[_QUERY] = case.id
     return case
@@ -59,7 +61,12 @@ def current_case(app: App) -> CaseRecord | None:
 def deleted_case(app: App) -> CaseRecord | None:
     """Return the case this session would have open, where it was deleted; it is open again once it is restored."""
     wanted = st.session_state.get(_CASE)
-    return next((case for case in worklist.deleted(app) if case.id == wanted), None)
+    return next((case for case in worklist.deleted(app) if wanted and worklist.is_id(case, wanted)), None)
+
+
+def wanted_case() -> str:
+    """Return what was asked for as the open case, whether there is such a case or not; "" for none."""
+    return str(st.session_state.get(_CASE) or "").strip()
 
 
 def of_case(case_id: str) -> dict[str, Any]:

@@ -73,12 +73,35 @@ def test_a_case_that_never_was_and_one_deleted_here_are_not_told_as_deleted(serv
     app = services(fakes())
     case_id = add_case(app)
     add_case(app, seed=1)
-    assert "No case is open" in texts(open_review("HN-9999"))
+    page = texts(open_review("HN-9999"))
+    assert "There is no case HN-9999" in page and "was deleted" not in page and "Choose a case above" in page
     at = open_review(case_id)
     at.switch_page("pages/cases.py").run()
     at.button(key=f"delete-{case_id}").click().run()
     at.switch_page("pages/review.py").run()
     assert "No case is open" in texts(at)
+
+
+@pytest.mark.parametrize("named_by", ["session", "address"])
+def test_capitals_of_a_case_in_an_address_say_nothing(services, named_by) -> None:
+    app = services(fakes())
+    case_id, deleted = (add_case(app, seed=n) for n in (0, 1))
+    app.store.delete_case(deleted)
+    at = open_review(f" {case_id.lower()}", named_by=named_by)
+    assert at.selectbox(key="case_select").value == case_id and at.query_params["case"] == case_id
+    assert at.session_state["case_id"] == case_id
+    assert f"{deleted} was deleted" in texts(open_review(deleted.lower(), named_by=named_by))
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_what_an_address_names_is_told_without_markup_and_shortened(services, others) -> None:
+    app = services(fakes())
+    for n in range(others):
+        add_case(app, seed=n)
+    at = open_review(f"[x](http://evil.example){'y' * 200}", named_by="address")
+    (head,) = [s.value for s in at.subheader if "There is no case" in s.value]
+    assert head.startswith(r"There is no case \[x\](http\://evil.example)y") and head.endswith("y…") and len(head) < 80
+    assert "No case" not in texts(at) and ("Choose a case above" in texts(at)) == bool(others)
 
 
 def test_an_address_of_before_a_switch_does_not_undo_it(services) -> None:
