@@ -76,6 +76,7 @@ def worklist_table(app) -> None:
         )  # fmt: skip
     st.session_state["_search"] = search  # outlives the widget when another page is shown; so does the page's number
     undo(app)
+    tell_gone(app)
     total = worklist.count(app, search)
     if total == 0:
         empty(app, search)
@@ -119,10 +120,28 @@ def show_row(app, row: worklist.Row) -> None:
         cells[2].text(SCOPE[case.in_scope], help=case.scope_reason or None)
         cells[3].text("\n".join(row.results) or "none yet")
         cells[4].text(casebar.when(case.created).replace(" ", "\n"))
-        if cells[5].button("Open", key=f"open-{case.id}", type="primary", help=f"Open {case.id}", width="stretch"):
+        if cells[5].button("Open", key=f"open-{case.id}", type="primary", help=f"Open {case.id}", width="stretch",
+                           on_click=handled(look_for), args=(app, case.id)):  # fmt: skip
             open_in_review(case.id)
         cells[6].button("Delete", key=f"delete-{case.id}", help=f"Take {case.id} off the list; can be undone",
                         width="stretch", on_click=handled(delete), args=(app, case.id))  # fmt: skip
+
+
+def look_for(app, case_id: str) -> None:
+    """Note that a case to be opened is gone: its row, which would answer the click, is not drawn any more."""
+    if worklist.find(app, case_id) is None:
+        st.session_state["_gone"] = case_id
+
+
+def tell_gone(app) -> None:
+    """Say once that a case which was to be opened is gone."""
+    case_id = st.session_state.pop("_gone", None)
+    if case_id is None:
+        return
+    if any(case.id == case_id for case in worklist.deleted(app)):
+        st.warning(f"{case_id} was deleted; it can be restored below, under Deleted cases.")
+    else:
+        st.warning(f"There is no case {case_id} any more: everything of it was erased.")
 
 
 def open_in_review(case_id: str) -> None:
@@ -175,6 +194,7 @@ def start_demo(app) -> None:
 def empty(app, search: str) -> None:
     if search:
         st.text(f"No case matches “{search}”.")
+        restore_list(app)
         return
     st.text(
         "The worklist is empty. On the left, upload a contrast-enhanced CT of the neck: a folder or zip of DICOM "

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest  # noqa: E402
 from ui.page_text import texts  # noqa: E402
 
 from hnvlm.services import documents, reporting  # noqa: E402
+from hnvlm.store import erase_case  # noqa: E402
 from hnvlm.ui import casebar  # noqa: E402
 
 PATIENCE_S = 240
@@ -102,6 +103,34 @@ def test_what_an_address_names_is_told_without_markup_and_shortened(services, ot
     (head,) = [s.value for s in at.subheader if "There is no case" in s.value]
     assert head.startswith(r"There is no case \[x\](http\://evil.example)y") and head.endswith("y…") and len(head) < 80
     assert "No case" not in texts(at) and ("Choose a case above" in texts(at)) == bool(others)
+
+
+def test_open_on_a_row_that_somebody_deleted_says_so(services) -> None:
+    app = services(fakes())
+    case_id, other = (add_case(app, seed=n) for n in (0, 1))
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S).run()
+    app.store.delete_case(case_id, who="Dr B")
+    at.button(key=f"open-{case_id}").click().run()
+    assert [w.value for w in at.warning] == [f"{case_id} was deleted; it can be restored below, under Deleted cases."]
+    assert at.button(key=f"restore-{case_id}") and not at.run().warning, "said once"
+    at.button(key=f"restore-{case_id}").click().run()
+    at.button(key=f"open-{case_id}").click().run()
+    assert not at.exception and at.selectbox(key="case_select").value == case_id
+    at.switch_page("pages/cases.py").run()
+    at.text_input(key="search").set_value(other).run()
+    app.store.delete_case(other)
+    at.button(key=f"open-{other}").click().run()
+    assert "No case matches" in texts(at) and at.button(key=f"restore-{other}"), "below, also where nothing is found"
+
+
+def test_open_on_a_row_that_somebody_erased_says_so(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    at = AppTest.from_file(str(HERE.parent.parent / "app.py"), default_timeout=PATIENCE_S).run()
+    app.store.delete_case(case_id)
+    erase_case(app.store, case_id, who="Dr B")
+    at.button(key=f"open-{case_id}").click().run()
+    assert [w.value for w in at.warning] == [f"There is no case {case_id} any more: everything of it was erased."]
 
 
 def test_an_address_of_before_a_switch_does_not_undo_it(services) -> None:
