@@ -61,6 +61,11 @@ class Document:
         """Session key of the editor; a new version gets a new editor."""
         return f"{self.name}-text-{self.latest.id}"
 
+    @property
+    def held_key(self) -> str:
+        """Session key of what this tab's editor held last: a tab of the same browser may have typed since."""
+        return f"{self.text_key}-held"
+
 
 def expect(name: str, case_id: str, slot: str, latest: ResultRecord | None) -> None:
     """Note that this session asked for a new draft: its arrival is no surprise to who reads."""
@@ -176,10 +181,10 @@ def _take(app: App, doc: Document, kept: documents.Kept) -> None:
     if held not in (kept.text, doc.latest.payload["text"]):
         documents.set_aside(app, doc.latest, held, who=who, writer=writer)
         st.toast("What the editor held and was not saved stands above it, to be put back.")
+    _keep_text(app, doc, kept.text)
     st.session_state[doc.text_key] = kept.text
     if kept.mine:
         documents.settle(app, kept, who=who)
-    documents.keep_typing(app, doc.latest, kept.text, who=who, writer=writer)
     st.session_state[doc.key("mode")] = EDIT
 
 
@@ -200,7 +205,7 @@ def _edit(app: App, doc: Document) -> None:
     st.caption("What you type is kept, also without saving.")
     # What was typed is the box's own start: set through the session alone it can miss the browser, whose empty box
     # would then be kept as what was typed.
-    st.text_area(
+    st.session_state[doc.held_key] = st.text_area(
         f"Text of the {doc.name}", value=_typed(app, doc), key=doc.text_key, height=doc.edit_height,
         on_change=handled(_keep), args=(app, doc), label_visibility="collapsed",
     )  # fmt: skip
@@ -211,7 +216,13 @@ def _keep(app: App, doc: Document) -> None:
 
 
 def _keep_text(app: App, doc: Document, text: str) -> None:
-    documents.keep_typing(app, doc.latest, text, who=state.who(), writer=state.browser())
+    """Keep what this tab typed; what another tab of the same browser typed meanwhile is set aside, not overwritten."""
+    who, writer, there = state.who(), state.browser(), _typed(app, doc)
+    if there not in (text, doc.latest.payload["text"], st.session_state.get(doc.held_key, there)):
+        documents.set_aside(app, doc.latest, there, who=who, writer=writer)
+        st.toast("What was typed in another tab of this browser stands above the text, to be put back.")
+    documents.keep_typing(app, doc.latest, text, who=who, writer=writer)
+    st.session_state[doc.held_key] = text
 
 
 def _save(app: App, doc: Document) -> None:
@@ -230,7 +241,11 @@ def _save(app: App, doc: Document) -> None:
 
 def _discard(app: App, doc: Document) -> None:
     original = str(doc.latest.payload["text"])
+    typed = str(st.session_state.get(doc.text_key, original))
     _keep_text(app, doc, original)
+    if typed != original:  # one wrong click beside Save is no reason to lose an hour's words
+        documents.set_aside(app, doc.latest, typed, who=state.who(), writer=state.browser())
+        st.toast("Discarded. It stands above the text until you throw it away.")
     st.session_state[doc.text_key] = original
     st.session_state[doc.key("mode")] = READ
 

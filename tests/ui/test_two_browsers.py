@@ -184,6 +184,48 @@ def test_work_of_another_page_that_holds_run_back_is_shown(services) -> None:
     assert not at.button(key="run-edit").disabled and not at.get("progress")
 
 
+@pytest.mark.parametrize("pressed", ["save", "discard"])
+def test_what_two_tabs_of_one_browser_type_stays_in_reach(reported, pressed: str) -> None:
+    app, case_id = reported
+    first = reporting.latest(app, case_id)
+    tabs = [open_page(case_id, "review") for _ in range(2)]
+    for tab in tabs:
+        tab.session_state["_browser"] = "one cookie"
+        edit(tab, case_id)
+    for tab, words in zip(tabs, ("AAA of the first tab.", "BBB of the second tab."), strict=True):
+        tab.text_area(key=f"report-text-{first.id}").set_value(words).run()
+    a, b = tabs
+    assert "AAA of the first tab." in texts(b), "the second tab says what it typed over"
+    a.text_area(key=f"report-text-{first.id}").set_value("AAA and more.").run()
+    a.button(key=f"report-{pressed}-{case_id}-en").click().run()
+    assert "BBB of the second tab." in texts(a)
+    assert "BBB of the second tab." in texts(b.run())
+    again = open_page(case_id, "review")
+    again.session_state["_browser"] = "one cookie"
+    assert "BBB of the second tab." in texts(again.run())
+    if pressed == "save":
+        assert reporting.latest(app, case_id).payload["text"] == "AAA and more."
+    else:
+        assert "AAA and more." in texts(a), "discarded, and still to be put back"
+
+
+def test_what_was_discarded_is_put_back(reported) -> None:
+    app, case_id = reported
+    first = reporting.latest(app, case_id)
+    at = open_page(case_id, "review")
+    edit(at, case_id)
+    at.text_area(key=f"report-text-{first.id}").set_value("An hour of words.").run()
+    at.button(key=f"report-discard-{case_id}-en").click().run()
+    assert documents.typed(app, first, writer=at.session_state["_browser"]) == first.payload["text"]
+    next(b for b in at.button if b.label == "Put it into the editor").click().run()
+    assert at.text_area(key=f"report-text-{first.id}").value == "An hour of words."
+    assert not any("not saved" in e.label for e in at.expander)
+    # What is thrown away there is gone from the page.
+    at.button(key=f"report-discard-{case_id}-en").click().run()
+    next(b for b in at.button if b.label == "Throw it away").click().run()
+    assert "An hour of words." not in texts(at)
+
+
 def test_who_started_work_is_told_who_stopped_it(services) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
