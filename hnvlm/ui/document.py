@@ -77,11 +77,10 @@ def show(app: App, doc: Document) -> None:
     mode_key = doc.key("mode")
     _follow(doc)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if st.session_state.get(mode_key) is None:
-            st.session_state[mode_key] = READ
+        # Not set through the session: after a restart of the server the browser tells a new session which view is open.
         mode = st.segmented_control(
             f"View of the {doc.name}", [READ, EDIT, CHANGES, HISTORY], key=mode_key, required=True,
-            label_visibility="collapsed",
+            default=None if mode_key in st.session_state else READ, label_visibility="collapsed",
         )  # fmt: skip
         _sign(app, doc)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -205,10 +204,15 @@ def _edit(app: App, doc: Document) -> None:
     st.caption("What you type is kept, also without saving.")
     # What was typed is the box's own start: set through the session alone it can miss the browser, whose empty box
     # would then be kept as what was typed.
-    st.session_state[doc.held_key] = st.text_area(
-        f"Text of the {doc.name}", value=_typed(app, doc), key=doc.text_key, height=doc.edit_height,
+    typed = _typed(app, doc)
+    shown = st.text_area(
+        f"Text of the {doc.name}", value=typed, key=doc.text_key, height=doc.edit_height,
         on_change=handled(_keep), args=(app, doc), label_visibility="collapsed",
     )  # fmt: skip
+    if shown and shown != typed and doc.held_key not in st.session_state:
+        # A session that never drew the box, as after a restart of the server: nothing calls back for what stands in it.
+        _keep_text(app, doc, shown)
+    st.session_state[doc.held_key] = shown
 
 
 def _keep(app: App, doc: Document) -> None:

@@ -24,7 +24,11 @@ def area(label: str, key: str, start: str, **options: Any) -> str:
     """
     # What was typed is the box's own start: set through the session alone it can miss the browser, which then shows an
     # empty box. It is kept on each change, for who leaves with the box open comes to no further run of this page.
-    return st.text_area(label, value=_typed(key, start), key=key, on_change=handled(_keep), args=(key,), **options)
+    typed = _typed(key, start)
+    text = st.text_area(label, value=typed, key=key, on_change=handled(_keep), args=(key,), **options)
+    if text and text != typed:  # a new session, as after a restart of the server: nothing calls back for what it is told
+        handled(_keep)(key)
+    return text
 
 
 def fill(key: str, text: str) -> None:

@@ -7,13 +7,22 @@ all on a busy machine. And who types for ten minutes and whose browser then clos
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
+
+import streamlit as st
 
 from hnvlm.ui.component import component
 
 PACKAGE = Path(__file__).resolve().parent
+_SESSION = "_keeper_session"
 
 
 def show() -> None:
-    """Put the keeper, which nobody sees, into the page."""
-    component(PACKAGE, "keeper")(key="keeper")
+    """Put the keeper, which nobody sees, into the page.
+
+    It is told which session it is of: after a restart of the server the page goes on in another one, which takes what
+    stands in the boxes, but not the press of a button that brought it up.
+    """
+    session = st.session_state.setdefault(_SESSION, secrets.token_hex(4))
+    component(PACKAGE, "keeper")(key="keeper", data={"session": session})

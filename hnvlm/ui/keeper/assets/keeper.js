@@ -8,6 +8,8 @@ const POLL_MS = 50;
 const CALM_MS = 1000; // after which the page of a step back should be there
 const STEPS_ANEW = 2; // how often a step that the server overlooked is asked for again
 
+const RENEWED_MS = 20_000; // how long it stands that the program was restarted
+
 const heard = {
   touched: 0, // when something was entered or pressed last
   sent: 0, // when the server was last told something
@@ -15,6 +17,7 @@ const heard = {
   quiet: 0, // when the last run ended
 };
 let installed = false;
+let session = null; // which of the server's sessions this page is of
 let typing = null; // the box with text that was not sent yet
 let composing = false; // an input method (accents, dictation, Chinese) is in the middle of a word
 let timer = 0;
@@ -220,7 +223,24 @@ function listen() {
   oneEntryAPage();
 }
 
-export default function () {
+// A page that outlived its server goes on in a new session, with what stands in the boxes and without what was pressed.
+function renewed(now) {
+  const other = session !== null && now && now !== session;
+  session = now ?? session;
+  if (!other) return;
+  const told = document.createElement("div");
+  told.className = "hn-renewed";
+  told.setAttribute("role", "status");
+  told.textContent =
+    "The program was restarted. What you typed is kept; what you pressed last was not taken: press it again.";
+  told.addEventListener("click", () => told.remove());
+  document.querySelector(".hn-renewed")?.remove();
+  document.body.append(told);
+  setTimeout(() => told.remove(), RENEWED_MS);
+}
+
+export default function ({ data } = {}) {
+  renewed(data?.session);
   if (installed || !app()) return;
   installed = true;
   listen();
