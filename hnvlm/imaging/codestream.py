@@ -22,7 +22,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-__all__ = ["check_stream", "keep_safe_decoders", "stream_size"]
+__all__ = ["PixelsError", "check_stream", "keep_safe_decoders", "stream_size"]
 
 # A damaged stream ends the whole process in the first (an exception that C++ never catches) and never ends in the
 # second; pydicom asks both before the decoder that only raises.
@@ -37,6 +37,10 @@ _START_2000 = b"\xff\x4f\xff\x51"
 _SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 # Padding behind the end of a stream; writers add a byte or fill up a block.
 _TAIL = 4096
+
+
+class PixelsError(ValueError):
+    """Pixel data contradict their header; the message is in words for the user, where a decoder's own are not."""
 
 
 def keep_safe_decoders() -> None:
@@ -62,7 +66,7 @@ def check_stream(dataset: Dataset, syntax: UID, index: int, size: tuple[int, int
         size: (rows, columns) of the header.
 
     Raises:
-        ValueError: The stream has another size, or its end is missing.
+        PixelsError: The stream has another size, or its end is missing.
     """
     if syntax not in _JPEG:
         return
@@ -70,11 +74,11 @@ def check_stream(dataset: Dataset, syntax: UID, index: int, size: tuple[int, int
     stream = get_frame(dataset.PixelData, index, number_of_frames=frames)
     own = stream_size(stream)
     if own is not None and own != size:
-        raise ValueError(
+        raise PixelsError(
             f"the compressed image has {own[0]} rows and {own[1]} columns, the header says {size[0]} and {size[1]}"
         )
     if stream.rfind(_END, max(0, len(stream) - _TAIL)) < 0:
-        raise ValueError("the end of the compressed image is missing")
+        raise PixelsError("the end of the compressed image is missing")
 
 
 def stream_size(stream: bytes) -> tuple[int, int] | None:

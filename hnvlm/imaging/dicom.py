@@ -20,7 +20,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import UID, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from hnvlm.errors import UnreadableFileError
-from hnvlm.imaging.codestream import check_stream, keep_safe_decoders
+from hnvlm.imaging.codestream import PixelsError, check_stream, keep_safe_decoders
 
 keep_safe_decoders()
 # What pydicom says about odd files holds paths and values of theirs, which name patients; a log may be read by anybody.
@@ -262,15 +262,20 @@ class PixelReader:
         self._path: Path | None = None
         self._dataset: Dataset | None = None
 
-    def read_hu(self, header: SliceHeader) -> np.ndarray:
+    def read_hu(self, header: SliceHeader, place: str = "") -> np.ndarray:
         """HU of one slice, int16 (rows, columns), clipped to [-1024, 32767], padding set to -1024.
 
+        Args:
+            header: Of the slice.
+            place: Words for where it lies in its series: who may not be told the file's name finds it by them.
+
         Raises:
-            UnreadableFileError: Damaged pixel data or an undecodable syntax; names the file and the syntax.
+            UnreadableFileError: Damaged pixel data or an undecodable syntax; names the file, its place and the syntax.
         """
+        which = f"{header.label}, {place}" if place else header.label
         problem = decoder_problem(header.transfer_syntax)
         if problem:
-            raise UnreadableFileError(f"{header.path.name}: {problem}. Export the series uncompressed.")
+            raise UnreadableFileError(f"{which}: {problem}. Export the series uncompressed.")
         try:
             dataset = self._open(header)
             raw = self._decode(dataset, header)
@@ -278,12 +283,14 @@ class PixelReader:
             # Codecs written in Rust end with an exception of their own kind, which is not even an Exception.
             if not isinstance(error, DAMAGED) and type(error).__name__ != "PanicException":
                 raise
+            # What a decoder says of it speaks to programmers; whoever debugs finds it as the cause.
+            why = f": {error}" if isinstance(error, PixelsError) else ""
             raise UnreadableFileError(
-                f"{header.label}: pixel data cannot be decoded ({header.transfer_syntax.name}): {error}. "
-                "The file is damaged or incomplete; export it again."
+                f"{which}: pixel data cannot be decoded ({header.transfer_syntax.name}){why}. "
+                "The file is damaged or incomplete; export the series again."
             ) from error
         if raw.shape != header.size:
-            raise UnreadableFileError(f"{header.label}: decoded {raw.shape} pixels, header says {header.size}.")
+            raise UnreadableFileError(f"{which}: decoded {raw.shape} pixels, header says {header.size}.")
         return to_hu(raw, header)
 
     def _open(self, header: SliceHeader) -> Dataset:
@@ -307,12 +314,15 @@ class PixelReader:
 
 
 def _require_fit(dataset: Dataset, header: SliceHeader) -> None:
-    """Refuse more pixels than the header's size takes: cut off after so many, the image would be sheared or cropped."""
+    """Refuse fewer or more pixels than the header's size takes: cut off after so many, the image would be sheared."""
     frames = max(1, whole(dataset.get("NumberOfFrames")) or 1)
     row = header.size[1] * (whole(dataset.get("BitsAllocated")) or 16) // 8
-    spare = len(dataset.get("PixelData") or b"") - frames * header.size[0] * row
+    pixels = dataset.get("PixelData") or b""
+    spare = len(pixels) - frames * header.size[0] * row
     if spare >= row:
-        raise ValueError(f"{spare} bytes more than an image of {header.size[0]} x {header.size[1]} takes")
+        raise PixelsError(f"{spare} bytes more than an image of {header.size[0]} x {header.size[1]} takes")
+    if pixels and spare < 0:
+        raise PixelsError("the image breaks off before its end")
 
 
 def to_hu(raw: np.ndarray, header: SliceHeader) -> np.ndarray:

@@ -23,6 +23,8 @@ from hnvlm.imaging.volume import Volume
 
 ADD_FILES = "Masks and dose are added to the case of their CT, with Add files on the page Treatment plan."
 Progress = Callable[[float, str], None]
+# What ``_place_of`` writes: numbers of ours, so that who takes names of files ("041.dcm") out of a message leaves them.
+PLACE = re.compile(r"slice \d{1,5} of \d{1,5} \([xyz] = -?\d{1,6}\.\d mm(?:, instance number \d{1,5})?\)")
 
 
 def _no_progress(fraction: float, message: str) -> None:
@@ -212,7 +214,7 @@ def read(info: SeriesInfo, progress: Progress = _no_progress) -> ReadResult:
     Raises:
         GeometryError: The series was refused because its slices do not form one volume.
         InputRefusedError: It was refused for another reason (modality, decoder), or its values are no HU.
-        UnreadableFileError: A file is damaged; the message names it.
+        UnreadableFileError: A file is damaged; the message names it and its place.
     """
     if not info.accepted:
         error = GeometryError if info.modality == "CT" and info.headers else InputRefusedError
@@ -262,10 +264,34 @@ def _read_dicom(info: SeriesInfo, progress: Progress) -> tuple[Volume, list[str]
     for k, index in enumerate(plan.order):
         if k % 8 == 0:
             progress(0.9 * k / len(plan.order), f"reading slice {k + 1} of {len(plan.order)}")
-        stack[k] = reader.read_hu(info.headers[index])
+        header = info.headers[index]
+        try:
+            stack[k] = reader.read_hu(header, _place_of(header, k, info))
+        except UnreadableFileError as error:
+            if header.frame is not None:
+                raise
+            # Without a slice between others the series would be refused as one with a gap.
+            advice = "Or leave this file out, as it is the outermost slice."
+            if 0 < k < len(plan.order) - 1:
+                advice = "Leaving this file out is no help: a slice would be missing."
+            raise UnreadableFileError(f"{error.message} {advice}") from error
     progress(0.9, "turning to patient axes")
     array, spacing, origin = geometry.to_lps(stack, plan)
     return Volume(array, spacing, origin, info.frame_of_reference_uid), []
+
+
+def _place_of(header: SliceHeader, k: int, info: SeriesInfo) -> str:
+    """Where a slice lies, counted along the patient axis as the viewer counts: from the feet, of axial slices."""
+    assert info.plan is not None
+    first, last = (np.array(info.headers[n].position) for n in (info.plan.order[0], info.plan.order[-1]))
+    axis = int(np.abs(last - first).argmax())
+    count = len(info.plan.order)
+    at = k + 1 if last[axis] >= first[axis] else count - k
+    number = dicom.whole(header.dataset.get("InstanceNumber"))
+    # A longer number may be one that the patient has.
+    told = number is not None and header.frame is None and 0 <= number < 100_000
+    instance = f", instance number {number}" if told else ""
+    return f"slice {at} of {count} ({'xyz'[axis]} = {(header.position or first)[axis]:.1f} mm{instance})"
 
 
 def read_path(path: Path | str, workdir: Path | None = None, progress: Progress = _no_progress) -> ReadResult:

@@ -333,10 +333,13 @@ def without_names(text: str, upload: Upload) -> str:
     if upload.source.parent.name != upload.id:  # else it is the folder "files" of ours, a word of many messages
         files.append(upload.source)
     names = {name for f in files for name in (str(f), f.name, *_stems(f))}
-    for name in sorted(
-        (n for n in names if len(n) > 2 and n.lower() not in _WORDS and n in text), key=len, reverse=True
-    ):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(file)", text)
+    found = sorted((n for n in names if len(n) > 2 and n.lower() not in _WORDS and n in text), key=len, reverse=True)
+    # Files are often called by bare numbers: the place of a slice, which stands for its file's name, is left as it is.
+    places = iter([*reader.PLACE.findall(text), ""])
+    parts = reader.PLACE.split(text)
+    for name in found:
+        parts = [re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "(file)", part) for part in parts]
+    text = "".join(part + place for part, place in zip(parts, places, strict=True))
     if upload.id:  # paths of files that belong to no series
         text = re.sub(rf"[^\s'\"]*{upload.id}[^'\":;\n]*", "(file)", text)
     return text

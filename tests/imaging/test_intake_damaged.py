@@ -22,6 +22,44 @@ from hnvlm.imaging import intake
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_nifti
 
+# ---- one damaged slice among many ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("index", "given", "place", "advice"),
+    [
+        (4, {}, "slice 5 of 7 (z = -20.0 mm, instance number 5)", "is no help: a slice would be missing"),
+        (6, {}, "slice 7 of 7 (z = -15.0 mm, instance number 7)", "Or leave this file out"),
+        # Columns that run backwards turn the normal to the feet; the viewer counts from there all the same.
+        (4, {"directions": ((1, 0, 0), (0, -1, 0))}, "slice 5 of 7 (z = -20.0 mm, instance number 5)", "is no help"),
+        (1, {"directions": ((1, 0, 0), (0, 0, -1)), "step": (0, 2.5, 0)}, "slice 2 of 7 (y = 14.5 mm, ", "is no help"),
+    ],
+)
+def test_a_slice_that_breaks_off_is_told_by_its_place(tmp_path, index, given, place, advice):
+    def cut(ds, k):
+        if k == index:
+            ds.PixelData = ds.PixelData[:100]
+
+    files = write_ct(tmp_path, modify=cut, origin=(-55.0, 12.0, -30.0), **given)
+    with pytest.raises(UnreadableFileError) as caught:
+        intake.read(only(tmp_path))
+    said = str(caught.value)
+    assert said.startswith(f"{files[index].name}, {place}") and "the image breaks off before its end" in said
+    assert "export the series again" in said and advice in said
+    assert "bytes" not in said and "group 0028" not in said, "the decoder's own words speak to programmers"
+
+
+def test_a_place_holds_no_number_that_may_be_the_patients(tmp_path):
+    def cut(ds, k):
+        ds.InstanceNumber = 510203123
+        ds.PixelData = ds.PixelData[: 100 if k == 2 else None]
+
+    write_ct(tmp_path, modify=cut)
+    with pytest.raises(UnreadableFileError, match=r"slice 3 of 7 \(z = -?[\d.]+ mm\): pixel data") as caught:
+        intake.read(only(tmp_path))
+    assert "510203123" not in str(caught.value)
+
+
 # ---- enhanced CT -------------------------------------------------------------------------------
 
 

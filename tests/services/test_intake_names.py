@@ -75,3 +75,11 @@ def test_a_structure_called_by_the_patient_is_stored_without_that(app, ct):
     assert "structures kept under their own names: Bolus" in warnings
     stored = [p for p in app.settings.data_dir.rglob("*") if p.is_file() and app.uploads_dir not in p.parents]
     assert stored and not [p for p in stored if b"kowalczyk" in p.read_bytes().lower()]
+
+
+def test_the_place_of_a_damaged_slice_stays_where_files_are_called_by_numbers(tmp_path):
+    write_ct(tmp_path, name="10{:d}")
+    upload = intake.open_path(tmp_path)
+    place = "slice 101 of 106 (z = -103.0 mm, instance number 104)"
+    text = f"102, {place}: pixel data cannot be decoded; 103: damaged"
+    assert intake.without_names(text, upload) == f"(file), {place}: pixel data cannot be decoded; (file): damaged"

@@ -229,7 +229,8 @@ def test_a_refused_upload_goes_and_its_message_names_nobody(app, damaged):
     upload = intake.receive(app, upload_of(damaged))
     job = app.jobs.wait(intake.start_intake(app, upload, upload.accepted[0].series_uid), 60)
     assert job.state == "failed"
-    assert job.error.startswith("(file): pixel data cannot be decoded") and job.error_code == "unreadable"
+    place = "slice 4 of 8 (z = -3.0 mm, instance number 4)"
+    assert job.error.startswith(f"(file), {place}: pixel data cannot be decoded") and job.error_code == "unreadable"
     assert list(app.uploads_dir.iterdir()) == []
     stored = all_bytes(app.settings.data_dir)
     assert not [name for name in (b"Kowalska", b"Maria") if name in stored]
