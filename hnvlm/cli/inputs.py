@@ -115,8 +115,9 @@ def open_subject(text: str, session: Session, series_uid: str | None = None) -> 
         warnings = list(result.warnings)
         if series_uid is None and len(upload.accepted) > 1:
             others = ", ".join(s.series_uid for s in upload.accepted[1:4])
+            several = f" of {upload.patients} patients" if upload.patients > 1 else ""
             warnings.append(
-                f"{len(upload.accepted)} CT series found; {series.series_uid} was taken (most slices). "
+                f"{len(upload.accepted)} CT series{several} found; {series.series_uid} was taken (most slices). "
                 f"Choose another with --series, e.g. {others}"
             )
         for warning in warnings:

@@ -48,6 +48,8 @@ _TAGS = [
     "KVP", "SliceThickness", "WindowCenter", "WindowWidth", "ContrastBolusAgent", "BurnedInAnnotation",
     "LossyImageCompression", "PatientPosition", "BodyPartExamined", "ImageComments", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "ReferencedFrameOfReferenceSequence", "ModalityLUTSequence",
+    # Tell the patients and studies of one upload apart, on the screen alone (``whose``).
+    "PatientName", "PatientBirthDate", "StudyDate",
 ]  # fmt: skip
 
 # What a frame of an enhanced CT says in a functional group: (sequence, tag, the tag of a single slice).

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from hnvlm.imaging import archive, dicom, facts, geometry, nifti, series
 from hnvlm.imaging.dicom import SliceHeader
 from hnvlm.imaging.geometry import StackPlan
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.whose import Whose, tell_apart
 
 ADD_FILES = "Masks and dose are added to the case of their CT, with Add files on the page Treatment plan."
 Progress = Callable[[float, str], None]
@@ -45,6 +46,8 @@ class SeriesInfo:
         reasons: Why the series is not accepted.
         files: Every file of the series.
         headers, plan: What ``read`` needs; not part of the JSON.
+        whose: Patient (a letter), study, date and folder: for the screen, never stored, logged or part of the JSON;
+            None for NIfTI and for what is refused unseen.
     """
 
     series_uid: str
@@ -64,6 +67,7 @@ class SeriesInfo:
     kind: str = "dicom"
     headers: list[SliceHeader] = field(default_factory=list, repr=False)
     plan: StackPlan | None = field(default=None, repr=False)
+    whose: Whose | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Fields of ``series[]`` in the output of ``hnvlm inspect``."""
@@ -144,7 +148,9 @@ def scan(path: Path | str, workdir: Path | None = None) -> list[SeriesInfo]:
         notes.append(links)
     for info in found:
         info.warnings.extend(notes)
-    return sorted(found, key=_place)
+    found.sort(key=_place)
+    whose = tell_apart([(info.headers[0] if info.headers else None, info.files) for info in found], root)
+    return [replace(info, whose=own) for info, own in zip(found, whose, strict=True)]
 
 
 def _place(info: SeriesInfo) -> tuple[bool, bool, bool, bool, int, str]:

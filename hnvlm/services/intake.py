@@ -69,6 +69,16 @@ class Upload:
         """Series that can become a case."""
         return [s for s in self.series if s.accepted]
 
+    @property
+    def patients(self) -> int:
+        """How many patients the accepted series are of, as far as their headers say."""
+        return len({s.whose.patient for s in self.accepted if s.whose})
+
+    @property
+    def studies(self) -> int:
+        """How many studies the accepted series are of, as far as their headers say."""
+        return len({s.whose.study for s in self.accepted if s.whose})
+
     def find(self, series_uid: str | None) -> SeriesInfo:
         """Return one series; without a UID the first accepted one.
 

@@ -132,6 +132,9 @@ def series_list(app: App, upload: Upload) -> None:
         st.markdown(f"**{_count(len(upload.accepted), 'series')} can be opened**")
         st.button("Discard this upload", type="tertiary", key="upload-discard", on_click=handled(_discard),
                   args=(app, upload))  # fmt: skip
+    if upload.patients > 1 or upload.studies > 1:
+        several = _count(upload.patients, "patient") if upload.patients > 1 else f"{upload.studies} studies"
+        st.warning(f"This upload holds CTs of {several}: open the right one.")
     if len(upload.accepted) > 1:
         st.caption(
             "Open one of them. The upload is then removed, for its files may name the patient; for another series, "
@@ -145,7 +148,7 @@ def series_list(app: App, upload: Upload) -> None:
             st.caption(f":orange[{_too_long(words)}]")
     for n, series in enumerate(upload.accepted):
         with st.container(border=True):
-            _describe(series)
+            _describe(upload, series)
             st.button(
                 "Open as case", type="primary", key=f"open-series-{n}", on_click=handled(_open),
                 args=(app, upload, series.series_uid), help=f"Series {n + 1}: read it and store it without identity",
@@ -160,12 +163,12 @@ def series_list(app: App, upload: Upload) -> None:
         with st.expander(f"Structures and doses ({len(beside)})", expanded=not upload.accepted, key="beside"):
             for series in beside:
                 with st.container(border=True):
-                    _describe(series)
+                    _describe(upload, series)
     if refused:
         with st.expander(f"Refused ({len(refused)})", expanded=not upload.accepted, key="refused"):
             for series in refused:
                 with st.container(border=True):
-                    _describe(series)
+                    _describe(upload, series)
 
 
 def _open(app: App, upload: Upload, uid: str) -> None:
@@ -195,7 +198,7 @@ def _too_long(words: str) -> str:
     return f"The description has {len(words)} characters; at most {LONGEST_DESCRIPTION} are kept. Shorten it."
 
 
-def _describe(series: SeriesInfo) -> None:
+def _describe(upload: Upload, series: SeriesInfo) -> None:
     parts = [series.modality, _count(series.n_slices, "slice" if series.modality == "CT" else "file")]
     if series.spacing_mm is not None:
         dz, dy, dx = series.spacing_mm
@@ -205,6 +208,10 @@ def _describe(series: SeriesInfo) -> None:
     st.text(" · ".join(parts))
     if series.description:
         html.note(f"Named “{series.description}” by the source (not stored)")
+    if series.whose is not None and (upload.patients > 1 or upload.studies > 1):
+        # Only here, before it is stored: of a case, nobody's letter, date or folder is kept.
+        words = series.whose.words(upload.patients)
+        html.note(f"{words[0].upper()}{words[1:]} (not stored)")
     for reason in series.reasons:
         st.text(reason if series.modality in _BESIDE_CT else f"Refused: {reason}")
     for warning in series.warnings:

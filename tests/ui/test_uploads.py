@@ -11,6 +11,7 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -191,6 +192,57 @@ def test_of_several_series_it_is_said_that_the_upload_goes_with_the_first_that_i
     page = texts(look_at(intake.receive(app, files)))
     assert f"{count} series can be opened" in page
     assert ("for another series, upload again" in page) == (count > 1)
+
+
+def of_two(app: App, folder: Path, persons: tuple[str, str]) -> Upload:
+    """Two CTs that differ in nothing that was shown: patients, study dates and folders alone."""
+    files = []
+    for n, person in enumerate(persons):
+        hu = np.full((8, 20, 24), 40 + n, np.int16)
+        hu[0] = -1000
+        made = write_dicom_series(Volume(hu, (3.0, 1.25, 1.5), (0.0, 0.0, 0.0)), folder / str(n), "neck", False)
+        for file in made:
+            ds = pydicom.dcmread(file)
+            ds.PatientID, ds.PatientName, ds.StudyDate = person, f"Name^{person}", f"2026031{n + 1}"
+            ds.save_as(file)
+            files.append((f"up*load*/scan{n}/{file.name}", io.BytesIO(file.read_bytes())))
+    return intake.receive(app, files)
+
+
+def test_two_patients_of_an_upload_are_told_apart_and_neither_is_kept(services, tmp_path) -> None:
+    app = services(fakes())
+    upload = of_two(app, tmp_path / "source", ("PESEL1", "PESEL2"))
+    dates = [s.whose.date for s in upload.accepted]
+    at = look_at(upload)
+    assert [w.value for w in at.warning] == ["This upload holds CTs of 2 patients: open the right one."]
+    lines = [h.proto.body for h in at.get("html") if "of this upload" in h.proto.body]
+    assert lines == [
+        f'<p class="hn-note">Patient {letter} of this upload, study {n} of {date}, '
+        f"folder up_load_/scan{int(date[-1]) - 1} (not stored)</p>"
+        for n, (letter, date) in enumerate(zip("AB", dates, strict=True), 1)
+    ]
+    assert "PESEL" not in texts(at)
+    at.button(key="open-series-1").click().run()
+    finish(app)
+    (case,) = app.store.list_cases()
+    assert app.store.load_volume(case.id).array[1, 0, 0] == 40 + int(dates[1][-1]) - 1, "the one whose button it was"
+    stored = b"".join(p.read_bytes() for p in app.settings.data_dir.rglob("*") if p.is_file())
+    for secret in ("PESEL", "2026-03-1", "2026031", "scan0", "scan1", "of this upload"):
+        assert secret.encode() not in stored, secret
+
+
+def test_two_studies_of_one_patient_are_told_apart(services, tmp_path) -> None:
+    app = services(fakes())
+    at = look_at(of_two(app, tmp_path / "source", ("PESEL1", "PESEL1")))
+    assert [w.value for w in at.warning] == ["This upload holds CTs of 2 studies: open the right one."]
+    page = texts(at)
+    assert "Study 1 of 2026-03-1" in page and "Study 2 of 2026-03-1" in page and "patient A" not in page.lower()
+
+
+def test_of_one_study_nothing_more_is_shown(services, tmp_path) -> None:
+    app = services(fakes())
+    at = look_at(uploaded(app, tmp_path / "ct"))
+    assert not at.warning and "Study 1" not in texts(at)
 
 
 def test_structures_and_doses_of_a_ct_are_not_listed_as_refused(services, tmp_path) -> None:
