@@ -26,7 +26,7 @@ def area(label: str, key: str, start: str, **options: Any) -> str:
     # empty box. It is kept on each change, for who leaves with the box open comes to no further run of this page.
     typed = _typed(key, start)
     text = st.text_area(label, value=typed, key=key, on_change=handled(_keep), args=(key,), **options)
-    if text and text != typed:  # a new session, as after a restart of the server: nothing calls back for what it is told
+    if text and text != typed:  # a new session, as after a restart of the server: nothing calls back
         handled(_keep)(key)
     return text
 
