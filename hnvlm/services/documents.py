@@ -46,12 +46,7 @@ def keep_typing(app: App, base: ResultRecord, text: str, *, who: str = "", write
 
 def typed(app: App, base: ResultRecord, *, writer: str = "") -> str:
     """Return the text last typed over this version in this browser, or the version's own text when nobody typed."""
-    slot = _slot(base, writer)
-    kept = app.store.latest_result(base.case_id, base.kind, slot)
-    if kept is not None and kept.payload["base"] != base.id:  # typed over another version since
-        chain = app.store.history(base.case_id, base.kind, slot)
-        kept = next((record for record in reversed(chain) if record.payload["base"] == base.id), None)
-    return str((kept or base).payload["text"])
+    return _newest(app, base, _slot(base, writer))
 
 
 def unsaved(app: App, latest: ResultRecord, *, writer: str = "") -> list[Kept]:
@@ -79,9 +74,21 @@ def unsaved(app: App, latest: ResultRecord, *, writer: str = "") -> list[Kept]:
     return sorted(found, key=lambda kept: (kept.mine, kept.created), reverse=True)
 
 
-def settle(app: App, kept: Kept, *, who: str = "") -> None:
-    """Note that a kept text is done with: it was taken over, saved or thrown away. It stays readable in the store."""
+def settle(app: App, kept: Kept, *, who: str = "") -> bool:
+    """Note that a kept text is done with: it was taken over, saved or thrown away. It stays readable in the store.
+
+    Returns:
+        Whether it was done: not where another tab typed on in its place since it was shown; that text stays.
+    """
+    if _newest(app, kept.base, kept.slot) != kept.text:
+        return False
     _keep(app, kept.base, str(kept.base.payload["text"]), kept.slot, who)
+    return True
+
+
+def bring_back(app: App, kept: Kept) -> None:
+    """Put a text that was thrown away among ``unsaved`` again, as its own: nothing typed since is overwritten."""
+    _keep(app, kept.base, kept.text, _aside(kept.slot.split(_ASIDE)[0], kept.text), kept.who)
 
 
 def set_aside(app: App, base: ResultRecord, text: str, *, who: str = "", writer: str = "") -> None:
@@ -89,7 +96,7 @@ def set_aside(app: App, base: ResultRecord, text: str, *, who: str = "", writer:
 
     In a slot of its own: neither what is typed next nor the next text that is set aside takes its place.
     """
-    _keep(app, base, text, f"{_slot(base, writer)}{_ASIDE}{hashlib.sha256(text.encode()).hexdigest()[:12]}", who)
+    _keep(app, base, text, _aside(_slot(base, writer), text), who)
 
 
 def named(who: str) -> str:
@@ -113,8 +120,21 @@ def _keep(app: App, base: ResultRecord, text: str, slot: str, who: str) -> None:
     app.store.save_result(base.case_id, base.kind, {"text": text, "base": base.id}, slot=slot, who=who)
 
 
+def _newest(app: App, base: ResultRecord, slot: str) -> str:
+    """Return the text last kept in a slot over this version, or the version's own where there is none."""
+    kept = app.store.latest_result(base.case_id, base.kind, slot)
+    if kept is not None and kept.payload["base"] != base.id:  # typed over another version since
+        chain = app.store.history(base.case_id, base.kind, slot)
+        kept = next((record for record in reversed(chain) if record.payload["base"] == base.id), None)
+    return str((kept or base).payload["text"])
+
+
 def _slot(base: ResultRecord, writer: str) -> str:
     return f"{base.slot}{AUTOSAVE}" + (f".{writer}" if writer else "")
+
+
+def _aside(slot: str, text: str) -> str:
+    return f"{slot}{_ASIDE}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def ai_draft(versions: list[ResultRecord]) -> ResultRecord | None:

@@ -154,6 +154,7 @@ def _unsaved(app: App, doc: Document) -> None:
     """Show what was typed and never saved: elsewhere, or here over a version that is no longer the newest."""
     every = documents.unsaved(app, doc.latest, writer=state.browser())
     more = len(every) - SHOWN_UNSAVED
+    _thrown_away(app, doc)
     for kept in every[:SHOWN_UNSAVED]:
         _kept(app, doc, kept)
     if more > 0 and st.toggle(f"Show all texts that were not saved ({more} more)", key=doc.key("all-kept")):
@@ -170,7 +171,7 @@ def _kept(app: App, doc: Document, kept: documents.Kept) -> None:
                       on_click=handled(_take), args=(app, doc, kept))  # fmt: skip
             if kept.mine:
                 st.button("Throw it away", key=f"{doc.name}-drop-{kept.base.id}-{kept.slot}",
-                          on_click=handled(_drop), args=(app, kept))  # fmt: skip
+                          on_click=handled(_drop), args=(app, doc, kept))  # fmt: skip
         html.text_block(kept.text, label="typed text")
 
 
@@ -187,8 +188,32 @@ def _take(app: App, doc: Document, kept: documents.Kept) -> None:
     st.session_state[doc.key("mode")] = EDIT
 
 
-def _drop(app: App, kept: documents.Kept) -> None:
-    documents.settle(app, kept, who=state.who())
+def _drop(app: App, doc: Document, kept: documents.Kept) -> None:
+    if documents.settle(app, kept, who=state.who()):
+        _thrown(doc).append(kept)
+    else:
+        st.toast("More was typed there in another tab meanwhile, so nothing was thrown away.")
+
+
+def _thrown(doc: Document) -> list[documents.Kept]:
+    """What this session threw away of this text and can bring back, the last one last."""
+    return state.of_case(doc.latest.case_id).setdefault(doc.key("thrown"), [])
+
+
+def _thrown_away(app: App, doc: Document) -> None:
+    """Say which text was thrown away last, with Undo; after it the one before has its turn."""
+    if not _thrown(doc):
+        return
+    kept = _thrown(doc)[-1]
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        st.text(f"A text typed over version {kept.base.version} was thrown away.", width="stretch")
+        st.button("Undo", key=doc.key("undo-drop"), on_click=handled(_undrop), args=(app, doc, kept))
+
+
+def _undrop(app: App, doc: Document, kept: documents.Kept) -> None:
+    documents.bring_back(app, kept)
+    if kept in _thrown(doc):
+        _thrown(doc).remove(kept)
 
 
 def _typed(app: App, doc: Document) -> str:

@@ -78,6 +78,23 @@ def test_texts_typed_over_one_version_after_the_other_are_all_kept(app, planned)
     assert [k.text for k in documents.unsaved(app, third, writer="b")] == ["over the third", "over the first"]
 
 
+def test_a_text_thrown_away_comes_back_beside_what_was_typed_since(app, planned):
+    first = planning.draft_case_plan(app, planned)
+    documents.keep_typing(app, first, "thrown away", who="Dr A", writer="a")
+    second = planning.draft_case_plan(app, planned)
+    (kept,) = documents.unsaved(app, second, writer="a")
+    assert documents.settle(app, kept, who="Dr A")
+    documents.keep_typing(app, first, "typed since", who="Dr A", writer="a")
+    assert not documents.settle(app, kept), "another text stands in its place"
+    documents.bring_back(app, kept)
+    listed = {(k.text, k.who, k.base.version, k.mine) for k in documents.unsaved(app, second, writer="a")}
+    assert listed == {("thrown away", "Dr A", 1, True), ("typed since", "Dr A", 1, True)}
+    again = next(k for k in documents.unsaved(app, second, writer="a") if k.text == "thrown away")
+    assert documents.settle(app, again)
+    documents.bring_back(app, again)
+    assert len(documents.unsaved(app, second, writer="a")) == 2
+
+
 def test_text_that_is_reported_after_it_was_saved_is_not_unsaved(app, planned):
     first = planning.draft_case_plan(app, planned)
     text = first.payload["text"] + "\nMore."

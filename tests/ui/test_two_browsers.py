@@ -223,7 +223,41 @@ def test_what_was_discarded_is_put_back(reported) -> None:
     # What is thrown away there is gone from the page.
     at.button(key=f"report-discard-{case_id}-en").click().run()
     next(b for b in at.button if b.label == "Throw it away").click().run()
-    assert "An hour of words." not in texts(at)
+    assert "An hour of words." not in texts(at) and "was thrown away" in texts(at)
+    at.button(key=f"report-undo-drop-{case_id}-en").click().run()
+    assert "An hour of words." in texts(at) and "was thrown away" not in texts(at)
+
+
+def test_undo_brings_back_one_thrown_text_after_the_other(reported) -> None:
+    app, case_id = reported
+    first = reporting.latest(app, case_id)
+    at = open_page(case_id, "review")
+    writer = at.session_state["_browser"]
+    for words in ("First words.", "Second words."):
+        documents.set_aside(app, first, words, writer=writer)
+    at.run()
+    for words in ("Second words.", "First words."):  # the newest stands first
+        next(b for b in at.button if b.label == "Throw it away").click().run()
+        assert words not in texts(at)
+    for words in ("First words.", "Second words."):
+        at.button(key=f"report-undo-drop-{case_id}-en").click().run()
+        assert words in texts(at)
+    assert not [b for b in at.button if b.label == "Undo"]
+
+
+def test_what_another_tab_typed_on_is_not_thrown_away_unseen(reported) -> None:
+    app, case_id = reported
+    first = reporting.latest(app, case_id)
+    at = open_page(case_id, "review")
+    writer = at.session_state["_browser"]
+    documents.keep_typing(app, first, "Old words.", writer=writer)
+    reporting.save_edit(app, case_id, "Version two.", who="Dr B", based_on=first.id)
+    at.run()
+    # The other tab still shows version 1 and types on; this one has not been drawn since.
+    documents.keep_typing(app, first, "Old words and new.", writer=writer)
+    next(b for b in at.button if b.label == "Throw it away").click().run()
+    assert "Old words and new." in texts(at) and "nothing was thrown away" in at.toast[0].value
+    assert not [b for b in at.button if b.label == "Undo"]
 
 
 def test_who_started_work_is_told_who_stopped_it(services) -> None:
