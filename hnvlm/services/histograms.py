@@ -260,8 +260,8 @@ def cut_off(found: DoseStructures) -> tuple[str, ...]:
 
     Cord and esophagus, which are longer than any CT of the neck, are left out.
     """
-    boxes = {name: (mask.box, mask.shape[0]) for name, mask in found.masks.packed.items() if mask.box is not None}
-    ends = [name for name, (box, slices) in boxes.items() if box and (box[0] == 0 or box[3] == slices)]
+    packed = found.masks.packed.items()
+    ends = [name for name, m in packed if m.box is not None and (m.box[0] == 0 or m.box[3] == m.shape[0])]
     both = ["Parotids"] if {"Parotid_L", "Parotid_R"} & set(ends) else []
     return tuple(name for name in (*ends, *both) if name not in _ENDLESS)
 

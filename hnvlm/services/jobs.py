@@ -300,12 +300,11 @@ class JobManager:
         if job is None:
             raise NotFoundError(f"Job {job_id} does not run on this server any more.")
         with job.lock:
-            if job.state in ("queued", "running") and not job.stop.is_set():
-                job.stopped_by = who
-        job.stop.set()
-        with job.lock:
             if job.state in ("queued", "running"):
+                if not job.stop.is_set():
+                    job.stopped_by = who
                 job.message = "stopping when this step is done"
+            job.stop.set()
         if job.thread is not None and not job.thread.is_alive() and not job.finished.is_set():
             self._finish(job, "interrupted", DIED, "", {})
 
