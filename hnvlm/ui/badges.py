@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, documents
+from hnvlm.ui import html, state
 
 CHECKS = {
     "fail": ("red", "Disagrees"),
@@ -28,7 +29,9 @@ def case(record: CaseRecord) -> None:
 
 def document(result: ResultRecord) -> None:
     """Show whether a text is an AI draft, edited, or signed and by whom."""
-    st.badge(documents.signature(result), color="green" if result.signed else "orange")
+    # Not st.badge: it escapes brackets once more, which brings the markup of a name back.
+    said, colour = html.words(state.plain_name(documents.signature(result))), "green" if result.signed else "orange"
+    st.markdown(f":{colour}-badge[{said}]", width="content")
 
 
 def synthetic() -> None:

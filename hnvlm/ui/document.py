@@ -163,7 +163,7 @@ def _unsaved(app: App, doc: Document) -> None:
 
 
 def _kept(app: App, doc: Document, kept: documents.Kept) -> None:
-    who = "here" if kept.mine else f"by {kept.who}" if kept.who else "in another browser"
+    who = "here" if kept.mine else f"by {_shown(kept.who)}" if kept.who else "in another browser"
     title = f"Typed {who} over version {kept.base.version}, {casebar.when(kept.created)} UTC, not saved"
     with st.expander(title, key=f"{doc.name}-kept-{kept.base.id}-{kept.slot}", icon=":material/edit_note:"):
         with st.container(horizontal=True, gap="small"):
@@ -173,6 +173,11 @@ def _kept(app: App, doc: Document, kept: documents.Kept) -> None:
                 st.button("Throw it away", key=f"{doc.name}-drop-{kept.base.id}-{kept.slot}",
                           on_click=handled(_drop), args=(app, doc, kept))  # fmt: skip
         html.text_block(kept.text, label="typed text")
+
+
+def _shown(name: str) -> str:
+    """Return a name for a title, which reads markup, so that it shows what was given."""
+    return html.words(state.plain_name(name))
 
 
 def _take(app: App, doc: Document, kept: documents.Kept) -> None:
@@ -297,10 +302,8 @@ def _changes(doc: Document) -> None:
 def _history(doc: Document) -> None:
     st.caption("Every version stays. Going back to one makes a new version with its text.")
     for version in reversed(doc.versions):
-        title = (
-            f"Version {version.version}, {casebar.when(version.created)} UTC, by {documents.named(version.who)}. "
-            f"{documents.signature(version)}"
-        )
+        by = _shown(f"by {documents.named(version.who)}. {documents.signature(version)}")
+        title = f"Version {version.version}, {casebar.when(version.created)} UTC, {by}"
         with st.expander(title, key=f"{doc.name}-version-{version.id}"):
             if version.id != doc.latest.id:
                 st.button(
@@ -349,12 +352,12 @@ def _signer(box: str) -> str | None:
         st.text(f"Name of the clinician: {state.who()}")
         return None
     name = st.text_input("Name of the clinician", value=state.who(), key=box)
-    return None if name.strip() else "Type the name of the clinician who signs, then press Enter."
+    return None if state.plain_name(name) else "Type the name of the clinician who signs, then press Enter."
 
 
 def _approve(doc: Document, box: str) -> None:
     # Of the box itself: a name that was typed and not sent before the click is the one that is meant.
-    name = state.who() if state.by_login() else st.session_state[box]
+    name = state.who() if state.by_login() else state.plain_name(st.session_state[box])
     doc.sign(doc.latest.id, name)
     state.set_who(name)
     st.toast("Signed.")

@@ -14,7 +14,11 @@ BANNER = "AI draft · research use only · not a medical device"
 
 # "IMPRESSION: No mass": the heading of a paragraph that goes on in the same line.
 _LEAD = re.compile(r"([^\W\d_][^:a-z]{3,40}):(?=\s)")
-_MARKUP = re.compile(r"[\\`*\[\]$<~]|:(?=[\w/])|(?<!\w)_|_(?!\w)")
+_MARKUP = re.compile(r"[\\`*\[\]$<~]|:(?=[\w/])|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
+# What a reader of markup makes a link of without any markup: it looks for it after escapes are resolved, so that only a
+# character in between helps. This one is invisible and allows no line break.
+_ADDRESS = re.compile(r"(?<=:/)(?=/)|(?<=www)(?=\.)|(?<=[-.\w+])(?=@\w)", re.IGNORECASE)
+_JOINER = "\N{WORD JOINER}"
 
 
 def words(text: str) -> str:
@@ -22,7 +26,7 @@ def words(text: str) -> str:
 
     Messages quote names of files, which come from outside: they may not become links, colours or pictures.
     """
-    return _MARKUP.sub(r"\\\g<0>", text)
+    return _MARKUP.sub(r"\\\g<0>", _ADDRESS.sub(_JOINER, text))
 
 
 def note(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+import unicodedata
 from typing import Any
 
 import streamlit as st
@@ -115,7 +116,7 @@ def logged_in() -> str:
     with contextlib.suppress(UnicodeError):
         # Headers are read as Latin-1; proxies send names as UTF-8.
         given = given.encode("latin-1").decode("utf-8")
-    return " ".join(given.split())[:LONGEST_NAME]
+    return plain_name(given)[:LONGEST_NAME]
 
 
 def browser() -> str:
@@ -128,4 +129,10 @@ def browser() -> str:
 
 def set_who(name: str) -> None:
     """Remember the clinician's name for this session."""
-    st.session_state[_WHO] = name.strip()
+    st.session_state[_WHO] = plain_name(name)
+
+
+def plain_name(name: str) -> str:
+    """Return a name in one line without what nobody sees: control characters, marks that turn the letters around."""
+    seen = (c for c in name if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
+    return " ".join("".join(seen).split())

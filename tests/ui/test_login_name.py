@@ -17,7 +17,8 @@ from ui.page_text import open_page, texts  # noqa: E402
 from ui.test_pages import go, open_app  # noqa: E402
 
 from hnvlm import config  # noqa: E402
-from hnvlm.services import reporting  # noqa: E402
+from hnvlm.services import documents, reporting  # noqa: E402
+from hnvlm.ui import html, state  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
 HEADER = "X-Remote-User"
@@ -94,3 +95,44 @@ def test_a_name_given_elsewhere_is_the_one_that_signs(services) -> None:
         assert not at.exception
     signed = app.store.latest_result(case_id, "report", "en").signoffs
     assert [s.clinician for s in signed] == ["Dr Adamska", "Dr Nowak"]
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ("  Dr  Ada\tNowak ", "Dr Ada Nowak"),
+        ("Dr \u202eyeldi\u202c", "Dr yeldi"),
+        ("a \u200b b\x07", "a b"),
+        ("\u202e", ""),
+    ],
+)
+def test_a_name_has_nothing_that_nobody_sees(given: str, plain: str) -> None:
+    assert state.plain_name(given) == plain
+
+
+def test_words_have_neither_markup_nor_an_address_that_becomes_a_link() -> None:
+    joiner = "\u2060"
+    assert html.words("Dr **y** [x](z)") == r"Dr \*\*y\*\* \[x\](z)"
+    assert html.words("http://a.b") == rf"http\:/{joiner}/a.b" and html.words("www.a.b") == f"www{joiner}.a.b"
+    assert html.words("me@a.b") == f"me{joiner}@a.b" and html.words("&lt; R&D") == r"\&lt; R&D"
+
+
+def test_the_name_of_who_signs_is_shown_as_it_was_given(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    first = reporting.draft_report(app, case_id)
+    documents.keep_typing(app, first, "Words of another.", who="Dr *b*", writer="other")
+    at = open_page(case_id, "review")
+    assert any(e.label.startswith(r"Typed by Dr \*b\* over version 1") for e in at.expander)
+    box, approve = f"report-name-{case_id}-en-", f"report-approve-{case_id}-en"
+    at.text_input(key=box).set_value("\u202e").run()
+    assert at.button(key=approve).disabled, "nothing that anybody sees is no name"
+    at.text_input(key=box).set_value("Dr **y** [\u202ez](http://a.b)").run()
+    at.button(key=approve).click().run()
+    name = reporting.latest(app, case_id).signoffs[0].clinician
+    assert name == "Dr **y** [z](http://a.b)" and at.session_state["clinician_name"] == name
+    badge = next(m.value for m in at.markdown if m.value.startswith(":green-badge["))
+    assert badge.startswith(f":green-badge[Signed by {html.words(name)} on ")
+    at.session_state[f"report-mode-{case_id}-en"] = "History"
+    at.run()
+    assert any(f"Signed by {html.words(name)} on " in e.label for e in at.expander)
