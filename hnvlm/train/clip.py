@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hnvlm.errors import UsageError
 from hnvlm.models.checkpoint import load_weights, read_config, save_model
 from hnvlm.models.clip import ClipNetwork, CTTextSpace, load_clip
 from hnvlm.models.ct_encoder import CROP, LESION_CHANNELS, CTEncoder
@@ -143,19 +144,22 @@ def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
 def train_encoder(
     banks: list[BankPatient], segmenter: Path, out: Path, work: Path, *, resume: bool, steps: int, batch: int,
     device: torch.device, workers: int = 0, minutes: float = 0.0, learning_rate: float = LEARNING_RATE,
-    shipped: Path | None = None,
+    shipped: Path | None = None, as_shipped: bool = False,
 ) -> CTEncoder:  # fmt: skip
     """First stage: the lesion network learns where lesions are; the encoder is kept in ``out`` for the second stage.
 
     Args:
         shipped: Model folder whose encoder goes on learning. Its U-Net and the scale of its tokens stay, so that what
             was trained on them need not begin anew.
+        as_shipped: It is taken as it is, with what was measured of it.
     """
     encoder = CTEncoder(len(CHANNELS), WIDTHS) if shipped is None else load_clip(shipped).encoder
     before = 0 if shipped is None else int(read_config(shipped)["steps"])
     asked = {"asked_steps": steps, "asked_minutes": minutes, "before": before}
     done = read_config(out) if resume and (out / "model.safetensors").exists() else {}
-    if not done or {k: done.get(k) for k in asked} != asked:
+    if shipped is not None and as_shipped:
+        save_model(out, encoder, {"name": "encoder", "steps": before, **read_config(shipped)["kept_aside"]})
+    elif not done or {k: done.get(k) for k in asked} != asked:
         encoder.lesion_net, taken = train_lesion_net(
             encoder.lesion_net, banks, work / "lesions.pt", resume=resume, steps=steps, seed=SEED + before, batch=batch,
             learning_rate=learning_rate, device=device, workers=workers, minutes=minutes,
@@ -255,6 +259,7 @@ def train(
     minutes: float = 0.0,
     per_patient: int = PER_PATIENT,
     from_pack: bool = False,
+    align_only: bool = False,
     learning_rate: float = LEARNING_RATE,
 ) -> dict[str, Any]:
     """Train text reader (if it is not there yet), encoder and CT-text space; write ``out`` and its ``text`` sibling.
@@ -263,7 +268,10 @@ def train(
         steps, minutes: Of the encoder's lesion network.
         align_steps: Of the CT-text space, over ``pool_size`` encoded samples.
         from_pack: The lesion network goes on from the weights in ``out``; the CT-text space is learned anew.
+        align_only: The encoder in ``out`` stays as it is, and with it all that was trained on its tokens.
     """
+    if align_only and not from_pack:
+        raise UsageError("--align-only keeps the encoder of the pack: give --from-pack, too.")
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     text_folder = out.parent / "text"
@@ -279,17 +287,25 @@ def train(
     encoder = train_encoder(
         banks, out.parent / "segmenter", folder, work, resume=resume, steps=steps, batch=batch,
         device=training_device(device), workers=workers, minutes=minutes, learning_rate=learning_rate,
-        shipped=out if from_pack else None,
+        shipped=out if from_pack else None, as_shipped=align_only,
     )  # fmt: skip
     pool = build_pool(encoder, banks, pool_folder(work, folder, banks), pool_size, workers=workers)
     space = train_alignment(encoder, reader, pool, work, resume=resume, steps=align_steps)
     network = ClipNetwork(len(CHANNELS), WIDTHS)
     network.encoder, network.space = encoder.cpu(), space.cpu()
-    taken = read_config(folder)
-    # The lesion network's; the CT-text space learns from those kept aside, too.
-    trained_on = len(kept_aside(banks)[0])
-    detector = {k: v for k, v in taken.items() if k not in ("name", "steps", "asked_steps", "asked_minutes", "before")}
-    config = {
+    alignment = {"align_patients": len(banks), "align_steps": align_steps, "pool": pool_size}
+    if align_only:
+        config = {**read_config(out), **alignment}
+    else:
+        config = {**_config_of(read_config(folder), banks, batch, per_patient), **alignment}
+    save_model(out, network, config)
+    return {"checkpoint": str(out), "metrics": {k: config[k] for k in ("train_patients", "steps")}}
+
+
+def _config_of(taken: dict[str, Any], banks: list[BankPatient], batch: int, per_patient: int) -> dict[str, Any]:
+    """What the pack is told of an encoder; ``taken``: the config of its work folder."""
+    asked = ("name", "steps", "asked_steps", "asked_minutes", "before", "architecture", "weights_sha256")
+    return {
         "name": "clip",
         "version": "2",
         "architecture": "CTEncoder+CTTextSpace",
@@ -298,15 +314,11 @@ def train(
         "lesions": list(LESION_CHANNELS),
         "crop": CROP,
         "grid_mm": 3.0,
-        "train_patients": trained_on,
+        # The lesion network's; the CT-text space learns from those kept aside, too.
+        "train_patients": len(kept_aside(banks)[0]),
         "steps": taken["steps"],
         "batch": batch,
         "lesions_per_patient": per_patient,
-        "align_patients": len(banks),
-        "align_steps": align_steps,
-        "pool": pool_size,
-        "kept_aside": detector,
+        "kept_aside": {k: v for k, v in taken.items() if k not in asked},
         KEPT_PATIENTS: names_aside(banks),
     }
-    save_model(out, network, config)
-    return {"checkpoint": str(out), "metrics": {"train_patients": trained_on, "steps": taken["steps"]}}
