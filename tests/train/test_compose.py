@@ -13,7 +13,7 @@ from hnvlm.models.ct_encoder import LESION_CHANNELS, cut, neck_crop
 from hnvlm.models.diffusion import OPS, windowed
 from hnvlm.models.facts import lesion_finding
 from hnvlm.report.render import render_finding
-from hnvlm.train import clip, diffusion
+from hnvlm.train import align, diffusion
 from hnvlm.train.compose import add_lesions, compose, in_crop, mirrored, pick_lesions
 from hnvlm.train.data import BIT, CHANNELS
 from hnvlm.types import Finding
@@ -172,7 +172,7 @@ def said(**given):
     ],
 )
 def test_truth_of_a_sentence(labels, findings, true):
-    assert clip.is_true(labels, findings) is true
+    assert align.is_true(labels, findings) is true
 
 
 def facts_of(f: Finding) -> dict:
@@ -186,7 +186,7 @@ def test_a_changed_finding_differs_in_one_fact(finding):
     rng = random.Random(3)
     counts: dict[str, int] = dict.fromkeys(facts_of(finding), 0)
     for _ in range(300):
-        other = clip.changed(finding, rng)
+        other = align.changed(finding, rng)
         assert other.kind == finding.kind
         different = [k for k, v in facts_of(other).items() if v != facts_of(finding)[k]]
         assert len(different) == 1
@@ -197,22 +197,22 @@ def test_a_changed_finding_differs_in_one_fact(finding):
     if finding.kind != "airway":
         assert counts["texture"] > 10
         assert counts["size"] > 10
-        resized = {clip.changed(finding, rng).size_mm for _ in range(200)} - {finding.size_mm}
-        assert all(abs(v - finding.size_mm) > clip.SIZE_TOLERANCE * v for v in resized)
+        resized = {align.changed(finding, rng).size_mm for _ in range(200)} - {finding.size_mm}
+        assert all(abs(v - finding.size_mm) > align.SIZE_TOLERANCE * v for v in resized)
 
 
 def test_sentences_of_a_batch_know_their_own():
-    texts, labels, own = clip.sentences_for([[NODE, MASS], []], random.Random(1))
+    texts, labels, own = align.sentences_for([[NODE, MASS], []], random.Random(1))
     # a CT without a lesion gets one sentence more: "there is one" must be wrong at times
     assert len(texts) == len(labels) == (2 + 4 + 1) + (1 + 0 + 1 + 1)
     assert labels[-1]["op"] == "add"
     assert labels[-1]["place"] is None
-    assert not clip.is_true(labels[-1], [])
+    assert not align.is_true(labels[-1], [])
     assert own == [[0, 1], [7]]
-    assert clip.is_true(labels[0], [NODE])
-    assert clip.is_true(labels[1], [MASS])
+    assert align.is_true(labels[0], [NODE])
+    assert align.is_true(labels[1], [MASS])
     assert labels[7]["op"] == "none"
-    assert clip.is_true(labels[7], [])
+    assert align.is_true(labels[7], [])
     assert all(isinstance(t, str) and t for t in texts)
 
 

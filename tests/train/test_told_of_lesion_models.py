@@ -56,7 +56,9 @@ def test_clip_tells_apart_whom_its_two_parts_were_trained_on(banks, tmp_path, mo
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder" / "config.json").write_text('{"name": "encoder", "steps": 5, "threshold": 0.4}')
     monkeypatch.setattr(clip, "load_weights", lambda folder, network: network)
-    monkeypatch.setattr(clip, "train_encoder", lambda *args, **options: nn.Identity())
+    encoder = nn.Identity()
+    encoder.token_width = 4
+    monkeypatch.setattr(clip, "train_encoder", lambda *args, **options: encoder)
     monkeypatch.setattr(clip, "pool_folder", lambda *args: tmp_path)
     monkeypatch.setattr(clip, "build_pool", pool)
     monkeypatch.setattr(clip, "train_alignment", lambda *args, **options: nn.Identity())
