@@ -65,8 +65,7 @@ def test_reports_that_cannot_be_told_apart_cost_a_guess(monkeypatch):
 
 def test_the_space_learns_what_a_pool_shows(tmp_path, monkeypatch):
     torch.manual_seed(1)
-    monkeypatch.setattr(align, "PAIR_BATCH", 4)
-    monkeypatch.setattr(align, "REPORT_BATCH", 4)
+    monkeypatch.setattr(align, "BATCH", 4)
     vectors: dict[str, torch.Tensor] = {}
 
     def embed(reader, texts):
