@@ -12,6 +12,10 @@ from hnvlm.ui.viewer.series import palette
 
 _TEXT, _GRID, _PAPER = "#c9ced3", "#2c3136", "#101214"
 STEP_GY = 0.25
+# A legend beside the plot has room for so many names; more would be behind a scroll bar that nobody sees.
+BESIDE = 10
+# Pixels: a line of the legend, a letter of it, what stands before a name, the column of the page at 1280 pixels.
+_ROW, _LETTER, _KEY, _WIDTH = 19, 6, 46, 500
 
 
 def figure(
@@ -30,9 +34,10 @@ def figure(
         other: The same under another dose, dashed.
         name, other_name: What the two doses are.
         prescription_gy: Drawn as a thin line.
-        height: Pixels.
+        height: Pixels; names that stand below the plot are added to them.
     """
     plot = go.Figure()
+    legend, below = _legend(curves)
     ink = structure_colours(curves, palette())
     end = max([dvh.max_gy for dvh in [*curves.values(), *(other or {}).values()]], default=1.0)
     for structure, dvh in curves.items():
@@ -56,15 +61,28 @@ def figure(
         plot.add_vline(x=prescription_gy, line={"color": "#6b747c", "width": 1, "dash": "dot"})
     axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": "outside", "tickcolor": _GRID}
     plot.update_layout(
-        height=height,
+        height=height + below,
         margin={"l": 44, "r": 4, "t": 8, "b": 38},
         paper_bgcolor=_PAPER,
         plot_bgcolor=_PAPER,
         font={"color": _TEXT, "size": 12, "family": "system-ui, 'DejaVu Sans', sans-serif"},
-        legend={"font": {"size": 11}, "itemwidth": 30, "tracegroupgap": 0, "bgcolor": "rgba(0,0,0,0)"},
+        legend=legend,
         hoverlabel={"bgcolor": "#1a1d20", "font": {"color": _TEXT}},
         hovermode="closest",
         xaxis=axis | {"title": {"text": "Dose [Gy]", "standoff": 6}, "range": [0, end * 1.02]},
         yaxis=axis | {"title": {"text": "Volume [%]", "standoff": 4}, "range": [0, 101], "dtick": 20},
     )
     return plot
+
+
+def _legend(names: Mapping[str, Dvh]) -> tuple[dict, int]:
+    """Return where the names stand, and how many pixels they take below the plot."""
+    style = {"font": {"size": 11}, "itemwidth": 30, "tracegroupgap": 0, "bgcolor": "rgba(0,0,0,0)"}
+    if len(names) <= BESIDE:
+        return style, 0
+    columns = max(1, _WIDTH // (_KEY + _LETTER * max(map(len, names))))
+    rows = -(-len(names) // columns)
+    # In a narrower window there are more lines than reckoned here: they may take of the plot, and none is cut.
+    place = {"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "xref": "container", "x": 0,
+             "xanchor": "left", "traceorder": "normal", "maxheight": 0.9}  # fmt: skip
+    return style | place, rows * _ROW
