@@ -32,7 +32,6 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
     numbers = _numbered(rows)
     other = {(r.id, r.structure): r for r in against.rows} if against is not None else {}
     shown = [r for r in rows if r.status != "not_evaluable"]
-    remarks = {(r.id, r.structure): _remark(r) for r in shown}
     heads = [
         "Structure",
         "Limit",
@@ -40,7 +39,6 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
         *(["Compared"] if against else []),
         "Margin",
         "Status",
-        *(["Remark"] if any(remarks.values()) else []),
         "Priority",
         "Source",
     ]
@@ -55,7 +53,6 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
                 *([_value(compared)] if against else []),
                 _margin(r),
                 _WORDS[r.status],
-                *([remarks[r.id, r.structure]] if any(remarks.values()) else []),
                 str(r.priority),
                 " ".join(f"[{n}]" for n in numbers[r.id, r.structure]),
             ]
@@ -66,8 +63,10 @@ def constraints(judged: Judged, against: Judged | None = None) -> None:
             heads,
             body,
             numeric=range(2, last + 1),
-            keep=(0, 1, last + 1),
+            keep=(1, last + 1),
+            whole=(0,),
             tones=[_TONES.get(r.status, "") for r in shown],
+            below=[_remark(r) for r in shown],  # a column of them left one word a line, and cut the last columns
         )
         st.caption(
             "Priority 1: hard limit. 2: strong. 3: as low as reasonably achievable. Margin: room left to the limit, "
@@ -94,7 +93,7 @@ def _limit(row: Any) -> str:
 def _name(structure: str, judged: Judged) -> str:
     """The structure; one that a model drew says so."""
     drawn = " (AI)" if judged.source.get(structure) == "AI" else ""
-    return structure.replace("_", "\N{NO-BREAK SPACE}") + drawn
+    return structure.replace("_", " ") + drawn
 
 
 def _value(row: Any) -> str:
@@ -160,7 +159,7 @@ def figures(judged: Judged, fractions: int | None) -> None:
                 for r in targets
             ],
             numeric=range(1, 9),
-            keep=(0,),
+            whole=(0,),
         )
         st.caption(
             "Volumes in cc, doses in Gy. V95: volume with at least 95 % of the level in the target's name. HI: "
@@ -184,7 +183,7 @@ def figures(judged: Judged, fractions: int | None) -> None:
                 for r in organs
             ],
             numeric=range(1, 7),
-            keep=(0,),
+            whole=(0,),
         )
         known = "EQD2 needs the number of fractions."
         if fractions:

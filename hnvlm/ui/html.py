@@ -65,26 +65,36 @@ def diff_block(parts: Sequence[DiffPart]) -> None:
 
 def table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), tones: Sequence[str] = (),
-    keep: Sequence[int] = (),
+    keep: Sequence[int] = (), whole: Sequence[int] = (), below: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Show a table that wraps; one that is too wide all the same scrolls sideways, and nothing of it is cut off.
 
-    Columns in ``numeric`` are set right, columns in ``keep`` are never broken into two lines; ``tones`` gives a row a
-    colour beside its words: ``good``, ``bad`` or "".
+    Columns in ``numeric`` are set right, columns in ``keep`` are never broken into two lines, those in ``whole`` never
+    within a word; ``tones`` gives a row a colour beside its words: ``good``, ``bad`` or ""; ``below`` a line of its own
+    under it, over all columns, or "".
     """
+    kinds = {n: kind for kind, columns in (("whole", whole), ("keep", keep), ("num", numeric)) for n in columns}
 
     def cells(row: Sequence[str], tag: str) -> str:
         return "".join(
-            f"<{tag}{' class=num' if n in numeric else ' class=keep' if n in keep else ''}>{escape(str(cell))}</{tag}>"
+            f"<{tag}{f' class={kinds[n]}' if n in kinds else ''}>{escape(str(cell))}</{tag}>"
             for n, cell in enumerate(row)
         )
 
     body = "".join(
-        f"<tr{f' class={tones[n]}' if n < len(tones) and tones[n] in ('good', 'bad') else ''}>{cells(row, 'td')}</tr>"
+        _row(cells(row, "td"), tones[n] if n < len(tones) else "", below[n] if n < len(below) else "", len(headers))
         for n, row in enumerate(rows)
     )
     head = f"<thead><tr>{cells(headers, 'th')}</tr></thead>"
     st.html(f'<div style="overflow-x: auto"><table class="hn-table">{head}<tbody>{body}</tbody></table></div>')
+
+
+def _row(cells: str, tone: str, below: str, width: int) -> str:
+    tone = tone if tone in ("good", "bad") else ""
+    if not below:
+        return f"<tr{f' class={tone}' if tone else ''}>{cells}</tr>"
+    first, second = (f'class="{" ".join(filter(None, (tone, kind)))}"' for kind in ("noted", "below"))
+    return f"<tr {first}>{cells}</tr><tr {second}><td colspan={width}>{escape(below)}</td></tr>"
 
 
 def bars(values: Sequence[tuple[str, float]]) -> None:

@@ -1,4 +1,4 @@
-"""The dose page of a case with many structures: every name of the histogram is in sight."""
+"""The dose page of a case with many structures: every name of the histogram and column of the limits is in sight."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ui.browsing import HERE, free_port, start_server
 from ui.fake_app import SHAPE, add_case, fakes, make_app
+from ui.test_window import BROKEN
 
 from hnvlm.services import dose
 from hnvlm.services.what_if import WhatIf
@@ -90,3 +91,16 @@ def test_a_name_of_the_histogram_still_hides_both_of_its_curves(page) -> None:
     page.locator(".js-plotly-plot .legend .legendtoggle").nth(4).click()
     page.wait_for_function(f"() => ({CURVES})() === {lines}")
     assert page.evaluate(CURVES) == lines
+
+
+@pytest.mark.parametrize("width", [1280, 1400, 1600])
+def test_no_column_of_the_limits_is_cut_where_two_doses_are_compared(page, width) -> None:
+    at_width(page, width)
+    table = page.locator(".st-key-dose-panel .hn-table").first
+    assert table.get_by_role("columnheader").all_inner_texts() == [
+        "Structure", "Limit", "Value", "Compared", "Margin", "Status", "Priority", "Source",
+    ]  # fmt: skip
+    assert table.evaluate("t => t.scrollWidth <= t.parentElement.clientWidth")
+    broken = table.evaluate(BROKEN.replace("document.querySelectorAll(where)", "[where]"))
+    assert [word for word in broken if "-" not in word and "[" not in word] == [], "tags and Oral-PTV may go on below"
+    assert "at least one gland, usually contralateral" in table.inner_text(), "the remark has a line of its own"
