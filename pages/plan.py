@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, availability, context, documents, planning
-from hnvlm.ui import badges, casebar, clinical_form, dose_view, frame, jobs, plan_exports, plan_view, state
+from hnvlm.ui import badges, casebar, clinical_form, dose_view, frame, html, jobs, plan_exports, plan_view, state
 from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
@@ -75,7 +75,7 @@ def plan_side(app, case: CaseRecord) -> None:
             follow += (
                 " What a report corrects is told among the contradictions and not taken over: answer it in the form."
             )
-        say(f"Changed after this plan was {written}: {', '.join(changed)}. {follow}")
+        say(f"Changed after this plan was {written}: {html.words(', '.join(changed))}. {follow}")
     overview, text = st.tabs(["Overview", "Text, edit and sign"])
     with overview, guard():
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):

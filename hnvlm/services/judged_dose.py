@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hnvlm.plan.dose_basis import DoseBasis
 from hnvlm.services import dose, histograms
+from hnvlm.services.clinic_contours import drawn_id
 from hnvlm.services.context import App
 from hnvlm.store import ResultRecord
 
@@ -34,3 +35,9 @@ def basis_without_structures(item: ResultRecord) -> DoseBasis:
         dose.label(item), item.payload.get("prescriptions") or {}, dose.is_predicted(item), dose.AI in targets,
         failed=item.payload.get("failed", ""),
     )  # fmt: skip
+
+
+def told_apart(app: App, item: ResultRecord) -> str:
+    """Return what a dose is, with what tells it from others of that name: when it came in, and its maximum."""
+    came = app.store.get_result(drawn_id(item)).created[:16].replace("T", " ")
+    return f"{dose.label(item)} of {came} UTC with a maximum of {item.payload['max_gy']:.1f} Gy"

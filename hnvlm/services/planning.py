@@ -28,12 +28,12 @@ from hnvlm.plan.options import drugs_with_radiotherapy
 from hnvlm.plan.words import sentence
 from hnvlm.services import constraint_templates, dose, histograms, outside_targets
 from hnvlm.services.analysis import NOTICE, Analysis, analyse_case, is_complete, load_findings, part
-from hnvlm.services.clinic_contours import is_planned
+from hnvlm.services.clinic_contours import drawn_id, is_planned
 from hnvlm.services.conflicts import again_on_conflict
 from hnvlm.services.context import App
 from hnvlm.services.dose_told import told
 from hnvlm.services.jobs import JobContext
-from hnvlm.services.judged_dose import basis_of, basis_without_structures
+from hnvlm.services.judged_dose import basis_of, basis_without_structures, told_apart
 from hnvlm.services.plan_findings import check_findings
 from hnvlm.services.report_says import told_otherwise
 from hnvlm.store import FIRST, ResultRecord, jsonable
@@ -143,7 +143,28 @@ def outdated(app: App, plan: ResultRecord) -> list[str]:
         "dose_id": "the dose", "dose_told": "what was stated of the dose", "limits": "the constraint template",
         "report_says": REPORT_CHANGED,
     }  # fmt: skip
-    return [words for key, words in names.items() if key in made and made[key] != now[key]]
+    changed = {key: words for key, words in names.items() if key in made and _unlike(made[key], now[key])}
+    if "dose_id" in changed:
+        other = _another_dose(app, made["dose_id"], now["dose_id"])
+        changed = {key: words + other if key == "dose_id" else words for key, words in changed.items()
+                   if key != "dose_id" or other}  # fmt: skip
+    return list(changed.values())
+
+
+def _unlike(made: Any, now: Any) -> bool:
+    """Whether a source changed; what was stated of a dose is stated anew where that is taken again."""
+    made, now = ({k: v for k, v in of.items() if k != "dose_id"} if isinstance(of, dict) else of for of in (made, now))
+    return made != now
+
+
+def _another_dose(app: App, made: int | None, now: int | None) -> str:
+    """Return on which dose a plan was judged and which one it would be judged on now; "" where it is the same."""
+    before, after = (None if n is None else app.store.get_result(n) for n in (made, now))
+    if (before and drawn_id(before)) == (after and drawn_id(after)):
+        return ""
+    again = " again" if after is not None and "same_as" in after.payload else ""
+    judged, used = ("none" if item is None else told_apart(app, item) for item in (before, after))
+    return f" (judged on: {judged}; now{again}: {used})"
 
 
 def _sources(app: App, case_id: str) -> dict[str, Any]:
@@ -172,7 +193,8 @@ def notes(app: App, plan: ResultRecord, item: ResultRecord | None = None) -> lis
     if changed:
         signed = " and signed" if plan.signed else ""
         out.append(f"Changed after this version was written{signed}: {', '.join(changed)}. Its text is that of before.")
-    if item is not None and plan.payload["made_from"].get("dose_id") not in (None, item.id):
+    judged_on = plan.payload["made_from"].get("dose_id")
+    if item is not None and judged_on is not None and _another_dose(app, judged_on, item.id):
         out.append(f"The dose shown beside it ({dose.label(item)}) is not the one that the text was judged on.")
     if text_disagrees(plan.payload):
         out.append(FIGURES_OF_DRAFT)

@@ -125,10 +125,13 @@ def test_what_changed_since_a_signature_is_said_everywhere(app, planned, phantom
     hotter = upload(app, planned, np.full(phantom.shape, 60.0))
     constraint_templates.choose(app, planned, "quantec")
     planning.answer(app, planned, "ecog", 1, who="Dr B")
-    assert planning.outdated(app, signed) == ["the form", "the dose", "the constraint template"]
-    said = "Changed after this version was written and signed: the form, the dose, the constraint template."
+    doses = [f"Uploaded dose of {d.created[:16].replace('T', ' ')} UTC with a maximum of {gy:.1f} Gy"
+             for d, gy in ((item, 40), (hotter, 60))]  # fmt: skip
+    the_dose = f"the dose (judged on: {doses[0]}; now: {doses[1]})"
+    assert planning.outdated(app, signed) == ["the form", the_dose, "the constraint template"]
+    said = f"Changed after this version was written and signed: the form, {the_dose}, the constraint template."
     other = "is not the one that the text was judged on"
-    page = words_of(plan_export.pdf(app, signed, hotter))
+    page = words_of(plan_export.pdf(app, signed, hotter)).replace("\\", "")  # a PDF writes a bracket with one
     assert said in page and other in page and "Signed by Dr Ada Nowak" in page
     resource = json.loads(plan_export.care_plan(app, signed, hotter))
     assert said in resource["description"] and said in resource["text"]["div"]

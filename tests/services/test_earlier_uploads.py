@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hnvlm.errors import HnvlmError, UsageError
-from hnvlm.services import clinic_contours, dose, dose_told
+from hnvlm.services import clinic_contours, dose, dose_told, planning
 from hnvlm.services import earlier_uploads as earlier
 
 
@@ -94,6 +94,25 @@ def test_an_earlier_dose_comes_back_with_what_was_said_of_it(app, case_id, phant
     assert np.isnan(dose.load(app, third, beyond=np.nan).array).sum() == (~box(phantom, 5)).sum()
     assert dose_told.told(app, third)["prescription_gy"] == 66.0
     assert app.store.latest_result(case_id, dose_told.KIND, str(third.id)).who == "Dr B"
+
+
+def test_a_plan_says_on_which_dose_it_was_made_after_going_back_to_another(app, case_id, phantom):
+    drawn(app, case_id, phantom, "PTV_7000", "SpinalCord")
+    first = dose_of(app, case_id, phantom, 66.0)
+    dose_told.tell(app, first.id, fractions=33, who="Dr A")
+    on_first = planning.draft_case_plan(app, case_id)
+    second = dose_of(app, case_id, phantom, 71.5)
+    on_second = planning.draft_case_plan(app, case_id)
+    assert planning.outdated(app, on_second) == []
+    third = earlier.go_back(app, first.id, based_on=second.id, who="Dr B")
+    came = [item.created[:16].replace("T", " ") for item in (second, first)]
+    said = (f"the dose (judged on: Uploaded dose of {came[0]} UTC with a maximum of 71.5 Gy; "
+            f"now again: Uploaded dose of {came[1]} UTC with a maximum of 66.0 Gy)")  # fmt: skip
+    assert planning.outdated(app, on_second) == [said, "what was stated of the dose"]
+    assert said in planning.notes(app, on_second)[0]
+    # The same dose under another id is no other one, and what was stated of it came along.
+    assert third.id != first.id and planning.outdated(app, on_first) == []
+    assert planning.notes(app, on_first, third) == [] != planning.notes(app, on_first, second)
 
 
 def test_predictions_are_nothing_to_go_back_to_and_a_newer_upload_is_not_hidden(app, case_id, phantom):
