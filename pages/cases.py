@@ -10,7 +10,7 @@ from hnvlm.ui.errors import handled
 
 PAGE_ROWS = 12
 # Wide enough for each word, date and size where the window has 900 pixels.
-WIDTHS = (1.65, 2.1, 1.15, 1.3, 1.45, 1.1, 1.25)
+WIDTHS = (1.65, 2.0, 1.15, 1.4, 1.45, 1.1, 1.25)
 GAP = "xsmall"
 MADE = "It is being made."
 SCOPE = {True: "yes", False: "no", None: "not checked"}
