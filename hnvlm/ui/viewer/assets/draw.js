@@ -98,9 +98,15 @@ function strokeStructures(ctx, pane, painter, { number, bits, items }, width) {
 function strokeDose(viewer, ctx, pane, painter, dose) {
   const { step } = viewer.data.dose;
   const key = `${dose.id}|${pane.index}|${viewer.doseLevels.map((level) => level.gy).join()}`;
-  const paths = cached(painter, "dose", key, () => {
+  const lines = cached(painter, "dose", key, () => {
     const values = painter.slice("dose", dose, pane.index);
     return viewer.doseLevels.map((level) => levelContour(values, painter.nu, painter.nv, level.gy / step));
   });
-  viewer.doseLevels.forEach((level, n) => strokePath(ctx, paths[n], pane.view, level.colour, 1));
+  viewer.doseLevels.forEach((level, n) => strokePath(ctx, lines[n].path, pane.view, level.colour, 1));
+}
+
+// The isodose lines that a pane shows now: [{ path, points }] in the order of the levels; none where it shows no dose.
+export function doseLines(viewer, pane) {
+  const shown = doseVolume(viewer, viewer.data.series[pane.series].kind === "difference");
+  return (shown && viewer.painters.get(`${pane.series}|${pane.plane}`)?.paths?.dose?.value) || [];
 }

@@ -1,13 +1,16 @@
 // Upper canvas: letters, corner texts, crosshair, findings, measurements, legends.
 
-import { clipped, swipeX } from "./draw.js";
+import { clipped, doseLines, swipeX } from "./draw.js";
 import { PLANES, clamp, scaleBar, voxelToScreen } from "./geometry.js";
+import { figurePlaces } from "./isodose.js";
 import { DIFFERENCE_FULL, differenceColour } from "./render.js";
 
 const AMBER = "#ffb020";
 const TEXT = "#d7dee7";
 const DIM = "#98a3b0";
 const PLATE = "rgba(0,0,0,0.82)";
+const FONT = '"Source Sans", "Source Sans 3", system-ui, sans-serif';
+const FIGURE = { size: 10, weight: 700 };
 
 export function drawTop(viewer) {
   const ctx = viewer.top.getContext("2d");
@@ -16,6 +19,7 @@ export function drawTop(viewer) {
   ctx.textBaseline = "middle";
   viewer.panes.forEach((pane, n) => {
     clipped(ctx, pane.rect, () => {
+      drawDoseFigures(viewer, ctx, pane);
       drawBoxes(viewer, ctx, pane);
       if (viewer.crosshairOn) drawCrosshair(viewer, ctx, pane);
       drawMeasures(viewer, ctx, pane);
@@ -38,7 +42,7 @@ const isSmall = (pane) => pane.rect.w < 300 || pane.rect.h < 260;
 // With a rectangle ``within``, a text aligned to the left is moved so that it stands inside, left of the scrollbar. A
 // ``plate`` is for what must be read over anything: letters that are burnt into the picture move under it when zoomed.
 function label(ctx, text, x, y, { align = "left", colour = TEXT, size = 12, weight = 400, within = null, plate = false } = {}) {
-  ctx.font = `${weight} ${size}px "Source Sans", "Source Sans 3", system-ui, sans-serif`;
+  ctx.font = `${weight} ${size}px ${FONT}`;
   if (within) {
     x = Math.max(within.x + 6, Math.min(x, within.x + within.w - 14 - ctx.measureText(text).width));
     y = clamp(y, within.y + size, within.y + within.h - size);
@@ -317,6 +321,24 @@ function drawDifferenceLegend(ctx, { rect }) {
   label(ctx, `+${DIFFERENCE_FULL} HU denser`, x + 14, y + 5, { size: 11 });
   label(ctx, "0 unchanged", x + 14, y + h / 2, { size: 11, colour: DIM });
   label(ctx, `−${DIFFERENCE_FULL} HU less dense`, x + 14, y + h - 5, { size: 11 });
+}
+
+// On each isodose line its per cent, as in the legend; where texts of the viewer stand, there is none.
+export function doseFigures(viewer, ctx, pane) {
+  const lines = isSmall(pane) ? [] : doseLines(viewer, pane);
+  const { x, y, w, h } = pane.rect;
+  const legend = { x, y, w: 112, h: 72 + 15 * viewer.doseLevels.length };
+  ctx.font = `${FIGURE.weight} ${FIGURE.size}px ${FONT}`;
+  const told = lines.map(({ points }, n) => ({ text: `${viewer.doseLevels[n].percent} %`, points }));
+  const room = { x: x + 4, y: y + 34, w: w - 22, h: h - 72 };
+  const places = figurePlaces(told, pane.view, room, pane.slot === 0 ? [legend] : [], FIGURE.size + 2, (text) => ctx.measureText(text).width);
+  // Half way to white: dark red and navy letters would not show on a dark picture.
+  const light = (rgb) => `rgb(${rgb.map((v) => Math.round((v + 255) / 2)).join()})`;
+  return places.map((place) => ({ ...place, text: told[place.n].text, colour: light(viewer.doseLevels[place.n].rgb) }));
+}
+
+function drawDoseFigures(viewer, ctx, pane) {
+  for (const { text, x, y, colour } of doseFigures(viewer, ctx, pane)) label(ctx, text, x, y, { ...FIGURE, colour, align: "center" });
 }
 
 function drawDoseLegend(viewer, ctx, pane) {

@@ -185,9 +185,10 @@ function midpoint(edge, col, row) {
   return [col + 0.5, row + 1];
 }
 
-// Line where the values cross a level, interpolated between pixel centres.
+// Line where the values cross a level, interpolated between pixel centres: { path, points: [x, y, x, y, ...] }.
 export function levelContour(values, nu, nv, level) {
   const path = new Path2D();
+  const points = [];
   const mix = (p, q) => clamp((level - p) / (q - p), 0, 1);
   for (let row = 0; row < nv - 1; row++) {
     for (let col = 0; col < nu - 1; col++) {
@@ -208,8 +209,9 @@ export function levelContour(values, nu, nv, level) {
         else y += mix(a, d);
         if (e % 2) path.lineTo(x, y);
         else path.moveTo(x, y);
+        if (e % 2) points.push(x, y);
       }
     }
   }
-  return path;
+  return { path, points };
 }
