@@ -5,6 +5,7 @@ import { ACTIONS } from "./actions.js";
 import { drawBase, swipeX } from "./draw.js";
 import { Input } from "./input.js";
 import { drawTop } from "./marks.js";
+import { dropPen } from "./measuring.js";
 import { layoutPanes } from "./panes.js";
 import { Panel } from "./panel.js";
 import { greyTable, rgb } from "./render.js";
@@ -46,6 +47,7 @@ export class Viewer {
     this.panes = [];
     this.hover = null;
     this.draft = null; // measurement being drawn
+    this.pen = null; // where the keys draw it
     this.onVolume = () => this.refresh();
     this.input = new Input(this);
     this.observer = new ResizeObserver(() => this.resized());
@@ -344,6 +346,7 @@ export class Viewer {
     const began = performance.now();
     if (this.baseDirty) {
       this.panes = layoutPanes(this);
+      dropPen(this);
       this.panel.sync();
       drawBase(this);
       this.baseDirty = false;

@@ -1,6 +1,7 @@
 // Mouse, touch, wheel and keys. OHIF's mouse bindings; no key reaches Streamlit while the viewer has focus.
 
-import { PLANES, WHEEL_SIGN, clamp, distanceMm, ellipseStats, screenToVoxel, voxelToPixel } from "./geometry.js";
+import { PLANES, WHEEL_SIGN, clamp, screenToVoxel } from "./geometry.js";
+import { begun, measure, penKey } from "./measuring.js";
 
 const CLICK_PX = 4;
 const SCROLLBAR_PX = 14;
@@ -196,6 +197,11 @@ export class Input {
       e.preventDefault();
       return v.act("undo");
     }
+    if (!this.drag && penKey(v, e)) {
+      e.stopPropagation();
+      e.preventDefault();
+      return v.refresh();
+    }
     const way = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[e.key];
     if (way && e.ctrlKey !== e.shiftKey && !e.metaKey && !e.altKey && e.composedPath()[0].tagName !== "SELECT") {
       e.stopPropagation();
@@ -263,8 +269,8 @@ export class Input {
   // ---- measuring --------------------------------------------------------------------------------
   startMeasure() {
     const d = this.drag;
-    const series = this.viewer.seriesAt(d.pane, d.x);
-    this.viewer.draft = { kind: d.mode, plane: d.pane.plane, index: d.index, series, image: this.viewer.imageOf(series), a: d.voxel, b: d.voxel, text: "", value: 0, unit: "" };
+    this.viewer.pen = null;
+    this.viewer.draft = begun(this.viewer, d.mode, d.pane, d.voxel, d.x);
   }
 
   stretchMeasure(x, y) {
@@ -295,27 +301,4 @@ function pan(state, pane, x, y) {
   const p = PLANES[pane.plane];
   state.centre[p.u] -= x / pane.view.pxU;
   state.centre[p.v] -= ((p.flip ? -1 : 1) * y) / pane.view.pxV;
-}
-
-// Fill value, unit and text of a measurement.
-export function measure(item, viewer) {
-  if (item.kind === "length") {
-    item.value = Math.round(distanceMm(item.a, item.b, viewer.spacing) * 10) / 10;
-    item.unit = "mm";
-    item.text = `${item.value.toFixed(1)} mm`;
-    return;
-  }
-  const painter = viewer.painters.get(`${item.series}|${item.plane}`);
-  const source = viewer.source(item.series);
-  if (!painter || !source) return;
-  let values = painter.slice("hu", source.hu, item.index);
-  if (source.minus) {
-    const minus = painter.slice("minus", source.minus, item.index);
-    values = Float32Array.from(values, (value, i) => value - minus[i]);
-  }
-  const corners = [item.a, item.b].map((voxel) => voxelToPixel(voxel, viewer.shape, item.plane));
-  const stats = ellipseStats(values, painter.nu, painter.nv, ...corners);
-  item.value = Math.round(stats.mean * 10) / 10;
-  item.unit = "HU";
-  item.text = stats.n ? `${stats.mean.toFixed(0)} ± ${stats.sd.toFixed(0)} HU` : "";
 }

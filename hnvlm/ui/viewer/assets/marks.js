@@ -3,6 +3,7 @@
 import { clipped, doseLines, swipeX } from "./draw.js";
 import { PLANES, clamp, scaleBar, voxelToScreen } from "./geometry.js";
 import { figurePlaces } from "./isodose.js";
+import { hasPen } from "./measuring.js";
 import { DIFFERENCE_FULL, differenceColour } from "./render.js";
 
 const AMBER = "#ffb020";
@@ -23,6 +24,7 @@ export function drawTop(viewer) {
       drawBoxes(viewer, ctx, pane);
       if (viewer.crosshairOn) drawCrosshair(viewer, ctx, pane);
       drawMeasures(viewer, ctx, pane);
+      if (hasPen(viewer, pane)) drawPen(viewer, ctx, pane);
       drawScrollbar(viewer, ctx, pane);
       drawCorners(viewer, ctx, pane);
       drawScale(ctx, pane);
@@ -251,6 +253,23 @@ function drawMeasures(viewer, ctx, pane) {
       } else ctx.ellipse((ax + bx) / 2, (ay + by) / 2, Math.abs(bx - ax) / 2, Math.abs(by - ay) / 2, 0, 0, 2 * Math.PI);
       ctx.stroke();
     }
+  }
+}
+
+// A circle around the place, which stays free.
+function drawPen(viewer, ctx, pane) {
+  const [x, y] = voxelToScreen(viewer.pen.voxel, pane.view, viewer.shape, pane.plane);
+  for (const [width, style] of [[4, "rgba(0,0,0,0.6)"], [1.6, "#7ee7ff"]]) {
+    ctx.lineWidth = width;
+    ctx.strokeStyle = style;
+    ctx.beginPath();
+    for (const [dx, dy] of [[1, 0], [0, 1], [-1, 0], [0, -1]]) {
+      ctx.moveTo(x + 7 * dx, y + 7 * dy);
+      ctx.lineTo(x + 13 * dx, y + 13 * dy);
+    }
+    ctx.moveTo(x + 7, y);
+    ctx.arc(x, y, 7, 0, 2 * Math.PI);
+    ctx.stroke();
   }
 }
 

@@ -195,6 +195,7 @@ export class Panel {
       ["p", "pan (drag)"], ["z", "zoom (drag)"],
       ["l", "measure length (drag)"], ["e", "mean HU in an ellipse (drag)"], ["Delete", "remove the last measurement on screen"],
       ["Ctrl + z", "undo: drawing or removing one"],
+      ["Enter", "after l or e: a pen at the crosshair; arrows move it (Shift: faster), Enter sets one end, then the other"],
       ["f", "flicker: original or synthetic"], ["w", "swipe: movable divider"],
       ["Esc", "back to window (drag); leave flicker, swipe or help"],
       ...v.presets.map((p) => [p.key, `${p.name}  (W ${p.width}, L ${p.centre})`]),
