@@ -211,11 +211,25 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         )  # fmt: skip
         group = "unverified" if not option.verified else "avoid" if avoid else "depends" if depends else "applies"
         groups[group].append(option)
+    groups["depends"] = [option for option in groups["depends"] if _adds(kb, option, groups["applies"])]
     together = _drugs_with_radiotherapy(kb, [*groups["applies"], *groups["depends"]], context)
     for name in () if together else ("avoid", "unverified"):
         groups[name] = [kept for option in groups[name] if (kept := _without_drug_advice(kb, option)).actions]
     ordered = {name: tuple(sorted(found, key=lambda o: o.rank)) for name, found in groups.items()}
     return OptionSet(**ordered, without_surgery=_surgery_left_out(context))
+
+
+def _adds(kb: KnowledgeBase, option: Option, applies: Iterable[Option]) -> bool:
+    """Whether it matters if a waiting option applies: not where the form rules its drugs out, or another names it all.
+
+    Around cisplatin the tables know ways: what rests on it counts.
+    """
+    kinds = {action(kb, token)["kind"] for token in option.actions}
+    if option.ruled_out and kinds <= {"systemic", "addon"}:
+        return False
+    against = option.against or ("",) * len(option.actions)
+    left = {t for t, why in zip(option.actions, against, strict=True) if not why or uses_cisplatin(kb, t)}
+    return not any(left <= set(other.actions) and other.rank <= option.rank for other in applies)
 
 
 def _frail(kinds: Iterable[str], context: Context) -> str:

@@ -26,3 +26,30 @@ def test_radiotherapy_alone_does_not_fit_a_p16_positive_specimen_with_high_risk(
     refused = draft_plan([], {**SPECIMEN, **more, "chemo_possible": False})
     assert refused.modality.drafted == "postop_rt", "what is left where no drug is wanted"
     assert draft_plan([], SPECIMEN).modality.lead.id == "opx_pos_postop"
+
+
+def asked(plan: Any) -> set[str]:
+    return {need.id for need in plan.needs}
+
+
+def test_what_would_lead_to_the_same_treatment_is_not_asked() -> None:
+    """opx_pos_postop names radiotherapy for any node; po_inter waits for three answers to name it again."""
+    plan = draft_plan([], SPECIMEN)
+    assert plan.modality.drafted == "postop_rt"
+    assert not asked(plan) & {"perineural", "lymphovascular", "levels_iv_v"}
+    assert "Depends on" not in plan.text
+    without = draft_plan([], {**SPECIMEN, "nodes_n_pos": 0, "nodes_laterality": None, "nodes_max_mm": None})
+    assert {"perineural", "lymphovascular"} <= asked(without), "here they decide"
+
+
+def test_a_marker_of_a_drug_that_is_ruled_out_is_not_asked() -> None:
+    """rm_first and rm_first_cps0 wait for PD-L1, which changes nothing where no checkpoint inhibitor is given."""
+    form = {**FIT, "doi_mm": 8, "setting": "recurrent_metastatic", "intent": "palliative"}
+    findings = [mass("oral tongue", "left", 31), NO_NODES]
+    plan = draft_plan(findings, {**form, "autoimmune": True})
+    assert plan.modality.drafted == "extreme" and "cps" not in asked(plan)
+    assert "Depends on PD-L1" not in plan.text
+    assert "cps" in asked(draft_plan(findings, form))
+    # What is ruled out by cisplatin has a way around it, so what decides it is asked.
+    specimen = {**SPECIMEN, "nodes_n_pos": 2, "ene_path": None, "hearing_grade": 3}
+    assert "ene_path" in asked(draft_plan([], specimen))
