@@ -92,8 +92,8 @@ def choose_treatment(kb: KnowledgeBase, case: Case, staging: Staging, context: d
             "previous head and neck radiotherapy is stated: whether and how to irradiate again is decided on the "
             "cumulative organ doses"
         )
-        return Modality(None, "", None, options, branches, why)
-    label = _label(kb, lead, drafted, context)
+        return Modality(None, "", None, options, branches, f"{why}{_waiting_drug(kb, options)}")
+    label = _label(kb, lead, drafted, context, options)
     if lookup(context, "case.intent") is None:  # a local recurrence
         label += ", where neither surgery nor radiotherapy can cure: the multidisciplinary meeting decides"
     return Modality(drafted, label, lead, options, branches)
@@ -101,6 +101,10 @@ def choose_treatment(kb: KnowledgeBase, case: Case, staging: Staging, context: d
 
 def _nothing_found(context: dict[str, Any], options: OptionSet) -> str:
     """Why no option applies to a staged case."""
+    refused = lookup(context, "plan.concurrent_systemic") == "none"
+    if lookup(context, "case.setting") == "recurrent_metastatic" and refused:
+        left = "palliative radiotherapy hangs on the intent" if options.depends else "the tables hold nothing else here"
+        return f"systemic treatment is not possible or not wanted; {left}"
     if lookup(context, "case.setting") == "recurrent_metastatic" and options.depends:
         if lookup(context, "case.platinum_refractory") is True:
             return "the tables hold nothing after progression on platinum at this site"
@@ -117,7 +121,14 @@ def _nothing_found(context: dict[str, Any], options: OptionSet) -> str:
     return "the tables hold no verified treatment for this site and stage"
 
 
-def _label(kb: KnowledgeBase, lead: Option, drafted: str, context: dict[str, Any]) -> str:
+def _waiting_drug(kb: KnowledgeBase, options: OptionSet) -> str:
+    """What to say of the drugs beside palliative radiotherapy: only where one of them still waits for an answer."""
+    applies = any(action(kb, t)["kind"] == "systemic" for o in options.applies if not o.ruled_out for t in o.actions)
+    waits = any(action(kb, t)["kind"] == "systemic" for o in options.depends for t in o.actions)
+    return "; the drug hangs on what is asked for" if waits and not applies else ""
+
+
+def _label(kb: KnowledgeBase, lead: Option, drafted: str, context: dict[str, Any], options: OptionSet) -> str:
     """Name the drafted treatment, and what stands before it in the same entry without radiotherapy."""
     entry = action(kb, drafted)
     if entry["rt"] == "palliative":
@@ -125,7 +136,7 @@ def _label(kb: KnowledgeBase, lead: Option, drafted: str, context: dict[str, Any
         if lookup(context, "case.setting") != "recurrent_metastatic":
             return label
         frail = (lookup(context, "patient.ecog") or 0) >= POOR_ECOG
-        return f"{label}, where a symptom asks for it" + ("" if frail else "; the drug hangs on what is asked for")
+        return f"{label}, where a symptom asks for it" + ("" if frail else _waiting_drug(kb, options))
     others = " / ".join(action(kb, t)["label"] for t in other_choices(kb, lead, drafted, context))
     if others:
         return f"{entry['label']} (or {others}: either is recommended, the multidisciplinary meeting chooses)"

@@ -53,3 +53,38 @@ def test_a_marker_of_a_drug_that_is_ruled_out_is_not_asked() -> None:
     # What is ruled out by cisplatin has a way around it, so what decides it is asked.
     specimen = {**SPECIMEN, "nodes_n_pos": 2, "ene_path": None, "hearing_grade": 3}
     assert "ene_path" in asked(draft_plan([], specimen))
+
+
+METASTATIC: dict[str, Any] = {**FIT, "p16": "positive", "distant": True}
+NASOPHARYNX: dict[str, Any] = {
+    **FIT, "site": "nasopharynx", "histology": "nasopharyngeal_carcinoma", "ebv": "positive", "nodes_n_pos": 0,
+    "below_cricoid": False, "retropharyngeal_only": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("findings", "form", "waits"),
+    [
+        (TONSIL, METASTATIC, True),
+        (TONSIL, {**METASTATIC, "chemo_possible": False, "cps": 40}, False),
+        ([], {**NASOPHARYNX, "distant": True, "hearing_grade": 3}, False),
+    ],
+)
+def test_no_drug_waits_for_an_answer_where_the_form_rules_them_out(
+    findings: list, form: dict[str, Any], waits: bool
+) -> None:
+    plan = draft_plan(findings, form)
+    assert plan.prescription.kind == "palliative"
+    assert plan.modality.label.endswith("the drug hangs on what is asked for") is waits
+    again = draft_plan(findings, {**form, "prior_neck_rt": True})
+    assert "drug hangs on what is asked for" in again.text if waits else "hangs on" not in again.text
+
+
+def test_refused_drugs_are_named_where_nothing_else_is_left() -> None:
+    refused = {**SPECIMEN, "distant": True, "chemo_possible": False}
+    said = "systemic treatment is not possible or not wanted; the tables hold nothing else here"
+    assert draft_plan([], refused).modality.withheld == said
+    recurrent = {**METASTATIC, "distant": False, "setting": "recurrent_metastatic", "chemo_possible": False}
+    plan = draft_plan(TONSIL, recurrent)
+    assert plan.modality.withheld.endswith("not wanted; palliative radiotherapy hangs on the intent")
+    assert "intent" in asked(plan)
