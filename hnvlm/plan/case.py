@@ -110,6 +110,8 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
         flat["nodes.ene_path"] = flat["path.ene"]
     if "report.nirads" in flat:
         flat["report.post_treatment"] = _treated_before(form)
+    if _untreated(form):
+        flat.setdefault("case.platinum_refractory", False)
     airway = _airway(kb, present)
     if airway is not None:
         flat["report.airway_grade"] = airway[0]
@@ -135,6 +137,12 @@ def _treated_before(form: Mapping[str, Any]) -> bool | None:
     if form.get("prior_neck_rt") is True or form.get("setting") in ("postoperative", "recurrent_metastatic"):
         return True
     return False if form.get("setting") == "definitive" else None
+
+
+def _untreated(form: Mapping[str, Any]) -> bool:
+    """Whether the form says that nothing was given yet: no drug can have failed then."""
+    given = form.get("prior_neck_rt") or form.get("prior_platinum_induction") or "pet_response" in form
+    return form.get("setting") == "definitive" and not given
 
 
 def _choose_mass(present: list[Finding], form: Mapping[str, Any]) -> tuple[Finding | None, list[CheckResult]]:

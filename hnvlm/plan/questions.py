@@ -74,7 +74,8 @@ def open_questions(
         asked = ("ene_path", "margin") if operated else ("resectable", "ene_path", "margin")
         needs += [_need(key) for key in asked if lookup(case.context, form_field(key).path) is None]
     needs += _option_questions(options.depends, case)
-    if any(o.id in _FIRST_LINE and not o.ruled_out for o in options.applies) and "platinum_refractory" not in case.form:
+    first_line = any(o.id in _FIRST_LINE and not o.ruled_out for o in options.applies)
+    if first_line and lookup(case.context, "case.platinum_refractory") is None:
         needs.append(_need("platinum_refractory"))
     needs += _course_questions(case, staging)
     needs += [_need(key) for key in before]

@@ -88,3 +88,14 @@ def test_refused_drugs_are_named_where_nothing_else_is_left() -> None:
     plan = draft_plan(TONSIL, recurrent)
     assert plan.modality.withheld.endswith("not wanted; palliative radiotherapy hangs on the intent")
     assert "intent" in asked(plan)
+
+
+@pytest.mark.parametrize("findings, form", [(TONSIL, {**METASTATIC, "cps": 5}), ([], {**NASOPHARYNX, "distant": True})])
+def test_progression_on_platinum_is_not_asked_before_any_treatment(findings: list, form: dict[str, Any]) -> None:
+    """rm_second and npc_rm: metastatic at diagnosis, so no platinum was given."""
+    plan = draft_plan(findings, form)
+    assert plan.systemic and "platinum_refractory" not in asked(plan) and "nivolumab" not in plan.text
+    for given in ({"prior_platinum_induction": True}, {"prior_neck_rt": True}, {"setting": None}):
+        assert "platinum_refractory" in asked(draft_plan(findings, {**form, **given}))
+    stated = draft_plan(TONSIL, {**METASTATIC, "cps": 5, "platinum_refractory": True})
+    assert stated.modality.drafted == "nivo_rm", "what is answered counts"
