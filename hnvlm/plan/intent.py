@@ -73,8 +73,10 @@ def unsettled(context: Mapping[str, Any]) -> str:
         )
     if intent == "curative" and setting == _RECURRENT:
         # The drugs of recurrent disease are for what neither surgery nor radiotherapy can cure.
+        courses = {True: "irradiating again", False: "a first course of radiotherapy", None: "radiotherapy"}
+        radiotherapy = courses[lookup(context, "patient.prior_neck_rt")]
         return (
-            "recurrent disease is to be treated for cure: salvage surgery or irradiating again is for the "
+            f"recurrent disease is to be treated for cure: salvage surgery or {radiotherapy} is for the "
             "multidisciplinary meeting, and the tables hold no verified scheme for it"
         )
     if intent == "palliative" and setting == "postoperative":

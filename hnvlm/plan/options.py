@@ -189,6 +189,8 @@ def find_options(kb: KnowledgeBase, context: Context, site: str) -> OptionSet:
         if not avoid and _surgery_left_out(context):
             tokens = tuple(t for t in tokens if "surgery" not in action(kb, t)["modalities"])
         tokens = tuple(t for t in tokens if _population_fits(kb, t, entry["id"], context))
+        if lookup(context, "patient.prior_neck_rt") is False:
+            tokens = tuple(t for t in tokens if not action(kb, t).get("irradiates_again"))
         kinds = [action(kb, t)["kind"] for t in tokens]
         if not tokens or not _in_setting(entry, kinds, context):
             continue

@@ -99,3 +99,14 @@ def test_progression_on_platinum_is_not_asked_before_any_treatment(findings: lis
         assert "platinum_refractory" in asked(draft_plan(findings, {**form, **given}))
     stated = draft_plan(TONSIL, {**METASTATIC, "cps": 5, "platinum_refractory": True})
     assert stated.modality.drafted == "nivo_rm", "what is answered counts"
+
+
+@pytest.mark.parametrize("before, again", [(True, True), (False, False), (None, True)])
+def test_nobody_is_irradiated_again_who_never_was(before: bool | None, again: bool) -> None:
+    form = {**FIT, "doi_mm": 8, "setting": "recurrent_metastatic", "intent": "curative", "prior_neck_rt": before}
+    plan = draft_plan([mass("oral tongue", "left", 31), NO_NODES], form)
+    assert any("re-irradiation" in line for line in plan.not_verified) is again
+    assert any(line.startswith("Salvage surgery") for line in plan.not_verified)
+    wanted = {True: "or irradiating again is", False: "or a first course of radiotherapy is"}
+    assert wanted.get(before, "or radiotherapy is for") in plan.modality.withheld
+    assert ("irradiating again" in plan.text) is (before is True)
