@@ -15,6 +15,9 @@ KEY_FACTS = (
     "patient.ecog", "patient.crcl_ml_min", "patient.hearing_loss_or_tinnitus_grade", "patient.neuropathy_grade",
 )  # fmt: skip
 
+# Speaks against one dose of cisplatin, not against the drug.
+_OF_THE_DOSE = "ce_crcl60_unsuitable"
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -35,12 +38,14 @@ class Eligibility:
             ``eligible`` (the key facts are known, none applies), ``undetermined``.
         missing: Case paths of the facts that are not known, key facts first.
         full_dose_unsuitable: A criterion speaks against 100 mg/m2 three-weekly in particular.
+        set_aside: Relative criteria beside an absolute one: cisplatin is out without them, other drugs are not.
     """
 
     verdict: Verdict
     criteria: tuple[Criterion, ...] = ()
     missing: tuple[str, ...] = ()
     full_dose_unsuitable: bool = False
+    set_aside: tuple[Criterion, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
@@ -70,12 +75,13 @@ def cisplatin_eligibility(kb: KnowledgeBase, context: Context) -> Eligibility:
                 kind, text = "relative", f"{text}; unsuitable for 100 mg/m2 by this source"
             criteria.append(Criterion(entry["id"], kind, text, documents(entry)))
     # One source draws its line at 60 mL/min for the three-weekly dose; below 50 all agree.
-    unsuitable = any(c.id == "ce_crcl60_unsuitable" for c in criteria)
+    unsuitable = any(c.id == _OF_THE_DOSE for c in criteria)
     absolute = [c for c in criteria if c.kind == "absolute"]
     order = tuple(sorted(missing, key=lambda path: (path not in KEY_FACTS, path)))
     if absolute:
         # The strongest reason alone: the relative criteria add nothing once it is out.
-        return Eligibility("contraindicated", tuple(absolute), order, unsuitable)
+        relative = tuple(c for c in criteria if c.kind != "absolute" and c.id != _OF_THE_DOSE)
+        return Eligibility("contraindicated", tuple(absolute), order, unsuitable, relative)
     if criteria:
         return Eligibility("relative", tuple(criteria), order, unsuitable)
     if all(lookup(context, path) is not None for path in KEY_FACTS):

@@ -83,7 +83,8 @@ def systemic_option(kb: KnowledgeBase, agent_id: str, status: str, reason: str =
 def drug_cautions(systemic: Iterable[SystemicOption], cisplatin: Eligibility) -> tuple[str, ...]:
     """What speaks against cisplatin, where drugs are listed for which no such criteria were read."""
     given = (s for s in systemic if s.status not in ("avoid", "not_eligible") and s.agent not in CHECKPOINT)
-    return tuple(c.text for c in cisplatin.criteria) if any("cisplatin" not in s.agent for s in given) else ()
+    criteria = (*cisplatin.criteria, *cisplatin.set_aside)
+    return tuple(c.text for c in criteria) if any("cisplatin" not in s.agent for s in given) else ()
 
 
 def _also_named(kb: KnowledgeBase, option: Option, drafted: str | None, context: Context) -> list[str]:

@@ -110,3 +110,16 @@ def test_nobody_is_irradiated_again_who_never_was(before: bool | None, again: bo
     wanted = {True: "or irradiating again is", False: "or a first course of radiotherapy is"}
     assert wanted.get(before, "or radiotherapy is for") in plan.modality.withheld
     assert ("irradiating again" in plan.text) is (before is True)
+
+
+def test_a_failing_liver_is_told_beside_docetaxel_whatever_else_bars_cisplatin() -> None:
+    """ce_childpugh is relative, ce_hearing2 absolute: cisplatin is out by the one, docetaxel is not."""
+    findings = [mass("palatine tonsil", "left", 45), node("left", "II", 24)]
+    form = {**FIT, "p16": "negative", "hearing_grade": 3, "child_pugh": "C", "crcl_ml_min": 55}
+    plan = draft_plan(findings, form)
+    assert plan.eligibility.verdict == "contraindicated"
+    assert [c.id for c in plan.eligibility.criteria] == ["ce_hearing2"], "cisplatin needs no further reason"
+    (told,) = (line for line in plan.text.splitlines() if line.startswith("- Read for cisplatin alone"))
+    assert "Child-Pugh class" in told and "Hearing loss" in told and "unsuitable for 100 mg/m2" not in told
+    kidney = draft_plan(findings, {**form, "hearing_grade": 0, "child_pugh": None, "crcl_ml_min": 40})
+    assert kidney.text.count("Creatinine clearance < 60") == 0, "below 50 all agree, and one line says it"
