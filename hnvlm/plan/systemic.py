@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hnvlm.plan.conditions import Context
+from hnvlm.plan.conditions import Context, lookup
 from hnvlm.plan.eligibility import Eligibility
 from hnvlm.plan.kb import Document, KnowledgeBase, documents
 from hnvlm.plan.options import (
@@ -96,7 +96,10 @@ def _also_named(kb: KnowledgeBase, option: Option, drafted: str | None, context:
         if drafted in option.actions and token != drafted and not why and "rt" in action(kb, token)["modalities"]
     ]  # fmt: skip
     kinds = ("addon", "systemic")
-    return [t for t in option.actions if t in either or t in beside or action(kb, t)["kind"] in kinds]
+    named = [t for t in option.actions if t in either or t in beside or action(kb, t)["kind"] in kinds]
+    if lookup(context, "patient.prior_platinum_induction") is True:  # its drugs were given
+        named = [t for t in named if not action(kb, t).get("induction")]
+    return named
 
 
 def _regimen(

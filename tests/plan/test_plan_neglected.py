@@ -123,3 +123,13 @@ def test_a_failing_liver_is_told_beside_docetaxel_whatever_else_bars_cisplatin()
     assert "Child-Pugh class" in told and "Hearing loss" in told and "unsuitable for 100 mg/m2" not in told
     kidney = draft_plan(findings, {**form, "hearing_grade": 0, "child_pugh": None, "crcl_ml_min": 40})
     assert kidney.text.count("Creatinine clearance < 60") == 0, "below 50 all agree, and one line says it"
+
+
+def test_induction_that_was_given_is_no_alternative_beside_what_is_left() -> None:
+    """lx_t3 names induction beside chemoradiotherapy; ce_prior_induction says that it was given."""
+    findings = [mass("supraglottis", "left", 35), node("left", "II", 20)]
+    form = {**FIT, "cord_mobility": "fixed", "n_subsites": 2, "larynx_nonfunctional": False}
+    before = draft_plan(findings, form)
+    after = draft_plan(findings, {**form, "prior_platinum_induction": True})
+    assert {"tpf_us", "tpf_eu"} <= {s.id for s in before.systemic}
+    assert not {"tpf_us", "tpf_eu"} & {s.id for s in after.systemic} and after.modality.drafted == "crt_cisplatin"
