@@ -202,7 +202,9 @@ def draft_prescription(
         what = "the primary site is not known" if site is None else "no sourced dose scheme for this site in the tables"
         return Prescription("none", withheld=what)
     if kind == "postoperative":
-        return _postoperative(kb, context)
+        drafted = _postoperative(kb, context)
+        found = lookup(context, "tumour.primary_found") is not False
+        return drafted if found else replace(drafted, schemes=tuple(map(_without_primary, drafted.schemes)))
     if kind == "definitive":
         drafted = _definitive(kb, context, site, concurrent, cisplatin, condition)
         kept = tuple(s for s in drafted.alternatives if full_dose or s.id not in _FULL_DOSE_CISPLATIN)
@@ -219,6 +221,13 @@ def _postoperative(kb: KnowledgeBase, context: Context) -> Prescription:
     if ene is False and margin in ("negative", "close"):
         return Prescription("postoperative", _schemes(kb, (low[0], "no extranodal extension, margin not positive")))
     return Prescription("postoperative", _schemes(kb, high, low))
+
+
+def _without_primary(scheme: Scheme) -> Scheme:
+    """After a neck dissection without a primary there is no bed of one."""
+    bed, neck = _PURPOSE_OF_TARGET["CTV_primary_bed"], "where the involved nodes were: no primary was found"
+    levels = (replace(level, purpose=neck) if level.purpose == bed else level for level in scheme.levels)
+    return replace(scheme, levels=tuple(levels))
 
 
 def _definitive(

@@ -133,3 +133,19 @@ def test_induction_that_was_given_is_no_alternative_beside_what_is_left() -> Non
     after = draft_plan(findings, {**form, "prior_platinum_induction": True})
     assert {"tpf_us", "tpf_eu"} <= {s.id for s in before.systemic}
     assert not {"tpf_us", "tpf_eu"} & {s.id for s in after.systemic} and after.modality.drafted == "crt_cisplatin"
+
+
+def test_a_dissected_neck_without_a_primary_has_no_bed_of_one() -> None:
+    """postop_60_30 in T0: the nodes were all that was found and taken out."""
+    neck = {
+        **SPECIMEN,
+        "site": "unknown_primary",
+        "subsite": None,
+        "side": None,
+        "tumour_size_mm": None,
+        "ebv": "negative",
+    }
+    plan = draft_plan([], neck)
+    assert plan.staging.t.value == "T0" and [s.id for s in plan.prescription.schemes] == ["postop_60_30"]
+    assert "bed of the primary" not in plan.text and "where the involved nodes were" in plan.text
+    assert "PTV_6000 (bed of the primary" in draft_plan([], SPECIMEN).text
