@@ -22,7 +22,9 @@ SITE_OF_MASS = {
     "parotid gland": ("major_salivary", "parotid"),
 }
 # Lexicon nodal level -> level of the 2013 delineation consensus.
-LEVEL_NAMES = {"IB": "Ib", "II": "II", "III": "III", "IV": "IVa", "V": "Va"}
+LEVEL_NAMES = {"IB": "Ib", "II": "II", "III": "III", "IV": "IVa", "V": "Va", "retropharyngeal": "VIIa"}
+_RETROPHARYNGEAL = "retropharyngeal"
+_BELOW_CRICOID = ("IV", "supraclavicular")
 # Sizes that differ by less are the same (rule fid_size).
 SAME_SIZE_MM = 2.0
 # Ends of a field of view that leave out the upper or the lower neck (landmarks of the CT report, bands from above).
@@ -93,7 +95,7 @@ def build_case(kb: KnowledgeBase, findings: Sequence[Finding], form: Mapping[str
         facts["tumour.crosses_midline"] = mass.attributes.get("crosses_midline")
     flat = {**{k: v for k, v in facts.items() if v is not None}, **flat}
     flat["case.primary_site"] = site and site.split("_")[0] if site in LARYNX_SITES else site
-    conflicts += [*_other_nodes(present, findings, flat), *_low_nodes(present, flat)] if from_ct else []
+    conflicts += [*_other_nodes(present, findings, flat), *_nasopharynx_nodes(present, flat, form)] if from_ct else []
     if flat.get("nodes.n_pos") == 0:
         flat["nodes.max_node_cm"] = 0.0
     else:
@@ -217,14 +219,30 @@ def _other_nodes(present: list[Finding], findings: Sequence[Finding], flat: Mapp
     return [_conflict("fid_nodes_form", f"Nodes differ ({'; '.join(said)}): the form is used{lost}")]
 
 
-def _low_nodes(present: list[Finding], flat: Mapping[str, Any]) -> list[CheckResult]:
-    """Nodes of level IV lie below the cricoid, which makes N3 in the nasopharynx and is for the clinician to answer."""
-    found = [describe_finding(f) for f in present if f.kind == "node" and f.level == "IV"]
-    if flat.get("case.primary_site") != "nasopharynx" or not found or flat.get("nodes.below_cricoid") is True:
+def _nasopharynx_nodes(present: list[Finding], flat: Mapping[str, Any], form: Mapping[str, Any]) -> list[CheckResult]:
+    """Nodes of the CT that the answers on N of the nasopharynx do not fit: below the cricoid, and retropharyngeal.
+
+    Level IV lies below the cricoid, which makes N3 and is for the clinician to answer.
+    """
+    if site_keys(flat.get("case.primary_site"), form) != ("nasopharynx",):
         return []
-    said = "the form denies a node there" if "nodes.below_cricoid" in flat else "the form does not say"
-    text = f"CT draft shows {'; '.join(found)}: level IV begins at the lower border of the cricoid, below which {said}"
-    return [_conflict("fid_below_cricoid", f"{text}; N3 if it is involved")]
+    low = [describe_finding(f) for f in present if f.kind == "node" and f.level in _BELOW_CRICOID]
+    said = []
+    if low and flat.get("nodes.below_cricoid") is not True:
+        answer = "the form denies a node there" if "nodes.below_cricoid" in flat else "the form does not say"
+        text = (
+            f"CT draft shows {'; '.join(low)}, below the lower border of the cricoid, where level IV begins: {answer}"
+        )
+        said.append(_conflict("fid_below_cricoid", f"{text}; N3 if it is involved"))
+    cervical = [describe_finding(f) for f in present if _is_cervical(f)]
+    if cervical and flat.get("nodes.retropharyngeal_only") is True:
+        text = f"CT draft shows {'; '.join(cervical)}, the form says retropharyngeal nodes only: the form is used"
+        said.append(_conflict("fid_retropharyngeal", f"{text}; N2 if nodes on both sides of the neck are involved"))
+    return said
+
+
+def _is_cervical(finding: Finding) -> bool:
+    return finding.kind == "node" and finding.level not in (None, _RETROPHARYNGEAL)
 
 
 def _partial_neck(present: list[Finding], flat: Mapping[str, Any]) -> list[CheckResult]:
@@ -323,6 +341,11 @@ def _node_facts(present: list[Finding], findings: Sequence[Finding], flat: Mappi
     unclear = flat.get("nodes.n_pos") == 1 and laterality == "bilateral"
     if laterality and "nodes.laterality" not in flat and not unclear:
         out["nodes.laterality"] = laterality
+    if nodes and not {"nodes.retropharyngeal_only", "nodes.n_pos"} & set(flat):
+        if any(_is_cervical(f) for f in nodes):
+            out["nodes.retropharyngeal_only"] = False
+        elif all(f.level == _RETROPHARYNGEAL for f in nodes):
+            out["nodes.retropharyngeal_only"] = True
     level_two = [f for f in nodes if f.level == "II"]
     if level_two:
         out["nodes.level2_bilateral"] = len({f.side for f in level_two} & {"left", "right"}) == 2

@@ -149,3 +149,35 @@ def test_a_dissected_neck_without_a_primary_has_no_bed_of_one() -> None:
     assert plan.staging.t.value == "T0" and [s.id for s in plan.prescription.schemes] == ["postop_60_30"]
     assert "bed of the primary" not in plan.text and "where the involved nodes were" in plan.text
     assert "PTV_6000 (bed of the primary" in draft_plan([], SPECIMEN).text
+
+
+BOTH_SIDES = [node("left", "II", 25), node("right", "II", 22)]
+
+
+def test_cervical_nodes_of_the_ct_are_not_asked_to_be_retropharyngeal() -> None:
+    """n_nasopharynx: nodes of both sides are N1 only where none is cervical."""
+    open_form = {k: v for k, v in NASOPHARYNX.items() if k not in ("nodes_n_pos", "retropharyngeal_only")}
+    plan = draft_plan(BOTH_SIDES, open_form)
+    assert plan.staging.n.value == "N2" and not plan.staging.n.provisional
+    assert "retropharyngeal_only" not in asked(plan)
+    behind = [node(side, "retropharyngeal", 14) for side in ("left", "right")]
+    assert draft_plan(behind, open_form).staging.n.value == "N1"
+    assert "level VIIa (drafted from CT)" in draft_plan(behind, open_form).text
+    counted = draft_plan(BOTH_SIDES, {**open_form, "nodes_n_pos": 3})
+    assert "retropharyngeal_only" in asked(counted), "the form counts nodes that CT may not show"
+
+
+@pytest.mark.parametrize("site", [{}, {"site": "unknown_primary", "p16": "negative"}])
+def test_cervical_nodes_of_the_ct_beside_retropharyngeal_nodes_only_are_told(site: dict[str, Any]) -> None:
+    form = {**NASOPHARYNX, "nodes_n_pos": None, "retropharyngeal_only": True, **site}
+    plan = draft_plan(BOTH_SIDES, form)
+    assert plan.staging.n.value == "N1", "the form wins"
+    (told,) = [c.message for c in plan.checks if c.id == "fid_retropharyngeal"]
+    assert "left level II" in told and told.endswith("N2 if nodes on both sides of the neck are involved")
+    assert "fid_retropharyngeal" not in {
+        c.id for c in draft_plan(BOTH_SIDES, {**form, "retropharyngeal_only": None}).checks
+    }
+    low = draft_plan([node("left", "IV", 18)], {**form, "retropharyngeal_only": False})
+    assert "fid_below_cricoid" in {c.id for c in low.checks}
+    elsewhere = draft_plan(TONSIL, {**FIT, "p16": "positive", "retropharyngeal_only": True})
+    assert "fid_retropharyngeal" not in {c.id for c in elsewhere.checks}
