@@ -8,7 +8,10 @@ import pytest
 from plan_cases import FIT, NO_NODES, mass, node
 
 from hnvlm.plan import draft_plan
+from hnvlm.plan.kb import load_kb
+from hnvlm.plan.safety import run_rules
 
+KB = load_kb()
 TONSIL = [mass("palatine tonsil", "left", 31), node("left", "II", 24)]
 SPECIMEN: dict[str, Any] = {
     **FIT, "setting": "postoperative", "site": "oropharynx", "subsite": "tonsil", "side": "left", "p16": "positive",
@@ -181,3 +184,18 @@ def test_cervical_nodes_of_the_ct_beside_retropharyngeal_nodes_only_are_told(sit
     assert "fid_below_cricoid" in {c.id for c in low.checks}
     elsewhere = draft_plan(TONSIL, {**FIT, "p16": "positive", "retropharyngeal_only": True})
     assert "fid_retropharyngeal" not in {c.id for c in elsewhere.checks}
+
+
+@pytest.mark.parametrize("resectable, told", [(True, True), (None, True), (False, False)])
+def test_laryngectomy_is_not_preferred_where_it_cannot_be_done(resectable: bool | None, told: bool) -> None:
+    """mg_lx_t4a_preserve: lx_t4a prefers a laryngectomy; the surgeon's answer closes it."""
+    facts = {"case.site": "larynx_supraglottis", "case.t": "T4a", "plan.larynx_preservation": True}
+    rules = [KB.entry("mg_lx_t4a_preserve")]
+    fired = run_rules(KB, facts if resectable is None else facts | {"case.resectable": resectable}, rules)
+    assert [r.status == "fail" for r in fired] == [told]
+    lost = facts | {"case.resectable": False, "case.larynx_nonfunctional": True}
+    assert run_rules(KB, lost, rules)[0].status == "fail", "what does not function is not preserved without a reason"
+    form = {**FIT, "invaded": ["thyroid_cartilage_outer"], "cord_mobility": "fixed", "resectable": resectable}
+    plan = draft_plan([mass("supraglottis", "left", 45), NO_NODES], form)
+    assert "total laryngectomy is preferred" not in plan.text
+    assert (plan.modality.drafted == "crt_cisplatin") is (resectable is False)
