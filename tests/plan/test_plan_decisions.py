@@ -54,6 +54,7 @@ FIRED_BY_AN_ANSWER: dict[str, tuple[list[Any], dict[str, Any], dict[str, Any]]] 
         [mass("base of tongue", "left", 31), node("left", "II", 24)],
         {**FIT, "p16": "negative", "neck_side": "unilateral"}, {"neck_side": "bilateral"},
     ),
+    "rt_neck_untreated": (TONSIL, {**FIT, "p16": "negative", "neck_side": "none"}, {"neck_side": "unilateral"}),
     "rt_npc_ib": (
         [node("left", "II", 24)], {**NASOPHARYNX, "side": "left", "stated_t": "T3", "ib_omitted": True},
         {"ib_omitted": False},

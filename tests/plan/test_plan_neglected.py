@@ -199,3 +199,11 @@ def test_laryngectomy_is_not_preferred_where_it_cannot_be_done(resectable: bool 
     plan = draft_plan([mass("supraglottis", "left", 45), NO_NODES], form)
     assert "total laryngectomy is preferred" not in plan.text
     assert (plan.modality.drafted == "crt_cisplatin") is (resectable is False)
+
+
+@pytest.mark.parametrize(
+    "form", [{"nodes_n_pos": 0}, {"setting": "postoperative", "margin": "negative"}, {"intent": "palliative"}]
+)
+def test_a_neck_may_be_left_untreated_without_nodes_after_surgery_and_for_relief(form: dict[str, Any]) -> None:
+    plan = draft_plan(TONSIL[:1], {**FIT, "p16": "negative", "neck_side": "none", "nodes_n_pos": 1, **form})
+    assert "rt_neck_untreated" not in {c.id for c in plan.checks if c.status == "fail"}
