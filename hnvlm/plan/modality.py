@@ -77,7 +77,7 @@ def choose_treatment(kb: KnowledgeBase, case: Case, staging: Staging, context: d
         recurrent = lookup(context, "case.setting") == "recurrent_metastatic"  # there the stage decides nothing
         known = recurrent or None not in (staging.t.value, staging.n.value, staging.group)
         incomplete = not known and (options.applies or options.depends)
-        why = "the stage is not complete" if incomplete else _nothing_found(context, options)
+        why = "the stage is not complete" if incomplete else _nothing_found(kb, context, options)
         return Modality(None, "", None, options, branches, why)
     lost = lookup(context, "case.larynx_nonfunctional") is True
     # What does not function is not preserved while any entry leaves a way around it.
@@ -99,7 +99,7 @@ def choose_treatment(kb: KnowledgeBase, case: Case, staging: Staging, context: d
     return Modality(drafted, label, lead, options, branches)
 
 
-def _nothing_found(context: dict[str, Any], options: OptionSet) -> str:
+def _nothing_found(kb: KnowledgeBase, context: dict[str, Any], options: OptionSet) -> str:
     """Why no option applies to a staged case."""
     refused = lookup(context, "plan.concurrent_systemic") == "none"
     if lookup(context, "case.setting") == "recurrent_metastatic" and refused:
@@ -118,6 +118,8 @@ def _nothing_found(context: dict[str, Any], options: OptionSet) -> str:
         close = lookup(context, "path.margin") == "close"
         also = "; a close margin is not among those they name, the multidisciplinary meeting weighs it" if close else ""
         return "after surgery no risk factor is stated for which the tables name radiotherapy" + also
+    if any(action(kb, token)["kind"] == "primary" for option in options.depends for token in option.actions):
+        return "what decides between the treatments of this stage is not stated"
     return "the tables hold no verified treatment for this site and stage"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hnvlm.plan.case import NOT_P16, Case, describe_finding
 from hnvlm.plan.conditions import lookup
@@ -73,7 +74,7 @@ def open_questions(
         operated = case.form.get("setting") == "postoperative"
         asked = ("ene_path", "margin") if operated else ("resectable", "ene_path", "margin")
         needs += [_need(key) for key in asked if lookup(case.context, form_field(key).path) is None]
-    needs += _option_questions(options.depends, case)
+    needs += _option_questions(options.depends, case, {need.id for need in needs if _of_stage(need)})
     first_line = any(o.id in _FIRST_LINE and not o.ruled_out for o in options.applies)
     if first_line and lookup(case.context, "case.platinum_refractory") is None:
         needs.append(_need("platinum_refractory"))
@@ -100,10 +101,17 @@ def _course_questions(case: Case, staging: Staging) -> list[Need]:
 
 
 def _unique(needs: Iterable[Need]) -> tuple[Need, ...]:
+    """Each question once; one on the stage says as well what else it decides."""
     unique: dict[str, Need] = {}
     for need in needs:
-        unique.setdefault(need.id or need.question, need)
+        before = unique.setdefault(need.id or need.question, need)
+        if need.id and _of_stage(before) and not _of_stage(need) and "; decides" not in before.changes:
+            unique[need.id] = replace(before, changes=f"{before.changes}; {need.why}")
     return tuple(unique.values())
+
+
+def _of_stage(need: Need) -> bool:
+    return need.changes.startswith(("T", "N", "M"))
 
 
 def _need(key: str, changes: str = "") -> Need:
@@ -151,13 +159,23 @@ def _cisplatin_questions(eligibility: Eligibility, case: Case) -> list[Need]:
     return needs
 
 
-def _option_questions(depends: Iterable[Option], case: Case) -> list[Need]:
+def _option_questions(depends: Iterable[Option], case: Case, staged: set[str]) -> list[Need]:
+    """Ask what an option waits for.
+
+    Args:
+        staged: Questions that are asked for the stage already: of them the treatments are named alone.
+    """
     needs = []
+    treatments: dict[str, list[str]] = {}
     for option in depends:
         for fact in option.depends_on:
             if fact in _DERIVED:
                 continue
             key = "chemo_possible" if fact == "plan.concurrent_systemic" else question_id(fact)
-            if key not in case.form and not key.startswith(("plan.", "case.")) and "." not in key:
+            if key in staged:
+                found = treatments.setdefault(key, [])
+                found += () if option.id.startswith("fu_") else option.labels
+            elif key not in case.form and not key.startswith(("plan.", "case.")) and "." not in key:
                 needs.append(_need(key, f"{form_field(key).changes} ({' / '.join(words(x) for x in option.labels)})"))
-    return needs
+    named = {key: " / ".join(dict.fromkeys(labels)) for key, labels in treatments.items() if labels}
+    return [*needs, *(_need(key, f"on {labels}") for key, labels in named.items())]

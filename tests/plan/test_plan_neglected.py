@@ -207,3 +207,26 @@ def test_laryngectomy_is_not_preferred_where_it_cannot_be_done(resectable: bool 
 def test_a_neck_may_be_left_untreated_without_nodes_after_surgery_and_for_relief(form: dict[str, Any]) -> None:
     plan = draft_plan(TONSIL[:1], {**FIT, "p16": "negative", "neck_side": "none", "nodes_n_pos": 1, **form})
     assert "rt_neck_untreated" not in {c.id for c in plan.checks if c.status == "fail"}
+
+
+def test_a_size_that_decides_the_treatment_is_asked_with_what_it_decides() -> None:
+    """opx_pos_either up to 3 cm, opx_pos_crt above: the stage alone would be N1 in both."""
+    form = {**FIT, "site": "oropharynx", "subsite": "tonsil", "side": "left", "p16": "positive", "tumour_size_mm": 31}
+    plan = draft_plan([], {**form, "nodes_n_pos": 1, "nodes_laterality": "ipsilateral"})
+    assert plan.modality.withheld == "what decides between the treatments of this stage is not stated"
+    (need,) = [need for need in plan.needs if need.id == "nodes_max_mm"]
+    assert need.why == ("N1 could become N3; decides on radiotherapy with concurrent cisplatin / radiotherapy alone")
+    early = draft_plan(
+        [node("left", "II", 25)], {**FIT, "site": "unknown_primary", "p16": "positive", "ebv": "negative"}
+    )
+    assert early.modality.withheld == "the tables hold no verified treatment for this site and stage"
+
+
+def test_extranodal_extension_is_asked_for_the_dose_and_cisplatin_too() -> None:
+    """po_high: N2a could become N3b, and 60 Gy could become 66 Gy with cisplatin."""
+    form = {**SPECIMEN, "p16": "negative", "nodes_max_mm": 35, "ene_path": None}
+    (need,) = [need for need in draft_plan([], form).needs if need.id == "ene_path"]
+    assert need.why.startswith("N2a could become N3b; decides postoperative dose, cisplatin")
+    small = {**form, "nodes_max_mm": 20}
+    (need,) = [need for need in draft_plan([], small).needs if need.id == "ene_path"]
+    assert need.why.startswith("N1 could become N2a; decides on postoperative radiotherapy with cisplatin")
