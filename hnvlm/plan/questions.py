@@ -17,6 +17,8 @@ from hnvlm.plan.words import label, question_id, words
 
 # Left out after progression on platinum, and no second line of the tables asks about it.
 _FIRST_LINE = ("npc_rm",)
+# Its source leaves chemotherapy to what no field of the form holds.
+_CHEMOTHERAPY_BY_BULK = "npc_t2n0"
 _BEFORE_RT = ("prior_neck_rt", "dental_status", "pregnant_or_lactating")
 # Derived, not asked: a missing stage is asked for through the facts behind it.
 _DERIVED = frozenset({"case.t", "case.n", "case.m", "case.stage_group", "case.site", "patient.cisplatin_eligible"})
@@ -78,6 +80,11 @@ def open_questions(
     first_line = any(o.id in _FIRST_LINE and not o.ruled_out for o in options.applies)
     if first_line and lookup(case.context, "case.platinum_refractory") is None:
         needs.append(_need("platinum_refractory"))
+    needs += [
+        Need("", "Bulky tumour, or high EBV DNA", "whether chemotherapy may be offered beside radiotherapy", o.sources)
+        for o in options.applies
+        if o.id == _CHEMOTHERAPY_BY_BULK and case.form.get("chemo_possible") is not False
+    ]
     needs += _course_questions(case, staging)
     needs += [_need(key) for key in before]
     return _unique(needs)

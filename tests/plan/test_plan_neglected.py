@@ -230,3 +230,13 @@ def test_extranodal_extension_is_asked_for_the_dose_and_cisplatin_too() -> None:
     small = {**form, "nodes_max_mm": 20}
     (need,) = [need for need in draft_plan([], small).needs if need.id == "ene_path"]
     assert need.why.startswith("N1 could become N2a; decides on postoperative radiotherapy with cisplatin")
+
+
+@pytest.mark.parametrize("more, told", [({}, True), ({"chemo_possible": False}, False), ({"invaded": ["none"]}, False)])
+def test_what_may_bring_chemotherapy_to_a_t2n0_nasopharynx_is_asked(more: dict[str, Any], told: bool) -> None:
+    """npc_t2n0: not routine, may be offered for bulky tumour or high EBV DNA, for which the form has no field."""
+    plan = draft_plan([], {**NASOPHARYNX, "invaded": ["parapharyngeal_space"], **more})
+    assert plan.modality.drafted == "rt_alone"
+    found = [need for need in plan.needs if need.question == "Bulky tumour, or high EBV DNA"]
+    assert [need.why for need in found] == ["whether chemotherapy may be offered beside radiotherapy"] * told
+    assert all(any("CSCO-ASCO" in source.title for source in need.sources) for need in found)
