@@ -167,11 +167,14 @@ def _choose_mass(present: list[Finding], form: Mapping[str, Any]) -> tuple[Findi
     if chosen and form.get("side") in ("left", "right") and chosen.side in ("left", "right"):
         same_side = [m for m in fitting if m.side == form["side"]]
         chosen = same_side[0] if same_side else chosen
+    staged = form.get("setting") != "postoperative" and any(f.kind == "node" for f in present)
+    nodes = ", and nodes counted here may be its own" if staged else ""
     for other in masses:
         if chosen is not None and other is not chosen:
             text = (
                 f"More than one mass in the CT draft, not taken as the primary: {describe_finding(other)}. It is in no "
                 "stage and no target of this draft; a second primary, if it is one, is staged and treated on its own"
+                f"{nodes}"
             )
             conflicts.append(_conflict("fid_second_mass", text))
     return chosen, conflicts

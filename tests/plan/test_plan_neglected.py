@@ -240,3 +240,15 @@ def test_what_may_bring_chemotherapy_to_a_t2n0_nasopharynx_is_asked(more: dict[s
     found = [need for need in plan.needs if need.question == "Bulky tumour, or high EBV DNA"]
     assert [need.why for need in found] == ["whether chemotherapy may be offered beside radiotherapy"] * told
     assert all(any("CSCO-ASCO" in source.title for source in need.sources) for need in found)
+
+
+def test_nodes_beside_a_second_mass_may_be_its_own() -> None:
+    """Level III on the side of the other mass makes N2c of the first one."""
+    tongue, pyriform = mass("oral tongue", "left", 31), mass("pyriform sinus", "right", 28)
+
+    def told(findings: list) -> str:
+        checks = draft_plan(findings, {**FIT, "doi_mm": 8}).checks
+        return next(c.message for c in checks if c.id == "fid_second_mass")
+
+    assert told([tongue, pyriform, node("right", "III", 20)]).endswith("and nodes counted here may be its own")
+    assert told([tongue, pyriform, NO_NODES]).endswith("is staged and treated on its own")
