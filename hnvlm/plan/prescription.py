@@ -395,7 +395,8 @@ def unverified_neck_levels(kb: KnowledgeBase, context: Context, prescription: Pr
             f"ipsilateral {', '.join(entry['ipsi']) or 'none'}; contralateral {', '.join(entry['contra']) or 'none'}"
         )
         rest = _neck_conditions(entry, context)
-        found.append(f"Elective neck levels, {family.replace('_', ' ')} {neck}: {sides}{rest}")
+        which = "" if neck == "any" else f" {neck}"
+        found.append(f"Elective neck levels, {family.replace('_', ' ')}{which}: {sides}{rest}")
     if not found and n not in (None, "NX") and family != "nasopharynx":
         found.append(
             f"Elective neck levels, {family.replace('_', ' ')} {n}: no entry in the tables, department protocol"

@@ -252,3 +252,9 @@ def test_nodes_beside_a_second_mass_may_be_its_own() -> None:
 
     assert told([tongue, pyriform, node("right", "III", 20)]).endswith("and nodes counted here may be its own")
     assert told([tongue, pyriform, NO_NODES]).endswith("is staged and treated on its own")
+
+
+def test_levels_for_every_neck_are_not_called_those_of_any() -> None:
+    """nl_sub holds for every neck."""
+    plan = draft_plan([], {**FIT, "site": "larynx_subglottis", "cord_mobility": "normal", "nodes_n_pos": 0})
+    assert any(line.startswith("Elective neck levels, larynx subglottis: ipsilateral") for line in plan.not_verified)
