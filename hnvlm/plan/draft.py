@@ -215,6 +215,11 @@ def _with_stated(kb: KnowledgeBase, case: Case, staging: Staging) -> Staging:
             changes[name] = Category(
                 stated[name], derived.table, "as stated on the form", possible=(stated[name],), sources=(CLINICAL_FORM,)
             )
+            if stated[name].endswith("X") and derived.needs:  # not assessed as yet: what would tell is asked as before
+                changes[name] = replace(
+                    changes[name], provisional=True, needs=derived.needs, possible=derived.possible,
+                    opened_by=derived.opened_by,
+                )  # fmt: skip
     if changes:
         staging = replace(staging, **changes)
         t, n, m = staging.t, staging.n, staging.m

@@ -258,3 +258,19 @@ def test_levels_for_every_neck_are_not_called_those_of_any() -> None:
     """nl_sub holds for every neck."""
     plan = draft_plan([], {**FIT, "site": "larynx_subglottis", "cord_mobility": "normal", "nodes_n_pos": 0})
     assert any(line.startswith("Elective neck levels, larynx subglottis: ipsilateral") for line in plan.not_verified)
+
+
+@pytest.mark.parametrize(
+    "stated, wanted", [("t", "tumour_size_mm"), ("n", "nodes_n_pos"), ("m", "distant")], ids=["TX", "NX", "MX"]
+)
+def test_a_category_that_could_not_be_assessed_is_asked_for(stated: str, wanted: str) -> None:
+    """TX, NX and MX lead to no stage group, so what they wait for decides everything."""
+    known = {**FIT, "site": "oral_cavity", "side": "left", "doi_mm": 4, "tumour_size_mm": 15, "nodes_n_pos": 0}
+    form = {**known, f"stated_{stated}": f"{stated.upper()}X", wanted: None}
+    plan = draft_plan([], form)
+    assert plan.staging.group is None and plan.modality.withheld == "the stage is not complete"
+    (need,) = [need for need in plan.needs if need.id == wanted]
+    assert need.why.startswith(f"{stated.upper()}X could become {stated.upper()}")
+    assert f"{stated.upper()}X: as stated on the form; could become" in plan.text
+    sure = draft_plan([], {**known, f"stated_{stated}": f"{stated.upper()}1"})
+    assert wanted not in asked(sure) and "could become" not in sure.text
