@@ -109,7 +109,10 @@ def _nothing_found(kb: KnowledgeBase, context: dict[str, Any], options: OptionSe
         if lookup(context, "case.platinum_refractory") is True:
             return "the tables hold nothing after progression on platinum at this site"
         return "what decides between the drugs of recurrent or metastatic disease is not stated"
-    if lookup(context, "case.setting") == "postoperative" and lookup(context, "case.site") not in _NO_ADJUVANT_TABLE:
+    after_surgery = lookup(context, "case.setting") == "postoperative"
+    if after_surgery and lookup(context, "case.site") in _NO_ADJUVANT_TABLE:
+        return "the tables hold nothing after an operation at this site"
+    if after_surgery:
         if lookup(context, "path.margin") == "positive":
             return (
                 "a positive margin of an early glottic cancer: another resection or radiotherapy alone is for the "

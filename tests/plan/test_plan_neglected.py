@@ -274,3 +274,11 @@ def test_a_category_that_could_not_be_assessed_is_asked_for(stated: str, wanted:
     assert f"{stated.upper()}X: as stated on the form; could become" in plan.text
     sure = draft_plan([], {**known, f"stated_{stated}": f"{stated.upper()}1"})
     assert wanted not in asked(sure) and "could become" not in sure.text
+
+
+def test_after_an_operation_the_reason_is_not_the_stage_of_a_nasopharynx() -> None:
+    """Entries after surgery leave the nasopharynx out; in the same stage without an operation there is one."""
+    neck = {**NASOPHARYNX, "nodes_n_pos": 1, "nodes_laterality": "ipsilateral", "nodes_max_mm": 25}
+    dissected = draft_plan([], {**neck, "setting": "postoperative", "ene_path": True, "margin": "negative"})
+    assert dissected.modality.withheld == "the tables hold nothing after an operation at this site"
+    assert draft_plan([], neck).modality.drafted == "crt_cisplatin_optional"
