@@ -110,8 +110,9 @@ def _regimen(
     against = ruled_out(kb, agent_id, context)
     if not against and contraindicated and "cisplatin" in agent:
         against = "cisplatin is contraindicated"
-    if not against and agent_id == "cis_q3w" and eligibility.full_dose_unsuitable:
-        against = "one source calls this dose unsuitable at this creatinine clearance"
+    if not against and kb.entry(agent_id).get("full_dose_cisplatin") and eligibility.full_dose_unsuitable:
+        dose = "this dose" if agent_id in CISPLATIN_AGENTS else "its dose of cisplatin"
+        against = f"one source calls {dose} unsuitable at this creatinine clearance"
     if contraindicated and "platinum" in agent:
         reason = "; ".join(part for part in (reason, "the platinum is not cisplatin, which is contraindicated") if part)
     return systemic_option(kb, agent_id, *(("not_eligible", against) if against else (status, reason)))

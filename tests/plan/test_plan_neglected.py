@@ -282,3 +282,14 @@ def test_after_an_operation_the_reason_is_not_the_stage_of_a_nasopharynx() -> No
     dissected = draft_plan([], {**neck, "setting": "postoperative", "ene_path": True, "margin": "negative"})
     assert dissected.modality.withheld == "the tables hold nothing after an operation at this site"
     assert draft_plan([], neck).modality.drafted == "crt_cisplatin_optional"
+
+
+@pytest.mark.parametrize("crcl, suitable", [(85, True), (55, False)])
+def test_induction_with_the_same_dose_of_cisplatin_is_as_unsuitable(crcl: int, suitable: bool) -> None:
+    """ce_crcl60_unsuitable is about the dose of cis_q3w, which tpf_us gives as well; tpf_eu gives less."""
+    form = {**FIT, "crcl_ml_min": crcl, "cord_mobility": "fixed", "n_subsites": 2, "larynx_nonfunctional": False}
+    plan = draft_plan([mass("pyriform sinus", "left", 45), NO_NODES], form)
+    status = {s.id: s.status for s in plan.systemic}
+    assert (status["tpf_us"], status["tpf_eu"]) == ("alternative" if suitable else "not_eligible", "alternative")
+    assert (status["cis_q3w"] != "not_eligible") is suitable
+    assert ("one source calls its dose of cisplatin unsuitable" in plan.text) is not suitable
