@@ -9,10 +9,11 @@ from typing import Literal
 # Organ as ASCII letters only, lower case, without side -> TG-263 base name. German, Polish and Latin words that
 # clinics write are included; anything not listed stays unmapped and is reported as such.
 _ORGANS = {
-    "Brainstem": "brainstem brstem brainstm bstem truncus truncuscerebri hirnstamm pienmozgu pienmozg stem",
-    "SpinalCord": "spinalcord cord spinal myelon spcord sc scord medullaspinalis rueckenmark rdzen rdzenkregowy",
+    "Brainstem": "brainstem brstem brainstm bstem truncus truncuscerebri hirnstamm stammhirn pienmozgu pienmozg stem",
+    "SpinalCord": "spinalcord cord spinal myelon spcord sc scord medullaspinalis rueckenmark rdzen rdzenkregowy "
+    "rdzenkr",
     # Wider than the cord: its limits are not the cord's.
-    "SpinalCanal": "spinalcanal canalspinal vertebralcanal kanalkregowy",
+    "SpinalCanal": "spinalcanal canalspinal vertebralcanal kanalkregowy spinalkanal wirbelkanal",
     "Esophagus": "esophagus oesophagus esoph oesoph esophag eso przelyk speiseroehre",
     "Larynx": "larynx laryngx krtan kehlkopf",
     "Bone_Mandible": "mandible bonemandible mandibula mand jaw lowerjaw unterkiefer zuchwa bonemand",
@@ -30,12 +31,14 @@ _ORGANS = {
     "External": "external body outline patient cialo obrys obrysciala",
 }
 _PAIRED = {
-    "Parotid": "parotid parotis glndparotid parotidgland parotidglnd par ohrspeicheldruese",
-    "Glnd_Submand": "submandibular submand glndsubmand submandibulargland smg submandib submandibula glandsubmand",
+    "Parotid": "parotid parotis glndparotid parotidgland parotidglnd par ohrspeicheldruese "
+    "glparotis glandparotis glandulaparotis glparotidea glandulaparotidea",
+    "Glnd_Submand": "submandibular submand glndsubmand submandibulargland smg submandib submandibula glandsubmand "
+    "submandibularis glsubmandibularis glandulasubmandibularis unterkieferspeicheldruese",
     "Eye": "eye globe bulbus eyeball auge",
-    "Lens": "lens lense linse",
+    "Lens": "lens lense linse augenlinse",
     "OpticNrv": "opticnrv opticnerve optnerve nopticus optic sehnerv",
-    "Cochlea": "cochlea innerear",
+    "Cochlea": "cochlea innerear innenohr",
     "Lung": "lung pulmo lunge",
     "BrachialPlex": "brachialplex brachialplexus plexus",
     "Lobe_Temporal": "lobetemporal temporallobe templobe",
