@@ -371,12 +371,19 @@ def structures_beside(upload: Upload, volume: Volume) -> tuple[Mapping[str, Any]
         s for s in upload.series if s.modality in ("RTSTRUCT", "SEG") and volume.frame_of_reference_uid in frames_of(s)
     ]
     if not own:
-        return {}, []
+        return {}, _of_no_ct_here(upload)
     beside = [f for s in upload.series if s.modality in ("RTDOSE", "RTPLAN") for f in s.files]
     try:
         return read_structures([f for s in own for f in s.files], volume, beside=beside)
     except HnvlmError as error:
         return {}, [f"{own[0].modality} left out: {error.message}"]
+
+
+def _of_no_ct_here(upload: Upload) -> list[str]:
+    """Say which structures fit no CT that they came with: whoever sent them thinks that they are planned on."""
+    frames = {s.frame_of_reference_uid for s in upload.accepted}
+    strange = [s for s in upload.series if s.modality in ("RTSTRUCT", "SEG") and not frames & frames_of(s)]
+    return [f"{s.modality} left out: it belongs to another frame of reference than the CT" for s in strange]
 
 
 def _rt_objects(upload: Upload, series: SeriesInfo, volume: Volume) -> tuple[dict[str, Any], list[str]]:

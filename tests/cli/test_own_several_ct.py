@@ -1,0 +1,35 @@
+"""Several CTs in one folder: the one that was planned on is imported, and never one of two patients unasked."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from imaging.dose_phantom import dose_phantom
+
+from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.write import write_dicom_series, write_rtstruct
+from hnvlm.imaging.write_dose import write_rtdose
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """A planning CT with contours and dose, and a later CT of the same patient that has more slices."""
+    ct, gray, masks, _ = dose_phantom()
+    root = tmp_path / "patient"
+    write_dicom_series(ct, root / "PLAN", "planning", synthetic=False)
+    write_rtstruct(masks, ct, root / "RTSTRUCT.dcm", label="by hand", clinic=tuple(masks))
+    array = np.minimum(gray.array, 57.5)
+    array[masks["PTV_5600"]], array[masks["PTV_7000"]] = 57.5, 71.5
+    write_rtdose(gray.with_array(array), ct, root / "RTDOSE.dcm", predicted=False)
+    longer = np.concatenate([ct.array, ct.array[-3:]])
+    write_dicom_series(Volume(longer, ct.spacing_mm, ct.origin_mm, "1.2.9"), root / "DIAG", "neck", synthetic=False)
+    return root, ct
+
+
+def test_structures_of_no_ct_there_are_told_of(run, planned, tmp_path):
+    """A draft beside another patient's structure set was made without them, and without a word."""
+    root, _ = planned
+    shutil.rmtree(root / "PLAN")
+    assert any("RTSTRUCT left out" in w for w in run("report", root, "--json").data["warnings"])
