@@ -89,7 +89,8 @@ def dose_beside(beside: Beside, read: Callable[[Path], OwnDose]) -> tuple[Path |
         if len(fitting) > 1:
             return None, None, [not_taken(beside.doses, "more than one fits CT and targets", "--dose")]
     if fitting:
-        return (*fitting[0], [])
+        others = [f for f in beside.doses if f != fitting[0][0]]
+        return *fitting[0], [not_taken(others, " ".join(dict.fromkeys(reasons)), "--dose")] if others else []
     why = " ".join(dict.fromkeys(reasons))
     return None, None, [not_taken(beside.doses, why, "--dose")] if beside.doses else []
 

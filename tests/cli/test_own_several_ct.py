@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 from imaging.dose_phantom import dose_phantom
 
@@ -26,6 +27,19 @@ def planned(tmp_path):
     longer = np.concatenate([ct.array, ct.array[-3:]])
     write_dicom_series(Volume(longer, ct.spacing_mm, ct.origin_mm, "1.2.9"), root / "DIAG", "neck", synthetic=False)
     return root, ct
+
+
+def test_doses_that_are_passed_over_are_named(run, planned, tmp_path):
+    """The phases of a plan went without a word where the sum was taken."""
+    root, _ = planned
+    phase = pydicom.dcmread(root / "RTDOSE.dcm")
+    phase.DoseGridScaling = float(phase.DoseGridScaling) / 2
+    phase.SOPInstanceUID = phase.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    phase.save_as(root / "PHASE1.dcm", enforce_file_format=True)
+    made = run("import-case", root, tmp_path / "a1", "--json").data
+    assert made["taken_with_ct"] == ["RTSTRUCT.dcm", "RTDOSE.dcm"]
+    (told,) = [w for w in made["warnings"] if "was not taken" in w]
+    assert "PHASE1.dcm" in told and "median dose" in told
 
 
 def test_structures_of_no_ct_there_are_told_of(run, planned, tmp_path):
