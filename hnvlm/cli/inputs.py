@@ -20,7 +20,7 @@ from hnvlm.errors import HnvlmError, InputRefusedError, UnreadableFileError, Usa
 from hnvlm.imaging import intake as reader
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.services import analysis, context, intake
+from hnvlm.services import analysis, context, intake, rt_objects
 from hnvlm.services.context import App
 
 CASE_ID = re.compile(r"HN-\d{4,}", re.IGNORECASE)
@@ -45,7 +45,7 @@ class Subject:
         volume: HU on the CT's own grid.
         warnings: What intake noticed.
         synthetic: No patient's CT: the demo case, or a series that says so itself.
-        upload: What INPUT held besides, where it is no stored case.
+        upload: What INPUT held besides, where it is no stored case. series: What of it is this CT.
     """
 
     session: Session
@@ -55,6 +55,7 @@ class Subject:
     warnings: list[str] = field(default_factory=list)
     synthetic: bool = False
     upload: intake.Upload | None = None
+    series: reader.SeriesInfo | None = None
 
     @cached_property
     def models(self) -> Models:
@@ -110,21 +111,24 @@ def open_subject(text: str, session: Session, series_uid: str | None = None) -> 
         return
     with tempfile.TemporaryDirectory(prefix="hnvlm-") as workdir:
         upload = open_upload(text, Path(workdir))
-        series = upload.find(series_uid)
+        planned = rt_objects.drawn_on(upload.series) if series_uid is None and len(upload.accepted) > 1 else None
+        series = planned or upload.find(series_uid)
         result = reader.read(series, session.progress)
         warnings = list(result.warnings)
         if series_uid is None and len(upload.accepted) > 1:
-            others = ", ".join(s.series_uid for s in upload.accepted[1:4])
+            others = ", ".join(s.series_uid for s in [s for s in upload.accepted if s is not series][:3])
             several = f" of {upload.patients} patients" if upload.patients > 1 else ""
+            why = "most slices" if planned is None else "structures or dose that lie with it were made on it"
             warnings.append(
-                f"{len(upload.accepted)} CT series{several} found; {series.series_uid} was taken (most slices). "
+                f"{len(upload.accepted)} CT series{several} found; {series.series_uid} was taken ({why}). "
                 f"Choose another with --series, e.g. {others}"
             )
         for warning in warnings:
             session.warn(warning)
         yield Subject(
-            session, result.volume, warnings=warnings, synthetic=bool(result.meta.get("synthetic")), upload=upload
-        )
+            session, result.volume, warnings=warnings, synthetic=bool(result.meta.get("synthetic")), upload=upload,
+            series=series,
+        )  # fmt: skip
 
 
 def open_upload(text: str, workdir: Path) -> intake.Upload:

@@ -31,11 +31,10 @@ class Beside:
     notes: list[str] = field(default_factory=list)
 
 
-def lying_with(subject: Subject, series_uid: str | None, structures: Path | None, dose: Path | None) -> Beside:
+def lying_with(subject: Subject, structures: Path | None, dose: Path | None) -> Beside:
     """What lies with the CT of what was not named.
 
     Args:
-        series_uid: The CT among several.
         structures, dose: What was named; contours that were named are not mixed with a dose that was not.
     """
     if subject.upload is None:
@@ -53,8 +52,7 @@ def lying_with(subject: Subject, series_uid: str | None, structures: Path | None
         if dose is not None:
             raise  # without contours the dose would be refused, and for another reason
         sets, said = [], [not_taken(sets, error.message, "--structures")]
-    chosen = subject.upload.find(series_uid)
-    others = sum(s.kind == "nifti" and s is not chosen for s in subject.upload.series)
+    others = sum(s.kind == "nifti" and s is not subject.series for s in subject.upload.series)
     if others and structures is None:
         notes.append(
             f"{others} other NIfTI file(s) lie with the CT and were not taken: --structures names the folder of the "

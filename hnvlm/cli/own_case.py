@@ -65,7 +65,7 @@ def import_case(
         with open_subject(input_, out, series) as subject:
             if subject.synthetic:
                 raise InputRefusedError(f"{input_} is marked SYNTHETIC; only CTs of patients are learned from.")
-            beside = own_beside.lying_with(subject, series, structures, dose)
+            beside = own_beside.lying_with(subject, structures, dose)
             found = _contours(subject, structures, dose, corrected, beside)
             source, planned, notes = _dose(subject, dose, found, beside)
             taken = [*found.beside, *([source] if source is not None and dose is None else [])]

@@ -14,7 +14,18 @@ from hnvlm.imaging.dicom import DAMAGED
 from hnvlm.imaging.resample import Order, resample_like
 from hnvlm.imaging.volume import Volume
 
-__all__ = ["DAMAGED", "NO_ORIGIN", "check_frame", "fault", "frame_of", "frames_in", "like_ct", "load", "roi_frames"]
+__all__ = [
+    "DAMAGED",
+    "NO_ORIGIN",
+    "check_frame",
+    "fault",
+    "frame_of",
+    "frames_in",
+    "like_ct",
+    "load",
+    "roi_frames",
+    "series_in",
+]
 
 NO_ORIGIN = "has no origin; it was laid voxel by voxel on the CT of the same shape"
 
@@ -66,6 +77,24 @@ def frames_in(file: Path) -> set[str]:
     except DAMAGED as error:
         raise UnreadableFileError(f"{file.name}: damaged DICOM file ({error}).") from error
     return found - {""}
+
+
+def series_in(file: Path) -> set[str]:
+    """Series of the images that an RTSTRUCT or SEG says it was drawn on.
+
+    Raises:
+        UnreadableFileError: The file is damaged.
+    """
+    tags = ["ReferencedFrameOfReferenceSequence", "ReferencedSeriesSequence"]
+    try:
+        dataset = pydicom.dcmread(file, force=True, specific_tags=tags)
+        items = list(dataset.get("ReferencedSeriesSequence") or [])
+        for frame in dataset.get("ReferencedFrameOfReferenceSequence") or []:
+            for study in frame.get("RTReferencedStudySequence") or []:
+                items += study.get("RTReferencedSeriesSequence") or []
+        return {str(item.get("SeriesInstanceUID") or "") for item in items} - {""}
+    except DAMAGED as error:
+        raise UnreadableFileError(f"{file.name}: damaged DICOM file ({error}).") from error
 
 
 def check_frame(own: str, ct: str, file: Path, warnings: list[str]) -> None:

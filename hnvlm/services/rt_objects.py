@@ -14,7 +14,7 @@ from hnvlm.imaging import intake, rt
 from hnvlm.imaging.dose import fractions_of, of_one_plan, part_of_plan, tags_of
 from hnvlm.imaging.dvh import OUTSIDE_SHARE
 from hnvlm.imaging.masks import PackedMasks, part_of, parts
-from hnvlm.imaging.overlay import frames_in
+from hnvlm.imaging.overlay import frames_in, series_in
 from hnvlm.imaging.persons import is_replaced
 from hnvlm.imaging.target_names import ptv_gy
 from hnvlm.imaging.volume import Volume
@@ -172,3 +172,26 @@ def frames_of(series: intake.SeriesInfo) -> set[str]:
         with suppress(UnreadableFileError):  # said, with its name, by whoever reads its structures
             found |= frames_in(file)
     return found
+
+
+def drawn_on(series: Sequence[intake.SeriesInfo]) -> intake.SeriesInfo | None:
+    """Of the accepted CTs among ``series`` the one that all structures (without any: doses) there were made on.
+
+    None where they do not say, or were made on several of them. The series that is named counts; its frame of reference
+    may be that of other reconstructions, too.
+    """
+    cts = [s for s in series if s.accepted and s.kind == "dicom"]
+    for kinds in (("RTSTRUCT", "SEG"), ("RTDOSE",)):
+        objects = [s for s in series if s.modality in kinds]
+        named: set[str] = set()
+        for file in (f for s in objects for f in s.files):
+            with suppress(UnreadableFileError):  # said, with its name, by whoever reads its structures
+                named |= series_in(file)
+        frames = {frame for s in objects for frame in frames_of(s)}
+        for found in (
+            [s for s in cts if s.series_uid.partition("#")[0] in named],
+            [s for s in cts if s.frame_of_reference_uid in frames],
+        ):
+            if found:
+                return found[0] if len(found) == 1 else None
+    return None

@@ -9,6 +9,7 @@ import pydicom
 import pytest
 from imaging.dose_phantom import dose_phantom
 
+from hnvlm.evaluate.common import read_case
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import write_dicom_series, write_rtstruct
 from hnvlm.imaging.write_dose import write_rtdose
@@ -27,6 +28,29 @@ def planned(tmp_path):
     longer = np.concatenate([ct.array, ct.array[-3:]])
     write_dicom_series(Volume(longer, ct.spacing_mm, ct.origin_mm, "1.2.9"), root / "DIAG", "neck", synthetic=False)
     return root, ct
+
+
+def test_the_ct_that_was_planned_on_is_taken_not_the_longest(run, planned, tmp_path):
+    """Contours and dose were dropped for a diagnostic CT with more slices."""
+    root, ct = planned
+    made = run("import-case", root, tmp_path / "a1", "--json").data
+    assert made["shape"] == list(ct.shape) and made["taken_with_ct"] == ["RTSTRUCT.dcm", "RTDOSE.dcm"]
+    assert "structures or dose that lie with it were made on it" in made["warnings"][0]
+    assert read_case(tmp_path / "a1")[1].keys() >= {"PTV_7000", "SpinalCord"}
+    (root / "RTSTRUCT.dcm").unlink()
+    (root / "RTDOSE.dcm").unlink()
+    made = run("import-case", root, tmp_path / "a2", "--json").data
+    assert made["shape"][0] == ct.shape[0] + 3 and "most slices" in made["warnings"][0]
+
+
+def test_of_two_reconstructions_of_one_scan_the_one_that_was_drawn_on_is_taken(run, planned, tmp_path):
+    """They share the frame of reference, so only the series that the structure set names tells them apart."""
+    root, ct = planned
+    shutil.rmtree(root / "DIAG")
+    sharp = Volume(ct.array + np.int16(1), ct.spacing_mm, ct.origin_mm, ct.frame_of_reference_uid)
+    write_dicom_series(sharp, root / "SHARP", "bone kernel", synthetic=False)
+    run("import-case", root, tmp_path / "a1")
+    assert np.array_equal(read_case(tmp_path / "a1")[0].array, ct.array)
 
 
 def test_doses_that_are_passed_over_are_named(run, planned, tmp_path):
