@@ -57,36 +57,75 @@ def import_case(
 
     DICOM contours and dose that lie with the CT are taken along.
     """
+    wanted = Wanted(input_, folder, structures, dose, report, encoding, corrected, series)
     with session(json_) as out:
-        if folder.exists():
-            raise InputRefusedError(f"{folder} is there already; name a new folder.", code="exists")
-        inputs.require_place(folder.absolute().parent)
-        text = _report_text(report, encoding) if report is not None else None
-        with open_subject(input_, out, series) as subject:
-            if subject.synthetic:
-                raise InputRefusedError(f"{input_} is marked SYNTHETIC; only CTs of patients are learned from.")
-            beside = own_beside.lying_with(subject, structures, dose)
-            found = _contours(subject, structures, dose, corrected, beside)
-            source, planned, notes = _dose(subject, dose, found, beside)
-            taken = [*found.beside, *([source] if source is not None and dose is None else [])]
-            # A killed import leaves nothing that a training would take for a patient.
-            part = folder.with_name(f".{folder.name}.part")
+        payload, told = make_case(wanted, out)
+        out.emit(payload, lambda: _print_case(out, payload, told))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One patient's folder that is asked for; fields as the options of ``import_case``."""
+
+    input: str
+    folder: Path
+    structures: Path | None = None
+    dose: Path | None = None
+    report: Path | None = None
+    encoding: str = "utf-8-sig"
+    corrected: bool = False
+    series: str | None = None
+
+
+def make_case(wanted: Wanted, out: Session) -> tuple[dict[str, Any], list[str]]:
+    """Make the folder; it appears when it is complete.
+
+    Returns:
+        What was made, and those of its ``warnings`` that ``out`` has shown.
+    """
+    folder = wanted.folder
+    if folder.exists():
+        raise InputRefusedError(f"{folder} is there already; name a new folder.", code="exists")
+    inputs.require_place(folder.absolute().parent)
+    text = _report_text(wanted.report, wanted.encoding) if wanted.report is not None else None
+    with open_subject(wanted.input, out, wanted.series) as subject:
+        if subject.synthetic:
+            raise InputRefusedError(f"{wanted.input} is marked SYNTHETIC; only CTs of patients are learned from.")
+        if wanted.series is None:
+            _require_one_patient(wanted.input, subject)
+        beside = own_beside.lying_with(subject, wanted.structures, wanted.dose)
+        found = _contours(subject, wanted.structures, wanted.dose, wanted.corrected, beside)
+        source, planned, notes = _dose(subject, wanted.dose, found, beside)
+        taken = [*found.beside, *([source] if source is not None and wanted.dose is None else [])]
+        # A killed import leaves nothing that a training would take for a patient.
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            _write(part, subject.volume, found, planned, text)
+            payload: dict[str, Any] = {
+                "folder": str(folder), "shape": subject.volume.shape, "spacing_mm": subject.volume.spacing_mm,
+                "structures": list(found.taken), "left_out": found.left_out,
+                "gross_tumour": _gross(found.masks, found.by_model), "by_model": sorted(found.by_model),
+                "dose_max_gy": None if planned is None else round(float(planned.gray.array.max()), 2),
+                "report": _read(part), "taken_with_ct": [f.name for f in taken],
+                "warnings": list(dict.fromkeys([*subject.warnings, *beside.notes, *found.notes, *notes])),
+            }  # fmt: skip
+            part.rename(folder)
+        finally:
             shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            try:
-                _write(part, subject.volume, found, planned, text)
-                payload: dict[str, Any] = {
-                    "folder": str(folder), "shape": subject.volume.shape, "spacing_mm": subject.volume.spacing_mm,
-                    "structures": list(found.taken), "left_out": found.left_out,
-                    "gross_tumour": _gross(found.masks, found.by_model), "by_model": sorted(found.by_model),
-                    "dose_max_gy": None if planned is None else round(float(planned.gray.array.max()), 2),
-                    "report": _read(part), "taken_with_ct": [f.name for f in taken],
-                    "warnings": list(dict.fromkeys([*subject.warnings, *beside.notes, *found.notes, *notes])),
-                }  # fmt: skip
-                part.rename(folder)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
-        out.emit(payload, lambda: _print_case(out, payload, told=subject.warnings))
+        return payload, subject.warnings
+
+
+def _require_one_patient(given: str, subject: Subject) -> None:
+    """Of two patients' CTs neither is taken unasked: the report beside them may be the other's."""
+    if subject.upload is not None and subject.upload.patients > 1:
+        uids = ", ".join(s.series_uid for s in subject.upload.accepted[:4])
+        raise InputRefusedError(
+            f"{given} holds CTs of {subject.upload.patients} patients. Name the folder of one, or a CT with --series: "
+            f"{uids}.",
+            code="several_patients",
+        )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from imaging.dose_phantom import dose_phantom
+from imaging.phantoms import head, write_ct
 
 from hnvlm.evaluate.common import read_case
 from hnvlm.imaging.volume import Volume
@@ -51,6 +52,19 @@ def test_of_two_reconstructions_of_one_scan_the_one_that_was_drawn_on_is_taken(r
     write_dicom_series(sharp, root / "SHARP", "bone kernel", synthetic=False)
     run("import-case", root, tmp_path / "a1")
     assert np.array_equal(read_case(tmp_path / "a1")[0].array, ct.array)
+
+
+def test_of_two_patients_none_is_imported_unasked(run, tmp_path):
+    for n, count in ((1, 7), (2, 9)):
+
+        def identify(ds, k, n=n):
+            ds.PatientID, ds.PatientName, ds.StudyInstanceUID = f"PESEL{n}", f"Kowalska{n}", f"1.5.{n}"
+
+        write_ct(tmp_path / "two" / f"person{n}", head((count, 10, 14)), modify=identify, series=f"1.3.{n}")
+    message = run("import-case", tmp_path / "two", tmp_path / "a1", "--json").refused("several_patients")
+    assert "2 patients" in message and "--series" in message and "1.3.1" in message and "Kowalska" not in message
+    assert not (tmp_path / "a1").exists()
+    assert run("import-case", tmp_path / "two", tmp_path / "a1", "--series", "1.3.1", "--json").data["shape"][0] == 7
 
 
 def test_doses_that_are_passed_over_are_named(run, planned, tmp_path):
