@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import filecmp
 import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
@@ -32,6 +33,8 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Control characters that stand in no report; a code page that is not the text's makes them of its letters.
 CONTROLS = re.compile("[\x80-\x9f]")
 SHOWN = 10
+# Folders whose patients are learned from, and measured on.
+SIDES = ("train", "validation")
 
 
 def import_case(
@@ -103,6 +106,7 @@ def make_case(wanted: Wanted, out: Session) -> tuple[dict[str, Any], list[str]]:
         part.mkdir(parents=True)
         try:
             _write(part, subject.volume, found, planned, text)
+            notes += _same_ct(part, folder)
             payload: dict[str, Any] = {
                 "folder": str(folder), "shape": subject.volume.shape, "spacing_mm": subject.volume.spacing_mm,
                 "structures": list(found.taken), "left_out": found.left_out,
@@ -126,6 +130,17 @@ def _require_one_patient(given: str, subject: Subject) -> None:
             f"{uids}.",
             code="several_patients",
         )
+
+
+def _same_ct(part: Path, folder: Path) -> list[str]:
+    """Say where the same CT is already, under another name: a training would learn it twice, or be measured on it."""
+    own = part / "ct.nii.gz"
+    places = {folder.parent, *(folder.parent.parent / side for side in SIDES if folder.parent.name in SIDES)}
+    others = sorted(f for place in places for f in place.glob("[!.]*/ct.nii.gz"))
+    same = [f.parent for f in others if f.stat().st_size == own.stat().st_size and filecmp.cmp(f, own, shallow=False)]
+    if not same:
+        return []
+    return [f"the same CT is in {', '.join(map(str, same))} already: keep one of them, else it is learned from twice"]
 
 
 @dataclass(frozen=True)

@@ -85,3 +85,11 @@ def test_structures_of_no_ct_there_are_told_of(run, planned, tmp_path):
     root, _ = planned
     shutil.rmtree(root / "PLAN")
     assert any("RTSTRUCT left out" in w for w in run("report", root, "--json").data["warnings"])
+
+
+def test_the_same_ct_under_another_name_is_told_of(run, planned, tmp_path):
+    root, _ = planned
+    first = run("import-case", root, tmp_path / "own" / "train" / "a1", "--json").data
+    assert not any("already" in w for w in first["warnings"])
+    again = run("import-case", root, tmp_path / "own" / "validation" / "b1", "--json").data
+    assert any("the same CT is in" in w and "train/a1" in w for w in again["warnings"])
