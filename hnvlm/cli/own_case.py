@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from hnvlm.cli import inputs, own_beside, own_marks
+from hnvlm.cli import inputs, own_beside, own_marks, own_whose
 from hnvlm.cli.inputs import Subject, open_subject
 from hnvlm.cli.own_beside import Beside
 from hnvlm.cli.own_dose import OwnDose, read_own_dose
@@ -106,7 +106,7 @@ def make_case(wanted: Wanted, out: Session) -> tuple[dict[str, Any], list[str]]:
         part.mkdir(parents=True)
         try:
             _write(part, subject.volume, found, planned, text)
-            notes += _same_ct(part, folder)
+            notes += [*_same_ct(part, folder), *(_other_patient(text, subject) if text is not None else [])]
             payload: dict[str, Any] = {
                 "folder": str(folder), "shape": subject.volume.shape, "spacing_mm": subject.volume.spacing_mm,
                 "structures": list(found.taken), "left_out": found.left_out,
@@ -130,6 +130,11 @@ def _require_one_patient(given: str, subject: Subject) -> None:
             f"{uids}.",
             code="several_patients",
         )
+
+
+def _other_patient(text: str, subject: Subject) -> list[str]:
+    headers = subject.series.headers if subject.series is not None else []
+    return own_whose.doubts(text, headers[0].dataset) if headers else []
 
 
 def _same_ct(part: Path, folder: Path) -> list[str]:

@@ -49,7 +49,7 @@ _TAGS = [
     "LossyImageCompression", "PatientPosition", "BodyPartExamined", "ImageComments", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "ReferencedFrameOfReferenceSequence", "ModalityLUTSequence",
     # Tell the patients and studies of one upload apart, on the screen alone (``whose``).
-    "PatientName", "PatientBirthDate", "StudyDate",
+    "PatientName", "PatientBirthDate", "StudyDate", "PatientIdentityRemoved",
 ]  # fmt: skip
 
 # What a frame of an enhanced CT says in a functional group: (sequence, tag, the tag of a single slice).

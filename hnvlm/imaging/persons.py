@@ -64,6 +64,16 @@ def persons_in(dataset: Dataset) -> set[str]:
     return {w for w in words if len(w) >= (_SHORTEST_NUMBER if w.isdigit() else _SHORTEST_WORD) and w not in _NO_NAMES}
 
 
+def speaks_of_patient(text: str, dataset: Dataset) -> bool | None:
+    """Whether a text holds the name or the number of the patient of a file; None where the file gives neither."""
+    patient = Dataset()
+    for keyword in ("PatientName", "PatientID"):
+        with suppress(*DAMAGED):
+            setattr(patient, keyword, dataset.get(keyword))
+    known = persons_in(patient)
+    return bool(known & _runs(text)) if known else None
+
+
 def without_persons(names: dict[int, str], dataset: Dataset, warnings: list[str]) -> dict[int, str]:
     """Call structures "structure 3" by their number whose name holds a person's, and say so without repeating it.
 
