@@ -14,7 +14,7 @@ with ends_at_once():
     import typer
 
     from hnvlm import __version__
-    from hnvlm.cli import archive, drawing, learning, own_case, reading
+    from hnvlm.cli import archive, drawing, learning, own_case, own_list, reading
     from hnvlm.cli.runtime import JsonGroup
 
 app = typer.Typer(
@@ -51,6 +51,7 @@ app.command("counterfactual")(drawing.counterfactual_)
 app.command("generate")(drawing.generate)
 app.command("import-openkbp")(learning.import_openkbp)
 app.command("import-case")(own_case.import_case)
+app.command("import-cases")(own_list.import_cases)
 app.command("supervision")(learning.supervision)
 app.command("train", cls=learning.NameAnywhere, context_settings=learning.EXTRA)(learning.train)
 app.command("average")(learning.average)

@@ -199,14 +199,18 @@ def _print_anything(stdout: TextIO, as_json: bool) -> None:
         stdout.reconfigure(encoding="utf-8" if as_json else None, errors="backslashreplace")
 
 
-def _fail_unexpectedly(out: Session, error: Exception) -> NoReturn:
+def unexpected(error: Exception) -> str:
+    """Say that something is a fault of the program; with HNVLM_DEBUG stderr gets where."""
     if os.environ.get("HNVLM_DEBUG"):
-        traceback.print_exc(file=sys.stderr)
-    message = (
+        traceback.print_exception(error, file=sys.stderr)
+    return (
         f"{type(error).__name__}: {error}. This is a fault of the program, not of the input. Run it again with "
         "HNVLM_DEBUG=1 in the environment and report what it prints."
     )
-    _fail(out, "unexpected", message, EXIT_UNEXPECTED)
+
+
+def _fail_unexpectedly(out: Session, error: Exception) -> NoReturn:
+    _fail(out, "unexpected", unexpected(error), EXIT_UNEXPECTED)
 
 
 def error_json(code: str, message: str) -> dict[str, Any]:

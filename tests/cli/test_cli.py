@@ -29,7 +29,7 @@ from hnvlm.train import cli as train_cli
 COMMANDS = (
     "serve", "demo", "inspect", "segment", "report", "zeroshot", "similar", "dose", "plan", "counterfactual",
     "generate",
-    "import-openkbp", "import-case", "supervision", "train", "average", "evaluate", "batch", "bench",
+    "import-openkbp", "import-case", "import-cases", "supervision", "train", "average", "evaluate", "batch", "bench",
 )  # fmt: skip
 
 
