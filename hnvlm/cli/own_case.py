@@ -25,7 +25,7 @@ from hnvlm.imaging.nifti import to_int16_hu
 from hnvlm.imaging.tg263 import gross_kind, is_gross_tumour
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, write_nifti
-from hnvlm.services import rt_objects
+from hnvlm.services import rt_objects, target_levels
 from hnvlm.types import OAR_NAMES, TARGET_NAMES, Finding
 
 # How a file of UTF-16 begins; a code page of one byte a letter reads it without an error, and as nonsense.
@@ -197,6 +197,9 @@ def _contours(
         return _Contours({}, (), frozenset(), np.zeros(0, bool), np.zeros(0, bool), notes)
     source = beside.structures if structures is None else structures
     drawn = set() if corrected else own_marks.drawn_by_model(source, dose) & set(masks)
+    masks, levels = target_levels.known_by_level(masks, TARGET_NAMES)
+    drawn |= {level for level, parts in levels.items() if drawn & set(parts)}
+    notes = [*notes, *(f"taken as {level}, by the dose in the name: {', '.join(levels[level])}" for level in levels)]
     # A target is what somebody decided to treat: a model's is nobody's decision, and no landmark either.
     taken = [n for n in masks if n in OAR_NAMES or (n in TARGET_NAMES and n not in drawn)]
     gross, nodes = np.zeros(subject.volume.shape, bool), np.zeros(subject.volume.shape, bool)

@@ -7,7 +7,7 @@ network takes one target a level, and whoever asks what 100 % is asks for a leve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,28 @@ def together(masks: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     if isinstance(masks, PackedMasks):
         return masks.only(others) | merged
     return {name: masks[name] for name in others} | merged
+
+
+def known_by_level(
+    masks: Mapping[str, np.ndarray], known: Collection[str]
+) -> tuple[Mapping[str, np.ndarray], dict[str, tuple[str, ...]]]:
+    """Give the targets of a level that ``known`` has its name (PTV1_70 and PTV_70_L are PTV_7000), together.
+
+    One that was cut or changed for a plan is not the target: it keeps its name.
+
+    Returns:
+        The structures, and level -> the names of what it is made of, where that is not itself alone.
+    """
+    whole = by_level(name for name in masks if is_ptv(name))
+    levels = {level: parts for level, parts in whole.items() if level in known and parts != (level,)}
+    if not levels:
+        return masks, {}
+    gone = {name for parts in levels.values() for name in parts}
+    merged = together({name: masks[name] for name in gone})
+    others = [name for name in masks if name not in gone]
+    if isinstance(masks, PackedMasks):
+        return masks.only(others) | merged, levels
+    return {name: masks[name] for name in others} | dict(merged), levels
 
 
 def notes(names: Iterable[str]) -> list[str]:

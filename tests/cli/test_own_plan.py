@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from imaging.dose_phantom import dose_phantom
 
 from hnvlm.cli import inputs, own_marks
-from hnvlm.evaluate.common import drawn_by_model
+from hnvlm.evaluate.common import drawn_by_model, read_case
 from hnvlm.evaluate.dose_scores import read_dose_case
 from hnvlm.imaging.rt import read_structures
 from hnvlm.imaging.volume import Volume
@@ -135,15 +135,34 @@ def test_only_plans_of_targets_that_the_network_knows_teach_a_dose(imported, pla
     other = masks | {"PTV_6000": masks["PTV_5600"]}
     write_rtstruct(other, ct, tmp_path / "other.dcm", label="by hand", clinic=tuple(other))
     assert "PTV_6000" in imported(*dose, structures=tmp_path / "other.dcm")[0].refused("input_refused")
-    # Half of the highest level would be taught as spilled dose.
-    sided = {"PTV_7000_L" if name == "PTV_7000" else name: mask for name, mask in masks.items()}
-    write_rtstruct(sided, ct, tmp_path / "sided.dcm")
-    assert "PTV_7000_L" in imported(*dose, structures=tmp_path / "sided.dcm")[0].refused("input_refused")
     organs = {name: mask for name, mask in masks.items() if name not in TARGET_NAMES}
     write_rtstruct(organs, ct, tmp_path / "organs.dcm", label="by hand", clinic=tuple(organs))
     assert "no target" in imported(*dose, structures=tmp_path / "organs.dcm")[0].refused("input_refused")
     write_rtstruct(masks, ct, tmp_path / "drafts.dcm", clinic=[n for n in masks if n != "PTV_7000"])
     assert "a model drew PTV_7000" in imported(*dose, structures=tmp_path / "drafts.dcm")[0].refused("input_refused")
+
+
+def test_targets_of_one_level_are_taken_together_under_its_name(imported, plan, tmp_path):
+    """Half of the highest level would be taught as spilled dose, so a plan of PTV1_70 and PTV2_70 was refused."""
+    ct, _, masks, _ = dose_phantom()
+    x = np.arange(ct.shape[2])
+    sided = {name: mask for name, mask in masks.items() if name not in TARGET_NAMES} | {
+        "PTV1_70": masks["PTV_7000"] & (x < 20), "PTV_70_L": masks["PTV_7000"] & (x >= 20),
+        "PTV 3 56 Gy": masks["PTV_5600"], "PTV_7000 eval": masks["SpinalCord"],
+    }  # fmt: skip
+    file = tmp_path / "sided.dcm"
+    write_rtstruct(sided, ct, file, label="by hand", clinic=tuple(sided))
+    ran, folder = imported("--dose", plan / "RTDOSE.dcm", structures=file)
+    assert set(ran.data["structures"]) == set(masks) and ran.data["left_out"] == ["PTV_7000 eval"]
+    contours = read_case(folder)[1]
+    assert all(np.array_equal(contours[name], masks[name]) for name in TARGET_NAMES if name in masks)
+    (told,) = [w for w in ran.data["warnings"] if "taken as PTV_7000" in w]
+    assert "PTV1_70" in told and "PTV_7000_L" in told
+    shutil.rmtree(folder)
+    write_rtstruct(sided, ct, file, clinic=[n for n in sided if n != "PTV1_70"])
+    assert "a model drew PTV_7000" in imported("--dose", plan / "RTDOSE.dcm", structures=file)[0].refused(
+        "input_refused"
+    )
 
 
 def test_a_target_beyond_the_dose_grid_is_refused(imported, tmp_path):
