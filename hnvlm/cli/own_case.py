@@ -145,7 +145,8 @@ def _same_ct(part: Path, folder: Path) -> list[str]:
     same = [f.parent for f in others if f.stat().st_size == own.stat().st_size and filecmp.cmp(f, own, shallow=False)]
     if not same:
         return []
-    return [f"the same CT is in {', '.join(map(str, same))} already: keep one of them, else it is learned from twice"]
+    why = "learned from twice, or measured on though it was learned from"
+    return [f"the same CT is in {', '.join(map(str, same))} already; keep one of them, else it is {why}"]
 
 
 @dataclass(frozen=True)
