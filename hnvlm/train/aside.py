@@ -89,6 +89,11 @@ def names_aside(banks: list[BankPatient]) -> list[str]:
     return [b.patient.patient_id for b in kept_aside(banks)[1]]
 
 
+def of_few(wanted: int, of: int) -> int:
+    """How many to keep aside: ``wanted``, but of few patients a quarter (at least one): most are to be learned from."""
+    return max(0, min(wanted, max(1, of // FEWEST), of - 1))
+
+
 def _how_many(banks: list[BankPatient]) -> int:
     return min(KEPT_ASIDE, len(banks) // FEWEST)
 

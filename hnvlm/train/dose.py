@@ -34,7 +34,7 @@ from hnvlm.models.dose import (
 from hnvlm.models.dose_inputs import CHANNELS, HIGHEST_GY
 from hnvlm.models.precision import mixed_precision
 from hnvlm.train.ahead import AUTO, training_device
-from hnvlm.train.aside import set_aside
+from hnvlm.train.aside import of_few, set_aside
 from hnvlm.train.data import BIT, fingerprint, is_current, refuse_validation_folder, tell_unread
 from hnvlm.train.loop import LoopOptions, Numbers, begin, length, log, train_loop
 from hnvlm.types import MIRRORED, TARGET_NAMES
@@ -235,8 +235,8 @@ def train(
 
     Args:
         steps: Optimiser steps; each sees a slab of ``batch`` patients.
-        hold_out: Training patients that are not trained on: they show progress and set how much of the answer is
-            drawn to the nearest deliverable dose.
+        hold_out: Training patients (of few a quarter) that are not trained on: they show progress and set how much of
+            the answer is drawn to the nearest deliverable dose.
 
     Returns:
         ``checkpoint`` (path of the model folder) and ``metrics``.
@@ -245,10 +245,10 @@ def train(
     torch.manual_seed(0)
     where = training_device(device)
     folders = dose_folders(data)
-    log(f"dose: {len(folders)} patients, {length(steps, minutes)}")
-    files = prepare_all(folders, work / "cache", threads)
     with_ct = [f for f in folders if (f / "ct.nii.gz").exists()]
-    held = set_aside(with_ct, max(0, min(hold_out, len(with_ct) - 1)), out if from_pack else None)
+    held = set_aside(with_ct, of_few(hold_out, len(with_ct)), out if from_pack else None)
+    log(f"dose: {len(folders)} patients, {len(held)} of them kept aside, {length(steps, minutes)}")
+    files = prepare_all(folders, work / "cache", threads)
     learned = [file for folder, file in zip(folders, files, strict=True) if folder not in held]
     network, before = begin(DoseNetwork(IN_CHANNELS, WIDTHS, BLOCKS), out, from_pack)
     network = network.to(where, memory_format=torch.channels_last_3d)

@@ -18,7 +18,7 @@ from hnvlm.imaging.write import write_nifti
 from hnvlm.models.checkpoint import read_config
 from hnvlm.models.lesion_net import LesionNet
 from hnvlm.train import dose, judge, lesions, segmenter, tumour
-from hnvlm.train.aside import aside_last, kept_aside, names_aside, set_aside
+from hnvlm.train.aside import aside_last, kept_aside, names_aside, of_few, set_aside
 
 SHIPPED = settings().models_dir
 
@@ -154,3 +154,9 @@ def test_few_crops_to_set_a_threshold_on_are_told_of(capsys):
     lesions.detector_metrics(LesionNet((8, 8, 8)), [replace(bank) for _ in range(4)])
     said = capsys.readouterr().err
     assert "come from 2 crops" in said and f"Below {lesions.FEW_CROPS} chance decides" in said
+
+
+def test_of_few_plans_most_are_learned_from():
+    """Of a clinic's five plans four were kept aside, and the dose network learned from one, without a word."""
+    assert [of_few(6, n) for n in (1, 2, 5, 8, 12, 24, 169)] == [0, 1, 1, 2, 3, 6, 6]
+    assert of_few(0, 9) == 0 and of_few(1, 2) == 1
