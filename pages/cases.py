@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import context, demo, intake, worklist
+from hnvlm.services import context, demo, intake, priors, worklist
 from hnvlm.ui import casebar, html, jobs, state, uploads
 from hnvlm.ui.errors import handled
 
@@ -62,6 +62,8 @@ def ready(app, case_id: str) -> None:
         others = [other.id for other in intake.already_stored(app, case)]
         if others:
             st.text(f"The same CT is already stored as {', '.join(others)}.")
+        if same := [other.case.id for other in priors.proposed(app, case)]:
+            st.text(f"Perhaps of the same patient: {', '.join(same)}. The page Review asks whether it is.")
         if st.button(f"Review {case.id}", key="review-new", type="primary"):
             uploads.end_seen()
             open_in_review(case.id)
@@ -93,8 +95,9 @@ def worklist_table(app) -> None:
     with st.container(key="worklist-heads"):
         for column, head in zip(st.columns(WIDTHS, gap=GAP, vertical_alignment="center"), heads, strict=True):
             column.caption(head)
+    same_patient = priors.groups(app)
     for row in worklist.rows(app, search=search, start=number * PAGE_ROWS, limit=PAGE_ROWS):
-        show_row(app, row)
+        show_row(app, row, same_patient.get(row.case.id, []))
     if not demo.existing_demo(app):
         demo_button(app, "secondary")
     restore_list(app)
@@ -105,7 +108,7 @@ def searched() -> None:
     st.session_state["_page"] = st.session_state["page"] = 1
 
 
-def show_row(app, row: worklist.Row) -> None:
+def show_row(app, row: worklist.Row, others: list[str]) -> None:
     case = row.case
     # A container of each case's own: while a list is drawn anew, a row must not keep the words of another.
     with st.container(key=f"row-{case.id}"):
@@ -114,6 +117,9 @@ def show_row(app, row: worklist.Row) -> None:
         if casebar.described(case):  # else it is the size, which stands in the next column
             with cells[0]:
                 html.note(case.description)
+        if others:
+            with cells[0]:
+                html.note(f"Same patient: {', '.join(others)}")
         z, y, x = case.shape
         dz, dy, dx = case.spacing_mm
         cells[1].text(f"{x}×{y}×{z}\n{dx:.2f}×{dy:.2f}×{dz:.2f} mm")

@@ -15,13 +15,14 @@ from hnvlm.services import (
     similar,
     zeroshot,
 )
-from hnvlm.ui import badges, casebar, findings, frame, html, jobs, picture, state, typed
+from hnvlm.ui import badges, casebar, findings, frame, html, jobs, picture, priors, state, typed
 from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
 from hnvlm.ui.errors import guard, handled
+from hnvlm.ui.viewer import Together
 from hnvlm.ui.viewer import show as show_viewer
 
-VIEWER = "review"
+VIEWER, OTHER = "review", "review-other"
 LANGUAGES = {"en": "English", "pl": "Polski"}
 # Kind of work -> tab that shows its progress and Stop; all other work of the case is shown on the first.
 TABS = {"zeroshot": "Zero-shot labels", "similar": "Similar cases"}
@@ -38,19 +39,15 @@ LABELS = "necrotic node in left level II\nnecrotic node in right level II\nmass 
 
 def main() -> None:
     app = context.app()
-    case = casebar.require(app, "This page shows the images beside the drafted report.")
-    left, right = st.columns([3, 2], gap="small")
+    case = casebar.require(app, "This page shows the images beside the drafted report.", priors.menu(app))
+    other = priors.beside(app, case)
+    left, right = st.columns([3, 2] if other is None else [2, 1], gap="small")
     found = analysis.load_findings(app, case.id) or []
     first = attention.load(app, case.id)
     if reporting.names_lesion(reporting.latest(app, case.id, st.session_state.get("_language", "en"))):
         first = None  # somebody found something
     with left, guard():
-        # A dose hides the soft tissue that a report is about; key d shows it.
-        show_viewer(
-            VIEWER, [picture.original(app, case)], masks=picture.structures(app, case), dose=picture.dose(app, case),
-            boxes=[*picture.boxes(found), *findings.look_first_box(first)], window=picture.window(case),
-            height=frame.PAGE_HEIGHT, case=case.id, dose_first=False,
-        )  # fmt: skip
+        images(app, case, [*picture.boxes(found), *findings.look_first_box(first)], other)
     with right, frame.column("panel"), guard():
         report, labels, neighbours = st.tabs([REPORT, *TABS.values()])
         with report, guard():
@@ -59,6 +56,31 @@ def main() -> None:
             labels_tab(app, case)
         with neighbours, guard():
             similar_tab(app, case)
+
+
+def images(app, case: CaseRecord, boxes, other: priors.Other | None) -> None:
+    """Show the CT of the case, and beside it another one that is looked at with it."""
+    shown = {
+        "masks": picture.structures(app, case), "dose": picture.dose(app, case), "boxes": boxes, "case": case.id,
+        "window": picture.window(case),
+        # A dose hides the soft tissue that a report is about; key d shows it.
+        "dose_first": False,
+    }  # fmt: skip
+    own = [picture.original(app, case)]
+    if other is None:
+        show_viewer(VIEWER, own, height=frame.PAGE_HEIGHT, **shown)
+        return
+    pair, scroll = f"{case.id}|{other.case.id}", priors.heading(case, other)
+    height = f"calc({frame.PAGE_HEIGHT} - 44px)"
+    here, there = st.columns(2, gap="xsmall")
+    with here:
+        show_viewer(VIEWER, own, height=height, together=Together(pair, scroll, lead=True), **shown)
+    with there, guard():
+        # Nothing that was drafted, drawn or planned of it: what is said of one CT stands with that one.
+        show_viewer(
+            OTHER, [picture.original(app, other.case, ", ".join(filter(None, ("CT", priors.when(other)))))],
+            window=shown["window"], height=height, case=other.case.id, together=Together(pair, scroll),
+        )  # fmt: skip
 
 
 def report_tab(app, case: CaseRecord, found, first) -> None:

@@ -18,7 +18,7 @@ from hnvlm.imaging.intake import SeriesInfo
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.analysis import part
 from hnvlm.services.context import App
-from hnvlm.services.identity import map_uid
+from hnvlm.services.identity import map_uid, pseudonym
 from hnvlm.services.jobs import JobContext
 from hnvlm.services.rt_objects import (
     coverage_notes,
@@ -232,8 +232,9 @@ def create_case(
     """Read one series and store it as a case, with structures and dose of the same frame of reference.
 
     HU, geometry, numbers and defined terms are stored: no dates or file names of the source, no free text but the
-    names of structures, and UIDs only as keyed hashes (equal UIDs stay equal within this store). A structure is called
-    by its number where its name holds a person's whom its file names, too; what else was typed into one is kept.
+    names of structures, and UIDs only as keyed hashes (equal UIDs stay equal within this store); of the patient's
+    number and birth date a keyed hash, by which a later CT is proposed as of the same patient. A structure is called by
+    its number where its name holds a person's whom its file names, too; what else was typed into one is kept.
 
     Args:
         series_uid: Which series; default the first accepted one.
@@ -262,11 +263,16 @@ def create_case(
     }
     case = app.store.add_case(
         volume, origin=origin, description=description.strip() or default_description(volume), demo=demo, meta=meta,
-        who=who,
+        who=who, patient=_patient(app, series, demo or bool(result.meta.get("synthetic"))),
     )  # fmt: skip
     _save_extras(app, case.id, volume, extras, who)
     progress(1.0, f"stored as {case.id}")
     return case
+
+
+def _patient(app: App, series: SeriesInfo, synthetic: bool) -> tuple[str, int | None]:
+    """What a CT's patient is recognised by; nothing of what was drawn."""
+    return ("", None) if synthetic or not series.headers else pseudonym(app, series.headers[0])
 
 
 def _save_extras(app: App, case_id: str, volume: Volume, extras: dict[str, Any], who: str) -> None:

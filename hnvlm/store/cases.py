@@ -84,6 +84,7 @@ class CaseStore(ResultMethods):
         demo: bool = False,
         meta: Mapping[str, Any] | None = None,
         who: str = "",
+        patient: tuple[str, int | None] = ("", None),
     ) -> CaseRecord:
         """Store a CT and give it the next id.
 
@@ -94,6 +95,7 @@ class CaseStore(ResultMethods):
             demo: Made by the app, not from a patient.
             meta: JSON facts from intake.
             who: User who did it, for the audit trail.
+            patient: Key and day of ``services.identity.pseudonym``; in no record, so that no export can hold them.
 
         Returns:
             The stored record, e.g. with id ``HN-0007``.
@@ -113,6 +115,7 @@ class CaseStore(ResultMethods):
                     number=number, id=case_id, created=utc_now(), origin=origin, description=description,
                     geometry=dumps(geometry), frame_uid=volume.frame_of_reference_uid, content_hash=content_hash,
                     array_sha=sha, demo=int(demo), in_scope=None, scope_reason="", meta=dumps(meta or {}), deleted=None,
+                    patient_key=patient[0], patient_day=patient[1],
                 )
             )  # fmt: skip
             write_event(conn, who, "case added", case_id, details={"origin": origin, "content_hash": content_hash})

@@ -27,12 +27,13 @@ def _table(name: str, integers: str, strings: str) -> Table:
 
 CASES = _table(
     "cases",
-    "number demo in_scope",
-    "id created origin description geometry frame_uid content_hash array_sha scope_reason meta deleted",
+    "number demo in_scope patient_day",
+    "id created origin description geometry frame_uid content_hash array_sha scope_reason meta deleted patient_key",
 )
 RESULTS = _table("results", "id version supersedes", "case_id kind slot payload arrays provenance created who")
 EVENTS = _table("events", "id result_id", "case_id created who action details")
 SIGNOFFS = _table("signoffs", "id result_id", "clinician created statement")
+SAME_PATIENT = _table("same_patient", "id", "one other verdict created who")
 JOBS = _table("jobs", "", "id case_id kind state owner who created started finished error result")
 
 

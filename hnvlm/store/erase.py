@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, or_, select
 from hnvlm.errors import HnvlmError
 from hnvlm.store import exports
 from hnvlm.store.cases import CaseStore
-from hnvlm.store.database import CASES, EVENTS, JOBS, RESULTS, SIGNOFFS, writing
+from hnvlm.store.database import CASES, EVENTS, JOBS, RESULTS, SAME_PATIENT, SIGNOFFS, writing
 from hnvlm.store.records import ACTIVE, CaseRecord
 from hnvlm.store.rows import load_case, write_event
 
@@ -21,7 +21,8 @@ from hnvlm.store.rows import load_case, write_event
 def erase_case(store: CaseStore, case_id: str, *, who: str) -> dict[str, Any]:
     """Erase a case that was deleted before: results, typed texts, signatures, audit trail, jobs, arrays and exports.
 
-    What stays is one event that says who erased which case and when; its id is not given again.
+    What stays is one event that says who erased which case and when, and in the trail of a case that was linked with
+    it that it was; its id is not given again.
 
     Returns:
         ``case_id``, ``results``, ``arrays`` and ``exports`` (how many went), ``arrays_left`` (files that somebody is
@@ -79,8 +80,8 @@ def _only_of(conn: Connection, case: CaseRecord) -> dict[str, float]:
 def _delete_rows(conn: Connection, case_id: str) -> None:
     """Delete all rows of a case; the triggers that refuse it are back before anybody else can see the tables."""
     conn.exec_driver_sql("PRAGMA secure_delete=ON")  # zeros over what was there, also where no vacuum follows
-    guarded = ("signoffs", "events", "results")
-    query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name IN (?, ?, ?)"
+    guarded = ("signoffs", "events", "results", "same_patient")
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name IN (?, ?, ?, ?)"
     triggers = conn.exec_driver_sql(query, tuple(f"{table}_no_delete" for table in guarded)).all()
     for name, _ in triggers:
         conn.exec_driver_sql(f"DROP TRIGGER {name}")
@@ -88,6 +89,7 @@ def _delete_rows(conn: Connection, case_id: str) -> None:
     conn.execute(delete(SIGNOFFS).where(SIGNOFFS.c.result_id.in_(results)))
     conn.execute(delete(EVENTS).where(or_(EVENTS.c.case_id == case_id, EVENTS.c.result_id.in_(results))))
     conn.execute(delete(RESULTS).where(RESULTS.c.case_id == case_id))
+    conn.execute(delete(SAME_PATIENT).where(or_(SAME_PATIENT.c.one == case_id, SAME_PATIENT.c.other == case_id)))
     conn.execute(delete(JOBS).where(JOBS.c.case_id == case_id))
     conn.execute(delete(CASES).where(CASES.c.id == case_id))
     for _, sql in triggers:

@@ -100,7 +100,27 @@ def m004_append_only(conn: Connection) -> None:
             )
 
 
-MIGRATIONS = (m001_cases_and_results, m002_signoffs, m003_jobs, m004_append_only)
+def m005_same_patient(conn: Connection) -> None:
+    """What clinicians said of two cases being one patient's; a key by which an upload can be proposed as such."""
+    conn.exec_driver_sql("ALTER TABLE cases ADD COLUMN patient_key TEXT NOT NULL DEFAULT ''")
+    conn.exec_driver_sql("ALTER TABLE cases ADD COLUMN patient_day INTEGER")
+    conn.exec_driver_sql(
+        """CREATE TABLE same_patient (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            one TEXT NOT NULL REFERENCES cases(id),
+            other TEXT NOT NULL REFERENCES cases(id),
+            verdict TEXT NOT NULL,
+            created TEXT NOT NULL,
+            who TEXT NOT NULL)"""
+    )
+    for verb in ("UPDATE", "DELETE"):
+        conn.exec_driver_sql(
+            f"CREATE TRIGGER same_patient_no_{verb.lower()} BEFORE {verb} ON same_patient "
+            "BEGIN SELECT RAISE(ABORT, 'same_patient is append-only: say something new of the two cases'); END"
+        )
+
+
+MIGRATIONS = (m001_cases_and_results, m002_signoffs, m003_jobs, m004_append_only, m005_same_patient)
 
 
 def migrate(engine: Engine, *, upto: int = len(MIGRATIONS)) -> int:

@@ -120,6 +120,20 @@ class AuditEvent:
 
 
 @dataclass(frozen=True)
+class Statement:
+    """The newest that a clinician said of two cases (``one`` sorts before ``other``).
+
+    ``verdict`` is ``same`` (one patient's), ``different`` (not) or "" (what was said before was taken back).
+    """
+
+    one: str
+    other: str
+    verdict: str
+    created: str
+    who: str
+
+
+@dataclass(frozen=True)
 class JobRecord:
     """What the store remembers about a background job after its thread is gone.
 

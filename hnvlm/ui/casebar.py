@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from hnvlm.services import CaseRecord
@@ -14,16 +16,17 @@ _LONGEST_ID = 40
 _BUSY = "Another task of this case is running."
 
 
-def require(app: App, purpose: str) -> CaseRecord:
+def require(app: App, purpose: str, beside: Callable[[CaseRecord], None] | None = None) -> CaseRecord:
     """Show the case row and return the open case; without one say how to get one and end the run.
 
     Args:
         purpose: What this page would show, for the empty state.
+        beside: What else the row shows of the open case.
     """
     case = state.current_case(app)
     cases = app.store.list_cases()
     if cases:
-        _row(case, {c.id: f"{c.id} · {c.description}" for c in cases})
+        _row(case, {c.id: f"{c.id} · {c.description}" for c in cases}, beside)
     if case is None:
         state.form_shown(None)
         _nothing_open(app, purpose, others=bool(cases))
@@ -87,7 +90,7 @@ def scope_notice(app: App, case: CaseRecord) -> bool:
     return False
 
 
-def _row(case: CaseRecord | None, names: dict[str, str]) -> None:
+def _row(case: CaseRecord | None, names: dict[str, str], beside: Callable[[CaseRecord], None] | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="casebar"):
         st.session_state[_SELECT] = case.id if case else None
         st.selectbox(
@@ -96,6 +99,8 @@ def _row(case: CaseRecord | None, names: dict[str, str]) -> None:
         )  # fmt: skip
         if case is not None:
             _facts(case)
+            if beside is not None:
+                beside(case)
 
 
 def _nothing_open(app: App, purpose: str, *, others: bool) -> None:

@@ -35,7 +35,7 @@ def test_from_empty(tmp_path):
     assert migrate(engine) == len(MIGRATIONS)
     assert version(engine) == len(MIGRATIONS)
     tables = {name for kind, name in schema(engine) if kind == "table"}
-    assert tables == {"cases", "results", "events", "signoffs", "jobs"}
+    assert tables == {"cases", "results", "events", "signoffs", "jobs", "same_patient"}
     assert migrate(engine) == len(MIGRATIONS)
 
 

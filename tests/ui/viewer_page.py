@@ -15,7 +15,7 @@ from hnvlm.services.jobs import JobStatus
 from hnvlm.ui import frame
 from hnvlm.ui.access import ACCESS
 from hnvlm.ui.jobs import panel
-from hnvlm.ui.viewer import Box, Dose, Overlay, Series, browser_id, jump_to, show
+from hnvlm.ui.viewer import Box, Dose, Overlay, Series, Together, browser_id, jump_to, show
 
 # Three different sizes and spacings, so that no axis can be taken for another.
 SHAPE, SPACING, ORIGIN = (48, 40, 32), (3.0, 1.25, 2.0), (-200.0, -25.0, -31.0)
@@ -84,6 +84,13 @@ elif page == "jobs":
             panel(SimpleNamespace(jobs=jobs), "T-001", [waiting.kind, failed.kind])
 elif page == "dose":
     show(page, [original], masks=data["overlay"], dose=Dose(data["dose"], 60.0, "AI draft"), case="T-001")
+elif page == "together":
+    scroll = st.toggle("Scroll together")
+    # Half as many slices, twice as far apart, and a smaller field of view.
+    other = Volume(np.ascontiguousarray(data["ct"].array[::2, :, 6:28]), (6.0, 1.25, 2.0), ORIGIN)
+    for column, name, one in zip(st.columns(2), (page, "there"), (original, Series(other, "Prior")), strict=True):
+        with column:
+            show(name, [one], case=name, together=Together("pair", scroll, lead=name == page))
 else:
     shown = [
         original,

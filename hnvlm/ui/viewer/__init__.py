@@ -23,6 +23,7 @@ from hnvlm.ui.viewer.series import (
     Dose,
     Overlay,
     Series,
+    Together,
     body_box,
     check_grids,
     display_tables,
@@ -32,7 +33,7 @@ from hnvlm.ui.viewer.series import (
     volume_blob,
 )
 
-__all__ = ["Box", "Dose", "Overlay", "Series", "browser_id", "jump_to", "show"]
+__all__ = ["Box", "Dose", "Overlay", "Series", "Together", "browser_id", "jump_to", "show"]
 
 Layout = Literal["axial", "mpr", "side_by_side"]
 PACKAGE = Path(__file__).resolve().parent
@@ -75,6 +76,7 @@ def show(
     boxes: Sequence[Box] = (),
     case: str = "",
     dose_first: bool = True,
+    together: Together | None = None,
 ) -> None:
     """Show one or more series on one grid.
 
@@ -90,6 +92,7 @@ def show(
         boxes: Findings to draw.
         case: Case code of the corner text (never a name).
         dose_first: Whether a dose is drawn before anybody asks for it (key d).
+        together: Another viewer of the page with the same name follows this one, and this one follows it.
 
     Raises:
         UsageError: Nothing to show.
@@ -117,6 +120,7 @@ def show(
         "height": height if isinstance(height, str) else f"{height}px",
         "case": case,
         "dose_first": dose_first,
+        "together": None if together is None else vars(together),
         "start": _start(sid, key, data["series"][0]["id"], middle),
     }
     component(PACKAGE, "viewer")(key=key, data=data)

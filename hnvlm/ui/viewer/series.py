@@ -102,6 +102,21 @@ class Box:
     colour: str = "#ffb454"
 
 
+@dataclass(frozen=True)
+class Together:
+    """Two viewers of different CTs that follow each other in window, zoom, scale and plane.
+
+    Attributes:
+        name: The same for both.
+        scroll: Whether they move together, too: by as many mm, from where each stood when this began.
+        lead: The other one begins with the window, zoom and plane of this one.
+    """
+
+    name: str
+    scroll: bool = False
+    lead: bool = False
+
+
 @lru_cache(maxsize=1)
 def display_tables() -> dict[str, Any]:
     """Return window presets, isodose levels and structure colours, each with its source."""

@@ -10,6 +10,7 @@ import { layoutPanes } from "./panes.js";
 import { Panel } from "./panel.js";
 import { greyTable, rgb } from "./render.js";
 import { CSS } from "./style.js";
+import { join, leave, tell } from "./together.js";
 import { MEMORY, close, keepMeasures, keepView, keptMeasures, keptView, open } from "./volumes.js";
 
 const REPORT_AFTER_MS = 300;
@@ -82,6 +83,7 @@ export class Viewer {
     this.structures = data.masks ? data.masks.structures.map((s, n) => ({ ...s, layer: n >> 5, bit: 1 << (n & 31), rgb: rgb(s.colour) })) : [];
     this.doseLevels = data.dose ? data.dose.levels.map((level) => ({ ...level, rgb: rgb(level.colour) })) : [];
     this.openVolumes();
+    join(this);
     this.obey(data.command);
     this.panel.build();
     this.refresh();
@@ -345,6 +347,7 @@ export class Viewer {
     if (!this.data || !this.ratio) return;
     const began = performance.now();
     if (this.baseDirty) {
+      tell(this);
       this.panes = layoutPanes(this);
       dropPen(this);
       this.panel.sync();
@@ -409,6 +412,7 @@ export class Viewer {
   }
 
   dispose() {
+    leave(this);
     this.keepNow();
     cancelAnimationFrame(this.frame);
     clearTimeout(this.reportTimer);

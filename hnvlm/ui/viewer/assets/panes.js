@@ -1,6 +1,7 @@
 // Which panes there are, where they stand, and how voxels map to the screen in each.
 
 import { PLANES, PLANE_NAMES, bestGrid, fitScale, paneView } from "./geometry.js";
+import { oneScale } from "./together.js";
 
 const MAIN_SHARE = 0.62; // of the width, for the axial plane beside the two others
 
@@ -18,6 +19,7 @@ export function layoutPanes(viewer) {
     const fit = Math.min(...panes.map((pane) => pane.fit));
     for (const pane of panes) pane.fit = fit;
   }
+  if (viewer.group) oneScale(viewer, panes);
   for (const pane of panes) {
     pane.view = paneView(pane.rect, shape, spacing, pane.plane, state.zoom, state.centre, pane.fit);
     pane.index = state.pos[PLANES[pane.plane].w];
