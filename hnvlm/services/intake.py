@@ -20,6 +20,7 @@ from hnvlm.services.analysis import part
 from hnvlm.services.context import App
 from hnvlm.services.identity import map_uid, pseudonym
 from hnvlm.services.jobs import JobContext
+from hnvlm.services.plain import one_line
 from hnvlm.services.rt_objects import (
     coverage_notes,
     dose_result,
@@ -262,7 +263,7 @@ def create_case(
         "series_uid": map_uid(app, series.series_uid),
     }
     case = app.store.add_case(
-        volume, origin=origin, description=description.strip() or default_description(volume), demo=demo, meta=meta,
+        volume, origin=origin, description=one_line(description) or default_description(volume), demo=demo, meta=meta,
         who=who, patient=_patient(app, series, demo or bool(result.meta.get("synthetic"))),
     )  # fmt: skip
     _save_extras(app, case.id, volume, extras, who)

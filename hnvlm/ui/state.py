@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
-import unicodedata
 from typing import Any
 
 import streamlit as st
@@ -14,6 +13,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from hnvlm.config import settings
 from hnvlm.services import CaseRecord, worklist
 from hnvlm.services.context import App
+from hnvlm.services.plain import one_line
 from hnvlm.ui.access import COOKIE
 
 # Letters of a clinician's name.
@@ -134,5 +134,4 @@ def set_who(name: str) -> None:
 
 def plain_name(name: str) -> str:
     """Return a name in one line without what nobody sees: control characters, marks that turn the letters around."""
-    seen = (c for c in name if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf"))
-    return " ".join("".join(seen).split())
+    return one_line(name)
