@@ -10,7 +10,7 @@ from hnvlm.errors import HnvlmError
 from hnvlm.services import CaseRecord, ResultRecord, dose, rt_upload, target_levels
 from hnvlm.services.context import App
 from hnvlm.services.what_if import SCALE_RANGE, WhatIf, why_not_dropped, words
-from hnvlm.ui import casebar, jobs, state
+from hnvlm.ui import casebar, html, jobs, state
 from hnvlm.ui.errors import handled
 
 # Remembered of a case: how often files were added, what became of them, how often something was asked.
@@ -52,9 +52,9 @@ def added(case_id: str) -> None:
     """Say what became of the files, once."""
     problem, said = state.of_case(case_id).pop(_SAID, ("", []))
     if problem:
-        st.error(problem)
+        st.error(html.words(problem))
     for line in said:
-        st.caption(line)
+        st.caption(html.words(line))
 
 
 def predict(app: App, case_id: str) -> None:

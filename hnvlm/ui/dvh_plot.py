@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 
 import plotly.graph_objects as go
 
@@ -41,7 +42,8 @@ def figure(
     ink = structure_colours(curves, palette())
     end = max([dvh.max_gy for dvh in [*curves.values(), *(other or {}).values()]], default=1.0)
     for structure, dvh in curves.items():
-        shown = structure.replace("_", " ")
+        # A plot reads <...> and %{...} in names: of "Ring <3mm>" it would leave out the size.
+        shown = escape(structure.replace("_", " "), quote=False).replace("%{", "%&#123;")
         point = "%{x:.1f} Gy or more: %{y:.1f} %<extra></extra>"
         for source, dash, what in ((dvh, "solid", name), ((other or {}).get(structure), "dash", other_name)):
             if source is None:

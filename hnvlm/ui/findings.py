@@ -104,13 +104,13 @@ def buttons(found: Sequence[Finding], viewer: str) -> None:
     for n, finding, place in seen:
         if place is not None:
             st.button(
-                label(finding), key=f"finding-{n}", icon=":material/my_location:", on_click=_jump,
-                args=(viewer, place), help=detail(finding), width="stretch",
+                html.words(label(finding)), key=f"finding-{n}", icon=":material/my_location:", on_click=_jump,
+                args=(viewer, place), help=html.words(detail(finding)), width="stretch",
             )  # fmt: skip
     for _, finding, place in seen:
         if place is None:
             reach = extent(finding)
-            st.caption(f"{label(finding)}{f': {reach}' if reach else ''} ({_said_by(finding)})")
+            st.caption(html.words(f"{label(finding)}{f': {reach}' if reach else ''} ({_said_by(finding)})"))
     denied = [label(f).lower() for f in found if f.presence == "absent"]
     if denied:
         st.caption(f"Not seen: {', '.join(denied)}.")
