@@ -103,7 +103,8 @@ def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
     # Numbered: the same words in the same minute, with another seed, could not be told apart, nor chosen. The time
     # comes last: the list is narrow, and what is cut off is at the end.
     names = {
-        e.id: f"{n}. {edit_facts.asked_text(e.payload)[:60]}  {casebar.when(e.created)}"
+        # In one line without marks that turn what follows around: the time.
+        e.id: f"{n}. {state.plain_name(edit_facts.asked_text(e.payload))[:60]}  {casebar.when(e.created)}"
         for n, e in enumerate(edits[::-1], 1)
     }
     key, memory = f"edit-choice-{case.id}", state.of_case(case.id)

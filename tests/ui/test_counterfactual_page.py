@@ -47,6 +47,14 @@ def test_in_the_list_of_edits_the_words_come_first_and_the_time_last(services) -
     assert choice.startswith(f"1. {WISH}  ") and choice.endswith(made.created[11:16])
 
 
+def test_in_the_list_of_edits_no_mark_turns_the_time_around(services) -> None:
+    app = services(fakes())
+    case_id = add_case(app)
+    made = counterfactual.run_for_case(app, case_id, f"{WISH}\n\N{RIGHT-TO-LEFT OVERRIDE}.")
+    (choice,) = choices(open_page(case_id, "counterfactual"))
+    assert choice.startswith(f"1. {WISH} .  ") and choice.endswith(made.created[11:16])
+
+
 def test_of_an_edited_report_the_list_shows_what_was_asked_for(services, monkeypatch) -> None:
     app = services(models := fakes())
     case_id = add_case(app)

@@ -11,7 +11,7 @@ from ui.page_text import REPO, open_page, texts
 from hnvlm.imaging.dvh import Dvh
 from hnvlm.services import analysis, rating
 from hnvlm.types import Finding
-from hnvlm.ui import dvh_plot, html
+from hnvlm.ui import dvh_plot, frame, html
 
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
 CONTOUR = "GTVp *old* ~x~ [y](z)"
@@ -65,6 +65,17 @@ def test_structures_that_the_dose_does_not_cover_are_called_by_their_names(app):
     said = texts(at)
     assert r"does not cover all of \*Couch\*" in said
     assert r"\*Couch\* is \*not\* x" in said
+
+
+def test_a_long_label_pushes_no_number_out_of_its_column(browser, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(html.st, "html", drawn.append)
+    html.bars([("L" * 200, 0.5), ("no mass", 0.25)])
+    page = browser.new_page()
+    page.set_content(f"<style>{frame.STYLE.read_text()}</style><div style='width: 400px'>{drawn[0]}</div>")
+    ends = page.evaluate("[...document.querySelectorAll('em')].map(e => e.getBoundingClientRect().right)")
+    page.close()
+    assert ends[0] == ends[1] <= 408, "the page's own margin is 8"
 
 
 def test_a_plot_reads_no_markup_in_the_name_of_a_structure():
