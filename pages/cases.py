@@ -119,7 +119,7 @@ def show_row(app, row: worklist.Row, others: list[str]) -> None:
                 html.note(case.description)
         if others:
             with cells[0]:
-                html.note(f"Same patient: {', '.join(others)}")
+                html.note(f"{'Linked with' if case.synthetic else 'Same patient'}: {', '.join(others)}")
         z, y, x = case.shape
         dz, dy, dx = case.spacing_mm
         cells[1].text(f"{x}×{y}×{z}\n{dx:.2f}×{dy:.2f}×{dz:.2f} mm")
