@@ -77,11 +77,14 @@ def _checked(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def _narrative(text: str, signature: str, notes: Sequence[str]) -> str:
-    # XML knows no control characters; a text from the clipboard may hold some.
-    printable = "".join(c if c.isprintable() or c == "\n" else " " for c in "\n".join(text.splitlines()))
-    lines = "".join(f"<p>{escape(line)}</p>" for line in printable.split("\n") if line.strip())
-    head = "".join(f"<p><b>{escape(line)}</b></p>" for line in (f"{NOTICE}. {signature}.", *notes))
+    lines = "".join(f"<p>{escape(line)}</p>" for line in map(_printable, text.splitlines()) if line.strip())
+    head = "".join(f"<p><b>{escape(_printable(line))}</b></p>" for line in (f"{NOTICE}. {signature}.", *notes))
     return f'<div xmlns="http://www.w3.org/1999/xhtml">{head}{lines}</div>'
+
+
+def _printable(line: str) -> str:
+    """XML knows no control characters; a text from the clipboard, or the name of a structure, may hold some."""
+    return "".join(c if c.isprintable() else " " for c in line)
 
 
 def _patient(case_id: str) -> dict[str, Any]:
