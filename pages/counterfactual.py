@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def request_side(app, case: CaseRecord) -> ResultRecord | None:
-    in_scope = casebar.scope_notice(app, case)
+    in_scope = casebar.scope_notice(case)
     reason = availability.why_not(app, "counterfactual")
     busy = bool(app.jobs.active(case.id))
     key = f"wish-{case.id}"

@@ -44,7 +44,7 @@ def form_and_plan(app, case: CaseRecord) -> None:
 
 
 def plan_side(app, case: CaseRecord) -> None:
-    in_scope = casebar.scope_notice(app, case)
+    in_scope = casebar.scope_notice(case)
     reason = availability.why_not(app, "plan")
     busy = bool(app.jobs.active(case.id))
     versions = planning.versions(app, case.id)

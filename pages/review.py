@@ -86,7 +86,7 @@ def images(app, case: CaseRecord, boxes, other: priors.Other | None) -> None:
 def report_tab(app, case: CaseRecord, found, first) -> None:
     language = st.session_state.setdefault("language", st.session_state.get("_language", "en"))
     st.session_state["_language"] = language  # outlives the widget when another page is shown
-    in_scope = casebar.scope_notice(app, case)
+    in_scope = casebar.scope_notice(case)
     reason = availability.why_not(app, "report")
     busy = bool(app.jobs.active(case.id))
     latest = reporting.latest(app, case.id, language)

@@ -25,6 +25,7 @@ LATERAL_MM = 0.5
 # Wider gaps hide a node of 1 cm altogether, so they are refused and not filled.
 MAX_GAP_MM = 10.0
 MULTIPLE_TOLERANCE = 0.15
+LISTED = 3  # file names in a message
 
 
 @dataclass
@@ -132,10 +133,10 @@ def _same(headers: Sequence[SliceHeader], values: list[tuple], what: str, plan: 
     plan.reasons.append(f"mixed {what}: " + "; ".join(parts))
 
 
-def label_list(headers: Sequence[SliceHeader], most: int = 3) -> str:
+def label_list(headers: Sequence[SliceHeader]) -> str:
     """File names for a message; of many the first ones and how many more."""
-    names = ", ".join(h.label for h in headers[:most])
-    return names if len(headers) <= most else f"{names} and {len(headers) - most} more"
+    names = ", ".join(h.label for h in headers[:LISTED])
+    return names if len(headers) <= LISTED else f"{names} and {len(headers) - LISTED} more"
 
 
 def _drop_copies(headers: Sequence[SliceHeader], along: np.ndarray, plan: StackPlan) -> None:

@@ -300,7 +300,7 @@ def _place_of(header: SliceHeader, k: int, info: SeriesInfo) -> str:
     return f"slice {at} of {count} ({'xyz'[axis]} = {(header.position or first)[axis]:.1f} mm{instance})"
 
 
-def read_path(path: Path | str, workdir: Path | None = None, progress: Progress = _no_progress) -> ReadResult:
+def read_path(path: Path | str, workdir: Path | None = None) -> ReadResult:
     """Scan and read the only (or largest) accepted series of a path.
 
     Raises:
@@ -312,7 +312,7 @@ def read_path(path: Path | str, workdir: Path | None = None, progress: Progress 
         listed = "; ".join(f"{s.modality} series: {', '.join(s.reasons)}" for s in found[:5])
         geometric = any(s.modality == "CT" for s in found)
         raise (GeometryError if geometric else InputRefusedError)(f"No CT series can be read. {listed}.")
-    result = read(accepted[0], progress)
+    result = read(accepted[0])
     if len(accepted) > 1:
         others = re.sub(r"\s+", " ", f"{len(accepted)} CT series found; the one with most slices was read")
         result.warnings.append(others)

@@ -23,7 +23,8 @@ from hnvlm.store import CaseStore, exports
 from hnvlm.types import Provenance
 
 log = logging.getLogger(__name__)
-UPLOAD_AGE_S = EXPORT_AGE_S = 24 * 3600.0
+# Uploads and exports are kept for a day.
+KEPT_S = 24 * 3600.0
 # What the models are built on; their imports take seconds.
 LIBRARIES = ("torch", "transformers.modeling_utils", "monai")
 
@@ -168,9 +169,9 @@ class App:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def sweep_uploads(self, max_age_seconds: float = UPLOAD_AGE_S) -> int:
+    def sweep_uploads(self) -> int:
         """Remove uploads that nobody turned into a case within a day; return how many."""
-        limit, removed = time.time() - max_age_seconds, 0
+        limit, removed = time.time() - KEPT_S, 0
         for folder in self.uploads_dir.iterdir():
             try:
                 old = folder.is_dir() and folder.stat().st_mtime < limit
@@ -181,8 +182,8 @@ class App:
                 removed += 1
         return removed
 
-    def sweep_exports(self, max_age_seconds: float = EXPORT_AGE_S) -> int:
-        """Remove exports of more than a day ago, and what killed ones left half-written; return how many.
+    def sweep_exports(self) -> None:
+        """Remove exports of more than a day ago, and what killed ones left half-written.
 
         Each holds a whole CT. The pages offer to make an export anew that is not there.
         """
@@ -190,7 +191,7 @@ class App:
         # Listed before anybody is asked who exports: what another server begins from here on is not among them.
         zips, half = list(folder.glob("*.zip")), list(folder.glob("tmp*"))
         at_work = self.jobs.anywhere("export")
-        limit, removed = time.time() - max_age_seconds, 0
+        limit = time.time() - KEPT_S
         for path in [*zips, *half]:
             with suppress(OSError):  # whoever else looked after them was faster, or somebody reads it
                 if path.stat().st_mtime >= limit and (at_work or path in zips):
@@ -199,8 +200,6 @@ class App:
                     shutil.rmtree(path)
                 else:
                     path.unlink()
-                removed += 1
-        return removed
 
     def close(self) -> None:
         """Stop all jobs and close the store."""

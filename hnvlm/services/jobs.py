@@ -58,7 +58,6 @@ class JobStatus:
     state: str
     fraction: float = 0.0
     message: str = ""
-    elapsed_seconds: float = 0.0
     eta_seconds: float | None = None
     text: str = ""
     error: str = ""
@@ -163,17 +162,19 @@ class _Job:
         self.error, self.error_code, self.stopped_by = "", "", ""
         self.result: dict[str, Any] = {}
         self.started: float | None = None
-        self.ended: float | None = None
 
     def status(self) -> JobStatus:
         with self.lock:
-            elapsed, eta = 0.0, None
-            if self.started is not None:
-                elapsed = (self.ended or time.monotonic()) - self.started
-                if self.state == "running" and self.fraction >= 0.03 and not self.stop.is_set():
-                    eta = elapsed * (1.0 - self.fraction) / self.fraction
+            eta = None
+            if (
+                self.started is not None
+                and self.state == "running"
+                and self.fraction >= 0.03
+                and not self.stop.is_set()
+            ):
+                eta = (time.monotonic() - self.started) * (1.0 - self.fraction) / self.fraction
             return JobStatus(
-                self.id, self.kind, self.case_id, self.state, self.fraction, self.message, elapsed, eta, self.text,
+                self.id, self.kind, self.case_id, self.state, self.fraction, self.message, eta, self.text,
                 self.error, self.error_code, dict(self.result), self.stopped_by,
             )  # fmt: skip
 
@@ -365,7 +366,6 @@ class JobManager:
             log.error("the end of job %s could not be stored\n%s", job.id, without_words(exc))
         with job.lock:
             job.state, job.error, job.error_code, job.result = state, error, code, result
-            job.ended = time.monotonic()
             job.message = {"done": "done", "cancelled": "stopped"}.get(state, error)
             if state == "done":
                 job.fraction = 1.0

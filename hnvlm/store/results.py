@@ -125,9 +125,9 @@ class ResultMethods:
             rows = conn.execute(select(RESULTS).join(newest, newest.c.id == RESULTS.c.id)).mappings()
             return {row["case_id"]: result_of(row) for row in rows}
 
-    def load_array(self, result: ResultRecord, name: str, *, mmap: bool = True) -> np.ndarray:
-        """Return an array saved with a result."""
-        return self.arrays.get(_array_name(result, name), mmap=mmap)
+    def load_array(self, result: ResultRecord, name: str) -> np.ndarray:
+        """Return an array saved with a result, as a read-only memory map."""
+        return self.arrays.get(_array_name(result, name))
 
     def load_masks(self, result: ResultRecord, name: str = "masks", only: list[str] | None = None) -> PackedMasks:
         """Return structure -> bool mask (z, y, x) saved with a result, packed; ``only`` limits which are read."""

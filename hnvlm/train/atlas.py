@@ -41,6 +41,7 @@ from hnvlm.types import MIRRORED
 GRID_MM = 2.5
 MIN_MEMBERS = 20
 MAX_MEMBERS = 26
+PRIVACY_STEP = 6  # of the slices, for time's sake
 
 
 def load_members(folders: list[Path], limit: int) -> list[Member]:
@@ -102,9 +103,9 @@ def pair_median(stack: np.ndarray) -> np.ndarray:
     return np.concatenate([right, mirrored(right)[..., stack.shape[-1] % 2 :]], axis=-1)
 
 
-def sharpen(ct: np.ndarray, amount: float = 1.0, sigma: float = 1.2) -> np.ndarray:
+def sharpen(ct: np.ndarray) -> np.ndarray:
     """Unsharp mask for edges that averaging softened; overshoot is limited to the neighbourhood's range."""
-    sharp = ct + amount * (ct - ndimage.gaussian_filter(ct, sigma))
+    sharp = ct + (ct - ndimage.gaussian_filter(ct, sigma=1.2))
     slack = 30.0
     low, high = ndimage.minimum_filter(ct, 3) - slack, ndimage.maximum_filter(ct, 3) + slack
     return np.clip(sharp, low, high)
@@ -125,13 +126,12 @@ def match_tones(ct: np.ndarray, stack: np.ndarray) -> np.ndarray:
     return out
 
 
-def check_privacy(stack: np.ndarray, outsiders: np.ndarray | None = None, step: int = 6) -> dict[str, float]:
+def check_privacy(stack: np.ndarray, outsiders: np.ndarray | None = None) -> dict[str, float]:
     """Measure whether any member shines through: likeness of fine detail to the median, with and without the member.
 
     Args:
         stack: Members on the atlas' grid, HU (n, z, y, x).
         outsiders: Patients that were never in the atlas, aligned to it afterwards, on the same grid.
-        step: Every how many slices are looked at.
 
     Returns:
         ``members_*``: correlation of each member's high-pass slices with the median's;
@@ -140,7 +140,7 @@ def check_privacy(stack: np.ndarray, outsiders: np.ndarray | None = None, step: 
         ``gap_*``: members minus left out, which is what membership alone adds;
         ``equal_voxels_max``: largest share of body voxels in which a member's HU is exactly the median.
     """
-    slices = stack[:, ::step]
+    slices = stack[:, ::PRIVACY_STEP]
     median = pair_median(slices)
     body = median > -600
     target = _detail(median)[body]
@@ -152,7 +152,7 @@ def check_privacy(stack: np.ndarray, outsiders: np.ndarray | None = None, step: 
         likeness["members"].append(np.corrcoef(own, target)[0, 1])
         likeness["left_out"].append(np.corrcoef(own, _detail(others)[body])[0, 1])
         equal = max(equal, float((member == median)[body].mean()))
-    for person in [] if outsiders is None else outsiders[:, ::step]:
+    for person in [] if outsiders is None else outsiders[:, ::PRIVACY_STEP]:
         likeness["outsiders"].append(np.corrcoef(_detail(person)[body], target)[0, 1])
     likeness["gap"] = np.subtract(likeness["members"], likeness["left_out"]).tolist()
     measured = {"equal_voxels_max": equal, "outsiders": float(len(likeness["outsiders"]))}

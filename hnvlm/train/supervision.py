@@ -20,6 +20,7 @@ from hnvlm.train.data import load_cached, read_case, training_folders
 PANE = 260
 WINDOW = (-110.0, 190.0)
 SENTENCES = 4
+REACH_MM = 75.0  # shown around a lesion
 
 
 def _pane(hu: np.ndarray, spacing: tuple[float, float], box: tuple[int, int, int, int] | None) -> Image.Image:
@@ -34,11 +35,11 @@ def _pane(hu: np.ndarray, spacing: tuple[float, float], box: tuple[int, int, int
     return picture
 
 
-def _views(ct: Volume, lesion: Lesion, reach_mm: float = 75.0) -> list[Image.Image]:
+def _views(ct: Volume, lesion: Lesion) -> list[Image.Image]:
     """Axial before, axial after, coronal after around a lesion."""
     z, y, x = (round(float(v)) for v in ct.mm_to_index(np.array(lesion.centre_mm)))
     edited = apply(ct, [lesion])
-    r = [max(4, round(reach_mm / s)) for s in ct.spacing_mm]
+    r = [max(4, round(REACH_MM / s)) for s in ct.spacing_mm]
     z, y, x = (int(np.clip(v, 0, n - 1)) for v, n in zip((z, y, x), ct.shape, strict=True))
     zs, ys, xs = (slice(max(0, c - q), c + q) for c, q in zip((z, y, x), r, strict=True))
     hit = np.argwhere(lesion.mask > 0.2)

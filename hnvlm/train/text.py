@@ -22,6 +22,7 @@ from hnvlm.types import AIRWAY_LEVELS, MASS_SITES, NODE_LEVELS, SIDES, TEXTURES,
 
 POOL = 18_000
 GENERAL_SHARE = 0.15
+AT_ONCE = 128  # sentences in one pass of a network
 # When training goes on from a reader whose embedding other models were trained on.
 KEEP_WEIGHT = 20.0
 
@@ -94,26 +95,24 @@ def text_loss(reader: TextReader, embedding: Tensor, labels: dict[str, Tensor]) 
     return loss
 
 
-def kept_embeddings(
-    reader: TextReader, pool: Sequence[Tensor], labels: dict[str, Tensor], batch: int = 128
-) -> tuple[Tensor, Tensor]:
+def kept_embeddings(reader: TextReader, pool: Sequence[Tensor], labels: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Embeddings (n, E) of a trained reader, and which sentences (n,) it reads right in every class."""
     embeddings, right = [], []
     with torch.inference_mode():
-        for i in range(0, len(pool), batch):
-            embeddings.append(reader(*collate(pool[i : i + batch])))
+        for i in range(0, len(pool), AT_ONCE):
+            embeddings.append(reader(*collate(pool[i : i + AT_ONCE])))
             logits, _ = reader.facts(embeddings[-1])
-            hits = [logits[name].argmax(1) == labels[name][i : i + batch] for name in HEADS]
+            hits = [logits[name].argmax(1) == labels[name][i : i + AT_ONCE] for name in HEADS]
             right.append(torch.stack(hits).all(0))
     return torch.cat(embeddings).clone(), torch.cat(right).clone()
 
 
-def features_of(sentences: Sequence[str], batch: int = 128) -> list[Tensor]:
+def features_of(sentences: Sequence[str]) -> list[Tensor]:
     """Token features of every sentence, each (tokens, 384) in half precision."""
     order = np.argsort([len(s) for s in sentences], kind="stable")
     held: dict[int, Tensor] = {}
-    for i in range(0, len(order), batch):
-        index = order[i : i + batch]
+    for i in range(0, len(order), AT_ONCE):
+        index = order[i : i + AT_ONCE]
         features, mask = token_features([sentences[j] for j in index])
         for j, f, m in zip(index, features, mask, strict=True):
             held[int(j)] = f[m].half()
@@ -131,10 +130,10 @@ def collate(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return features, mask
 
 
-def accuracy(reader: TextReader, bank: str, n: int = 600, seed: int = 7) -> dict[str, float]:
+def accuracy(reader: TextReader, bank: str) -> dict[str, float]:
     """Share of sentences of a bank whose facts are read right, per head, and the size's mean error in mm."""
-    rng = random.Random(seed)
-    pairs = [sample_sentence(rng, bank) for _ in range(n)]
+    rng = random.Random(7)
+    pairs = [sample_sentence(rng, bank) for _ in range(600)]
     features, mask = collate(features_of([t for t, _ in pairs]))
     labels = label_tensors([facts for _, facts in pairs])
     reader.eval()

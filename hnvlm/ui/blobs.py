@@ -10,6 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -81,23 +82,15 @@ class Blob:
             self.path.with_suffix(".gz").unlink(missing_ok=True)
 
 
-def remove_leftovers(parent: Path | None = None) -> list[Path]:
-    """Remove the folders of servers that are gone, and with them the pixels of their patients; return which.
+def remove_leftovers() -> None:
+    """Remove the folders of servers that are gone, and with them the pixels of their patients.
 
     A server that is killed, or whose machine loses its power, cannot take its own along.
-
-    Args:
-        parent: Where they are; default the system's folder of temporary files.
     """
-    removed = []
-    for folder in sorted((parent or Path(tempfile.gettempdir())).glob(f"{FOLDERS}*")):
-        try:
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
+        with suppress(OSError):  # of another user, or whoever else looks after them was faster
             if _left_behind(folder):
                 shutil.rmtree(folder)
-                removed.append(folder)
-        except OSError:  # of another user, or whoever else looks after them was faster
-            continue
-    return removed
 
 
 def _left_behind(folder: Path) -> bool:

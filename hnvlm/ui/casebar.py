@@ -79,7 +79,7 @@ def _named(key: str, before: str) -> None:
     state.set_who(st.session_state[f"{key}-{before}"])
 
 
-def scope_notice(app: App, case: CaseRecord) -> bool:
+def scope_notice(case: CaseRecord) -> bool:
     """Say why the models will not draft on an out-of-scope CT; return whether they may draft."""
     if case.in_scope is not False:
         return True

@@ -96,7 +96,7 @@ def _controls(
     app: App, case: CaseRecord, items: Sequence[ResultRecord]
 ) -> tuple[ResultRecord | None, ResultRecord | None]:
     """Show the buttons and which dose is shown; return it and the one to compare with."""
-    in_scope = casebar.scope_notice(app, case)
+    in_scope = casebar.scope_notice(case)
     reason = availability.why_not(app, "dose")
     busy = bool(app.jobs.active(case.id))
     blocked = reason or ("" if in_scope else "Not a head-and-neck CT: no dose is predicted.")

@@ -12,7 +12,7 @@ from hnvlm.services.palette import structure_colours
 from hnvlm.ui.viewer.series import palette
 
 _TEXT, _GRID, _PAPER = "#c9ced3", "#2c3136", "#101214"
-STEP_GY = 0.25
+STEP_GY, HEIGHT_PX = 0.25, 240
 # A legend beside the plot has room for so many names; more would be behind a scroll bar that nobody sees.
 BESIDE = 10
 # Pixels: a line of the legend, a letter of it, what stands before a name, the column of the page at 1280 pixels.
@@ -26,7 +26,6 @@ def figure(
     name: str = "",
     other_name: str = "",
     prescription_gy: float | None = None,
-    height: int = 240,
 ) -> go.Figure:
     """Draw cumulative DVHs.
 
@@ -35,7 +34,6 @@ def figure(
         other: The same under another dose, dashed.
         name, other_name: What the two doses are.
         prescription_gy: Drawn as a thin line.
-        height: Pixels; names that stand below the plot are added to them.
     """
     plot = go.Figure()
     legend, below = _legend(curves)
@@ -63,7 +61,7 @@ def figure(
         plot.add_vline(x=prescription_gy, line={"color": "#6b747c", "width": 1, "dash": "dot"})
     axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": "outside", "tickcolor": _GRID}
     plot.update_layout(
-        height=height + below,
+        height=HEIGHT_PX + below,
         margin={"l": 44, "r": 4, "t": 8, "b": 38},
         paper_bgcolor=_PAPER,
         plot_bgcolor=_PAPER,

@@ -104,7 +104,7 @@ def buttons(found: Sequence[Finding], viewer: str) -> None:
     for n, finding, place in seen:
         if place is not None:
             st.button(
-                html.words(label(finding)), key=f"finding-{n}", icon=":material/my_location:", on_click=_jump,
+                html.words(label(finding)), key=f"finding-{n}", icon=":material/my_location:", on_click=jump_to,
                 args=(viewer, place), help=html.words(detail(finding)), width="stretch",
             )  # fmt: skip
     for _, finding, place in seen:
@@ -147,7 +147,7 @@ def _suspicion(app: App, case_id: str, n: int, suspicion: Suspicion, viewer: str
                   on_click=handled(_decide), args=(app, case_id, finding, to))  # fmt: skip
 
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"suspicion-row-{n}"):
-        st.button(name, key=f"finding-suspicion-{n}", icon=":material/my_location:", on_click=_jump,
+        st.button(name, key=f"finding-suspicion-{n}", icon=":material/my_location:", on_click=jump_to,
                   args=(viewer, target(finding)), help=detail(shown), width="stretch")  # fmt: skip
         if verdict is None:
             choice("Confirm", "confirmed")
@@ -170,10 +170,6 @@ def look_first_box(place: Finding | None) -> list[Box]:
 def look_first(place: Finding, meaning: str, viewer: str) -> None:
     """Offer the place to look at first where nothing was found: a button that sends ``viewer`` there."""
     st.button(
-        f"{LOOK_FIRST}: {_place(place)}", key="look-first", icon=":material/search:", on_click=_jump,
+        f"{LOOK_FIRST}: {_place(place)}", key="look-first", icon=":material/search:", on_click=jump_to,
         args=(viewer, target(place)), help=meaning, width="stretch",
     )  # fmt: skip
-
-
-def _jump(viewer: str, place: list[int] | int) -> None:
-    jump_to(viewer, place)

@@ -109,7 +109,7 @@ def test_packed_structures_show_the_same_picture(content_id: str) -> None:
     shown = []
     for given in (masks, PackedMasks(masks)):
         store = BlobStore()
-        overlay = Overlay(given, {"3": "#010203"}, content_id=content_id)
+        overlay = Overlay(given, content_id=content_id)
         check_grids([Series(volume(), "CT")], overlay, None)
         blobs = mask_blobs(store, overlay)
         listed = structure_list(overlay, 0.0075)
@@ -150,9 +150,9 @@ def test_structure_list_has_volume_and_a_voxel_inside() -> None:
     ring[2:4, 1:6, 1:6] = True
     ring[2:4, 2:5, 2:5] = False  # hollow: the centre of mass is not inside
     empty = np.zeros_like(ring)
-    listed = structure_list(Overlay({"Bone_Mandible": ring, "Odd": empty}, {"Odd": "#010203"}), 0.0075)
+    listed = structure_list(Overlay({"Bone_Mandible": ring, "Odd": empty}), 0.0075)
     assert listed[0]["ml"] == round(2 * 16 * 0.0075, 1)
-    assert ring[tuple(listed[0]["jump"])] and listed[1]["jump"] is None and listed[1]["colour"] == "#010203"
+    assert ring[tuple(listed[0]["jump"])] and listed[1]["jump"] is None
     assert listed[0]["colour"] == display_tables()["structures"]["colours"]["Bone_Mandible"]
 
 
@@ -257,7 +257,7 @@ def test_component_mounts_in_a_page_test_when_served(monkeypatch) -> None:
         viewer.browser_id = lambda: "a-browser-cookie-value-1"
         masks = {"Cord": np.ones((6, 4, 2), bool)}
         ct = viewer.Series(Volume(np.zeros((6, 4, 2), np.int16), (1, 1, 1)), "CT")
-        viewer.show("v", [ct], masks=masks, goto=4)
+        viewer.show("v", [ct], masks=masks)
         st.text("shown")
 
     from hnvlm.ui import viewer

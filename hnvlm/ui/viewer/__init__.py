@@ -48,18 +48,17 @@ def browser_id() -> str | None:
     return sid if isinstance(sid, str) and sid else None
 
 
-def jump_to(key: str, index: Sequence[int] | int, *, window: tuple[float, float] | None = None) -> None:
+def jump_to(key: str, index: Sequence[int] | int) -> None:
     """Send the viewer ``key`` to a voxel at its next run; the same voxel again jumps again.
 
     Args:
         key: Key given to :func:`show`.
         index: (z, y, x), or an axial slice alone.
-        window: (centre, width) to set as well.
     """
     target = [int(index), None, None] if isinstance(index, int | np.integer) else [int(v) for v in index]
     # A random id, not a counter: after a reconnect a new session would start counting anew while the
     # page still remembers the last number it obeyed.
-    command = {"id": secrets.token_hex(8), "goto": target, "window": list(window) if window else None}
+    command = {"id": secrets.token_hex(8), "goto": target}
     st.session_state[f"_viewer_command_{key}"] = command
 
 
@@ -71,7 +70,6 @@ def show(
     dose: Dose | None = None,
     layout: Layout = "axial",
     window: tuple[float, float] | None = None,
-    goto: Sequence[int] | int | None = None,
     height: int | str = 620,
     boxes: Sequence[Box] = (),
     case: str = "",
@@ -87,7 +85,6 @@ def show(
         dose: Dose on the same grid.
         layout: ``axial``, ``mpr`` (three linked planes) or ``side_by_side``.
         window: (centre, width) to start with and to return to with key 0: the DICOM default.
-        goto: Voxel or axial slice to go to; obeyed when it changes (see :func:`jump_to`).
         height: Pixels, or a CSS length such as ``frame.PAGE_HEIGHT``.
         boxes: Findings to draw.
         case: Case code of the corner text (never a name).
@@ -109,9 +106,6 @@ def show(
         st.info("Images are shown only by the app's own server. Start it with `hnvlm serve` or `make run`.")
         return
 
-    if goto is not None and st.session_state.get(f"_viewer_goto_{key}") != goto:
-        jump_to(key, goto)
-    st.session_state[f"_viewer_goto_{key}"] = goto
     data = _payload(sid, key, series, overlay, dose, boxes)
     data |= {
         "layout": layout,

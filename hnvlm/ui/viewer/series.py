@@ -61,13 +61,11 @@ class Overlay:
 
     Attributes:
         masks: Name -> bool array (z, y, x); they may overlap. Packed ones take little memory.
-        colours: Name -> "#rrggbb"; names without one get the fixed colour of their structure.
         content_id: Content hash if already known.
         sources: Name -> who drew it, "AI" or "clinic": a short mark beside the name in the list.
     """
 
     masks: Mapping[str, np.ndarray]
-    colours: Mapping[str, str] = field(default_factory=dict)
     content_id: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -319,13 +317,13 @@ def structure_list(overlay: Overlay, voxel_ml: float) -> list[dict[str, Any]]:
                 "name": name,
                 "label": name.removeprefix(UPLOADED_PREFIX),
                 "mark": overlay.sources.get(name, ""),
-                "colour": overlay.colours.get(name) or colours[name],
+                "colour": colours[name],
                 "ml": round(int(0 if part is None else np.count_nonzero(part.inside)) * voxel_ml, 1),
                 "jump": _voxel_inside(part),
             })  # fmt: skip
         return out
 
-    extra = (tuple(overlay.masks), *(tuple(sorted(m.items())) for m in (overlay.colours, overlay.sources)), voxel_ml)
+    extra = (tuple(overlay.masks), tuple(sorted(overlay.sources.items())), voxel_ml)
     return _SUMMARIES.get(_kept_by(overlay.masks), extra, summarise)
 
 

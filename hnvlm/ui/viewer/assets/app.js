@@ -121,7 +121,6 @@ export class Viewer {
   obey(command) {
     if (!command || command.id === this.state.obeyed) return;
     this.state.obeyed = command.id;
-    if (command.window) this.state.window = [...command.window];
     this.goTo(command.goto.map((v, a) => (v === null ? this.state.pos[a] : v)));
   }
 
