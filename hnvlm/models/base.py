@@ -77,6 +77,9 @@ class Models(Protocol):
     def zeroshot(self, volume: Volume, labels: Sequence[str], *, segmentation: Segmentation) -> dict[str, float]:
         """Probability of each label text, from the CT-text space."""
 
+    def embed(self, volume: Volume, *, segmentation: Segmentation) -> np.ndarray:
+        """Vector (d,) of the CT in the CT-text space, for the search of similar cases."""
+
     def counterfactual(
         self,
         volume: Volume,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hnvlm.errors import InputRefusedError, ModelPackError, UsageError
+from hnvlm.errors import InputRefusedError, UsageError
 from hnvlm.imaging.masks import PackedMask, PackedMasks
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
@@ -306,10 +306,6 @@ def _made(
     progress: Progress = no_progress,
 ) -> DosePrediction:  # fmt: skip
     """What the model answers for structures with one target a level."""
-    method = getattr(models, "dose", None)
-    if method is None:
-        raise ModelPackError("This model pack has no dose model, so no dose can be predicted. A dose of your planning "
-                             "system can be opened together with its CT.")  # fmt: skip
     wanted = {name: gy for name, gy in prescriptions(masks).items() if np.any(masks[name])}
     if not wanted:
         raise InputRefusedError(
@@ -317,7 +313,7 @@ def _made(
             "Upload the targets with the CT, or contour the structures first.",
             code="no_target",
         )
-    return method(volume, masks, prescriptions=wanted, possible_dose=possible_dose, progress=progress)
+    return models.dose(volume, masks, prescriptions=wanted, possible_dose=possible_dose, progress=progress)
 
 
 def predict(

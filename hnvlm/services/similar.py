@@ -36,12 +36,10 @@ def embed(models: Models, volume: Volume, analysis: Analysis) -> np.ndarray:
     """Return the unit-length embedding of a CT, float32 (d,).
 
     Raises:
-        ModelPackError: The pack has no CT encoder.
+        ModelPackError: The pack has no CT encoder, or a damaged one.
         ScopeError: The CT is not a head-and-neck CT.
     """
     analysis.require_scope()
-    if not hasattr(models, "embed"):
-        raise ModelPackError("This model pack has no CT encoder, so similar cases cannot be found.")
     vector = np.asarray(models.embed(volume, segmentation=analysis.segmentation), np.float32).ravel()
     length = float(np.linalg.norm(vector))
     if not np.isfinite(length) or length == 0.0:

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from hnvlm.errors import HnvlmError, InputRefusedError, ModelPackError, UsageError
+from hnvlm.errors import HnvlmError, InputRefusedError, UsageError
 from hnvlm.imaging.target_names import level_gy
 from hnvlm.services import constraint_templates, dose, histograms, planning
 from hnvlm.services.dose import WhatIf
@@ -98,8 +98,6 @@ def test_nothing_to_predict_from_is_refused_in_words(app, case_id, planned):
     app.store.save_result(planned, "structures", {}, arrays={"masks": {"SpinalCord": np.ones((8, 20, 24), bool)}})
     with pytest.raises(InputRefusedError, match="no target with a dose"):
         dose.predict(app, planned)
-    with pytest.raises(ModelPackError, match="has no dose model"):
-        dose.run(object(), None, {})
 
 
 def test_dropped_levels_and_spared_sides_are_predicted_anew(app, planned):

@@ -359,12 +359,6 @@ def test_similar_cases_with_their_impression(app, case_id, phantom):
     assert [c.id for c in similar.stored(app, case_id)] == [other]
 
 
-def test_a_pack_without_encoder_says_so(app, case_id, monkeypatch):
-    monkeypatch.delattr(FakeModels, "embed")
-    with pytest.raises(ModelPackError, match="encoder"):
-        similar.index_case(app, case_id)
-
-
 def test_models_load_once_for_all_threads_and_again_after_a_failure():
     calls = []
 
