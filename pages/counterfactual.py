@@ -6,7 +6,7 @@ from collections.abc import Container
 
 import streamlit as st
 
-from hnvlm.services import CaseRecord, ResultRecord, availability, context, counterfactual, reporting
+from hnvlm.services import CaseRecord, ResultRecord, availability, context, counterfactual, documents, reporting
 from hnvlm.ui import badges, casebar, edit_facts, frame, html, jobs, picture, state, typed
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import Series, jump_to
@@ -88,9 +88,7 @@ def keep_seed() -> None:
 
 
 def start(app, case_id: str) -> None:
-    # The button is disabled meanwhile; a double click, or a tab that was drawn before, comes here all the same.
-    if app.jobs.active(case_id):
-        st.toast("Not started: other work on this case is going on. Press Run again when it has ended.")
+    if jobs.refused(app, case_id, "Run"):
         return
     text = st.session_state.get(f"wish-{case_id}", "")
     seed = int(st.session_state.get("edit-seed", 0))
@@ -146,7 +144,7 @@ def wording(app, case: CaseRecord, chosen: ResultRecord) -> None:
     if report is not None:
         with st.expander("Words against the report", key="wording"):
             st.caption("Added words are underlined, words of the report that are left out are struck through.")
-            html.diff_block(reporting.word_diff(report.payload["text"], chosen.payload["text"]))
+            html.diff_block(documents.word_diff(report.payload["text"], chosen.payload["text"]))
 
 
 def export(app, chosen: ResultRecord) -> None:

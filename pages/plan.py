@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from hnvlm.services import CaseRecord, ResultRecord, availability, context, documents, planning
+from hnvlm.services import CaseRecord, availability, context, documents, planning
 from hnvlm.ui import badges, casebar, clinical_form, dose_view, frame, html, jobs, plan_exports, plan_view, state
 from hnvlm.ui.document import Document, expect
 from hnvlm.ui.document import show as show_document
@@ -83,28 +83,12 @@ def plan_side(app, case: CaseRecord) -> None:
             st.caption(f"Version {versions[-1].version}, {casebar.when(versions[-1].created)} UTC")
         plan_view.show(versions[-1].payload, signed=versions[-1].signed)
     with text, guard():
-        show_document(app, Document("plan", versions, save(app, case.id), sign(app), restore=restore(app)))
-
-
-def save(app, case_id: str):
-    def store(text: str, based_on: int, who: str) -> ResultRecord:
-        return planning.save_edit(app, case_id, text, who=who, based_on=based_on)
-
-    return store
-
-
-def restore(app):
-    def store(version: ResultRecord, based_on: int, who: str) -> ResultRecord:
-        return documents.restore(app, version, based_on, who=who)
-
-    return store
-
-
-def sign(app):
-    def store(result_id: int, clinician: str) -> ResultRecord:
-        return planning.sign(app, result_id, clinician)
-
-    return store
+        plan = Document(
+            "plan", versions,
+            save=lambda text, based_on, who: planning.save_edit(app, case.id, text, who=who, based_on=based_on),
+            restore=lambda version, based_on, who: documents.restore(app, version, based_on, who=who),
+        )  # fmt: skip
+        show_document(app, plan)
 
 
 def draft(app, case_id: str) -> None:

@@ -130,7 +130,13 @@ def report_tab(app, case: CaseRecord, found, first) -> None:
         if in_scope and not busy and not reason:
             st.caption("No report yet. Draft report contours the structures, measures, and writes a draft to correct.")
         return
-    show_document(app, Document("report", versions, save(app, case.id, language), sign(app), read=read(app)))
+    text = Document(
+        "report", versions, read=lambda result: read(app, result),
+        save=lambda text, based_on, who: reporting.save_edit(
+            app, case.id, text, language=language, who=who, based_on=based_on
+        ),
+    )  # fmt: skip
+    show_document(app, text)
 
 
 def waiting(app, case_id: str, here: str) -> None:
@@ -141,13 +147,11 @@ def waiting(app, case_id: str, here: str) -> None:
         st.caption(f"Waiting for other work on this case: {', '.join(others)}.")
 
 
-def read(app):
-    def show(result: ResultRecord) -> None:
-        findings.decided_since(attention.suspicions(app, result.case_id), result.created)
-        disagreements(reporting.checks_of(app, result))
-        html.text_block(result.payload["text"], label="Report")
-
-    return show
+def read(app, result: ResultRecord) -> None:
+    """Show a version of the report, and before it what its text does not agree with."""
+    findings.decided_since(attention.suspicions(app, result.case_id), result.created)
+    disagreements(reporting.checks_of(app, result))
+    html.text_block(result.payload["text"], label="Report")
 
 
 def disagreements(checks: list[dict]) -> None:
@@ -156,20 +160,6 @@ def disagreements(checks: list[dict]) -> None:
         badges.check(check["status"], check["message"])
     for check in checks if not wrong else ():
         badges.check(check["status"], check["message"])
-
-
-def save(app, case_id: str, language: str):
-    def store(text: str, based_on: int, who: str) -> ResultRecord:
-        return reporting.save_edit(app, case_id, text, language=language, who=who, based_on=based_on)
-
-    return store
-
-
-def sign(app):
-    def store(result_id: int, clinician: str) -> ResultRecord:
-        return reporting.sign(app, result_id, clinician)
-
-    return store
 
 
 def draft(app, case_id: str) -> None:

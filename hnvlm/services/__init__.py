@@ -4,6 +4,6 @@
 takes longer than a click has a ``start...`` twin that returns a job id (see ``jobs.JobManager``).
 """
 
-from hnvlm.store import AuditEvent, CaseRecord, ResultRecord, SignOff, dumps, jsonable
+from hnvlm.store import CaseRecord, ResultRecord, dumps
 
-__all__ = ["AuditEvent", "CaseRecord", "ResultRecord", "SignOff", "dumps", "jsonable"]
+__all__ = ["CaseRecord", "ResultRecord", "dumps"]

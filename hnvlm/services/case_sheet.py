@@ -29,7 +29,6 @@ from hnvlm.store import ResultRecord
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
 
-HEADER = "AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE"
 # What is not met is read first.
 _STATUS = {"not_met": "NOT MET", "met": "met", "not_evaluable": "not evaluable"}
 _SIGNS = ((re.compile(r"<="), "≤"), (re.compile(r">="), "≥"), (re.compile(r"\balpha/beta\b"), "α/β"),
@@ -169,7 +168,7 @@ class _Sheet:
             canvas.rect(0, height - 30, width, 30, stroke=0, fill=1)
             canvas.setFillColorRGB(0.35, 0.2, 0)
             canvas.setFont(self.bold, 10)
-            canvas.drawCentredString(width / 2, height - 20, HEADER)
+            canvas.drawCentredString(width / 2, height - 20, documents.HEADER)
             canvas.setFillColorRGB(0.3, 0.3, 0.3)
             canvas.setFont(self.regular, 7)
             canvas.drawString(42, 22, self.printable(footer))
@@ -240,7 +239,7 @@ class _Sheet:
             dose.structures(app, item.case_id),
         )
         fractions = dose.fractions(app, item)
-        said = _dose_words(item, judged, gy, fractions, given=dose.in_fractions(app, item), notes=dose.notes(app, item))
+        said = _dose_words(item, judged, gy, dose.in_fractions(app, item), dose.notes(app, item))
         out: list[Flowable] = [self.heading("Dose"), *(self.line(text) for text in said)]
         if dose.is_predicted(item):
             out.insert(2, self.line("PREDICTED by a model, not calculated from beams."))
@@ -410,18 +409,19 @@ class _Sheet:
         return [KeepTogether([self.heading("Reviewed by"), lines])]
 
 
-def _dose_words(
-    item: ResultRecord, judged: Judged, gy: Volume, fractions: int | None, *, given: str = "",
-    notes: Sequence[str] | None = None,
-) -> list[str]:  # fmt: skip
-    """Which dose it is, of which prescription, and its maximum; then what else is known of it."""
+def _dose_words(item: ResultRecord, judged: Judged, gy: Volume, given: str, notes: Sequence[str]) -> list[str]:
+    """Which dose it is, of which prescription, and its maximum; then what else is known of it.
+
+    Args:
+        given: In how many fractions, as ``dose.in_fractions`` says it.
+        notes: Of ``dose.notes``.
+    """
     full = judged.prescription_gy
-    given = (given or f" in {fractions} fractions") if fractions else ", fractions not known"
+    given = given or ", fractions not known"
     said = f"100 % = {full:g} Gy{given}" if full else "prescription not known"
     top = float(np.nanmax(gy.array))
     share = f" ({100 * top / full:.1f} %)" if full else ""
-    told = item.payload.get("notes", []) if notes is None else notes
-    return [f"{dose.label(item)}. {said}. Maximum dose {top:.1f} Gy{share}.", *told]
+    return [f"{dose.label(item)}. {said}. Maximum dose {top:.1f} Gy{share}.", *notes]
 
 
 def _shown_mm(volume: Volume, index: int) -> tuple[float, float]:

@@ -6,9 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hnvlm.report.diff import word_diff
 from hnvlm.services.context import App
 from hnvlm.store import AUTOSAVE, ResultRecord
 
+# Pages reach the grammar's comparison of two texts through here.
+__all__ = ["word_diff"]
+
+# At the head of every text that leaves the program.
+HEADER = "AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE"
 _AI_AUTHORS = ("model", "rules")
 # Between the slot of what a browser types and what tells its texts apart that were set aside.
 _ASIDE = "+"
@@ -104,6 +110,16 @@ def named(who: str) -> str:
     return NOBODY_NAMED if who in ("", UNNAMED) else who
 
 
+def sign(app: App, result_id: int, clinician: str) -> ResultRecord:
+    """Sign the newest version of a text by name.
+
+    Raises:
+        UsageError: No name.
+        HnvlmError: Code ``conflict``: there is a newer version.
+    """
+    return app.store.sign(result_id, clinician, statement="read and approved")
+
+
 def restore(app: App, version: ResultRecord, based_on: int, *, who: str) -> ResultRecord:
     """Make an older version the newest one again, whole: text, figures and what they were made from.
 
@@ -167,7 +183,7 @@ def as_text(result: ResultRecord, notes: Sequence[str] = ()) -> str:
         notes: What must be known before it is read: a synthetic case, figures of before.
     """
     head = [
-        "AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE",
+        HEADER,
         f"Case {result.case_id}, {result.kind} version {result.version}, {result.created[:16].replace('T', ' ')} UTC",
         signature(result),
         *notes,

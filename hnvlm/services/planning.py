@@ -432,8 +432,3 @@ def save_edit(app: App, case_id: str, text: str, *, who: str, based_on: int) -> 
     checks = [vars(c) for c in check_text(text, before.payload)]
     payload = before.payload | {"text": text, "author": "clinician", "text_checks": checks}
     return app.store.save_result(case_id, "plan", payload, who=who, based_on=based_on)
-
-
-def sign(app: App, result_id: int, clinician: str) -> ResultRecord:
-    """Sign the newest version by name."""
-    return app.store.sign(result_id, clinician, statement="read and approved")

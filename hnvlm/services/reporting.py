@@ -9,7 +9,6 @@ from typing import Any
 from hnvlm.errors import UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.base import Models
-from hnvlm.report.diff import word_diff as grammar_diff
 from hnvlm.report.parse import parse_report
 from hnvlm.report.render import render
 from hnvlm.services import attention, clinic_contours
@@ -226,30 +225,3 @@ def save_edit(
         raise UsageError("The report is empty; write at least one sentence before saving.")
     payload = check_text(app, case_id, text, language).payload() | {"author": "clinician"}
     return app.store.save_result(case_id, "report", payload, slot=language, who=who, based_on=based_on)
-
-
-def sign(app: App, result_id: int, clinician: str) -> ResultRecord:
-    """Sign the newest version by name.
-
-    Raises:
-        UsageError: No name.
-        HnvlmError: Code ``conflict``: there is a newer version.
-    """
-    return app.store.sign(result_id, clinician, statement="read and approved")
-
-
-@dataclass(frozen=True)
-class DiffPart:
-    """One run of a word diff: ``op`` is equal, insert or delete."""
-
-    op: str
-    text: str
-
-
-def word_diff(old: str, new: str) -> list[DiffPart]:
-    """Return how ``old`` becomes ``new``, word by word.
-
-    Joining the texts of all parts that are not ``insert`` gives ``old``; of all that are not
-    ``delete`` gives ``new``.
-    """
-    return [DiffPart(op, words) for op, words in grammar_diff(old, new)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from hnvlm.services import ResultRecord, documents, reporting
+from hnvlm.services import ResultRecord, documents
 from hnvlm.services.context import App
 from hnvlm.ui import badges, casebar, html, state
 from hnvlm.ui.errors import handled
@@ -29,7 +29,6 @@ class Document:
         name: ``report`` or ``plan``.
         versions: Oldest first, at least one.
         save: (text, id of the version it was made from, who) -> stores a new version.
-        sign: (id of the version, clinician) -> signs it.
         read: Draws the newest version in the Read view; default the text.
         restore: (older version, id of the newest, who) -> makes it the newest; default its text is saved.
     """
@@ -37,7 +36,6 @@ class Document:
     name: str
     versions: list[ResultRecord]
     save: Callable[[str, int, str], ResultRecord]
-    sign: Callable[[int, str], ResultRecord]
     read: Callable[[ResultRecord], None] | None = None
     edit_height: int = 400
     restore: Callable[[ResultRecord, int, str], ResultRecord] | None = None
@@ -296,7 +294,7 @@ def _changes(doc: Document) -> None:
         f"Version {doc.latest.version} against the AI draft (version {draft.version}): added words are underlined, "
         "removed words are struck through."
     )
-    html.diff_block(reporting.word_diff(draft.payload["text"], doc.latest.payload["text"]))
+    html.diff_block(documents.word_diff(draft.payload["text"], doc.latest.payload["text"]))
 
 
 def _history(doc: Document) -> None:
@@ -336,7 +334,7 @@ def _sign(app: App, doc: Document) -> None:
         if _is_news(doc):
             why = f"Version {doc.latest.version} was saved while you were reading: look at it and say so first."
         st.button("I have read and approve it", type="primary", key=doc.key("approve"), disabled=bool(why), help=why,
-                  on_click=handled(_approve), args=(doc, box))  # fmt: skip
+                  on_click=handled(_approve), args=(app, doc, box))  # fmt: skip
         if why:
             st.caption(why)
 
@@ -355,9 +353,9 @@ def _signer(box: str) -> str | None:
     return None if state.plain_name(name) else "Type the name of the clinician who signs, then press Enter."
 
 
-def _approve(doc: Document, box: str) -> None:
+def _approve(app: App, doc: Document, box: str) -> None:
     # Of the box itself: a name that was typed and not sent before the click is the one that is meant.
     name = state.who() if state.by_login() else state.plain_name(st.session_state[box])
-    doc.sign(doc.latest.id, name)
+    documents.sign(app, doc.latest.id, name)
     state.set_who(name)
     st.toast("Signed.")

@@ -8,8 +8,6 @@ from html import escape
 
 import streamlit as st
 
-from hnvlm.services.reporting import DiffPart
-
 BANNER = "AI draft · research use only · not a medical device"
 
 # "IMPRESSION: No mass": the heading of a paragraph that goes on in the same line.
@@ -56,10 +54,10 @@ def _lead(line: str) -> str:
     return f"<strong>{escape(found[1])}:</strong>{escape(line[found.end() :])}"
 
 
-def diff_block(parts: Sequence[DiffPart]) -> None:
-    """Show a word difference: added words underlined, removed ones struck through."""
+def diff_block(parts: Sequence[tuple[str, str]]) -> None:
+    """Show a difference (``documents.word_diff``): added words underlined, removed ones struck through."""
     tags = {"equal": ("", ""), "insert": ("<ins>", "</ins>"), "delete": ("<del>", "</del>")}
-    body = "".join(tags[p.op][0] + escape(p.text) + tags[p.op][1] for p in parts)
+    body = "".join(escape(words).join(tags[op]) for op, words in parts)
     st.html(f'<div class="hn-text hn-diff">{body}</div>')
 
 

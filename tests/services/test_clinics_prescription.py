@@ -40,7 +40,7 @@ def test_targets_that_a_model_guessed_say_nothing_of_a_clinics_dose(app, case_id
     assert {row.status for row in judged.rows if row.structure == "SpinalCord"} == {"not_met"}, "organs are judged"
     with pytest.raises(UsageError, match="not known: no target of the clinic is named by its dose"):
         dose.scale(app, guessed.id, WhatIf(prescription_gy=63.0))
-    said = " ".join(case_sheet._dose_words(guessed, judged, dose.load(app, guessed), None))
+    said = " ".join(case_sheet._dose_words(guessed, judged, dose.load(app, guessed), "", []))
     assert "prescription not known" in said and "70 Gy" not in said
 
 

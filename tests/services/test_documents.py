@@ -118,7 +118,7 @@ def test_a_restored_plan_has_its_own_figures_again(app, planned):
 
 def test_what_changed_since_a_signature_is_said_everywhere(app, planned, phantom, built_in_font):
     item = upload(app, planned, np.full(phantom.shape, 40.0))
-    signed = planning.sign(app, planning.draft_case_plan(app, planned).id, "Dr Ada Nowak")
+    signed = documents.sign(app, planning.draft_case_plan(app, planned).id, "Dr Ada Nowak")
     assert planning.outdated(app, signed) == [] and planning.notes(app, signed, item) == []
     assert "Changed after" not in words_of(plan_export.pdf(app, signed, item))
 
@@ -148,7 +148,7 @@ def test_figures_of_the_draft_are_not_printed_as_those_of_an_edited_text(app, pl
     assert json.loads(plan_export.care_plan(app, draft, item))["activity"]
     text = re.sub(r"\b70 Gy", "66 Gy", draft.payload["text"])
     assert text != draft.payload["text"]
-    edited = planning.sign(app, planning.save_edit(app, planned, text, who="Dr A", based_on=draft.id).id, "Dr A")
+    edited = documents.sign(app, planning.save_edit(app, planned, text, who="Dr A", based_on=draft.id).id, "Dr A")
     page = words_of(plan_export.pdf(app, edited, item))
     assert "NOT of the text" in page and "figures of the AI draft, NOT of the edited text" in page
     assert "FAIL: " in page, "which figures disagree"
@@ -182,8 +182,8 @@ def test_control_characters_do_not_break_the_careplan(app, planned):
 
 def test_every_signer_is_named(app, planned):
     plan = planning.draft_case_plan(app, planned)
-    planning.sign(app, plan.id, "Dr A")
-    said = documents.signature(planning.sign(app, plan.id, "Dr B"))
+    documents.sign(app, plan.id, "Dr A")
+    said = documents.signature(documents.sign(app, plan.id, "Dr B"))
     assert re.fullmatch(r"Signed by Dr A on [\d-]{10} and by Dr B on [\d-]{10}; AI-assisted draft", said)
 
 
@@ -211,6 +211,6 @@ def test_first_means_that_there_is_no_version_yet(app, case_id):
 
 def test_words_typed_over_a_signed_text_leave_it_signed_in_the_worklist(app, planned):
     first = planning.draft_case_plan(app, planned)
-    planning.sign(app, first.id, "Dr A")
+    documents.sign(app, first.id, "Dr A")
     documents.keep_typing(app, first, "Not saved yet.", who="Dr B", writer="browser of B")
     assert "plan, signed" in worklist.results_of(app, planned)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 from test_dose_service import SPANS, blocks, upload
 
-from hnvlm.services import fhir, histograms, planning
+from hnvlm.services import documents, fhir, histograms, planning
 from hnvlm.store import ResultRecord
 
 FORM = {"site": "major_salivary", "subsite": "parotid", "side": "right", "tumour_size_mm": 27, "distant": False}
@@ -33,5 +33,5 @@ def test_the_own_gland_of_a_parotid_primary_is_not_judged_and_reviewed_is_review
     assert not {"Parotid_R", "Parotids"} & {row["structure"] for row in plan.payload["constraints"]}
     said = "Draft not reviewed by a clinician"
     assert said in json.dumps(fhir.care_plan(plan))
-    assert said not in json.dumps(fhir.care_plan(planning.sign(app, plan.id, "Dr A")))
+    assert said not in json.dumps(fhir.care_plan(documents.sign(app, plan.id, "Dr A")))
     assert said not in plan.payload["text"]

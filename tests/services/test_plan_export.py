@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from test_dose_service import SPANS, blocks, upload
 
 from hnvlm.errors import InputRefusedError
-from hnvlm.services import constraint_templates, dose, fhir, histograms, plan_export, planning
+from hnvlm.services import constraint_templates, documents, dose, fhir, histograms, plan_export, planning
 from hnvlm.services.slice_picture import axial
 
 PALETTE = {"structures": {"PTV_7000": "#ff3b30"}, "fallback": ["#56b4e9", "#e69f00"],
@@ -261,7 +261,7 @@ def test_a_signature_is_another_file_and_the_one_of_before_goes(app, planned, ph
     first, text = export()
     assert "not signed" in text
     for clinician in ("Dr A", "Dr B"):
-        planning.sign(app, plan.id, clinician)
+        documents.sign(app, plan.id, clinician)
         assert not plan_export.archive_path(app, planned, item).exists()
     second, text = export()
     assert "Signed by Dr A" in text and "Dr B" in text

@@ -13,7 +13,7 @@ from hnvlm import report as grammar
 from hnvlm.config import Settings
 from hnvlm.errors import CancelledError, HnvlmError, ModelPackError, ScopeError, UsageError
 from hnvlm.imaging.volume import Volume
-from hnvlm.services import agreement, analysis, counterfactual, planning, reporting, similar, zeroshot
+from hnvlm.services import agreement, analysis, counterfactual, documents, planning, reporting, similar, zeroshot
 from hnvlm.services.context import App, ModelSlot
 from hnvlm.types import Finding, Provenance
 
@@ -153,7 +153,7 @@ def test_edit_is_checked_versioned_and_signed(app, case_id):
     assert edited.payload["author"] == "clinician"
     assert edited.provenance == {}
     assert any(c["status"] == "fail" for c in edited.payload["checks"])
-    signed = reporting.sign(app, edited.id, "Dr Anna Nowak")
+    signed = documents.sign(app, edited.id, "Dr Anna Nowak")
     assert signed.signoffs[0].clinician == "Dr Anna Nowak"
     assert [v.signed for v in reporting.versions(app, case_id)] == [False, True]
     with pytest.raises(HnvlmError) as error:
@@ -167,10 +167,10 @@ def test_edit_is_checked_versioned_and_signed(app, case_id):
 
 def test_word_diff_gives_both_texts_back():
     old, new = "A 22 mm node in the left neck.", "A 18 mm necrotic node in the left neck."
-    parts = reporting.word_diff(old, new)
-    assert "".join(p.text for p in parts if p.op != "insert") == old
-    assert "".join(p.text for p in parts if p.op != "delete") == new
-    assert [p.op for p in reporting.word_diff(old, old)] == ["equal"]
+    parts = documents.word_diff(old, new)
+    assert "".join(words for op, words in parts if op != "insert") == old
+    assert "".join(words for op, words in parts if op != "delete") == new
+    assert [op for op, _ in documents.word_diff(old, old)] == ["equal"]
 
 
 # ---- agreement of text and measurement -------------------------------------------------------
@@ -248,7 +248,7 @@ def test_plan_edit_is_checked_against_the_draft(app, case_id):
     edited = planning.save_edit(app, case_id, text, who="Dr A", based_on=result.id)
     assert any(c["status"] == "fail" and "99" in c["message"] for c in edited.payload["text_checks"])
     assert edited.payload["staging"] == result.payload["staging"]
-    assert planning.sign(app, edited.id, "Dr A").signed
+    assert documents.sign(app, edited.id, "Dr A").signed
     assert planning.latest(app, case_id).id == edited.id
     with pytest.raises(UsageError, match="empty"):
         planning.save_edit(app, case_id, " ", who="Dr A", based_on=edited.id)

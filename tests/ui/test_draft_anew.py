@@ -59,7 +59,7 @@ def test_a_draft_over_a_signed_text_says_so_and_leads_back(services) -> None:
     reporting.draft_report(app, case_id)
     edited = reporting.save_edit(app, case_id, "Right level III node, 24 mm.", who="Dr Anna Nowak")
     assert documents.replaced(reporting.versions(app, case_id)) is None
-    reporting.sign(app, edited.id, "Dr Anna Nowak")
+    documents.sign(app, edited.id, "Dr Anna Nowak")
     assert "took the place of" not in texts(open_page(case_id, "review"))
     reporting.draft_report(app, case_id)
     assert documents.replaced(reporting.versions(app, case_id)).id == edited.id
@@ -79,6 +79,6 @@ def test_both_views_of_a_plan_say_which_version_it_is_and_who_signed(services) -
         texts(open_page(case_id, "plan"))
     ]
     assert any("AI draft, not signed" in badge for badge in badges)
-    planning.sign(app, plan.id, "Dr Anna Nowak")
+    documents.sign(app, plan.id, "Dr Anna Nowak")
     said = texts(open_page(case_id, "plan"))
     assert said.count("Signed by Dr Anna Nowak") >= 2 and said.count("Version 1,") >= 2
