@@ -14,8 +14,8 @@ NARROWING_TOLERANCE_PCT = 15.0
 VOLUME_TOLERANCE_SHARE, VOLUME_TOLERANCE_ML = 0.25, 20.0
 # What is measured of the whole scan, once a report, and its name for the reader.
 REGIONS = {"target": "Target region", "coverage": "Field of view"}
-# No comfort: in 6 of 33 validation patients, who all are treated for cancer, nothing is suspected where the disease is
-# (card of the tumour detector).
+# Never a comfort: the validation patients are all treated for cancer, and in some of them nothing is suspected where
+# the disease is (card of the tumour detector, ``patients_with_one_in_target``).
 CLEAR = (
     "No lesion was measured or suspected on this CT, and the text reports none. The models overlook much real disease: "
     "read the CT yourself."

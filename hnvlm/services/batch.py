@@ -118,14 +118,11 @@ def _one(
         temp.chmod(0o755)
         _put(temp, target)
     except CancelledError:
-        shutil.rmtree(temp, ignore_errors=True)
         raise
     except HnvlmError as error:
-        shutil.rmtree(temp, ignore_errors=True)
         return {"state": "refused", "error": error.message, "code": error.code}
-    except BaseException:
-        shutil.rmtree(temp, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)  # where it was put in its place there is none any more
     return {"state": "done", "files": _files(target)}
 
 

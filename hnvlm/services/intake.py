@@ -164,7 +164,7 @@ def receive(app: App, files: Iterable[tuple[str, BinaryIO]]) -> Upload:
     """
     app.sweep_uploads()
     source = spool(app, files)
-    folder = _upload_folder(app, source)
+    folder = upload_folder(app, source)
     try:
         workdir = folder / "unpacked"
         workdir.mkdir()
@@ -368,7 +368,8 @@ def _stems(file: Path) -> list[str]:
     return [stem for stem in stems if stem == file.name or not (stem.isascii() and stem.isalpha() and stem.islower())]
 
 
-def _upload_folder(app: App, source: Path) -> Path:
+def upload_folder(app: App, source: Path) -> Path:
+    """Return the folder of the upload that ``spool`` wrote to ``source``: it goes with all that is in it."""
     return app.uploads_dir / source.relative_to(app.uploads_dir).parts[0]
 
 

@@ -57,7 +57,7 @@ def attach(
         UnreadableFileError: A file is damaged.
     """
     source = intake.spool(app, files)
-    folder = app.uploads_dir / source.relative_to(app.uploads_dir).parts[0]
+    folder = intake.upload_folder(app, source)
     try:
         return _read(app, case_id, _listed(source, folder), who)
     finally:
