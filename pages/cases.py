@@ -24,7 +24,7 @@ def main() -> None:
         st.subheader("Upload")
         uploads.widget(app)
         if message := st.session_state.pop("_upload_error", ""):
-            st.error(html.words(message))
+            st.error(html.as_written(message))
         working(app)
         upload = uploads.current(app)
         if upload is not None:
@@ -46,7 +46,7 @@ def working(app) -> None:
         uploads.take_up_again()
     elif not status.active:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.error(html.words(status.error))
+            st.error(html.as_written(status.error))
             st.button("Dismiss", key="dismiss-reading", on_click=uploads.end_seen)
 
 

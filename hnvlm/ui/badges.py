@@ -30,7 +30,10 @@ def case(record: CaseRecord) -> None:
 def document(result: ResultRecord) -> None:
     """Show whether a text is an AI draft, edited, or signed and by whom."""
     # Not st.badge: it escapes brackets once more, which brings the markup of a name back.
-    said, colour = html.words(state.plain_name(documents.signature(result))), "green" if result.signed else "orange"
+    said, colour = (
+        html.as_written(state.plain_name(documents.signature(result))),
+        "green" if result.signed else "orange",
+    )
     st.markdown(f":{colour}-badge[{said}]", width="content")
 
 

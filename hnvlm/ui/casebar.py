@@ -117,7 +117,9 @@ def _nothing_open(app: App, purpose: str, *, others: bool) -> None:
     wanted = state.wanted_case()
     if wanted:
         # An address is typed by anybody: what it names is no markup, and may have any length.
-        st.subheader(f"There is no case {html.words(wanted[:_LONGEST_ID])}{'…' if len(wanted) > _LONGEST_ID else ''}")
+        st.subheader(
+            f"There is no case {html.as_written(wanted[:_LONGEST_ID])}{'…' if len(wanted) > _LONGEST_ID else ''}"
+        )
         st.text("Its name may be mistyped, or everything of the case was erased.")
     if others:
         if not wanted:

@@ -175,7 +175,7 @@ def _kept(app: App, doc: Document, kept: documents.Kept) -> None:
 
 def _shown(name: str) -> str:
     """Return a name for a title, which reads markup, so that it shows what was given."""
-    return html.words(state.plain_name(name))
+    return html.as_written(state.plain_name(name))
 
 
 def _take(app: App, doc: Document, kept: documents.Kept) -> None:

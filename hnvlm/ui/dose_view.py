@@ -223,7 +223,7 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
         st.info("The structures were changed after this dose was predicted. Press Predict dose to follow the changes.")
     doubts = dose.doubts(app, item)
     for doubt in doubts:
-        (st.error if doubt == item.payload.get("failed") else st.warning)(f"{html.words(_sentence(doubt))}.")
+        (st.error if doubt == item.payload.get("failed") else st.warning)(f"{html.as_written(_sentence(doubt))}.")
     # Of a predicted dose they stand under About; of another they are doubts that come before any number.
     for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF or not dose.is_predicted(item) else ():
         if note not in doubts:

@@ -29,7 +29,7 @@ def guard() -> Iterator[None]:
     try:
         yield
     except HnvlmError as error:
-        st.error(html.words(error.message))
+        st.error(html.as_written(error.message))
     except Exception as error:  # noqa: BLE001 - logged, without the message
         log.error("a page failed\n%s", without_words(error))
         st.error(UNEXPECTED)
@@ -60,4 +60,4 @@ def show_flashes() -> None:
     # In a place that is kept for them: what stands below moves no place, and the viewer is not built anew.
     with st.container():
         for message in dict.fromkeys(st.session_state.pop(_FLASH, [])):
-            st.error(html.words(message))
+            st.error(html.as_written(message))

@@ -19,8 +19,8 @@ _ADDRESS = re.compile(r"(?<=:/)(?=/)|(?<=www)(?=\.)|(?<=[-.\w+])(?=@\w)", re.IGN
 _JOINER = "\N{WORD JOINER}"
 
 
-def words(text: str) -> str:
-    """Return a text for a widget that reads markup, such as an error, so that it shows what was written.
+def as_written(text: str) -> str:
+    """Escape a text for a widget that reads Markdown (``st.error``, labels, titles), so that it is shown as written.
 
     Messages quote names of files, which come from outside: they may not become links, colours or pictures.
     """

@@ -117,11 +117,11 @@ def _ending(app: App, case_id: str, kind: str) -> None:
         return
     if newest.state == "cancelled" and newest.id in st.session_state.get(_MINE, ()):
         by = newest.stopped_by
-        told = f" by {html.words(by)}" if by and by != state.who() else ""
+        told = f" by {html.as_written(by)}" if by and by != state.who() else ""
         st.caption(f"{NAMES.get(kind, kind)}: stopped{told}. Nothing that was stored before has changed.")
     if newest.state in ("failed", "interrupted") and newest.error_code != "out_of_scope":
         with _beside():
-            st.error(html.words(newest.error))
+            st.error(html.as_written(newest.error))
             st.button("Dismiss", key=f"dismiss-{newest.id}", on_click=_dismiss, args=(newest.id,))
 
 

@@ -38,7 +38,7 @@ def show(plan: Payload, *, signed: bool = False) -> None:
     """Show everything that was drafted, what is open first; ``signed``: a clinician signed this version."""
     tags = {s["title"]: s["tag"] for s in reversed(plan["sources"])}
     for line in plan["urgent"]:
-        st.error(html.words(line))
+        st.error(html.as_written(line))
     caveats = plan.get("caveats", {})
     staging(plan["staging"], tags, caveats.get("staging", ()), asked=any(n.get("id") == "site" for n in plan["needs"]))
     _findings(plan.get("facts", ()))

@@ -62,7 +62,7 @@ def current(app: App) -> Upload | None:
             _remember(kept)
     except HnvlmError as error:
         forget()
-        st.error(html.words(error.message))
+        st.error(html.as_written(error.message))
         return None
     if kept is not None:
         st.query_params[_QUERY] = kept.id

@@ -112,9 +112,9 @@ def test_a_name_has_nothing_that_nobody_sees(given: str, plain: str) -> None:
 
 def test_words_have_neither_markup_nor_an_address_that_becomes_a_link() -> None:
     joiner = "\u2060"
-    assert html.words("Dr **y** [x](z)") == r"Dr \*\*y\*\* \[x\](z)"
-    assert html.words("http://a.b") == rf"http\:/{joiner}/a.b" and html.words("www.a.b") == f"www{joiner}.a.b"
-    assert html.words("me@a.b") == f"me{joiner}@a.b" and html.words("&lt; R&D") == r"\&lt; R&D"
+    assert html.as_written("Dr **y** [x](z)") == r"Dr \*\*y\*\* \[x\](z)"
+    assert html.as_written("http://a.b") == rf"http\:/{joiner}/a.b" and html.as_written("www.a.b") == f"www{joiner}.a.b"
+    assert html.as_written("me@a.b") == f"me{joiner}@a.b" and html.as_written("&lt; R&D") == r"\&lt; R&D"
 
 
 def test_the_name_of_who_signs_is_shown_as_it_was_given(services) -> None:
@@ -132,7 +132,7 @@ def test_the_name_of_who_signs_is_shown_as_it_was_given(services) -> None:
     name = reporting.latest(app, case_id).signoffs[0].clinician
     assert name == "Dr **y** [z](http://a.b)" and at.session_state["clinician_name"] == name
     badge = next(m.value for m in at.markdown if m.value.startswith(":green-badge["))
-    assert badge.startswith(f":green-badge[Signed by {html.words(name)} on ")
+    assert badge.startswith(f":green-badge[Signed by {html.as_written(name)} on ")
     at.session_state[f"report-mode-{case_id}-en"] = "History"
     at.run()
-    assert any(f"Signed by {html.words(name)} on " in e.label for e in at.expander)
+    assert any(f"Signed by {html.as_written(name)} on " in e.label for e in at.expander)
