@@ -82,7 +82,7 @@ def train(
 
     Options of the trainer follow as --key value: --steps N or --minutes N (how long), --from-pack (begin with the
     weights in the pack), --out DIR (another pack), --work DIR (checkpoints; default runs), --batch, --threads,
-    --device, --workers, --learning-rate. A wrong one lists all that a trainer has.
+    --device, --learning-rate, and of all but segmenter and dose --workers. A wrong one lists all that a trainer has.
     """
     with session(json_) as out:
         _require_name(name, TRAINABLE, "train")
