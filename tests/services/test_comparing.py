@@ -13,7 +13,7 @@ from ui.fake_app import add_case, fakes, make_app
 
 from hnvlm.errors import UsageError
 from hnvlm.plan.result import HEADER
-from hnvlm.services import comparing, rating, text_origin
+from hnvlm.services import blinding, comparing, rating, text_origin
 
 TASK = "compare-report-en"
 DRAFT = "FINDINGS:\nNodes left: Enlarged node in level II, 24 mm."
@@ -270,8 +270,8 @@ Addendum: discuss on Monday.
 
 J. Nowak, MD
 """
-    names = comparing.names_in(["Dr Jan Nowak"], DRAFT)
-    assert comparing.blinded(text, names) == (
+    names = blinding.names_in(["Dr Jan Nowak"], DRAFT)
+    assert blinding.blinded(text, names) == (
         "STAGING\n- cT2, verified by biopsy.\n- CT shows a mass in the left tonsil.\n\nSOURCES\n"
         "Addendum: discuss on Monday."
     )
@@ -284,7 +284,7 @@ J. Nowak, MD
      "AI DRAFT - RESEARCH USE ONLY - NOT A MEDICAL DEVICE", "Case HN-0003, report version 4, 2026-05-04 10:00 UTC"],
 )  # fmt: skip
 def test_a_line_that_only_says_who_wrote_is_left_out(line: str) -> None:
-    assert comparing.blinded(f"{OWN}\n{line}") == comparing.blinded(f"{line}\n\n{OWN}") == OWN
+    assert blinding.blinded(f"{OWN}\n{line}") == blinding.blinded(f"{line}\n\n{OWN}") == OWN
 
 
 @pytest.mark.parametrize(
@@ -309,15 +309,15 @@ def test_a_plan_or_report_written_by_hand_can_be_compared_with_what_the_program_
      "AI draft missed a node."],
 )  # fmt: skip
 def test_a_line_that_says_something_of_the_patient_stays(line: str) -> None:
-    assert comparing.blinded(f"{OWN}\n{line}").endswith(line)
+    assert blinding.blinded(f"{OWN}\n{line}").endswith(line)
 
 
 def test_a_surname_that_is_a_word_of_the_draft_takes_nothing_away() -> None:
-    names = comparing.names_in(["Dr Node", "Dr Long"], "Node in level II.")
-    assert comparing.blinded("Node: 24 mm.\nLong axis 30 mm.", names) == "Node: 24 mm."
-    assert comparing.names_in(["clinician", "Dr A", "model"], "")[0].pattern.count("Dr") == 1
-    titled = comparing.names_in(["Dr Anna Nowak, FRCR"], "")
-    assert comparing.blinded("Node: 24 mm.\nA. Nowak\nFRCR exam passed.", titled) == "Node: 24 mm.\nFRCR exam passed."
+    names = blinding.names_in(["Dr Node", "Dr Long"], "Node in level II.")
+    assert blinding.blinded("Node: 24 mm.\nLong axis 30 mm.", names) == "Node: 24 mm."
+    assert blinding.names_in(["clinician", "Dr A", "model"], "")[0].pattern.count("Dr") == 1
+    titled = blinding.names_in(["Dr Anna Nowak, FRCR"], "")
+    assert blinding.blinded("Node: 24 mm.\nA. Nowak\nFRCR exam passed.", titled) == "Node: 24 mm.\nFRCR exam passed."
 
 
 @pytest.mark.parametrize(

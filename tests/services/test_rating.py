@@ -13,7 +13,7 @@ import pytest
 from ui.fake_app import add_case, fakes, make_app
 
 from hnvlm.errors import UsageError
-from hnvlm.services import comparing, rating
+from hnvlm.services import blinding, rating
 
 TEXT = "FINDINGS: Enlarged node in left level II, 24 mm."
 REPORT = {
@@ -315,4 +315,4 @@ def test_a_surname_that_is_a_title_elsewhere_stays(name):
 
 
 def test_such_a_surname_is_blinded():
-    assert any(pattern.search("Discussed with Dr Dent.") for pattern in comparing.names_in(["Susan Dent"], ""))
+    assert any(pattern.search("Discussed with Dr Dent.") for pattern in blinding.names_in(["Susan Dent"], ""))
