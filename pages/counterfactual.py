@@ -6,7 +6,16 @@ from collections.abc import Container
 
 import streamlit as st
 
-from hnvlm.services import CaseRecord, ResultRecord, availability, context, counterfactual, documents, reporting
+from hnvlm.services import (
+    CaseRecord,
+    ResultRecord,
+    availability,
+    context,
+    counterfactual,
+    documents,
+    edit_requests,
+    reporting,
+)
 from hnvlm.ui import badges, casebar, edit_facts, frame, html, jobs, picture, state, typed
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import Series, jump_to
@@ -48,10 +57,10 @@ def request_side(app, case: CaseRecord) -> ResultRecord | None:
                       label_visibility="collapsed")  # fmt: skip
     known = counterfactual.known_sentences(app, case.id)
     st.caption(
-        counterfactual.understood(text, known) or "Type a sentence, then click outside the box or press Ctrl+Enter."
+        edit_requests.understood(text, known) or "Type a sentence, then click outside the box or press Ctrl+Enter."
     )
-    small = counterfactual.too_small_to_show(text, case.spacing_mm, known)
-    for warning in filter(None, (counterfactual.both_ways(text, known), small)):
+    small = edit_requests.too_small_to_show(text, case.spacing_mm, known)
+    for warning in filter(None, (edit_requests.both_ways(text, known), small)):
         st.caption(f":orange[{warning}]")
     run, seed = st.columns([1, 1], vertical_alignment="bottom")
     # Not disabled while the box is empty: the text only arrives when the box loses focus, which is this click.

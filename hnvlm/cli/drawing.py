@@ -10,7 +10,7 @@ import typer
 from hnvlm.cli import inputs
 from hnvlm.cli.reading import Input, Json, Out, Seed, Series, Structures, clinic_structures
 from hnvlm.cli.runtime import Session, session
-from hnvlm.services import counterfactual, demo, export
+from hnvlm.services import counterfactual, demo, edit_requests, export
 
 Text = Annotated[str, typer.Option("--text", help="What the CT should show.")]
 
@@ -21,7 +21,7 @@ def counterfactual_(
 ) -> None:  # fmt: skip
     """Draw what a text says into the patient's CT; outside the edit every voxel stays the original's."""
     with session(json_) as out:
-        text = counterfactual.require_text(text)
+        text = edit_requests.require_text(text)
         inputs.require_place(out_dir)
         with inputs.open_subject(input_, out, series) as subject:
             masks, notes = clinic_structures(subject, structures)
@@ -45,9 +45,9 @@ def counterfactual_(
 def generate(text: Text, out_dir: Out, seed: Seed = 0, json_: Json = False) -> None:
     """Draw what a text says without a patient."""
     with session(json_) as out:
-        text = counterfactual.require_text(text)
+        text = edit_requests.require_text(text)
         inputs.require_place(out_dir)
-        edit = inputs.load_models().generate(counterfactual.to_draw(text), seed=seed, progress=out.progress)
+        edit = inputs.load_models().generate(edit_requests.to_draw(text), seed=seed, progress=out.progress)
         files = export.write_counterfactual(None, edit.volume, np.asarray(edit.edit_mask, bool), out_dir)
         payload = counterfactual.describe(edit, text) | {"files": files}
         out.emit(payload, lambda: _print_edit(out, payload))

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from hnvlm.services.agreement import SIZE_TOLERANCE_MM, SIZE_TOLERANCE_SHARE
-from hnvlm.services.counterfactual import filled_in, sized_in_words
+from hnvlm.services.edit_requests import filled_in, sized_in_words
 from hnvlm.ui import html
 
 _ASKED = (("op", "Operation"), ("kind", "Lesion"), ("site", "Site"), ("place", "Place"), ("side", "Side"),

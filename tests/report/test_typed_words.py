@@ -8,7 +8,7 @@ from typed import asked
 from hnvlm.report import parse_report
 from hnvlm.report.request_facts import request_facts
 from hnvlm.report.request_parse import parse_commands
-from hnvlm.services.counterfactual import understood
+from hnvlm.services.edit_requests import understood
 
 
 def _one(text: str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hnvlm.services import counterfactual
+from hnvlm.services import counterfactual, edit_requests
 
 ADDED = "22 mm node in the left level II"
 REMOVED = (
@@ -28,7 +28,7 @@ DENIED = f"Both added and denied: {ADDED}. What is added is drawn; nothing is re
     ],
 )
 def test_a_lesion_both_added_and_taken_away_is_told_before_it_is_drawn(text, said):
-    assert counterfactual.both_ways(text) == said
+    assert edit_requests.both_ways(text) == said
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_a_lesion_both_added_and_taken_away_is_told_before_it_is_drawn(text, sai
     ],
 )
 def test_what_lies_apart_or_is_refused_or_is_said_of_the_whole_neck_contradicts_nothing(text):
-    assert counterfactual.both_ways(text) == ""
+    assert edit_requests.both_ways(text) == ""
 
 
 def test_what_the_report_says_already_is_no_contradiction():
     denied = "No node in left level II."
     text = f"{denied} Necrotic node in left level II, 22 mm."
-    assert counterfactual.both_ways(text) == REMOVED
-    assert counterfactual.both_ways(text, {denied}) == ""
+    assert edit_requests.both_ways(text) == REMOVED
+    assert edit_requests.both_ways(text, {denied}) == ""
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_what_the_report_says_already_is_no_contradiction():
     ],
 )
 def test_a_removal_is_done_before_it_could_cut_into_what_is_added(text):
-    first, second = counterfactual.to_draw(text).splitlines()
+    first, second = edit_requests.to_draw(text).splitlines()
     assert first.startswith("Remove") and second.startswith("Add")
 
 

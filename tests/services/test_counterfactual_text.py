@@ -11,7 +11,7 @@ from hnvlm.errors import UsageError
 from hnvlm.report import render
 from hnvlm.report.request_facts import request_facts
 from hnvlm.report.request_parse import parse_commands
-from hnvlm.services import counterfactual, reporting
+from hnvlm.services import counterfactual, edit_requests, reporting
 from hnvlm.types import Finding
 from hnvlm.ui import edit_facts
 
@@ -70,31 +70,31 @@ from hnvlm.ui import edit_facts
             "that are not known; levels IB, II, III, IV and V can be named.",
         ),
         ("No mass. No adenopathy.", "Understood: the neck shall show no lesion."),
-        ("hello there", counterfactual.NOT_UNDERSTOOD),
+        ("hello there", edit_requests.NOT_UNDERSTOOD),
     ],
 )
 def test_understood(text, said):
-    assert counterfactual.understood(text) == said
+    assert edit_requests.understood(text) == said
 
 
 def test_what_was_typed_is_quoted_without_markup():
-    said = counterfactual.understood("Do not remove :red[the](http://x) **left** level II node.")
+    said = edit_requests.understood("Do not remove :red[the](http://x) **left** level II node.")
     assert said.endswith('"Do not remove redthe(http//x) left level II node".')
 
 
 def test_the_smallest_addition_is_warned_of():
     text = "Add a 22 mm node in left level III and a node in right level II. Add a 7 mm node in left level II."
-    assert counterfactual.too_small_to_show(text, (3.0, 1.0, 1.0)).startswith("7 mm is 2.3 voxels")
-    assert counterfactual.too_small_to_show("Remove the 4 mm node in left level II", (3.0, 1.0, 1.0)) == ""
+    assert edit_requests.too_small_to_show(text, (3.0, 1.0, 1.0)).startswith("7 mm is 2.3 voxels")
+    assert edit_requests.too_small_to_show("Remove the 4 mm node in left level II", (3.0, 1.0, 1.0)) == ""
 
 
 def test_the_size_that_is_drawn_is_what_may_be_too_small():
     """Not the asked one where another is drawn, nor one where nothing is drawn; a size in a word is a size."""
     spacing_mm = (2.5, 1.25, 3.9)
-    assert counterfactual.too_small_to_show("Add a 0.5 mm node in left level II", spacing_mm).startswith("6 mm is 1.5")
-    assert counterfactual.too_small_to_show("Add a 12 mm tumour of the left glottis", spacing_mm) == ""
-    assert counterfactual.too_small_to_show("Add a small node in left level III", spacing_mm).startswith("12 mm is 3.1")
-    assert counterfactual.too_small_to_show("Add a large node in left level III", spacing_mm) == ""
+    assert edit_requests.too_small_to_show("Add a 0.5 mm node in left level II", spacing_mm).startswith("6 mm is 1.5")
+    assert edit_requests.too_small_to_show("Add a 12 mm tumour of the left glottis", spacing_mm) == ""
+    assert edit_requests.too_small_to_show("Add a small node in left level III", spacing_mm).startswith("12 mm is 3.1")
+    assert edit_requests.too_small_to_show("Add a large node in left level III", spacing_mm) == ""
 
 
 class _Listener:
@@ -116,7 +116,7 @@ def test_just_the_commands_that_are_listed_are_drawn():
 
 def test_a_request_for_no_change_is_refused():
     with pytest.raises(UsageError, match="asks for no change"):
-        counterfactual.to_draw("Do not remove the left level II node.")
+        edit_requests.to_draw("Do not remove the left level II node.")
 
 
 HOW = "Say what to add or remove: a node with its level, or a mass with its site."
@@ -131,14 +131,14 @@ HOW = "Say what to add or remove: a node with its level, or a mass with its site
         ("Tracheostomy tube in place", f"Nothing can be drawn at 'Tracheostomy'. {HOW}"),
         ("left axillary node 2 cm, breast cancer", f"Nothing can be drawn at 'axillary', 'breast'. {HOW}"),
         ("guz nerki lewej 4 cm", f"Nothing can be drawn at 'nerki'. {HOW}"),
-        ("Shrink the left level II node", counterfactual.ANOTHER_LESION),
-        ("Turn the solid left level II node into a necrotic one", counterfactual.ANOTHER_LESION),
+        ("Shrink the left level II node", edit_requests.ANOTHER_LESION),
+        ("Turn the solid left level II node into a necrotic one", edit_requests.ANOTHER_LESION),
     ],
 )
 def test_what_is_not_understood_is_not_drawn(text, said):
-    assert counterfactual.understood(text) == said
+    assert edit_requests.understood(text) == said
     with pytest.raises(UsageError) as refused:
-        counterfactual.to_draw(text)
+        edit_requests.to_draw(text)
     assert str(refused.value) == said
 
 
@@ -160,13 +160,13 @@ def test_what_is_not_understood_is_not_drawn(text, said):
 )
 def test_no_other_place_is_made_up(text, why):
     with pytest.raises(UsageError, match="cannot be drawn") as refused:
-        counterfactual.to_draw(text)
+        edit_requests.to_draw(text)
     assert why in str(refused.value)
 
 
 def test_what_is_not_said_where_is_removed_all_the_same():
-    assert counterfactual.to_draw("Remove right-sided adenopathy") == "Remove right-sided adenopathy"
-    assert counterfactual.to_draw("No mass and no enlarged nodes") == "No mass and no enlarged nodes"
+    assert edit_requests.to_draw("Remove right-sided adenopathy") == "Remove right-sided adenopathy"
+    assert edit_requests.to_draw("No mass and no enlarged nodes") == "No mass and no enlarged nodes"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_what_is_not_said_where_is_removed_all_the_same():
     ],
 )  # fmt: skip
 def test_what_is_left_out_is_said(text, said):
-    assert counterfactual.understood(text) == said
+    assert edit_requests.understood(text) == said
 
 
 def test_each_command_is_shown_with_its_own_operation():
@@ -209,13 +209,13 @@ def test_each_command_is_shown_with_its_own_operation():
 
 def test_a_text_that_is_too_long_is_told_before_it_runs():
     text = "Necrotic node in left level II, 22 mm. " * 200
-    said = counterfactual.understood(text)
+    said = edit_requests.understood(text)
     assert said == f"The request has {len(text.strip())} characters; at most 6000 are read. " + (
         "Leave out what is not to be drawn."
     )
     with pytest.raises(UsageError, match="characters"):
-        counterfactual.to_draw(text)
-    assert counterfactual.too_small_to_show(text, (30.0, 1.0, 1.0)) == ""
+        edit_requests.to_draw(text)
+    assert edit_requests.too_small_to_show(text, (30.0, 1.0, 1.0)) == ""
 
 
 @pytest.mark.parametrize(
@@ -260,14 +260,14 @@ def test_who_edits_the_report_asks_for_what_he_changed():
     for language, more in (("en", "Left level III node, 18 mm."), ("pl", "Węzeł 18 mm w grupie III po lewej.")):
         report = render(found, language=language)
         known = {command.text for command in parse_commands(report)}
-        assert counterfactual.to_draw(f"{report}\n{more}", known) == more
-        said = counterfactual.understood(f"{report}\n{more}", known)
+        assert edit_requests.to_draw(f"{report}\n{more}", known) == more
+        said = edit_requests.understood(f"{report}\n{more}", known)
         assert said.startswith("Understood: add 18 mm node in the left level III. What the report says already")
-        assert counterfactual.understood(report, known).startswith("Understood: no change is asked for.")
+        assert edit_requests.understood(report, known).startswith("Understood: no change is asked for.")
         with pytest.raises(UsageError, match="asks for no change"):
-            counterfactual.to_draw(report, known)
+            edit_requests.to_draw(report, known)
         # Without a report of the case each lesion is drawn once; the impression adds none.
-        assert len(counterfactual.to_draw(report).splitlines()) == 4
+        assert len(edit_requests.to_draw(report).splitlines()) == 4
 
 
 def test_the_newest_reports_of_a_case_are_what_is_known(app, case_id):
@@ -296,12 +296,12 @@ def test_the_place_that_is_shown_is_a_change_and_not_between_two():
     ],
 )  # fmt: skip
 def test_words_for_a_clear_neck(text):
-    assert counterfactual.understood(text) == "Understood: the neck shall show no lesion."
+    assert edit_requests.understood(text) == "Understood: the neck shall show no lesion."
 
 
 @pytest.mark.parametrize("text", ["Partial response", "No complete response", "Incomplete response", "Progression"])
 def test_words_for_disease_that_stays(text):
-    assert counterfactual.understood(text) == counterfactual.NOT_UNDERSTOOD
+    assert edit_requests.understood(text) == edit_requests.NOT_UNDERSTOOD
 
 
 @pytest.mark.parametrize(
@@ -316,15 +316,15 @@ def test_words_for_disease_that_stays(text):
     ],
 )
 def test_a_misspelt_word_is_asked_about_and_not_guessed(text, said):
-    assert counterfactual.understood(text) == f"{said} Nothing is drawn until it is put right or left out."
+    assert edit_requests.understood(text) == f"{said} Nothing is drawn until it is put right or left out."
     with pytest.raises(UsageError) as refused:
-        counterfactual.to_draw(text)
-    assert str(refused.value) == counterfactual.understood(text)
+        edit_requests.to_draw(text)
+    assert str(refused.value) == edit_requests.understood(text)
 
 
 def test_a_slip_in_a_sentence_that_is_not_acted_upon_is_told_with_it():
     text = "Add a 15 mm node in left level II. remvoe the tosnil mas"
-    assert counterfactual.understood(text) == (
+    assert edit_requests.understood(text) == (
         'Understood: add 15 mm node in the left level II. Nothing is done for "remvoe the tosnil mas". '
         "Did you mean 'remove', 'tonsil', 'mass'?"
     )
@@ -332,8 +332,8 @@ def test_a_slip_in_a_sentence_that_is_not_acted_upon_is_told_with_it():
 
 def test_a_slip_in_the_report_is_no_matter_of_the_request():
     text = "Left levl node 15 mm."
-    assert counterfactual.understood(text, {text}).startswith("Understood: no change is asked for.")
-    assert counterfactual.to_draw(f"{text}\nRemove the left level II node.", {text}) == "Remove the left level II node."
+    assert edit_requests.understood(text, {text}).startswith("Understood: no change is asked for.")
+    assert edit_requests.to_draw(f"{text}\nRemove the left level II node.", {text}) == "Remove the left level II node."
 
 
 @pytest.mark.parametrize(
@@ -347,9 +347,9 @@ def test_a_slip_in_the_report_is_no_matter_of_the_request():
 )
 def test_what_is_left_open_is_not_decided_for_the_clinician(text, why):
     with pytest.raises(UsageError, match="cannot be drawn") as refused:
-        counterfactual.to_draw(text)
+        edit_requests.to_draw(text)
     assert why in str(refused.value)
-    assert why in counterfactual.understood(text)
+    assert why in edit_requests.understood(text)
 
 
 @pytest.mark.parametrize(
@@ -365,13 +365,13 @@ def test_what_is_left_open_is_not_decided_for_the_clinician(text, why):
     ],
 )  # fmt: skip
 def test_what_is_chosen_is_said(text, said):
-    assert counterfactual.understood(text) == said
+    assert edit_requests.understood(text) == said
 
 
 def test_a_clear_neck_in_several_sentences_is_one_line_for_the_models():
     """Read on its own, "No adenopathy" would leave the masses."""
     for text in ("No mass. No adenopathy.", "Normal neck. No adenopathy.", "Brak guza. Brak węzłów."):
-        line = counterfactual.to_draw(text)
+        line = edit_requests.to_draw(text)
         assert "\n" not in line
         assert request_facts(line)["op"] == "none"
     assert request_facts("No adenopathy.")["op"] == "remove"

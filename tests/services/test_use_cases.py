@@ -13,7 +13,17 @@ from hnvlm import report as grammar
 from hnvlm.config import Settings
 from hnvlm.errors import CancelledError, HnvlmError, ModelPackError, ScopeError, UsageError
 from hnvlm.imaging.volume import Volume
-from hnvlm.services import agreement, analysis, counterfactual, documents, planning, reporting, similar, zeroshot
+from hnvlm.services import (
+    agreement,
+    analysis,
+    counterfactual,
+    documents,
+    edit_requests,
+    planning,
+    reporting,
+    similar,
+    zeroshot,
+)
 from hnvlm.services.context import App, ModelSlot
 from hnvlm.types import Finding, Provenance
 
@@ -306,7 +316,7 @@ def test_counterfactual_job_and_empty_text(app, case_id):
     with pytest.raises(UsageError):
         counterfactual.start(app, case_id, "   ")
     with pytest.raises(UsageError, match="characters"):
-        counterfactual.start(app, case_id, "x" * (counterfactual.MAX_TEXT + 1))
+        counterfactual.start(app, case_id, "x" * (edit_requests.MAX_TEXT + 1))
 
 
 # ---- zero-shot, similar, models --------------------------------------------------------------
@@ -325,7 +335,7 @@ def test_counterfactual_job_and_empty_text(app, case_id):
     ],
 )
 def test_a_lesion_of_few_voxels_is_warned_of(text, spacing, said):
-    told = counterfactual.too_small_to_show(text, spacing)
+    told = edit_requests.too_small_to_show(text, spacing)
     assert told.startswith(said) if said else told == ""
 
 
