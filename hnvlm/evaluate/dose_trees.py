@@ -11,6 +11,7 @@ import numpy as np
 
 from hnvlm.evaluate.common import log
 from hnvlm.evaluate.dose_scores import DoseCase, read_dose_case
+from hnvlm.imaging.resample import box_slices
 from hnvlm.models.dose_inputs import CHANNELS, LEVELS_GY, DoseInputs, prepare, prescription_map, treated_targets
 from hnvlm.types import OAR_NAMES
 
@@ -91,7 +92,7 @@ class DoseTrees:
 def inputs_crop(inputs: DoseInputs, array: np.ndarray) -> np.ndarray:
     """The part of an array on the patient's grid that the inputs cover."""
     box = inputs.window.box
-    return array[tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))]
+    return array[box_slices(box)]
 
 
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:

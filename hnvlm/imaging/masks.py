@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hnvlm.imaging.resample import Box, mask_box
+from hnvlm.imaging.resample import Box, box_slices, mask_box
 
 __all__ = ["PackedMask", "PackedMasks", "Part", "part_of", "parts", "shapes_of"]
 
@@ -36,8 +36,7 @@ class Part(NamedTuple):
     @property
     def place(self) -> tuple[slice, slice, slice]:
         """The box as an index of an array on the whole grid."""
-        z0, y0, x0, z1, y1, x1 = self.box
-        return slice(z0, z1), slice(y0, y1), slice(x0, x1)
+        return box_slices(self.box)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class PackedMask:
         shape: Shape = tuple(int(n) for n in mask.shape)  # type: ignore[assignment]
         if box is None:
             return PackedMask(shape, None, b"")
-        bits = np.packbits(mask[box[0] : box[3], box[1] : box[4], box[2] : box[5]])
+        bits = np.packbits(mask[box_slices(box)])
         return PackedMask(shape, box, zlib.compress(bits.tobytes(), _LEVEL))
 
     def part(self) -> Part | None:

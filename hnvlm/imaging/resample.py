@@ -208,6 +208,11 @@ def crop(volume: Volume, box: Box) -> tuple[Volume, Window]:
     return Volume(array, volume.spacing_mm, tuple(origin), volume.frame_of_reference_uid), window
 
 
+def box_slices(box: Box) -> tuple[slice, slice, slice]:
+    """Slices (z, y, x) that cut a box (z0, y0, x0, z1, y1, x1; end exclusive) out of an array."""
+    return slice(box[0], box[3]), slice(box[1], box[4]), slice(box[2], box[5])
+
+
 def mask_box(mask: np.ndarray, margin: int | tuple[int, int, int] = 0) -> Box | None:
     """Smallest box around the true voxels, widened by ``margin`` voxels and kept inside; None for an empty mask."""
     margins = (margin,) * 3 if isinstance(margin, int) else margin

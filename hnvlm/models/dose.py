@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hnvlm.imaging.anatomy import body_mask
-from hnvlm.imaging.resample import mask_box, resample_like, resample_to
+from hnvlm.imaging.resample import box_slices, mask_box, resample_like, resample_to
 from hnvlm.imaging.volume import Triple, Volume
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.dose_inputs import (
@@ -230,7 +230,7 @@ class DosePredictor:
         body = body_mask(hu) if possible_dose is None else mask_to(possible_dose, volume, working)
         inputs = prepare(working.with_array(scaled), organs, body | (scaled > 0) if possible_dose is None else body)
         progress(0.4, "Predicting the dose")
-        cut = tuple(slice(a, b) for a, b in zip(inputs.window.box[:3], inputs.window.box[3:], strict=True))
+        cut = box_slices(inputs.window.box)
         dose = predict(self.network, inputs, hu[cut] if use_ct else None, **self.options) * (highest / HIGHEST_GY)
         progress(0.9, "Bringing the dose to the CT's grid")
         array = dose_to_ct(inputs.body.with_array(dose), inputs.body, volume)

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from hnvlm.errors import InputRefusedError
 from hnvlm.imaging.fields import Fields, FieldSums, field_sums
-from hnvlm.imaging.resample import Window, mask_box
+from hnvlm.imaging.resample import Window, box_slices, mask_box
 from hnvlm.imaging.volume import Volume
 from hnvlm.types import MIRRORED, OAR_NAMES, TARGET_NAMES
 
@@ -125,7 +125,7 @@ def prepare(prescription: Volume, organs: Mapping[str, np.ndarray], body: np.nda
     box = mask_box(near)
     assert box is not None
     window = Window(box, prescription.shape)
-    cut = tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))
+    cut = box_slices(box)
     gray = prescription.array[cut]
     kept = Volume(np.ascontiguousarray(near[cut]), prescription.spacing_mm, tuple(prescription.index_to_mm(box[:3])))
 
@@ -173,7 +173,7 @@ def signed_distance(mask: np.ndarray, grid: Volume, reach_mm: float) -> np.ndarr
     out = np.full(mask.shape, -1.0, np.float32)
     if box is None:
         return out
-    near = tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))
+    near = box_slices(box)
     image = sitk.GetImageFromArray(mask[near].astype(np.uint8))
     image.SetSpacing(spacing[::-1].tolist())
     distance = sitk.SignedMaurerDistanceMap(image, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)

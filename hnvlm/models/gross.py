@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from hnvlm.imaging.anatomy import Anatomy
-from hnvlm.imaging.resample import mask_box
+from hnvlm.imaging.resample import box_slices, mask_box
 from hnvlm.imaging.tg263 import gross_kind
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.ct_encoder import cut
@@ -99,7 +99,7 @@ def _parts(mask: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
     box = mask_box(mask)
     if box is None:
         return
-    around = tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))
+    around = box_slices(box)
     labels, _ = ndimage.label(mask[around], TOUCHING)
     for k, inside in enumerate(ndimage.find_objects(labels), start=1):
         moved = tuple(slice(s.start + a.start, s.stop + a.start) for s, a in zip(inside, around, strict=True))

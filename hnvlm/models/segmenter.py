@@ -12,7 +12,7 @@ from monai.inferers import sliding_window_inference
 from scipy import ndimage
 from torch import Tensor
 
-from hnvlm.imaging.resample import mask_box, resample_to
+from hnvlm.imaging.resample import box_slices, mask_box, resample_to
 from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import load_weights, read_config, weights_sha256
 from hnvlm.models.precision import mixed_precision
@@ -54,7 +54,7 @@ class Segmenter:
         box = mask_box(working.array > -500, margin=2)
         if box is None:
             return np.zeros((len(self.config["channels"]), *working.shape), np.float32)
-        cut = tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))
+        cut = box_slices(box)
         x = torch.from_numpy(np.ascontiguousarray(working.array[cut], np.float32))[None, None]
         windows, count = windows_of(x.shape[2:], self.network.multiple)
         done = [0]
@@ -172,7 +172,7 @@ def to_grid(p: np.ndarray, working: Volume, volume: Volume) -> np.ndarray:
     lo_mm, hi_mm = working.index_to_mm(np.array(box[:3])), working.index_to_mm(np.array(box[3:]) - 1)
     lo = np.clip(np.floor(volume.mm_to_index(lo_mm)).astype(int), 0, np.array(volume.shape) - 1)
     hi = np.clip(np.ceil(volume.mm_to_index(hi_mm)).astype(int) + 1, 1, volume.shape)
-    part = torch.from_numpy(p[tuple(slice(a, b) for a, b in zip(box[:3], box[3:], strict=True))].copy())
+    part = torch.from_numpy(p[box_slices(box)].copy())
     for axis in range(3):
         mm = np.arange(lo[axis], hi[axis]) * volume.spacing_mm[axis] + volume.origin_mm[axis]
         index = (mm - working.origin_mm[axis]) / working.spacing_mm[axis] - box[axis]
