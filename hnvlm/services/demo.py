@@ -39,7 +39,7 @@ DEMO_LESIONS = (
 
 def existing_demo(app: App) -> CaseRecord | None:
     """Return the store's demo case, the oldest if there are several; None without one."""
-    cases = app.store.list_cases(demo=True, sort="created", descending=False)
+    cases = app.store.list_cases(demo=True, descending=False)
     return cases[0] if cases else None
 
 

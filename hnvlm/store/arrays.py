@@ -61,15 +61,15 @@ class ArrayStore:
         np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(contiguous))
         return self._write([header.getvalue(), memoryview(contiguous).cast("B") if contiguous.size else b""], "npy")
 
-    def get(self, name: str, *, mmap: bool = True) -> np.ndarray:
-        """Return the array; with ``mmap`` as a read-only memory map (only the touched pages are read).
+    def get(self, name: str) -> np.ndarray:
+        """Return the array as a read-only memory map: only the touched pages are read.
 
         Raises:
             HnvlmError: Code ``store_damaged``: the file was cut short or overwritten.
             NotFoundError: It is gone.
         """
         with self._sound(name):
-            return np.load(self.path(name), mmap_mode="r" if mmap else None, allow_pickle=False)
+            return np.load(self.path(name), mmap_mode="r", allow_pickle=False)
 
     def put_masks(self, masks: Mapping[str, np.ndarray]) -> str:
         """Store bool masks (z, y, x) of one grid, packed to bits inside their bounding boxes and compressed."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, insert, or_, select, update
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from hnvlm.errors import HnvlmError, NotFoundError, UsageError
@@ -33,7 +33,6 @@ _NO_WRITING = (
     "Opening it writes beside it: make room on its disk, and check that this user may write to its folder (of a "
     "read-only backup, make a copy first)."
 )
-_SORTS = {"created": CASES.c.number, "id": CASES.c.number, "description": func.lower(CASES.c.description)}
 
 
 class CaseStore(ResultMethods):
@@ -125,7 +124,6 @@ class CaseStore(ResultMethods):
         self,
         *,
         search: str = "",
-        sort: str = "created",
         descending: bool = True,
         include_deleted: bool = False,
         demo: bool | None = None,
@@ -134,16 +132,10 @@ class CaseStore(ResultMethods):
 
         Args:
             search: Part of the id or description, upper or lower case.
-            sort: ``created``, ``id`` or ``description``.
             descending: Newest first.
             include_deleted: Also deleted cases (for the undo list).
             demo: Only demo cases, or only others.
-
-        Raises:
-            UsageError: An unknown sort key.
         """
-        if sort not in _SORTS:
-            raise UsageError(f"Cases cannot be sorted by '{sort}'; choose one of {', '.join(_SORTS)}.")
         query = select(CASES)
         if not include_deleted:
             query = query.where(CASES.c.deleted.is_(None))
@@ -154,8 +146,7 @@ class CaseStore(ResultMethods):
             )
         if demo is not None:
             query = query.where(CASES.c.demo == int(demo))
-        key = _SORTS[sort]
-        query = query.order_by(key.desc() if descending else key.asc(), CASES.c.number)
+        query = query.order_by(CASES.c.number.desc() if descending else CASES.c.number)
         with reading(self.engine) as conn:
             return [case_of(row) for row in conn.execute(query).mappings()]
 
@@ -174,14 +165,14 @@ class CaseStore(ResultMethods):
         with reading(self.engine) as conn:
             return [case_of(row) for row in conn.execute(query.order_by(CASES.c.number)).mappings()]
 
-    def load_volume(self, case_id: str, *, mmap: bool = True) -> Volume:
-        """Return the CT of a case: int16 HU (z, y, x); by default a read-only memory map.
+    def load_volume(self, case_id: str) -> Volume:
+        """Return the CT of a case: int16 HU (z, y, x), a read-only memory map.
 
         Raises:
             NotFoundError: No such case, or its array file is gone.
         """
         case = self.get_case(case_id)
-        array = self.arrays.get(case.array_sha, mmap=mmap)
+        array = self.arrays.get(case.array_sha)
         return Volume(array, case.spacing_mm, case.origin_mm, case.frame_uid)
 
     def set_scope(self, case_id: str, in_scope: bool, reason: str, *, who: str = "") -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 from datetime import date, datetime
-from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
@@ -26,8 +25,6 @@ def jsonable(value: Any) -> Any:
     """
     if value is None or isinstance(value, str | bool):
         return value
-    if isinstance(value, Enum):
-        return jsonable(value.value)
     if isinstance(value, int):
         return value
     if isinstance(value, np.generic):

@@ -94,14 +94,13 @@ def test_a_file_cut_short_is_named_with_the_command_that_finds_what_it_belongs_t
     masks = {"Larynx": np.random.default_rng(0).random((4, 5, 7)) < 0.5}
     result = store.save_result(case.id, "structures", {}, arrays={"masks": masks})
     reads = {
-        case.array_sha: [lambda: store.load_volume(case.id), lambda: store.load_volume(case.id, mmap=False)],
-        result.arrays["masks"]: [lambda: store.load_masks(result)],
+        case.array_sha: lambda: store.load_volume(case.id),
+        result.arrays["masks"]: lambda: store.load_masks(result),
     }
-    for name, reading in reads.items():
+    for name, read in reads.items():
         path = store.arrays.path(name)
         path.write_bytes(path.read_bytes()[:keep])
-        for read in reading:
-            with pytest.raises(HnvlmError, match=rf"array file {name} .* is damaged. `hnvlm store check`") as caught:
-                read()
-            assert caught.value.code == "store_damaged"
+        with pytest.raises(HnvlmError, match=rf"array file {name} .* is damaged. `hnvlm store check`") as caught:
+            read()
+        assert caught.value.code == "store_damaged"
     assert sorted(store.verify().damaged) == sorted(reads)
