@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hnvlm.imaging.volume import Volume
 from hnvlm.models.checkpoint import load_weights, read_config
 from hnvlm.models.detect import Detection, detect
 from hnvlm.models.lesion_net import LesionNet, lesion_probability
@@ -33,9 +34,13 @@ class Judge:
         """Lesion probabilities (3, 64, 64, 64) of a crop of HU."""
         return lesion_probability(self.network, crop)
 
-    def look(self, volume: object, neck: Neck) -> tuple[list[Detection], np.ndarray, np.ndarray]:
-        """Detections from the judge's threshold, probabilities and crop of a CT, in the frame of a neck located."""
-        working = to_working_grid(volume, neck.working.spacing_mm[0])  # type: ignore[arg-type]
+    def look(self, volume: Volume, neck: Neck) -> tuple[list[Detection], np.ndarray, np.ndarray]:
+        """Look at a CT in the crop that was found for it or for the CT it was made from.
+
+        Returns:
+            Detections above the judge's threshold, lesion probabilities (3, 64, 64, 64), crop of HU (64, 64, 64).
+        """
+        working = to_working_grid(volume, neck.working.spacing_mm[0])
         crop = neck.crop_of(working.array)
         probability = self.probability(crop)
         return detect(probability, crop, neck.start, neck.anatomy, peak=self.threshold), probability, crop

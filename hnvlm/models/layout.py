@@ -138,7 +138,7 @@ def lay_out_removals(asked: dict[str, Any], detections: list[Detection], neck: N
         and (kind in (None, found.kind) or ({kind, found.kind} == {"node", "mass"} and place == found.place))
     ]  # fmt: skip
     there = [found for found in alike if place in (None, found.place)]
-    return [_removal(found, neck) for found in there or [f for f in alike if _neighbours(place, f.place)]]
+    return [_removal(found, neck) for found in there or [f for f in alike if _are_neighbours(place, f.place)]]
 
 
 def _removal(found: Detection, neck: Neck) -> Layout:
@@ -148,8 +148,8 @@ def _removal(found: Detection, neck: Neck) -> Layout:
     return Layout("remove", found.kind, mask, neck.start + lo, found.size_mm, None)
 
 
-def _neighbours(a: str | None, b: str | None) -> bool:
-    """Levels and sites whose border a lesion may straddle."""
+def _are_neighbours(a: str | None, b: str | None) -> bool:
+    """Whether these levels or sites have a border that a lesion may straddle."""
     pairs = {
         ("II", "III"),
         ("III", "IV"),

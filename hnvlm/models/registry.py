@@ -9,7 +9,7 @@ from typing import Any
 
 from hnvlm.types import Provenance
 
-# (folder, what the app does without it)
+# Folder -> what the app does with it.
 PACK = {
     "segmenter": "contours of organs and targets, and with them every draft",
     "text": "reading of typed requests and labels",

@@ -173,15 +173,20 @@ def prompt_ids(tokenizer: Tokenizer, language: str, measured: str = "") -> list[
 def as_told(
     tokenizer: Tokenizer, measured: str, impression: Callable[[str], str] | None = None, headings: Sequence[str] = ()
 ) -> Callable[[list[int]], list[int]]:
-    """How ``decode`` goes on after the heading of a line that is known: a measured one as it was told, to its end.
+    """Return the ``given`` of ``decode``: the ids that have to follow where the text so far leaves no choice.
 
-    A model that is told a line may still name another side or extent, above all in the language it read less of. And
-    one that has named a lesion of 25 mm may sum up one of 28 mm.
+    After the heading of a measured line that is the line as it was told in the prompt, word for word: a model may still
+    write another side or extent than it was told, above all in the language it read less of. After the heading of the
+    impression it is the summary of the lines above, for a model that named a lesion of 25 mm may sum up one of 28 mm.
 
     Args:
         measured: Lines that hold whatever the CT shows besides (``hnvlm.report.measured``).
         impression: Text up to the heading of the impression -> what follows there, by the lines above it; "" elsewhere.
-        headings: Of a report's lines, in order; a model that is told what it never met may lose the thread.
+        headings: Headings of a report in order, where each is to follow the one before. Needed where the prompt holds
+            what the model never met while it learned: it may skip or repeat lines then. () leaves them to the model.
+
+    Returns:
+        Function of the ids written so far; its answer is [] where the model chooses.
     """
     told = dict(line.split(":", 1) for line in measured.split("\n") if ":" in line)
     end = tokenizer.token_to_id(EOS)
@@ -206,13 +211,19 @@ def as_told(
 def as_seen(
     tokenizer: Tokenizer, lines: Mapping[str, list[str]], sure: Mapping[str, list[str]] | None = None
 ) -> Callable[[list[int]], set[int]]:
-    """Among which ids ``decode`` chooses in lines of lesions that may be there: that there is none, or those told.
+    """Return the ``allowed`` of ``decode``: the ids among which the model chooses in a line about lesions.
 
-    Which of them are there the model judges; their size, texture and place are the measured ones, word for word.
+    Such a line either says that there is none, or is made of some of the sentences below, each once. So which lesions
+    are there is the model's judgement, and their size, texture and place are the measured ones, word for word.
 
     Args:
-        lines: Heading -> sentences, that there is none first (``hnvlm.report.measured.lesion_lines``).
-        sure: The same of lesions that are there; a line names its own, in this order, before it names another.
+        lines: Heading -> what its line may say, the sentence that there is none first
+            (``hnvlm.report.measured.lesion_lines``).
+        sure: The same of lesions that are certainly there: their sentences come first, in this order, and none is left
+            out.
+
+    Returns:
+        Function of the ids written so far; its answer is empty where every id is allowed.
     """
     ids_of = lambda text: tokenizer.encode(text).ids  # noqa: E731
     (line_end,) = ids_of("\n")
@@ -237,9 +248,10 @@ def as_seen(
 
 
 def as_taught(lesion: Finding) -> Finding:
-    """A lesion as the model was told of lesions while it learned: of its sizes, on a side, with a texture.
+    """A lesion for the prompt, changed to values that the model met while it learned: its sizes, a side, a texture.
 
-    What it writes is the lesion's own words; a prompt of 118 mm made it lose the thread.
+    For the prompt alone: a size of 118 mm in it made the model skip and repeat lines. What is written in the report are
+    the lesion's own words (``as_seen``).
     """
     size = float(min(max(lesion.size_mm or USUAL_MM, TAUGHT_MM[0]), TAUGHT_MM[1]))
     side = lesion.side if lesion.side in SIDES else SIDES[0]

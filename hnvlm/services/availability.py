@@ -24,8 +24,7 @@ def why_not(app: App, task: str) -> str:
     if not app.uses_pack:
         return ""
     label, needed = _NEEDS[task]
-    folder = app.settings.models_dir
-    absent = [name for name in needed if not (folder / name / "model.safetensors").exists()]
+    absent = [name for name in missing(app) if name in needed]
     if not absent:
         return ""
     it = "it" if len(absent) == 1 else "them"
