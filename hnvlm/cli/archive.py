@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,14 +117,11 @@ def check(
 ) -> None:
     """Compare every stored file with what was saved. Safe while the app runs; exit code 3 when something is damaged."""
     with session(json_) as out:
-        app = inputs.open_app()
-        try:
+        with closing(inputs.open_app()) as app:
             report = app.store.verify(out.progress)
             if not report.ok:  # what belongs to no case cannot be told while rows or files are lost
                 raise HnvlmError(_damage(report.lost(), app.store.path), code="store_damaged")
             removed = app.store.remove_orphans() if repair else []
-        finally:
-            app.close()
         payload = {
             "folder": str(app.store.path), "ok": True, "checked_arrays": report.checked_arrays,
             "orphans": report.orphans, "removed": removed,
@@ -138,11 +136,8 @@ def backup(
 ) -> None:
     """Copy the store into DIR and check the copy. Safe while the app runs. With HNVLM_DATA_DIR=DIR it is restored."""
     with session(json_) as out:
-        app = inputs.open_app()
-        try:
+        with closing(inputs.open_app()) as app:
             counts, report = upkeep.back_up(app, target, progress=out.progress)
-        finally:
-            app.close()
         if not report.ok:
             raise HnvlmError(
                 f"{target} holds all of {app.store.path} that could be read. Lost is: {_listed(report.lost())}. "
@@ -161,11 +156,8 @@ def audit(
 ) -> None:
     """Print who did what and when, oldest first: added, saved, signed, exported, deleted. Names are as typed."""
     with session(json_) as out:
-        app = inputs.open_app()
-        try:
+        with closing(inputs.open_app()) as app:
             found = app.store.audit(app.store.get_case(case.upper()).id if case else None)
-        finally:
-            app.close()
         rows = [[e.created[:19], e.case_id or "-", e.who or "nobody named", e.action] for e in found]
         out.emit({"events": [vars(e) for e in found]}, lambda: out.table(["UTC", "case", "who", "what"], rows))
 
@@ -180,11 +172,8 @@ def erase(
     with session(json_) as out:
         if not yes:
             raise UsageError(f"Nothing was erased. {case} cannot be brought back afterwards; add --yes to erase it.")
-        app = inputs.open_app()
-        try:
+        with closing(inputs.open_app()) as app:
             payload = upkeep.erase(app, case.upper(), who="command line")
-        finally:
-            app.close()
         out.emit(payload, lambda: _print_erased(out, payload))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated, Any
 
 import numpy as np
@@ -58,19 +59,15 @@ def demo_(
     json_: Json = False,
 ) -> None:
     """Create the synthetic demo case (or find it) and print its id."""
-    with session(json_) as out:
-        app = inputs.open_app()
-        try:
-            if if_empty and app.store.list_cases(include_deleted=True):
-                found = demo.existing_demo(app)
-                payload: dict[str, Any] = {"case_id": found.id if found else None, "created": False}
-                out.emit(payload, found.id if found else "The store already holds cases; no demo case was made.")
-                return
-            before = demo.existing_demo(app)
-            case = demo.create_demo(app, who="command line", progress=out.progress)
-            out.emit({"case_id": case.id, "created": before is None, "description": case.description}, case.id)
-        finally:
-            app.close()
+    with session(json_) as out, closing(inputs.open_app()) as app:
+        if if_empty and app.store.list_cases(include_deleted=True):
+            found = demo.existing_demo(app)
+            payload: dict[str, Any] = {"case_id": found.id if found else None, "created": False}
+            out.emit(payload, found.id if found else "The store already holds cases; no demo case was made.")
+            return
+        before = demo.existing_demo(app)
+        case = demo.create_demo(app, who="command line", progress=out.progress)
+        out.emit({"case_id": case.id, "created": before is None, "description": case.description}, case.id)
 
 
 def _print_edit(out: Session, payload: dict[str, Any]) -> None:

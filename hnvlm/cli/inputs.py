@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -101,13 +101,10 @@ def open_subject(text: str, session: Session, series_uid: str | None = None) -> 
         InputRefusedError: No series can be read as a CT.
     """
     if is_case_id(text):
-        app = open_app()
-        try:
+        with closing(open_app()) as app:
             case = app.store.get_case(text.upper())
             volume = app.store.load_volume(case.id)
             yield Subject(session, volume, case.id, app, list(case.meta.get("warnings", [])), case.synthetic)
-        finally:
-            app.close()
         return
     with tempfile.TemporaryDirectory(prefix="hnvlm-") as workdir:
         upload = open_upload(text, Path(workdir))

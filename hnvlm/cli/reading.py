@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -240,11 +241,8 @@ def dose(
 
 
 def _stored_series(case_id: str) -> dict[str, Any]:
-    app = inputs.open_app()
-    try:
+    with closing(inputs.open_app()) as app:
         case = app.store.get_case(case_id)
-    finally:
-        app.close()
     return {
         "uid": case.meta.get("series_uid", ""), "modality": "CT", "description": case.description,
         "n_slices": case.shape[0], "shape": case.shape, "spacing_mm": case.spacing_mm, "accepted": True, "reasons": [],

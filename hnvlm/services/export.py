@@ -15,15 +15,15 @@ from hnvlm.errors import HnvlmError, InputRefusedError, UsageError
 from hnvlm.imaging.volume import Volume
 from hnvlm.imaging.write import AI_DRAFT, MARK, write_dicom_series, write_nifti, write_rtstruct
 from hnvlm.imaging.write_seg import write_seg
+from hnvlm.services.slice_picture import in_window
 from hnvlm.store import CaseStore
 from hnvlm.types import Progress
 
 FORMATS = ("nifti", "seg", "rtstruct")
 SYNTHETIC_NOTICE = "SYNTHETIC - AI generated, research use only, not a patient's image"
 SERIES_DESCRIPTION = "counterfactual CT, AI generated"
-# Soft-tissue window of neck CT; the difference is shown from -200 (blue) to +200 HU (orange).
-_WINDOW_CENTRE_HU, _WINDOW_WIDTH_HU = 50.0, 350.0
-# A difference below the first is not coloured, from the second on in full; the viewer (render.js) draws it the same.
+# A difference (blue less dense, orange denser) below the first is not coloured, from the second on in full; the viewer
+# (render.js) draws it the same.
 _DIFFERENCE_FLOOR_HU, _DIFFERENCE_HU = 10, 200
 _UNDER = 0.45  # how bright the CT shines through
 
@@ -176,9 +176,7 @@ def write_panel(original: Volume | None, edited: Volume, path: Path) -> Path:
 
 def _grey(hu: np.ndarray) -> np.ndarray:
     """Window HU (y, x) to RGB uint8 (y, x, 3)."""
-    low = _WINDOW_CENTRE_HU - _WINDOW_WIDTH_HU / 2
-    grey = np.clip((hu.astype(np.float32) - low) / _WINDOW_WIDTH_HU, 0, 1) * 255
-    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    return in_window(hu).astype(np.uint8)
 
 
 def _orange_blue(difference_hu: np.ndarray, original_hu: np.ndarray) -> np.ndarray:

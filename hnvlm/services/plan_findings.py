@@ -15,7 +15,7 @@ from hnvlm.plan.textcheck import normalised
 from hnvlm.report.parse import sentence_findings
 from hnvlm.report.sentences import READ_SECTIONS, read_lines
 from hnvlm.report.vocabulary import load
-from hnvlm.types import CheckResult, Finding
+from hnvlm.types import SIDES, CheckResult, Finding
 
 RULES = ("fid_negated", "fid_hedged", "fid_unsupported")
 
@@ -97,8 +97,7 @@ _NO_SITE = ("unknown_primary", "other_site")
 _PASSING = ("thyroid gland",)
 # Nothing longer is a sentence.
 _LONGEST = 1000
-_SIDES = ("left", "right")
-_ANY_SIDE = frozenset({*_SIDES, "midline", "bilateral"})
+_ANY_SIDE = frozenset({*SIDES, "midline", "bilateral"})
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,7 @@ def _seen(finding: Finding, sentence: str, masses: set[Any]) -> Finding | None:
     """Return what a sentence states to be there: kind, side and place; None where it states nothing of the kind."""
     if finding.kind not in ("node", "mass") or finding.presence != "present" or finding.site in _PASSING:
         return None
-    stated = finding if finding.side in (*_SIDES, "midline", "bilateral") else replace(finding, side=None)
+    stated = finding if finding.side in (*SIDES, "midline", "bilateral") else replace(finding, side=None)
     if stated.kind == "mass" and _goes_on().match(sentence):
         # Where a tumour grows into is no second one; on the other side it is none of the tumour that is known.
         own = stated.side in masses or stated.side is None or stated.attributes.get("crosses_midline")
@@ -302,7 +301,7 @@ def _known(findings: Sequence[Finding]) -> Iterator[_Known]:
     for finding in findings:
         if finding.kind not in ("node", "mass") or finding.presence == "absent":
             continue
-        sides = {finding.side, *(_SIDES if finding.side == "bilateral" else ())}
+        sides = {finding.side, *(SIDES if finding.side == "bilateral" else ())}
         sides |= {"midline"} if finding.attributes.get("crosses_midline") else set()
         place = finding.place
         places = {place, _REGION_OF.get(place or ""), *str(finding.attributes.get("also_level", "")).split("/")}
@@ -319,7 +318,7 @@ def _known_of_form(findings: Sequence[Finding], form: Mapping[str, Any]) -> Iter
     site, subsite = form.get("site"), form.get("subsite")
     if (site or subsite) and site not in _NO_SITE:
         # The side that nobody states is open.
-        sides = frozenset({side}) if side in (*_SIDES, "midline") else _ANY_SIDE
+        sides = frozenset({side}) if side in (*SIDES, "midline") else _ANY_SIDE
         places = _form_places(site, subsite, {_REGION_OF.get(m.site or "") for m in masses})
         yield _Known("mass", sides, frozenset(places))
     nodes = [f for f in present if f.kind == "node"]
@@ -344,8 +343,8 @@ def _form_places(site: str | None, subsite: str | None, of_ct: set[str | None]) 
 
 def _node_sides(laterality: str | None, primary: str | None) -> frozenset[str]:
     if laterality == "bilateral":
-        return frozenset({*_SIDES, "bilateral"})
-    if primary not in _SIDES or laterality is None:
+        return frozenset({*SIDES, "bilateral"})
+    if primary not in SIDES or laterality is None:
         return frozenset()
     other = "left" if primary == "right" else "right"
     return frozenset({primary if laterality == "ipsilateral" else other})

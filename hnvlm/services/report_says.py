@@ -9,12 +9,12 @@ from hnvlm.report.parse import parse_report
 from hnvlm.services import reporting
 from hnvlm.services.context import App
 from hnvlm.store import ResultRecord
+from hnvlm.types import SIDES
 
 # Checks of a report that tell another disease than was measured.
 _TOLD_OTHERWISE = {
     f"report.{name}" for name in ("unsupported", "presence", "omission", "side", "level", "site", "size", "confirmed")
 }
-_SIDES = ("left", "right")
 
 
 def told_otherwise(app: App, case_id: str, form: Mapping[str, Any]) -> list[str]:
@@ -43,11 +43,11 @@ def _denied_nodes(report: ResultRecord, form: Mapping[str, Any]) -> list[str]:
         if f.kind == "node" and f.presence == "absent" and f.level is None and not f.attributes.get("other_than_listed")
     ]  # fmt: skip
     involved = _involved_sides(form)
-    sides = {side for f in denied for side in (_SIDES if f.side not in _SIDES else (f.side,))} & involved
+    sides = {side for f in denied for side in (SIDES if f.side not in SIDES else (f.side,))} & involved
     # With the side not known, a neck that is free of nodes on one side denies none of them.
-    if not sides or (involved == set(_SIDES) and form.get("nodes_laterality") != "bilateral" and sides != involved):
+    if not sides or (involved == set(SIDES) and form.get("nodes_laterality") != "bilateral" and sides != involved):
         return []
-    where = " and ".join(side for side in _SIDES if side in sides)
+    where = " and ".join(side for side in SIDES if side in sides)
     return [f"It reports no enlarged node in the {where} neck, the form states {stated}."]
 
 
@@ -62,8 +62,8 @@ def _stated_nodes(form: Mapping[str, Any]) -> str:
 def _involved_sides(form: Mapping[str, Any]) -> set[str]:
     """Sides on which the form's nodes lie, both where it does not say."""
     side, relative = form.get("side"), form.get("nodes_laterality")
-    if side in _SIDES and relative == "ipsilateral":
+    if side in SIDES and relative == "ipsilateral":
         return {side}
-    if side in _SIDES and relative == "contralateral":
-        return set(_SIDES) - {side}
-    return set(_SIDES)
+    if side in SIDES and relative == "contralateral":
+        return set(SIDES) - {side}
+    return set(SIDES)

@@ -13,8 +13,8 @@ from hnvlm.imaging.resample import mask_box
 from hnvlm.imaging.volume import Volume
 from hnvlm.services.palette import structure_colours
 
-# Soft-tissue window of neck CT.
-_CENTRE_HU, _WIDTH_HU = 50.0, 350.0
+# Soft-tissue window of neck CT: where it begins, and how wide it is.
+_LOWEST_HU, _WIDTH_HU = -125.0, 350.0
 _BODY_HU, _MARGIN_MM, _WASH = -300, 8.0, 0.3
 
 
@@ -43,8 +43,7 @@ def axial(
     palette = palette or {}
     hu = np.asarray(volume.array[index], np.float32)
     rows, columns = patient_extent(hu, volume)
-    grey = np.clip((hu - (_CENTRE_HU - _WIDTH_HU / 2)) / _WIDTH_HU, 0, 1) * 255
-    rgb = np.repeat(grey[rows, columns][..., None], 3, axis=2)
+    rgb = in_window(hu[rows, columns])
     levels = palette.get("isodose", []) if dose is not None and full_gy else []
     gy = None if dose is None else np.asarray(dose.array[index], np.float32)[rows, columns]
     above = np.inf
@@ -64,6 +63,12 @@ def axial(
         if part.any():
             _outline(pen, np.pad(part, 1), 0.5, colours[name], scale, 2, shift=1)
     return picture
+
+
+def in_window(hu: np.ndarray) -> np.ndarray:
+    """HU (y, x) in the soft-tissue window of neck CT: grey as float32 RGB from 0 to 255 (y, x, 3)."""
+    grey = np.clip((hu.astype(np.float32) - _LOWEST_HU) / _WIDTH_HU, 0, 1) * 255
+    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def patient_extent(hu: np.ndarray, volume: Volume) -> tuple[slice, slice]:

@@ -159,16 +159,12 @@ def series_list(app: App, upload: Upload) -> None:
             "plan, choose Dose there and press Add files. For a new case, upload them together with their CT."
         )
         st.page_link("pages/plan.py", label="Go to Treatment plan", icon=":material/arrow_forward:")
-    if beside:
-        with st.expander(f"Structures and doses ({len(beside)})", expanded=not upload.accepted, key="beside"):
-            for series in beside:
-                with st.container(border=True):
-                    _describe(upload, series)
-    if refused:
-        with st.expander(f"Refused ({len(refused)})", expanded=not upload.accepted, key="refused"):
-            for series in refused:
-                with st.container(border=True):
-                    _describe(upload, series)
+    for title, others, key in (("Structures and doses", beside, "beside"), ("Refused", refused, "refused")):
+        if others:
+            with st.expander(f"{title} ({len(others)})", expanded=not upload.accepted, key=key):
+                for series in others:
+                    with st.container(border=True):
+                        _describe(upload, series)
 
 
 def _open(app: App, upload: Upload, uid: str) -> None:
