@@ -230,7 +230,10 @@ def finite(value: Any) -> Any:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a whole file or leave the old one: a full disk must not cost what was measured before."""
+    """Write a whole file or leave the old one: a full disk must not cost what was measured before.
+
+    Not by ``whole_file``, which makes the folder: a model that is gone from the pack gets no record.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ import numpy as np
 from hnvlm.evaluate.common import log
 from hnvlm.evaluate.dose_scores import DoseCase, read_dose_case
 from hnvlm.imaging.resample import box_slices
+from hnvlm.imaging.whole import whole_file
 from hnvlm.models.dose_inputs import CHANNELS, LEVELS_GY, DoseInputs, prepare, prescription_map, treated_targets
 from hnvlm.types import OAR_NAMES
 
@@ -75,10 +76,8 @@ class DoseTrees:
             xs.append(features(inputs)[pick])
             ys.append(dose[pick])
         x, y = np.concatenate(xs), np.concatenate(ys)
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, x=x, y=y)
-        temporary.replace(path)
+        with whole_file(path) as partial:
+            np.savez(partial, x=x, y=y)
         return x, y
 
     def predict(self, case: DoseCase) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 from hnvlm.errors import InputRefusedError, ModelPackError
 from hnvlm.evaluate.common import log, patient_folders, read_file
 from hnvlm.imaging.nifti import to_int16_hu
+from hnvlm.imaging.whole import whole_file
 from hnvlm.models.checkpoint import read_config
 
 RECORD = "patients.json"
@@ -66,13 +67,8 @@ def content_of(folder: Path) -> str:
 def write_trained(path: Path, trained: Trained) -> None:
     """Keep whom a model was trained on, in its folder as ``RECORD``; a whole file or the one before."""
     told = {"what": WHAT, "complete": trained.complete, "content": sorted(trained.content)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def read_trained(path: Path) -> Trained | None:

@@ -19,6 +19,7 @@ from hnvlm.evaluate.own_reports import own_report
 from hnvlm.imaging.anatomy import Anatomy, build_anatomy
 from hnvlm.imaging.lesions import Lesion, LesionSpec, insert, random_spec, to_coarse
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.whole import whole_file
 from hnvlm.models.ct_encoder import cut
 from hnvlm.train.data import BIT, CHANNELS, GRID_MM, CachedPatient, fingerprint, is_current, load_cached, read_case
 from hnvlm.train.disease import contoured, own_lesions, reported
@@ -64,25 +65,15 @@ def anatomy_of(patient: CachedPatient) -> Anatomy | None:
 
 
 def _save(path: Path, bank: list[Lesion], centre: tuple[float, float, float] | None, source: str) -> None:
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(
-        temporary,
-        meta=json.dumps(
-            {
-                "centre_mm": centre,
-                "lesions": [
-                    {"spec": asdict(b.spec), "start": b.start, "shape": b.delta.shape, "centre_mm": b.centre_mm}
-                    for b in bank
-                ],
-            }
-        ),
-        delta=np.concatenate([b.delta.ravel() for b in bank]).astype(np.float16) if bank else np.zeros(0, np.float16),
-        mask=np.concatenate([np.rint(b.mask * 255).ravel() for b in bank]).astype(np.uint8)
-        if bank
-        else np.zeros(0, np.uint8),
-        source=source,
-    )
-    temporary.replace(path)
+    lesions = [
+        {"spec": asdict(b.spec), "start": b.start, "shape": b.delta.shape, "centre_mm": b.centre_mm} for b in bank
+    ]
+    none = np.zeros(0, np.float32)  # of an empty bank
+    delta = np.concatenate([none, *(b.delta.ravel() for b in bank)]).astype(np.float16)
+    mask = np.concatenate([none, *(np.rint(b.mask * 255).ravel() for b in bank)]).astype(np.uint8)
+    meta = json.dumps({"centre_mm": centre, "lesions": lesions})
+    with whole_file(path) as partial:
+        np.savez_compressed(partial, meta=meta, delta=delta, mask=mask, source=source)
 
 
 def _load(path: Path) -> tuple[list[Lesion], tuple[float, float, float] | None, str]:

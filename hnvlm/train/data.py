@@ -18,6 +18,7 @@ from hnvlm.evaluate.common import log, patient_folders, read_case, read_gross
 from hnvlm.evaluate.patients import RECORD, Trained, content_of, read_trained, write_trained
 from hnvlm.imaging.tg263 import NOT_STRUCTURES, to_tg263
 from hnvlm.imaging.volume import Volume
+from hnvlm.imaging.whole import whole_file
 from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263, TARGET_NAMES
 
 GRID_MM = 3.0
@@ -212,11 +213,9 @@ def load_cached(folder: Path, cache: Path) -> CachedPatient:
             masks[name] = gross
             masks[GTV] = masks.get(GTV, gross) | gross
     patient = to_grid(ct, masks, folder.name)
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez(
-        temporary, ct=patient.ct, labels=patient.labels, known=patient.known, origin_mm=np.array(patient.origin_mm),
-        source=fingerprint(folder),
-    )  # fmt: skip
-    temporary.replace(path)
+    with whole_file(path) as partial:
+        np.savez(
+            partial, ct=patient.ct, labels=patient.labels, known=patient.known, origin_mm=np.array(patient.origin_mm),
+            source=fingerprint(folder),
+        )  # fmt: skip
     return patient

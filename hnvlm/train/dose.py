@@ -18,6 +18,7 @@ from hnvlm.evaluate.dose_scores import DoseCase, dose_score, dvh_errors, dvh_sco
 from hnvlm.evaluate.dose_trees import inputs_crop, inputs_of
 from hnvlm.imaging.nifti import to_int16_hu
 from hnvlm.imaging.resample import resample_like
+from hnvlm.imaging.whole import whole_file
 from hnvlm.models.checkpoint import save_model
 from hnvlm.models.dose import (
     IN_CHANNELS,
@@ -136,10 +137,8 @@ def cached_file(folder: Path, cache: Path) -> Path:
         }
         if case.ct is not None:
             arrays["hu"] = inputs_crop(inputs, case.ct.array)
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, **arrays)
-        temporary.replace(path)
+        with whole_file(path) as partial:
+            np.savez(partial, **arrays)
     return path
 
 
