@@ -328,7 +328,7 @@ def _require_fit(dataset: Dataset, header: SliceHeader) -> None:
 
 
 def to_hu(raw: np.ndarray, header: SliceHeader) -> np.ndarray:
-    """Apply the rescale (missing: 1 and 0) and the padding value to stored pixels."""
+    """Return stored pixels of any shape as int16 HU: rescaled (missing: 1 and 0), and air where they are padding."""
     slope = 1.0 if header.slope is None else header.slope
     intercept = 0.0 if header.intercept is None else header.intercept
     whole_numbers = np.issubdtype(raw.dtype, np.integer)

@@ -197,7 +197,11 @@ def insert(ct: Volume, anatomy: Anatomy, spec: LesionSpec, rng: np.random.Genera
 
 
 def insert_at(ct: Volume, spec: LesionSpec, centre_mm: np.ndarray, rng: np.random.Generator) -> Lesion | None:
-    """Make a node or mass around a given centre; None when bone, skin or air would cut too much of it away."""
+    """Make a node or mass around a centre; None when bone, skin or air would cut too much of it away.
+
+    Args:
+        centre_mm: LPS millimetres (z, y, x).
+    """
     shape = _shape(spec, rng)
     margin = 0.9 * spec.size_mm + 6.0
     patch = _patch(ct, centre_mm, margin)

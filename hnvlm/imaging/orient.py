@@ -126,7 +126,14 @@ class GridMap:
         fill: float,
         order: int = 1,
     ) -> np.ndarray:
-        """Resample an array on the source grid to any axis-aligned LPS grid (all arguments in order z, y, x)."""
+        """Resample an array on the source grid to any axis-aligned LPS grid.
+
+        Args:
+            array: (slice, row, column), as the source has them.
+            shape, spacing_mm, origin_mm: Of the grid to fill, in order (z, y, x).
+            fill: Value where the source does not reach.
+            order: 1 linear, 0 nearest.
+        """
         image = sitk.GetImageFromArray(array)
         # ITK keeps the index order (column, row, slice) and accepts a sheared direction, which a tilted gantry needs.
         columns = self.steps[:, ::-1]

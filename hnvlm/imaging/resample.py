@@ -214,7 +214,11 @@ def box_slices(box: Box) -> tuple[slice, slice, slice]:
 
 
 def mask_box(mask: np.ndarray, margin: int | tuple[int, int, int] = 0) -> Box | None:
-    """Smallest box around the true voxels, widened by ``margin`` voxels and kept inside; None for an empty mask."""
+    """Smallest box around the true voxels of a mask (z, y, x), end exclusive; None for an empty mask.
+
+    Args:
+        margin: Voxels by which it is widened on every side, one number or (z, y, x); it stays inside the array.
+    """
     margins = (margin,) * 3 if isinstance(margin, int) else margin
     low, high = [], []
     part = mask

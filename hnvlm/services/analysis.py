@@ -171,9 +171,10 @@ def is_complete(app: App, case_id: str) -> bool:
 
 
 def load_current_findings(app: App, case_id: str) -> list[Finding] | None:
-    """Return the stored findings, or None when they are of before.
+    """Return the stored findings, or None when the CT has to be measured again.
 
-    Gross tumour was uploaded or replaced since, or the pack has a tumour detector now, which did not look.
+    That is so where gross tumour was uploaded or replaced since, or where the pack has a tumour detector now that did
+    not look at this CT.
     """
     result = app.store.latest_result(case_id, "findings")
     if result is None or result.payload.get("measured_on", 0) != clinic_contours.measured_on(app, case_id):
@@ -228,7 +229,7 @@ def analyse_case(
         CancelledError: The user pressed Stop; finished steps are stored.
     """
     volume = app.store.load_volume(case_id)
-    # Before the contours are loaded: where they change meanwhile, the findings are of before.
+    # Asked before the contours are loaded: if others are uploaded meanwhile, the findings count as out of date.
     measured_on = clinic_contours.measured_on(app, case_id)
     treated = clinic_contours.load_treated(app, case_id)
     segmentation = None if again else load_segmentation(app, case_id)

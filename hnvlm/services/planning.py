@@ -136,7 +136,7 @@ def check_text(text: str, plan: Mapping[str, Any]) -> list[CheckResult]:
 
 
 def outdated(app: App, plan: ResultRecord) -> list[str]:
-    """Return what changed since a version was made, in words: its figures and a signature are those of before."""
+    """Return what changed since a version was made, in words: neither its figures nor a signature speak of that."""
     made, now = plan.payload["made_from"], _sources(app, plan.case_id)
     names = {
         "form": "the form", "findings": "the findings", "structures_version": "the structures",

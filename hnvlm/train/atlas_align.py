@@ -120,7 +120,7 @@ def guidance(member: Member, grid: sitk.Image, transform: sitk.Transform) -> sit
 
 
 def mirrored(array: np.ndarray) -> np.ndarray:
-    """Swap left and right; the atlas grid is symmetric about x = 0."""
+    """Swap left and right of an array (..., x); the atlas grid is symmetric about x = 0."""
     return array[..., ::-1]
 
 

@@ -80,7 +80,10 @@ def blurred(x: Tensor, sigma: np.ndarray) -> Tensor:
 
 
 def partly_cut(hu: Tensor, rng: np.random.Generator) -> Tensor:
-    """Some crops with smooth random parts, at most a fifth of it, set to air, as the training CTs are cut in places."""
+    """Set smooth random parts of some crops (z, y, x; HU) to air, as the training CTs are cut in places.
+
+    At most a fifth of a crop; most crops come back as they are.
+    """
     if rng.random() >= CUT:
         return hu
     knots = torch.from_numpy(rng.standard_normal((1, 1, *(KNOTS,) * 3)).astype(np.float32)).to(hu.device)

@@ -83,7 +83,15 @@ def _overlap(a: Lesion, b: Lesion) -> bool:
 
 
 def add_lesions(hu: np.ndarray, start: np.ndarray, lesions: list[Lesion]) -> np.ndarray:
-    """Add the lesions' differences to a float crop whose first voxel is ``start``; returns lesion masks by kind."""
+    """Add the lesions' differences to a crop, in place, and return where each kind of lesion is.
+
+    Args:
+        hu: float32 HU (z, y, x), changed.
+        start: Index (z, y, x) of the crop's first voxel on the grid that the lesions are on.
+
+    Returns:
+        Share of each voxel that is lesion, 0 to 1: float32 (kind, z, y, x), kinds as in LESION_CHANNELS.
+    """
     masks = np.zeros((len(LESION_CHANNELS), *hu.shape), np.float32)
     for lesion in lesions:
         at = np.array(lesion.start) - start
@@ -104,7 +112,7 @@ def owners(shape: tuple[int, ...], start: np.ndarray, lesions: list[Lesion]) -> 
 
 
 def in_crop(lesion: Lesion, start: np.ndarray) -> bool:
-    """Whether most of the lesion lies inside the crop."""
+    """Whether most of the lesion lies inside the crop that begins at voxel ``start`` (z, y, x)."""
     at = np.array(lesion.start) - start
     inside = cut(lesion.mask, -at, (CROP,) * 3, 0.0).sum()
     return bool(inside >= 0.8 * lesion.mask.sum())

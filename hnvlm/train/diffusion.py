@@ -59,7 +59,7 @@ def request_text(op: str, lesion: Lesion, rng: random.Random) -> str:
 
 
 def found_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A lesion's mask as a detector would give it: hard-edged, somewhat too small or large, wavering, a little off.
+    """A lesion's mask (z, y, x) as a detector would give it: hard-edged, too small or large, wavering, a little off.
 
     In use the lesion to remove is found by the encoder; a model that only ever saw exact masks leaves a ring.
     """

@@ -195,7 +195,10 @@ def sample(patient: DosePatient, rng: np.random.Generator, multiple: int) -> Sam
 
 
 def sorted_errors(guess: Tensor, true: Tensor, masks: Tensor) -> Tensor:
-    """Mean difference of the sorted doses inside each mask (n, Z, Y, X), 0 where one is empty: (n,)."""
+    """Mean difference (n,) of the sorted doses (Z, Y, X) inside each mask (n, Z, Y, X); 0 where a mask is empty.
+
+    Sorted doses are a structure's DVH, so this is how far its two DVHs lie apart, in the unit of the doses.
+    """
     return (sorted_one_by_one if guess.device.type == "cpu" else sorted_together)(guess, true, masks)
 
 

@@ -54,5 +54,5 @@ class WithHabits(nn.Module):
         return unfold(self.plain.head(h))
 
     def penalty(self, patients: Tensor) -> Tensor:
-        """What the habits of these patients cost."""
+        """Loss (one number) that keeps the habit vectors of these patients, indices (B,), small."""
         return HABIT_PENALTY * self.habit(patients).square().mean()

@@ -126,7 +126,13 @@ def warp_field(rng: np.random.Generator) -> Tensor:
 
 
 def warped(sample: Sample, clean_hu: np.ndarray, rng: np.random.Generator) -> tuple[Sample, np.ndarray]:
-    """The twin pair under the same random deformation; sizes are those before it (they change by a few percent)."""
+    """A sample and its twin without the lesion under the same random deformation.
+
+    The stated sizes stay those of before: a deformation changes them by a few percent.
+
+    Args:
+        clean_hu: HU (64, 64, 64) of the twin.
+    """
     grid = warp_field(rng)
     hu = torch.from_numpy(np.stack([sample.hu, clean_hu])[None].astype(np.float32))
     hu = F.grid_sample(hu + 1024.0, grid, mode="bilinear", align_corners=False)[0].numpy() - 1024.0
@@ -275,7 +281,12 @@ def patch_loss(network: LesionNet, batch: list[Patch]) -> tuple[Tensor, Numbers]
 
 
 def attribute_loss(attributes: Tensor, said: Tensor) -> Tensor:
-    """Squared error of the size, cross-entropy of necrosis and place, over cells of lesions; 0 without any."""
+    """Squared error of the size, cross-entropy of necrosis and place, over cells of lesions; 0 without any.
+
+    Args:
+        attributes: (B, ATTRIBUTES, Z, Y, X), as ``LesionNet`` returns them.
+        said: (B, 4, Z, Y, X), as in ``Patch.said``.
+    """
     size, necrotic, place, where = said.unbind(1)
     n = where.sum().clamp(min=1)
     sized = where * (size > 0)  # a narrowed airway has no size and no texture

@@ -264,7 +264,12 @@ def padded_in_front(prompts: list[list[int]], pad: int) -> Tensor:
 def report_loss(
     model: ReportModel, tokens: Tensor, targets: list[Target], prompts: list[list[int]], pad: int
 ) -> tuple[Tensor, Tensor]:
-    """Weighted mean cross-entropy over report tokens (padding left out) and the share predicted right."""
+    """Weighted mean cross-entropy over report tokens (padding left out) and the share predicted right, one number each.
+
+    Args:
+        tokens: CT tokens (B, 512, W).
+        targets, prompts: One of each for every CT.
+    """
     length = max(len(t.ids) for t in targets)
     ids, weight = torch.full((len(targets), length), pad), torch.zeros(len(targets), length)
     for k, target in enumerate(targets):

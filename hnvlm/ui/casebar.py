@@ -67,7 +67,7 @@ def name_box(key: str) -> None:
     if state.by_login():
         html.note(state.who() or state.NO_LOGIN)
         return
-    # Another box for another name: one that keeps its own words would go on showing those of before.
+    # The key holds the name: under one key the box would go on showing what was typed into it, whoever works here now.
     st.text_input(
         "Your name, kept with what you save", state.who(), key=f"{key}-{state.who()}", width=160,
         max_chars=state.LONGEST_NAME, placeholder="Your name", label_visibility="collapsed", on_change=_named,
