@@ -12,7 +12,7 @@ from hnvlm.intervals import wilson
 # Resampling is the same every time, so that one set of answers has one interval.
 SEED = 9_173
 DRAWS = 2000
-# Of fewer patients resampling tells nothing.
+# With fewer patients than these, resampling them gives no interval worth telling.
 FEWEST_PATIENTS = 5
 # An interval from fewer of the draws (the others lack one class, say) would be that of chosen draws.
 LEAST_SHARE_OF_DRAWS = 0.9

@@ -24,7 +24,7 @@ from hnvlm.models.neck import Neck, working_masks
 from hnvlm.models.pack import ModelPack
 from hnvlm.models.tumour import TumourDetector
 
-# Of a suspicion at least this share lies in the target.
+# A suspicion counts as inside the target where at least this share of it lies there.
 INSIDE = 0.5
 # A half that holds at most this share of the target is an untreated one; the midline is in both.
 UNTREATED_SHARE = 0.1

@@ -91,7 +91,7 @@ def _resample(volume: Volume, target: Volume, order: Order, fill: float | None, 
         indices.append(index - first)
     if order and array.dtype != np.float64:
         array = array.astype(np.float32, copy=False)
-    # What becomes smallest first: the other axes have less to do.
+    # The axis that becomes smallest comes first: it leaves the others less to smooth.
     for _, axis, ratio in sorted(coarser):
         array = _smoothed_along(array, indices[axis], axis, ratio)
     done = {axis for _, axis, _ in coarser}

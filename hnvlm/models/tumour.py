@@ -21,7 +21,7 @@ from hnvlm.models.lesion_net import LesionNet, lesion_probability
 from hnvlm.models.neck import Neck
 from hnvlm.types import Finding
 
-# Of one neck, the surest first.
+# Suspicions that are told of one neck at most, the surest first.
 MOST = 3
 # Crop of HU (64, 64, 64) -> probability of each voxel that it would be treated to the highest level.
 Treated = Callable[[np.ndarray], np.ndarray]

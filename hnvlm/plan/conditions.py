@@ -30,7 +30,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "has_any": lambda value, choices: bool(set(value) & set(choices)),
     "has_none": lambda value, choices: not set(value) & set(choices),
 }
-# What two-valued logic answers when the field is missing.
+# Operators that are true of a field that nobody filled in; all others are false of it.
 _WHEN_MISSING = {"missing": True, "ne": True, "has_none": True}
 
 

@@ -31,7 +31,7 @@ _TARGET_ORGANS = {
 }  # fmt: skip
 
 
-# Of a pair of glands only the one on the tumour's side is.
+# Of a pair of glands only the one on the tumour's side is a target.
 _TARGET_GLANDS = {"parotid": ("Parotid", "Parotids"), "submandibular_gland": ("Glnd_Submand", "Glnd_Submands")}
 
 

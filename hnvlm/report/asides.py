@@ -10,7 +10,7 @@ from hnvlm.report.tokens import Clause, Token
 from hnvlm.report.vocabulary import with_words
 
 _LESION = ("node", "mass")
-# What is told of a lesion on this scan.
+# Facts that are told only of a lesion that is seen on this scan.
 _OBSERVED = ("size", "texture", "size_words", "crosses", "narrowing", "normal", "unsuspicious", "benign")
 
 

@@ -17,7 +17,7 @@ _LESION = ("node", "mass")
 _PLACE = ("level", "bare_level", "site", "side")
 # Words that leave open or deny a lesion. Beside a complication they speak of the complication.
 _BEFORE = ("negation", "indeterminate", "possible")
-# What a change of mind puts right.
+# Facts that somebody who dictates may correct in the same sentence ("left, no, right").
 _CORRECTABLE = ("side", "level", "bare_level", "site", "size", "texture")
 _BEHIND = ("negated_after", "indeterminate", "negation")
 

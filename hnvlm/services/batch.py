@@ -25,9 +25,9 @@ from hnvlm.services.reporting import draft, require_language
 from hnvlm.store import dumps
 from hnvlm.types import Progress, no_progress
 
-# What a series' drafts were made with, beside them.
+# File beside the drafts of a series that says what they were made with.
 MADE_WITH = "made_with.json"
-# Models that have a part in them.
+# Models that have a part in the drafts.
 MODELS = ("segmenter", "clip", "report", "dose", "tumour")
 
 

@@ -29,11 +29,11 @@ from hnvlm.store import ResultRecord
 if TYPE_CHECKING:
     from reportlab.platypus import Flowable
 
-# What is not met is read first.
+# In the order in which limits are printed: what is not met comes first.
 _STATUS = {"not_met": "NOT MET", "met": "met", "not_evaluable": "not evaluable"}
 _SIGNS = ((re.compile(r"<="), "≤"), (re.compile(r">="), "≥"), (re.compile(r"\balpha/beta\b"), "α/β"),
           (re.compile(r"\b([DV]\d+(?:\.\d+)?)pct\b"), r"\1 %"), (re.compile(r"\b(m?m)2\b"), r"\1²"))  # fmt: skip
-# Of the pictures of three slices, in the page: as wide together, and as high each, as there is room.
+# Room on the page for the pictures of three slices: width of all together, height of each.
 _ROW_MM, _HIGHEST_MM = 174.0, 58.0
 # Fonts with Polish letters and comparison signs that systems have; the first pair found is used.
 _FONTS = (("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"), ("NotoSans-Regular.ttf", "NotoSans-Bold.ttf"),

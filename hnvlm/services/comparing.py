@@ -26,7 +26,7 @@ from hnvlm.services.documents import UNNAMED
 from hnvlm.services.text_origin import EARLIER, NONE, THIS, edited_from, same_words, words_changed
 from hnvlm.store import CaseRecord, ResultRecord, dumps
 
-# Of fewer cases no share is told.
+# No share is told of fewer cases than these.
 FEWEST_CASES = rating.FEWEST_FOR_INTERVAL
 # Answers by whose text they favour.
 BETTER = {"ai": "AI better", "equal": "equal", "clinician": "clinician better"}

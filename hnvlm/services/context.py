@@ -104,7 +104,7 @@ class App:
         loader = load_model_pack if models is None else models if callable(models) else (lambda: models)
         self._slot = ModelSlot(loader)
         self._made_by: dict[str, Provenance] = {}
-        # What a server left behind that is gone.
+        # Uploads that a server was reading when it died.
         for upload in self.jobs.left_uploads:
             shutil.rmtree(self.uploads_dir / upload, ignore_errors=True)
         self.sweep_uploads()

@@ -332,7 +332,7 @@ def _interval(first: Sequence[int], second: Sequence[int]) -> list[float] | None
     draws = np.stack([rng.integers(len(first), size=len(first)) for _ in range(DRAWS)])
     found = kappas(np.array(first, float)[draws], np.array(second, float)[draws])
     defined = found[~np.isnan(found)]
-    # Of chosen draws it would be an interval of something else.
+    # Kappa is undefined in draws of equal answers; with many such left out, the rest is no sample of all draws.
     return [float(v) for v in np.percentile(defined, [2.5, 97.5])] if len(defined) >= 0.9 * DRAWS else None
 
 

@@ -16,7 +16,7 @@ from hnvlm.evaluate.patients import KEPT_NAMES, RECORD, content_of, read_trained
 from hnvlm.models.checkpoint import read_config
 from hnvlm.train.bank import BankPatient
 
-# Of the lesion networks; of few patients a quarter.
+# Patients that the lesion networks do not learn from; where there are few patients, a quarter of them.
 KEPT_ASIDE = 12
 # Fewer patients cannot be shared out.
 FEWEST = 4

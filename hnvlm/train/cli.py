@@ -85,7 +85,7 @@ def train(
             code="output",
         ) from error
     if seen is not None:
-        # So that nobody measures the model on them.
+        # Who was learned from is kept with the model, so that nobody measures it on them.
         for part in PARTS.get(name, ()):
             seen = seen.joined(read_trained(folder.parent / part / RECORD))
         write_trained(folder / RECORD, seen)

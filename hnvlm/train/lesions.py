@@ -32,20 +32,21 @@ from hnvlm.train.loop import ENDLESS, LoopOptions, Numbers, log, train_loop
 GRID = 32
 PATCH = 12  # cells of 6 mm: 72 mm
 MARGIN = 2  # voxels of 3 mm at a patch's border whose surroundings are cut off
-JITTER = 3
+JITTER = 3  # cells by which a patch is moved off the middle of its lesion, at most
 BATCH = 32
 LEARNING_RATE = 2e-3
-BUFFER = 7000
-FIRST_PAIRS = 150
-PAIR_EVERY = 1
-FALSE_ALARMS, ELSEWHERE = 4, 2
-MINE_AFTER = 200
-PEAK_WEIGHT = 2.0
-LARGEST_WEIGHT, FULL_WEIGHT_VOXELS = 4.0, 300.0
+# Patches that are kept for use again, and pairs of which the first are made; then every step adds a pair's.
+BUFFER, FIRST_PAIRS = 7000, 150
+# Of each lesion-free crop: patches of what the network takes for lesions there, from this step on, and of any tissue.
+FALSE_ALARMS, MINE_AFTER, ELSEWHERE = 4, 200, 2
+PEAK_WEIGHT = 2.0  # in the loss: of the strongest evidence of each kind in a patch
+# The voxels of a lesion with fewer of them (of 3 mm) weigh more, up to so many times.
+FULL_WEIGHT_VOXELS, LARGEST_WEIGHT = 300.0, 4.0
+# Random deformation: of so many pairs; by how much they are turned, stretched and bent at most.
 WARP_SHARE, TURN_DEGREES, STRETCH, BEND_MM = 0.8, 6.0, 1.12, 7.0
-# Of each patient kept aside, on whom the detection threshold is set.
+# Crops of each patient kept aside; on them the detection threshold is set.
 CROPS_PER_KEPT = 8
-# Below this chance decides: about six patients, so six necks without a lesion.
+# With fewer crops in all, which are of about six patients, the threshold is left to chance.
 FEW_CROPS = 50
 THRESHOLD_SEED = 77
 
@@ -412,8 +413,7 @@ def train_lesion_net(
             for k in range(step, step + FIRST_PAIRS):
                 refill(first(k), k, miner)
             first.stop()
-        if step % PAIR_EVERY == 0:
-            refill(pairs(step // PAIR_EVERY), step, miner)
+        refill(pairs(step), step, miner)
         chosen = np.random.default_rng([seed, 2, step]).integers(len(buffer), size=batch)
         return patch_loss(network, [buffer[int(i)] for i in chosen])
 

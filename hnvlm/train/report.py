@@ -47,9 +47,9 @@ from hnvlm.types import Finding
 VOCABULARY = 1200
 WIDTH, LAYERS = 256, 5
 TOKEN_NOISE = 0.1
-# Of the samples whose measured facts are drawn at random.
+# Share of the samples whose measured facts are drawn at random.
 RANDOM_FACTS = 0.9
-# Of the lesions that the maps show, those whose size and texture are drawn at random.
+# Share of the lesions shown by the maps whose size and texture are drawn at random.
 RANDOM_SEEN = 0.5
 # Of the samples, those told of more lesions than the maps show: up to ``MOST_TOLD``, as of a neck full of false alarms.
 CROWDED = 0.5

@@ -123,7 +123,7 @@ def show(
 def _command(key: str, volume_id: str) -> dict[str, Any] | None:
     """Return where the viewer was last sent, None if that was in another CT: its voxel is no place in this one."""
     command = st.session_state.get(f"_viewer_command_{key}")
-    # It is for the volume that is shown next after it was given.
+    # A command that names no CT yet was given just now: it is for the CT shown in this run.
     return command if command is not None and command.setdefault("volume", volume_id) == volume_id else None
 
 
