@@ -75,7 +75,7 @@ def plan_side(app, case: CaseRecord) -> None:
             follow += (
                 " What a report corrects is told among the contradictions and not taken over: answer it in the form."
             )
-        say(f"Changed after this plan was {written}: {html.words(', '.join(changed))}. {follow}")
+        say(f"Changed after this plan was {written}: {html.as_written(', '.join(changed))}. {follow}")
     overview, text = st.tabs(["Overview", "Text, edit and sign"])
     with overview, guard():
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):

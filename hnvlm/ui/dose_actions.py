@@ -52,9 +52,9 @@ def added(case_id: str) -> None:
     """Say what became of the files, once."""
     problem, said = state.of_case(case_id).pop(_SAID, ("", []))
     if problem:
-        st.error(html.words(problem))
+        st.error(html.as_written(problem))
     for line in said:
-        st.caption(html.words(line))
+        st.caption(html.as_written(line))
 
 
 def predict(app: App, case_id: str) -> None:

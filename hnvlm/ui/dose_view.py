@@ -227,7 +227,7 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
     # Of a predicted dose they stand under About; of another they are doubts that come before any number.
     for note in item.payload.get("notes", []) if item.slot == dose.WHAT_IF or not dose.is_predicted(item) else ():
         if note not in doubts:
-            st.caption(html.words(_sentence(note)))
+            st.caption(html.as_written(_sentence(note)))
     mine = sorted(n for n, who in judged.source.items() if who == dose.AI and n in judged.histograms)
     # The structures may be others now: it is told of those that the dose was made from.
     inputs = dose.unscaled(app, item)[0].payload.get("inputs")
@@ -242,7 +242,7 @@ def _marks(app: App, item: ResultRecord, judged: Judged) -> None:
     beyond = [f"{n.replace('_', ' ')} ({histograms.outside(d)})" for n, d in judged.histograms.items()
               if d.partly_outside]  # fmt: skip
     if beyond:
-        names = html.words("; ".join(beyond))
+        names = html.as_written("; ".join(beyond))
         st.warning(
             f"The dose grid does not cover all of {names}. What lies outside is drawn as 0 Gy; these structures' "
             "limits are not judged, except where one is exceeded already."

@@ -104,13 +104,13 @@ def buttons(found: Sequence[Finding], viewer: str) -> None:
     for n, finding, place in seen:
         if place is not None:
             st.button(
-                html.words(label(finding)), key=f"finding-{n}", icon=":material/my_location:", on_click=jump_to,
-                args=(viewer, place), help=html.words(detail(finding)), width="stretch",
+                html.as_written(label(finding)), key=f"finding-{n}", icon=":material/my_location:", on_click=jump_to,
+                args=(viewer, place), help=html.as_written(detail(finding)), width="stretch",
             )  # fmt: skip
     for _, finding, place in seen:
         if place is None:
             reach = extent(finding)
-            st.caption(html.words(f"{label(finding)}{f': {reach}' if reach else ''} ({_said_by(finding)})"))
+            st.caption(html.as_written(f"{label(finding)}{f': {reach}' if reach else ''} ({_said_by(finding)})"))
     denied = [label(f).lower() for f in found if f.presence == "absent"]
     if denied:
         st.caption(f"Not seen: {', '.join(denied)}.")

@@ -42,9 +42,9 @@ def test_a_contour_of_any_name_is_called_by_it_on_its_button(app, monkeypatch):
     ]  # fmt: skip
     monkeypatch.setattr(analysis, "load_findings", lambda *_: found)
     at = open_page(case_id, "review")
-    assert html.words(f"clinic's {CONTOUR}") in at.button(key="finding-0").label
-    assert html.words(f"measured on the clinic's {CONTOUR}") in at.button(key="finding-0").help
-    assert html.words(f"clinic's {CONTOUR}") in "".join(c.value for c in at.caption)
+    assert html.as_written(f"clinic's {CONTOUR}") in at.button(key="finding-0").label
+    assert html.as_written(f"measured on the clinic's {CONTOUR}") in at.button(key="finding-0").help
+    assert html.as_written(f"clinic's {CONTOUR}") in "".join(c.value for c in at.caption)
 
 
 def test_structures_that_the_dose_does_not_cover_are_called_by_their_names(app):
