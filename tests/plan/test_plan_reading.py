@@ -215,7 +215,7 @@ def test_after_surgery_without_a_risk_factor_that_is_said() -> None:
     assert plan.modality.withheld == "after surgery no risk factor is stated for which the tables name radiotherapy"
     assert plan.modality.withheld in plan.text
     npc = draft_plan([], {**NPC, "setting": "postoperative", "nodes_n_pos": 0})
-    assert npc.modality.withheld == "the tables hold no verified treatment for this site and stage"
+    assert npc.modality.withheld == "the tables hold nothing after an operation at this site"
 
 
 def test_what_the_specimen_settled_is_not_asked_for() -> None:
