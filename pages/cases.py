@@ -62,7 +62,7 @@ def ready(app, case_id: str) -> None:
         others = [other.id for other in intake.already_stored(app, case)]
         if others:
             st.text(f"The same CT is already stored as {', '.join(others)}.")
-        if same := [other.case.id for other in priors.proposed(app, case)]:
+        if same := [other.case.id for other in priors.view(app, case).proposed]:
             st.text(f"Perhaps of the same patient: {', '.join(same)}. The page Review asks whether it is.")
         if st.button(f"Review {case.id}", key="review-new", type="primary"):
             uploads.end_seen()

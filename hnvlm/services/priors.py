@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hnvlm.errors import HnvlmError, UsageError
 from hnvlm.services.conflicts import again_on_conflict
@@ -38,54 +38,55 @@ class Other:
     why: str = ""
 
 
-def linked(app: App, case: CaseRecord) -> list[Other]:
-    """Return the other CTs of the patient, the latest first where it is known when they were taken."""
-    said, _ = statements(app.store)
-    ways = _ways(_near(said), case.id)
-    days, about = _days(app, case), _about(said, case.id)
-    found = [
-        Other(o, days.get(o.id), about.get(o.id), tuple(ways[o.id][1:-1]))
-        for o in app.store.list_cases()
-        if o.id in ways and o.id != case.id
-    ]
-    return sorted(found, key=lambda o: (o.days is None, -(o.days or 0)))
+@dataclass(frozen=True)
+class View:
+    """All other cases of the worklist, seen from one.
+
+    Attributes:
+        linked: CTs of the same patient, the latest first where it is known when they were taken.
+        proposed: CTs that the uploaded files call this patient's, of which nobody has said whether they are.
+        denied: CTs of which somebody said that they are not this patient's.
+        candidates: Cases that may be linked with this one, newest first.
+    """
+
+    linked: list[Other]
+    proposed: list[Other]
+    denied: list[Other]
+    candidates: list[CaseRecord]
 
 
-def proposed(app: App, case: CaseRecord) -> list[Other]:
-    """Return CTs that the uploaded files call this patient's, of which nobody has said whether they are."""
-    if case.synthetic:
-        return []
+def view(app: App, case: CaseRecord) -> View:
+    """Return what is known of a case and all others; read once, for a page asks in each run."""
     said, _ = statements(app.store)
-    settled = _ways(_near(said), case.id).keys() | _about(said, case.id).keys()
-    known, days = known_as(app.store), _days(app, case)
-    key, study = known.get(case.id, ("", None))[0], case.meta.get("study_uid")
-    out = []
+    ways, about = _ways(_near(said), case.id), _about(said, case.id)
+    known = known_as(app.store)
+    days = _days(known, case.id)
+    seen = View([], [], [], [])
     for other in app.store.list_cases():
-        if other.id in settled or other.synthetic:
+        if other.id == case.id:
             continue
-        theirs = known.get(other.id, ("", None))[0]
-        same_study = study and other.meta.get("study_uid") == study
-        if key and theirs == key:
-            out.append(Other(other, days.get(other.id), why=BY_NUMBER))
-        elif same_study and not (key and theirs):  # else two numbers in one study, as careless anonymisation leaves it
-            out.append(Other(other, why=BY_STUDY))
-    return out
+        there = Other(other, days.get(other.id), about.get(other.id))
+        if other.id in ways:
+            seen.linked.append(replace(there, through=tuple(ways[other.id][1:-1])))
+            continue
+        seen.candidates.append(other)
+        if there.said is not None:
+            seen.denied.append(there)
+        elif why := _why(known, case, other):
+            seen.proposed.append(replace(there, why=why))
+    seen.linked.sort(key=lambda o: (o.days is None, -(o.days or 0)))
+    return seen
 
 
-def denied(app: App, case: CaseRecord) -> list[Other]:
-    """Return the CTs of which somebody said that they are not this patient's."""
-    about = _about(statements(app.store)[0], case.id)
-    return [
-        Other(o, said=about[o.id])
-        for o in app.store.list_cases()
-        if o.id in about and about[o.id].verdict == "different"
-    ]
-
-
-def candidates(app: App, case: CaseRecord) -> list[CaseRecord]:
-    """Return the cases that may be linked with this one, newest first."""
-    ways = _ways(_near(statements(app.store)[0]), case.id)
-    return [o for o in app.store.list_cases() if o.id not in ways]
+def _why(known: dict[str, tuple[str, int | None]], case: CaseRecord, other: CaseRecord) -> str:
+    """Why two cases may be one patient's, by what their files gave; "" where nothing says so."""
+    if case.synthetic or other.synthetic:
+        return ""
+    mine, theirs = (known.get(id_, ("", None))[0] for id_ in (case.id, other.id))
+    if mine and theirs:  # of two numbers in one study, as careless anonymisation leaves it, the study says nothing
+        return BY_NUMBER if mine == theirs else ""
+    study = case.meta.get("study_uid")
+    return BY_STUDY if study and other.meta.get("study_uid") == study else ""
 
 
 def groups(app: App) -> dict[str, list[str]]:
@@ -209,10 +210,9 @@ def _ways(near: dict[str, list[str]], start: str) -> dict[str, list[str]]:
     return ways
 
 
-def _days(app: App, case: CaseRecord) -> dict[str, int]:
+def _days(known: dict[str, tuple[str, int | None]], case_id: str) -> dict[str, int]:
     """Days from this CT to others of the same key; of another key they are moved by another number."""
-    known = known_as(app.store)
-    key, day = known.get(case.id, ("", None))
+    key, day = known.get(case_id, ("", None))
     if day is None:
         return {}
     return {id_: there - day for id_, (other, there) in known.items() if other == key and there is not None}

@@ -26,17 +26,17 @@ def menu(app: App) -> Callable[[CaseRecord], None]:
     """Return what the case row shows of the patient's other CTs."""
 
     def show(case: CaseRecord) -> None:
-        linked, proposed = priors.linked(app, case), priors.proposed(app, case)
-        with st.popover(_label(linked, proposed), type="tertiary", icon=":material/person:", key="other-cts"):
+        seen = priors.view(app, case)
+        with st.popover(_label(seen.linked, seen.proposed), type="tertiary", icon=":material/person:", key="other-cts"):
             casebar.name_box(f"linker-{case.id}")
-            for other in proposed:
+            for other in seen.proposed:
                 _proposed(app, case, other)
-            for other in linked:
+            for other in seen.linked:
                 _linked(app, case, other)
             _unlinked(app, case)
-            for other in priors.denied(app, case):
+            for other in seen.denied:
                 _denied(app, case, other)
-            _form(app, case)
+            _form(app, case, seen.candidates)
 
     return show
 
@@ -124,8 +124,8 @@ def _unlinked(app: App, case: CaseRecord) -> None:
                       on_click=handled(_link), args=(app, case.id, other))  # fmt: skip
 
 
-def _form(app: App, case: CaseRecord) -> None:
-    names = {o.id: _name(o) for o in priors.candidates(app, case)}
+def _form(app: App, case: CaseRecord, candidates: list[CaseRecord]) -> None:
+    names = {o.id: _name(o) for o in candidates}
     if not names:
         html.note("There is no other case in the worklist.")
         return
@@ -167,8 +167,10 @@ def _stand(case_id: str, other_id: str | None) -> None:
 def beside(app: App, case: CaseRecord) -> Other | None:
     """Return the CT that stands beside this one, while it is linked or proposed."""
     wanted = state.of_case(case.id).get(_BESIDE)
-    found = [*priors.linked(app, case), *priors.proposed(app, case)] if wanted else []
-    return next((other for other in found if other.case.id == wanted), None)
+    if wanted is None:
+        return None
+    seen = priors.view(app, case)
+    return next((other for other in (*seen.linked, *seen.proposed) if other.case.id == wanted), None)
 
 
 def heading(case: CaseRecord, other: Other) -> bool:

@@ -48,26 +48,26 @@ def test_a_link_holds_for_both_with_who_said_it_and_is_in_both_trails(app, cases
     one, other, *_ = cases
     priors.link(app, one.id, other.id, who=WHO)
     for here, there in ((one, other), (other, one)):
-        (seen,) = priors.linked(app, here)
+        (seen,) = priors.view(app, here).linked
         assert (seen.case, seen.said.who, seen.through, seen.days) == (there, WHO, (), None)
         event = app.store.audit(here.id)[-1]
         assert (event.who, event.action, event.details) == (WHO, "linked as of the same patient", {"with": there.id})
     assert priors.groups(app) == {one.id: [other.id], other.id: [one.id]}
     priors.link(app, other.id, one.id, who="Dr B")
-    assert priors.linked(app, one)[0].said.who == WHO, "said once is enough"
+    assert priors.view(app, one).linked[0].said.who == WHO, "said once is enough"
 
 
 def test_a_link_leads_on_and_taking_one_back_leaves_the_others(app, cases):
     a, b, c, d = cases
     priors.link(app, a.id, b.id, who=WHO)
     priors.link(app, c.id, b.id, who=WHO)
-    assert {o.case.id: o.through for o in priors.linked(app, a)} == {b.id: (), c.id: (b.id,)}
-    assert [o.id for o in priors.candidates(app, a)] == [d.id]
+    assert {o.case.id: o.through for o in priors.view(app, a).linked} == {b.id: (), c.id: (b.id,)}
+    assert [o.id for o in priors.view(app, a).candidates] == [d.id]
     priors.take_back(app, b.id, a.id, who="Dr B")
-    assert (priors.linked(app, a), ids(priors.linked(app, b))) == ([], [c.id])
+    assert (priors.view(app, a).linked, ids(priors.view(app, b).linked)) == ([], [c.id])
     assert app.store.audit(a.id)[-1].action == "link or denial taken back" and app.store.audit(a.id)[-1].who == "Dr B"
     priors.link(app, a.id, b.id, who=WHO)
-    assert set(ids(priors.linked(app, a))) == {b.id, c.id}
+    assert set(ids(priors.view(app, a).linked)) == {b.id, c.id}
 
 
 def test_a_deleted_case_is_not_shown_and_still_leads_on(app, cases):
@@ -75,7 +75,7 @@ def test_a_deleted_case_is_not_shown_and_still_leads_on(app, cases):
     priors.link(app, a.id, b.id, who=WHO)
     priors.link(app, b.id, c.id, who=WHO)
     app.store.delete_case(b.id)
-    assert ids(priors.linked(app, a)) == [c.id] and priors.groups(app) == {a.id: [c.id], c.id: [a.id]}
+    assert ids(priors.view(app, a).linked) == [c.id] and priors.groups(app) == {a.id: [c.id], c.id: [a.id]}
     with pytest.raises(UsageError, match=f"{b.id} was deleted"):
         priors.link(app, b.id, a.id, who=WHO)
 
@@ -98,17 +98,17 @@ def test_a_case_is_not_linked_with_itself_nor_with_one_that_is_not_there(app, ca
 def test_cts_of_which_somebody_said_that_they_are_not_one_patients_are_not_joined_through_a_third(app, cases):
     a, b, c, _ = cases
     priors.deny(app, a.id, b.id, who=WHO)
-    assert ids(priors.denied(app, a)) == [b.id] and ids(priors.denied(app, b)) == [a.id]
+    assert ids(priors.view(app, a).denied) == [b.id] and ids(priors.view(app, b).denied) == [a.id]
     priors.link(app, b.id, c.id, who=WHO)
     for other in (b, c):
         with pytest.raises(HnvlmError, match=f"Dr A said that {a.id} and {b.id} are not") as caught:
             priors.link(app, a.id, other.id, who="Dr B")
-        assert caught.value.code == "denied" and priors.linked(app, a) == []
+        assert caught.value.code == "denied" and priors.view(app, a).linked == []
     with pytest.raises(HnvlmError, match="are linked"):
         priors.deny(app, b.id, c.id, who=WHO)
     priors.take_back(app, a.id, b.id, who=WHO)
     priors.link(app, a.id, c.id, who=WHO)
-    assert set(ids(priors.linked(app, a))) == {b.id, c.id} and priors.denied(app, a) == []
+    assert set(ids(priors.view(app, a).linked)) == {b.id, c.id} and priors.view(app, a).denied == []
 
 
 def test_two_who_decide_at_once_do_not_get_past_a_denial(app, cases, monkeypatch):
@@ -124,16 +124,16 @@ def test_two_who_decide_at_once_do_not_get_past_a_denial(app, cases, monkeypatch
     monkeypatch.setattr(priors, "statements", another_is_faster)
     with pytest.raises(HnvlmError, match="Dr B said"):
         priors.link(app, a.id, b.id, who=WHO)
-    assert priors.linked(app, a) == []
+    assert priors.view(app, a).linked == []
 
 
 def test_a_drawn_ct_is_linked_with_its_mark_and_never_proposed(app, tmp_path):
     tags = {"PatientID": "77", "PatientBirthDate": "19500101", "StudyInstanceUID": "1.2.3"}
     real, drawn = (uploaded(app, tmp_path, n, synthetic=bool(n), **tags) for n in (0, 1))
-    assert (priors.proposed(app, real), priors.proposed(app, drawn)) == ([], [])
+    assert (priors.view(app, real).proposed, priors.view(app, drawn).proposed) == ([], [])
     assert drawn.id not in known_as(app.store)
     priors.link(app, real.id, drawn.id, who=WHO)
-    (seen,) = priors.linked(app, real)
+    (seen,) = priors.view(app, real).linked
     assert seen.case.synthetic and priors.groups(app)[real.id] == [f"{drawn.id} (SYNTHETIC)"]
 
 
@@ -148,23 +148,23 @@ def test_a_later_ct_of_the_same_number_and_birth_date_is_proposed_and_linked_by_
         uploaded(app, tmp_path, n, **tags)
         for n, tags in enumerate((BEFORE, AFTER | {"PatientBirthDate": "19610202"}, AFTER))
     )
-    (seen,) = priors.proposed(app, later)
+    (seen,) = priors.view(app, later).proposed
     assert (seen.case.id, seen.days, seen.why) == (first.id, -92, priors.BY_NUMBER)
-    assert [o.days for o in priors.proposed(app, first)] == [92]
-    assert priors.proposed(app, stranger) == [] and priors.groups(app) == {}
+    assert [o.days for o in priors.view(app, first).proposed] == [92]
+    assert priors.view(app, stranger).proposed == [] and priors.groups(app) == {}
     priors.deny(app, later.id, first.id, who=WHO)
-    assert priors.proposed(app, later) == [] == priors.proposed(app, first)
+    assert priors.view(app, later).proposed == [] == priors.view(app, first).proposed
     priors.take_back(app, later.id, first.id, who=WHO)
     priors.link(app, later.id, first.id, who=WHO)
-    assert priors.proposed(app, later) == [] and priors.linked(app, later)[0].days == -92
+    assert priors.view(app, later).proposed == [] and priors.view(app, later).linked[0].days == -92
 
 
 def test_another_series_of_the_study_is_proposed_without_a_number(app, tmp_path):
     one, other, third = (
         uploaded(app, tmp_path, n, StudyInstanceUID=study) for n, study in enumerate(("1.5", "1.5", "1.6"))
     )
-    assert [(o.case.id, o.why) for o in priors.proposed(app, one)] == [(other.id, priors.BY_STUDY)]
-    assert priors.proposed(app, third) == []
+    assert [(o.case.id, o.why) for o in priors.view(app, one).proposed] == [(other.id, priors.BY_STUDY)]
+    assert priors.view(app, third).proposed == []
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_another_series_of_the_study_is_proposed_without_a_number(app, tmp_path)
 )
 def test_what_many_strangers_share_proposes_nothing(app, tmp_path, tags):
     one, _ = (uploaded(app, tmp_path, n, StudyInstanceUID=f"1.{n + 1}", **tags) for n in (0, 1))
-    assert priors.proposed(app, one) == [] and known_as(app.store) == {}
+    assert priors.view(app, one).proposed == [] and known_as(app.store) == {}
 
 
 def test_of_number_and_dates_nothing_can_be_read_in_the_data_folder(app, tmp_path):
@@ -214,7 +214,7 @@ def test_what_was_said_is_not_rewritten_and_goes_with_an_erased_case(app, cases)
             conn.execute(text(verb))
     app.store.delete_case(b.id)
     erase_case(app.store, b.id, who="command line")
-    assert priors.linked(app, a) == [] and app.store.verify().ok
+    assert priors.view(app, a).linked == [] and app.store.verify().ok
     with pytest.raises(IntegrityError, match="append-only"), app.store.engine.begin() as conn:
         priors.link(app, a.id, c.id, who=WHO)
         conn.execute(text("DELETE FROM same_patient"))

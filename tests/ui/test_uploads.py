@@ -151,6 +151,7 @@ def test_a_reload_while_a_series_is_read_still_tells_how_it_ended(services, tmp_
     for at in (again, reload(again)):
         assert "**HN-0002 is ready**" in texts(at)
         assert f"The same CT is already stored as {stored.id}." in texts(at)
+        assert f"Perhaps of the same patient: {stored.id}." in texts(at), "its files gave the same study"
     again.button(key="review-new").click().run()
     again.switch_page("pages/cases.py").run()
     assert "is ready" not in texts(again) and "is ready" not in texts(reload(again))
