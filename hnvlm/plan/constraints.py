@@ -10,7 +10,7 @@ from typing import Any, Literal
 from hnvlm.errors import UsageError
 from hnvlm.imaging.target_names import ptv_gy
 from hnvlm.plan.kb import OWN_TEMPLATE, Document, KnowledgeBase, documents, load_kb
-from hnvlm.types import OAR_NAMES
+from hnvlm.types import OAR_NAMES, OPENKBP_TO_TG263
 
 Status = Literal["met", "not_met", "not_evaluable"]
 DoseMetrics = Mapping[str, Mapping[str, float]]
@@ -118,9 +118,9 @@ def build_constraints(
     spared = _TARGET_ORGANS.get(site or "", set())
     rows = []
     entries = [kb.entry(i) for i in templates()[template]] if own_rows is None else _as_now(kb, own_rows)
-    named = {organ_of(kb, entry) for entry in entries}
+    named = {organ_of(entry) for entry in entries}
     for entry in entries:
-        organ = organ_of(kb, entry)
+        organ = organ_of(entry)
         if entry["verified"] and "share_pct" in entry:
             rows += _share_rows(entry, [n for n in names if not any(_is_organ(n, target) for target in named)])
         if not entry["verified"] or entry["limit"] is None or organ.removesuffix(OUTSIDE) in spared:
@@ -138,8 +138,7 @@ def _as_now(kb: KnowledgeBase, own_rows: Iterable[Mapping[str, Any]]) -> list[Ma
     own_rows = list(own_rows)
     kept = [None if row.get("edited") else kb.entries.get(row["id"]) for row in own_rows]
     return [
-        row if entry is None else {**row, "organ": organ_of(kb, entry)}
-        for row, entry in zip(own_rows, kept, strict=True)
+        row if entry is None else {**row, "organ": organ_of(entry)} for row, entry in zip(own_rows, kept, strict=True)
     ]
 
 
@@ -156,11 +155,11 @@ def glands_with_tumour(site: str | None, subsite: str | None, side: str | None) 
     return (*(f"{gland}_{letter}" for letter in sides), *((pair,) if sides else ()))
 
 
-def organ_of(kb: KnowledgeBase, entry: Mapping[str, Any]) -> str:
+def organ_of(entry: Mapping[str, Any]) -> str:
     """Return the TG-263 name, without side, that an entry of constraints.yaml limits."""
     if entry.get("organ"):
         return str(entry["organ"])
-    return str(kb["constraints"]["openkbp"]["tg263_map"].get(entry["structure"], entry["structure"]))
+    return OPENKBP_TO_TG263.get(entry["structure"], str(entry["structure"]))
 
 
 def _limited(organ: str, names: list[str]) -> list[str]:

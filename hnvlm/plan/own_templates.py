@@ -28,7 +28,7 @@ def template_rows(kb: KnowledgeBase, template: str) -> list[dict[str, Any]]:
     entries = [kb.entry(i) for i in templates()[template]]
     return [
         {
-            "id": e["id"], "organ": organ_of(kb, e), "metric": canonical_metric(e["metric"]), "op": e["op"],
+            "id": e["id"], "organ": organ_of(e), "metric": canonical_metric(e["metric"]), "op": e["op"],
             "limit": float(e["limit"]), "unit": e["unit"], "priority": e.get("priority", 2),
             "endpoint": e.get("endpoint", ""),
             "source": "; ".join(d.title for d in documents(e)),
@@ -93,7 +93,7 @@ def _checked(
     if original is None or "metric" not in original or original.get("limit") is None:
         _require_usable(number, organ, metric, op, limit, unit, names)
         return checked | {"id": f"own_{number}", "level": "objective", "source": [], "edited": f"added by {who}"}
-    table = (organ_of(kb, original), canonical_metric(original["metric"]), original["op"], float(original["limit"]),
+    table = (organ_of(original), canonical_metric(original["metric"]), original["op"], float(original["limit"]),
              original["unit"])  # fmt: skip
     if (organ, metric, op, limit, unit) == table:
         kept = {
@@ -114,7 +114,7 @@ def _canonical_organ(kb: KnowledgeBase, name: str) -> str:
     """
     if part := _PART.fullmatch(name):
         return _canonical_organ(kb, part[1]) + OUTSIDE
-    known = {organ_of(kb, e) for e in kb.entries.values() if "metric" in e and (e.get("organ") or e.get("structure"))}
+    known = {organ_of(e) for e in kb.entries.values() if "metric" in e and (e.get("organ") or e.get("structure"))}
     spelling = {organ.lower(): organ for organ in known}
     return to_tg263(name) or spelling.get(name.lower(), name)
 
