@@ -36,7 +36,7 @@ def figure(
         prescription_gy: Drawn as a thin line.
     """
     plot = go.Figure()
-    legend, below = _legend(curves)
+    legend, above = _legend(curves)
     ink = structure_colours(curves, palette())
     end = max([dvh.max_gy for dvh in [*curves.values(), *(other or {}).values()]], default=1.0)
     for structure, dvh in curves.items():
@@ -61,7 +61,7 @@ def figure(
         plot.add_vline(x=prescription_gy, line={"color": "#6b747c", "width": 1, "dash": "dot"})
     axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": "outside", "tickcolor": _GRID}
     plot.update_layout(
-        height=HEIGHT_PX + below,
+        height=HEIGHT_PX + above,
         margin={"l": 44, "r": 4, "t": 8, "b": 38},
         paper_bgcolor=_PAPER,
         plot_bgcolor=_PAPER,
@@ -76,13 +76,13 @@ def figure(
 
 
 def _legend(names: Mapping[str, Dvh]) -> tuple[dict, int]:
-    """Return where the names stand, and how many pixels they take below the plot."""
+    """Return where the names stand, and how many pixels they take above the curves."""
     style = {"font": {"size": 11}, "itemwidth": 30, "tracegroupgap": 0, "bgcolor": "rgba(0,0,0,0)"}
     if len(names) <= BESIDE:
         return style, 0
     columns = max(1, _WIDTH // (_KEY + _LETTER * max(map(len, names))))
     rows = -(-len(names) // columns)
-    # In a narrower window there are more lines than reckoned here: they may take of the plot, and none is cut.
+    # In a narrower window there are more lines than reckoned here: they take of the height of the curves.
     place = {"orientation": "h", "yref": "container", "y": 1, "yanchor": "top", "xref": "container", "x": 0,
              "xanchor": "left", "traceorder": "normal", "maxheight": 0.9}  # fmt: skip
     return style | place, rows * _ROW
