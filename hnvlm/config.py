@@ -27,6 +27,7 @@ class Settings:
         hosts: Names by which clinicians reach the server besides this machine's own (``HNVLM_HOSTS``).
         threads: CPU threads for inference (``HNVLM_THREADS``, default and at most all cores).
         user_header: Header in which a proxy names who is logged in (``HNVLM_USER_HEADER``), or "".
+        recognise_patients: Keep a keyed hash by which a patient's later CT is proposed as such (``HNVLM_RECOGNISE``).
     """
 
     data_dir: Path
@@ -35,6 +36,7 @@ class Settings:
     own_models_dir: Path | None = None
     hosts: tuple[str, ...] = ()
     user_header: str = ""
+    recognise_patients: bool = True
 
     @property
     def models_dir(self) -> Path:
@@ -61,6 +63,7 @@ def settings() -> Settings:
         own_models_dir=_own_models(assets / "models"),
         hosts=_hosts("HNVLM_HOSTS"),
         user_header=_header("HNVLM_USER_HEADER"),
+        recognise_patients=_switch("HNVLM_RECOGNISE"),
     )
 
 
@@ -102,6 +105,13 @@ def _header(name: str) -> str:
     if given is not None and not _TOKEN.fullmatch(given):
         raise UsageError(f"{name}='{given}' is no name of a header. Give its name alone, as in X-Remote-User.")
     return given or ""
+
+
+def _switch(name: str) -> bool:
+    given = os.environ.get(name)
+    if given not in (None, "0", "1"):
+        raise UsageError(f"{name}={given}: 0 or 1 is needed. Unset it for 1.")
+    return given != "0"
 
 
 def _threads(name: str) -> int:

@@ -272,8 +272,10 @@ def create_case(
 
 
 def _patient(app: App, series: SeriesInfo, synthetic: bool) -> tuple[str, int | None]:
-    """What a CT's patient is recognised by; nothing of what was drawn."""
-    return ("", None) if synthetic or not series.headers else pseudonym(app, series.headers[0])
+    """What a CT's patient is recognised by; nothing of what was drawn, nor where the clinic wants none of it."""
+    if synthetic or not series.headers or not app.settings.recognise_patients:
+        return "", None
+    return pseudonym(app, series.headers[0])
 
 
 def _save_extras(app: App, case_id: str, volume: Volume, extras: dict[str, Any], who: str) -> None:

@@ -21,6 +21,7 @@ from hnvlm.models.pack import load
         ("HNVLM_THREADS", "", "a whole number of threads"),
         ("HNVLM_USER_HEADER", "X-Remote-User: a", "is no name of a header"),
         ("HNVLM_USER_HEADER", "", "is no name of a header"),
+        ("HNVLM_RECOGNISE", "no", "0 or 1 is needed"),
         ("HNVLM_HOSTS", "ct.hospital.example https://ct", "'https://ct' is no host name"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,13 @@ def test_another_series_of_the_study_is_proposed_without_a_number(app, tmp_path)
 def test_what_many_strangers_share_proposes_nothing(app, tmp_path, tags):
     one, _ = (uploaded(app, tmp_path, n, StudyInstanceUID=f"1.{n + 1}", **tags) for n in (0, 1))
     assert priors.view(app, one).proposed == [] and known_as(app.store) == {}
+
+
+def test_a_clinic_that_wants_nobody_recognised_keeps_nothing_of_the_patient(app, tmp_path):
+    app.settings = replace(app.settings, recognise_patients=False)
+    one, _ = (uploaded(app, tmp_path, n, **tags) for n, tags in enumerate((BEFORE, AFTER)))
+    assert priors.view(app, one).proposed == [] and known_as(app.store) == {}
+    assert not (app.settings.data_dir / ".patient.key").exists()
 
 
 def test_of_number_and_dates_nothing_can_be_read_in_the_data_folder(app, tmp_path):
