@@ -175,26 +175,21 @@ def report_loss(space: CTTextSpace, batch: list[Encoded], told: list[Told]) -> T
 
 
 def train_alignment(
-    space: CTTextSpace, reader: TextReader, pool: list[Encoded], work: Path, *, resume: bool, steps: int,
-    seed: int = 0, learning_rate: float = LEARNING_RATE,
-) -> CTTextSpace:  # fmt: skip
-    """Teach the CT-text space which sentences hold, over the frozen encoder's tokens.
-
-    Args:
-        seed: Steps that the space has behind it: it goes on with other sentences.
-    """
+    space: CTTextSpace, reader: TextReader, pool: list[Encoded], work: Path, *, resume: bool, steps: int
+) -> CTTextSpace:
+    """Teach the CT-text space which sentences hold, over the frozen encoder's tokens."""
     device = device_of(space)
-    told = _tell(reader.to(device), pool, random.Random(17 + seed))
+    told = _tell(reader.to(device), pool, random.Random(17))
     log(f"alignment: {len(pool)} samples, {sum(len(t.facts) for t in told)} sentences, {steps} steps")
 
     def loss_of_step(step: int) -> tuple[Tensor, Numbers]:
-        index = np.random.default_rng([8, seed + step]).integers(len(pool), size=BATCH)
+        index = np.random.default_rng([8, step]).integers(len(pool), size=BATCH)
         batch, sentences = [pool[int(i)] for i in index], [told[int(i)] for i in index]
         pairs, numbers = pair_loss(space, batch, sentences)
         reports = report_loss(space, batch, sentences)
         return pairs + REPORT_WEIGHT * reports, {**numbers, "reports": reports.detach()}
 
-    options = LoopOptions(steps=steps, learning_rate=learning_rate, weight_decay=5e-2)
+    options = LoopOptions(steps=steps, learning_rate=LEARNING_RATE, weight_decay=5e-2)
     return train_loop(space, loss_of_step, options, work / "clip-align.pt", resume=resume)  # type: ignore[return-value]
 
 

@@ -35,6 +35,8 @@ POOL = 3000
 PER_PATIENT = 40
 SEED = 5
 CALIBRATION_CROPS = 60
+# Over 8,000 samples; after 5,000 steps labels and sentences of patients kept aside are judged worse (docs/LAB.md).
+ALIGN_STEPS = 2500
 
 
 def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
@@ -88,7 +90,7 @@ def train(
     resume: bool = False,
     steps: int = 3000,
     batch: int = BATCH,
-    align_steps: int = 4000,
+    align_steps: int = ALIGN_STEPS,
     pool_size: int = POOL,
     threads: int = 2,
     device: str = AUTO,
@@ -105,8 +107,7 @@ def train(
         steps, minutes: Of the encoder's lesion network.
         align_steps: Of the CT-text space, over ``pool_size`` encoded samples.
         from_pack: The lesion network goes on from the weights in ``out``; the CT-text space is learned anew.
-        align_only: The CT-text space in ``out`` goes on. The encoder stays as it is, and with it all that was trained
-            on its tokens.
+        align_only: The encoder in ``out`` stays as it is, and with it all that was trained on its tokens.
     """
     if align_only and not from_pack:
         raise UsageError("--align-only keeps the encoder of the pack: give --from-pack, too.")
@@ -128,14 +129,11 @@ def train(
         shipped=out if from_pack else None, as_shipped=align_only,
     )  # fmt: skip
     pool = build_pool(encoder, banks, pool_folder(work, folder, banks), pool_size, workers=workers)
-    before = int(read_config(out)["align_steps"]) if align_only else 0
-    space = load_clip(out).space if align_only else CTTextSpace(encoder.token_width)
-    space = train_alignment(
-        space.to(device_of(encoder)), reader, pool, work, resume=resume, steps=align_steps, seed=before
-    )
+    space = CTTextSpace(encoder.token_width).to(device_of(encoder))
+    space = train_alignment(space, reader, pool, work, resume=resume, steps=align_steps)
     network = ClipNetwork(len(CHANNELS), WIDTHS)
     network.encoder, network.space = encoder.cpu(), space.cpu()
-    alignment = {"align_patients": len(banks), "align_steps": before + align_steps, "pool": pool_size}
+    alignment = {"align_patients": len(banks), "align_steps": align_steps, "pool": pool_size}
     if align_only:
         config = {**read_config(out), **alignment}
     else:
