@@ -35,8 +35,6 @@ POOL = 3000
 PER_PATIENT = 40
 SEED = 5
 CALIBRATION_CROPS = 60
-# Over 8,000 samples; after 5,000 steps labels and sentences of patients kept aside are judged worse (docs/LAB.md).
-ALIGN_STEPS = 2500
 
 
 def start_from_segmenter(encoder: CTEncoder, folder: Path) -> None:
@@ -90,7 +88,7 @@ def train(
     resume: bool = False,
     steps: int = 3000,
     batch: int = BATCH,
-    align_steps: int = ALIGN_STEPS,
+    align_steps: int = 4000,
     pool_size: int = POOL,
     threads: int = 2,
     device: str = AUTO,

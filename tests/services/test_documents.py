@@ -176,7 +176,7 @@ def test_control_characters_do_not_break_the_careplan(app, planned):
     div = json.loads(plan_export.care_plan(app, edited, None))["text"]["div"]
     assert "to do" in div and "&lt;now&gt;" in div and not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", div)
     # Names and notes stand above the text: they may name a structure.
-    div = fhir.care_plan(planning.sign(app, edited.id, "Dr\x07 A"), notes=["Couch\x1b & table"])["text"]["div"]
+    div = fhir.care_plan(documents.sign(app, edited.id, "Dr\x07 A"), notes=["Couch\x1b & table"])["text"]["div"]
     assert "Couch  &amp; table" in div and not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", div)
 
 

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from hnvlm.errors import HnvlmError, InputRefusedError, UsageError
+from hnvlm.errors import HnvlmError, InputRefusedError, ModelPackError, UsageError
 from hnvlm.imaging.target_names import level_gy
 from hnvlm.services import constraint_templates, dose, histograms, planning
 from hnvlm.services.dose import WhatIf
@@ -349,13 +349,19 @@ def test_a_draft_predicts_the_dose_it_is_judged_on_or_says_why_not(app, models, 
     assert {c["reason"] for c in plan["constraints"]} == {"no dose yet"}
 
 
-def test_a_ct_that_is_not_stored_is_judged_too(models, phantom):
+def test_a_ct_that_is_not_stored_is_judged_too(models, phantom, monkeypatch):
     judged = planning.judged_without_store(models, phantom, blocks(phantom.shape, SPANS))
     plan = planning.make_plan([], {}, **judged)
     assert plan["dose_used"] == "Predicted dose (AI draft)"
     cord = [c for c in plan["constraints"] if c["structure"] == "SpinalCord"]
     assert cord and all(c["value"] is not None for c in cord)
-    assert planning.judged_without_store(object(), phantom, {})["dose_used"].startswith("no dose: This model pack has")
+
+    def not_installed(*args, **options):
+        raise ModelPackError("The dose model is not installed.")
+
+    monkeypatch.setattr(models, "dose", not_installed, raising=False)
+    untold = planning.judged_without_store(models, phantom, blocks(phantom.shape, SPANS))
+    assert untold["dose_used"] == "no dose: The dose model is not installed." and "dose_metrics" not in untold
 
 
 def test_who_contoured_the_organs_is_told_in_one_word_where_it_was_the_models_all():
