@@ -16,6 +16,7 @@ from hnvlm.services import (
     edit_requests,
     reporting,
 )
+from hnvlm.services.plain import one_line
 from hnvlm.ui import badges, casebar, edit_facts, frame, html, jobs, picture, state, typed
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import Series, jump_to
@@ -111,7 +112,7 @@ def earlier(app, case: CaseRecord, edits: list[ResultRecord]) -> ResultRecord:
     # comes last: the list is narrow, and what is cut off is at the end.
     names = {
         # In one line without marks that turn what follows around: the time.
-        e.id: f"{n}. {state.plain_name(edit_facts.asked_text(e.payload))[:60]}  {casebar.when(e.created)}"
+        e.id: f"{n}. {one_line(edit_facts.asked_text(e.payload))[:60]}  {casebar.when(e.created)}"
         for n, e in enumerate(edits[::-1], 1)
     }
     key, memory = f"edit-choice-{case.id}", state.of_case(case.id)

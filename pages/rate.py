@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from hnvlm.services import comparing, context, rating
+from hnvlm.services.plain import one_line
 from hnvlm.ui import comparing_form, frame, html, picture, rating_form, state
 from hnvlm.ui.errors import guard, handled
 from hnvlm.ui.viewer import show as show_viewer
@@ -103,7 +104,7 @@ def rater_named() -> str:
     st.text_input("Your name", key="rate-who", placeholder="Your name", label_visibility="collapsed", width=240,
                   max_chars=state.LONGEST_NAME, on_change=handled(named))  # fmt: skip
     # As it is kept for the other pages: with a mark that nobody sees one rater would be two.
-    return state.plain_name(st.session_state["rate-who"])
+    return one_line(st.session_state["rate-who"])
 
 
 def named() -> None:

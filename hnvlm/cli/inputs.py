@@ -145,18 +145,32 @@ def open_upload(text: str, workdir: Path) -> intake.Upload:
     return intake.open_path(path, workdir)
 
 
+def read_text(path: Path, encoding: str, needed: str, not_text: str) -> str:
+    """Read a file of options.
+
+    Args:
+        needed: Sentence that says what file is needed, where there is none to read.
+        not_text: What to say of one in another encoding.
+
+    Raises:
+        UsageError: It cannot be read, or is in another encoding.
+    """
+    try:
+        return path.read_text(encoding=encoding)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}). {needed}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: {not_text}") from error
+
+
 def read_mapping(path: Path) -> dict[str, Any]:
     """Read ``--clinical FILE``: one JSON or YAML mapping.
 
     Raises:
         UsageError: No such file, or no mapping in it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}). Give a JSON or YAML file.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not a text file. Give a JSON or YAML file.") from error
+    needed = "Give a JSON or YAML file."
+    text = read_text(path, "utf-8", needed, f"not a text file. {needed}")
     try:
         value = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (json.JSONDecodeError, yaml.YAMLError) as error:

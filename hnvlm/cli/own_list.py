@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-import pydicom
 import typer
 
 from hnvlm.cli import inputs
 from hnvlm.cli.own_case import SIDES, Wanted, make_case
 from hnvlm.cli.reading import Json
 from hnvlm.cli.runtime import Session, session, unexpected
-from hnvlm.errors import CancelledError, HnvlmError, UsageError
+from hnvlm.errors import CancelledError, HnvlmError, UnreadableFileError, UsageError
 from hnvlm.imaging import archive, dicom
+from hnvlm.imaging.whose import number_of_patient
 
 COLUMNS = ("input", "folder", "structures", "dose", "report", "encoding", "corrected", "series")
 NEEDED = ("input", "folder")
@@ -133,12 +133,7 @@ def read_list(path: Path, data: Path, encoding: str) -> list[Row]:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a list of its patients. {_ABOUT}.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}). {_ABOUT}.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: no UTF-8 text. Save the list as CSV in UTF-8.") from error
+    text = inputs.read_text(path, "utf-8-sig", f"{_ABOUT}.", "no UTF-8 text. Save the list as CSV in UTF-8.")
     head = text.partition("\n")[0]
     reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=head.count))
     try:
@@ -148,10 +143,8 @@ def read_list(path: Path, data: Path, encoding: str) -> list[Row]:
     columns = [cell.lower() for cell in lines[0][1]] if lines else []
     wrong = [c or "(no name)" for c in columns if c not in COLUMNS] + [c for c in COLUMNS if columns.count(c) > 1]
     missing = [c for c in NEEDED if c not in columns]
-    if wrong or missing:
-        said = [f"no column {', '.join(missing)}"] * bool(missing) + [f"not to be used: {', '.join(wrong)}"] * bool(
-            wrong
-        )
+    faults = (("no column", missing), ("not to be used:", wrong))
+    if said := [f"{fault} {', '.join(names)}" for fault, names in faults if names]:
         raise UsageError(f"{path}, first line: {'; '.join(said)}. {_ABOUT}.")
     rows = []
     for line, cells in lines[1:]:
@@ -219,14 +212,10 @@ def _on_both_sides(rows: list[Row]) -> dict[int, str]:
 def _person(source: Path) -> tuple[str, ...] | None:
     """Whose CT a folder or file holds, by one of its files; None where that is not told (zip, NIfTI, no number)."""
     files = archive.list_files(source) if source.is_dir() else iter([source] if source.is_file() else [])
-    tags = ["PatientID", "PatientBirthDate", "PatientName"]
-    with suppress(OSError, *dicom.DAMAGED):
-        file = next((f for f in files if dicom.looks_like_dicom(f)), None)
-        if file is not None:
-            header = pydicom.dcmread(file, force=True, specific_tags=tags)
-            told = tuple(str(header.get(tag) or "").strip().upper() for tag in tags)
-            # "ANONYMOUS" and "000" are what careless anonymisation leaves of everybody.
-            return told if any(c in "123456789" for c in told[0]) else None
+    with suppress(OSError, UnreadableFileError):
+        headers = next((dicom.read_headers(f) for f in files if dicom.looks_like_dicom(f)), [])
+        if headers and (number := number_of_patient(headers[0])):
+            return number, *(headers[0].text(tag).upper() for tag in ("PatientBirthDate", "PatientName"))
     return None
 
 

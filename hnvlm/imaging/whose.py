@@ -38,6 +38,12 @@ class Whose:
         return ", ".join(parts)
 
 
+def number_of_patient(header: SliceHeader) -> str:
+    """The patient's number in capitals; "" for what careless anonymisation leaves of everybody (ANONYMOUS, 000)."""
+    number = header.text("PatientID").upper()
+    return number if re.search("[1-9]", number) else ""
+
+
 def tell_apart(series: Iterable[tuple[SliceHeader | None, Sequence[Path]]], root: Path) -> list[Whose | None]:
     """Give every series of an upload the letter of its patient and the number of its study, in the order given.
 

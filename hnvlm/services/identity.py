@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hnvlm.errors import HnvlmError
 from hnvlm.imaging.dicom import SliceHeader
+from hnvlm.imaging.whose import number_of_patient
 from hnvlm.imaging.write import content_uid
 from hnvlm.services.context import App
 
@@ -39,8 +40,8 @@ def pseudonym(app: App, header: SliceHeader) -> tuple[str, int | None]:
     Days between two CTs of one key are true, the dates are not. ("", None) where the header gives no patient's number
     or no birth date: a number alone, as careless anonymisation gives it to all, would call strangers one person.
     """
-    number, born = header.text("PatientID").upper(), _date(header.text("PatientBirthDate"))
-    if born is None or not re.search(r"[1-9]", number):
+    number, born = number_of_patient(header), _date(header.text("PatientBirthDate"))
+    if born is None or not number:
         return "", None
     secret = _secret(app.settings.data_dir / _PATIENT_SECRET)
     words = f"{number}\x1f{born.isoformat()}".encode()

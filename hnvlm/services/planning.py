@@ -146,8 +146,10 @@ def outdated(app: App, plan: ResultRecord) -> list[str]:
     changed = {key: words for key, words in names.items() if key in made and _unlike(made[key], now[key])}
     if "dose_id" in changed:
         other = _another_dose(app, made["dose_id"], now["dose_id"])
-        changed = {key: words + other if key == "dose_id" else words for key, words in changed.items()
-                   if key != "dose_id" or other}  # fmt: skip
+        if other:
+            changed["dose_id"] += other
+        else:  # the very same dose, taken again
+            del changed["dose_id"]
     return list(changed.values())
 
 

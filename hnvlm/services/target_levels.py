@@ -59,7 +59,11 @@ def highest(names: Iterable[str]) -> float | None:
 
 def together(masks: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     """Return structures with one target a level (PTV_7000) in the place of all targets of that level."""
-    levels = {level: parts for level, parts in by_level(masks).items() if parts != (level,)}
+    return _merged(masks, {level: parts for level, parts in by_level(masks).items() if parts != (level,)})
+
+
+def _merged(masks: Mapping[str, np.ndarray], levels: Mapping[str, tuple[str, ...]]) -> Mapping[str, np.ndarray]:
+    """Put each level in the place of the structures that it is made of."""
     if not levels:
         return masks
     merged = {}
@@ -87,14 +91,7 @@ def known_by_level(
     """
     whole = by_level(name for name in masks if is_ptv(name))
     levels = {level: parts for level, parts in whole.items() if level in known and parts != (level,)}
-    if not levels:
-        return masks, {}
-    gone = {name for parts in levels.values() for name in parts}
-    merged = together({name: masks[name] for name in gone})
-    others = [name for name in masks if name not in gone]
-    if isinstance(masks, PackedMasks):
-        return masks.only(others) | merged, levels
-    return {name: masks[name] for name in others} | dict(merged), levels
+    return _merged(masks, levels), levels
 
 
 def notes(names: Iterable[str]) -> list[str]:

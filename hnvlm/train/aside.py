@@ -64,7 +64,7 @@ def kept_aside(banks: list[BankPatient]) -> tuple[list[BankPatient], list[BankPa
             f"{len(banks)} patient(s) with landmarks (contours of spinal cord and of mandible or brainstem): at least "
             f"{FEWEST} are needed, because some are kept aside to set the threshold of detection on."
         )
-    n = _how_many(banks)
+    n = of_few(KEPT_ASIDE, len(banks))
     return banks[:-n], banks[-n:]
 
 
@@ -79,7 +79,7 @@ def aside_last(banks: list[BankPatient], folders: list[Path], pack: Path | None)
     if pack is None or not read_config(pack).get(KEPT_PATIENTS):
         return banks
     there = {b.patient.patient_id for b in banks}
-    aside = set_aside([f for f in folders if f.name in there], _how_many(banks), pack, KEPT_PATIENTS)
+    aside = set_aside([f for f in folders if f.name in there], of_few(KEPT_ASIDE, len(banks)), pack, KEPT_PATIENTS)
     names = {f.name for f in aside}
     return sorted(banks, key=lambda b: b.patient.patient_id in names)
 
@@ -92,10 +92,6 @@ def names_aside(banks: list[BankPatient]) -> list[str]:
 def of_few(wanted: int, of: int) -> int:
     """How many to keep aside: ``wanted``, but of few patients a quarter (at least one): most are to be learned from."""
     return max(0, min(wanted, max(1, of // FEWEST), of - 1))
-
-
-def _how_many(banks: list[BankPatient]) -> int:
-    return min(KEPT_ASIDE, len(banks) // FEWEST)
 
 
 def _some(folders: list[Path]) -> str:

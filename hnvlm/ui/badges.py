@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from hnvlm.services import CaseRecord, ResultRecord, documents
-from hnvlm.ui import html, state
+from hnvlm.ui import html
 
 CHECKS = {
     "fail": ("red", "Disagrees"),
@@ -30,11 +30,8 @@ def case(record: CaseRecord) -> None:
 def document(result: ResultRecord) -> None:
     """Show whether a text is an AI draft, edited, or signed and by whom."""
     # Not st.badge: it escapes brackets once more, which brings the markup of a name back.
-    said, colour = (
-        html.as_written(state.plain_name(documents.signature(result))),
-        "green" if result.signed else "orange",
-    )
-    st.markdown(f":{colour}-badge[{said}]", width="content")
+    colour = "green" if result.signed else "orange"
+    st.markdown(f":{colour}-badge[{html.as_named(documents.signature(result))}]", width="content")
 
 
 def synthetic() -> None:

@@ -13,6 +13,7 @@ import streamlit as st
 
 from hnvlm.services import ResultRecord, documents
 from hnvlm.services.context import App
+from hnvlm.services.plain import one_line
 from hnvlm.ui import badges, casebar, html, state
 from hnvlm.ui.errors import handled
 
@@ -161,7 +162,7 @@ def _unsaved(app: App, doc: Document) -> None:
 
 
 def _kept(app: App, doc: Document, kept: documents.Kept) -> None:
-    who = "here" if kept.mine else f"by {_shown(kept.who)}" if kept.who else "in another browser"
+    who = "here" if kept.mine else f"by {html.as_named(kept.who)}" if kept.who else "in another browser"
     title = f"Typed {who} over version {kept.base.version}, {casebar.when(kept.created)} UTC, not saved"
     with st.expander(title, key=f"{doc.name}-kept-{kept.base.id}-{kept.slot}", icon=":material/edit_note:"):
         with st.container(horizontal=True, gap="small"):
@@ -171,11 +172,6 @@ def _kept(app: App, doc: Document, kept: documents.Kept) -> None:
                 st.button("Throw it away", key=f"{doc.name}-drop-{kept.base.id}-{kept.slot}",
                           on_click=handled(_drop), args=(app, doc, kept))  # fmt: skip
         html.text_block(kept.text, label="typed text")
-
-
-def _shown(name: str) -> str:
-    """Return a name for a title, which reads markup, so that it shows what was given."""
-    return html.as_written(state.plain_name(name))
 
 
 def _take(app: App, doc: Document, kept: documents.Kept) -> None:
@@ -300,7 +296,7 @@ def _changes(doc: Document) -> None:
 def _history(doc: Document) -> None:
     st.caption("Every version stays. Going back to one makes a new version with its text.")
     for version in reversed(doc.versions):
-        by = _shown(f"by {documents.named(version.who)}. {documents.signature(version)}")
+        by = html.as_named(f"by {documents.named(version.who)}. {documents.signature(version)}")
         title = f"Version {version.version}, {casebar.when(version.created)} UTC, {by}"
         with st.expander(title, key=f"{doc.name}-version-{version.id}"):
             if version.id != doc.latest.id:
@@ -350,12 +346,12 @@ def _signer(box: str) -> str | None:
         st.text(f"Name of the clinician: {state.who()}")
         return None
     name = st.text_input("Name of the clinician", value=state.who(), key=box)
-    return None if state.plain_name(name) else "Type the name of the clinician who signs, then press Enter."
+    return None if one_line(name) else "Type the name of the clinician who signs, then press Enter."
 
 
 def _approve(app: App, doc: Document, box: str) -> None:
     # Of the box itself: a name that was typed and not sent before the click is the one that is meant.
-    name = state.who() if state.by_login() else state.plain_name(st.session_state[box])
+    name = state.who() if state.by_login() else one_line(st.session_state[box])
     documents.sign(app, doc.latest.id, name)
     state.set_who(name)
     st.toast("Signed.")

@@ -8,6 +8,8 @@ from html import escape
 
 import streamlit as st
 
+from hnvlm.services.plain import one_line
+
 BANNER = "AI draft · research use only · not a medical device"
 
 # "IMPRESSION: No mass": the heading of a paragraph that goes on in the same line.
@@ -25,6 +27,11 @@ def as_written(text: str) -> str:
     Messages quote names of files, which come from outside: they may not become links, colours or pictures.
     """
     return _MARKUP.sub(r"\\\g<0>", _ADDRESS.sub(_JOINER, text))
+
+
+def as_named(name: str) -> str:
+    """Escape a name that was typed, for a badge or a title, so that it is one line and shown as it was given."""
+    return as_written(one_line(name))
 
 
 def note(text: str) -> None:

@@ -116,7 +116,7 @@ def logged_in() -> str:
     with contextlib.suppress(UnicodeError):
         # Headers are read as Latin-1; proxies send names as UTF-8.
         given = given.encode("latin-1").decode("utf-8")
-    return plain_name(given)[:LONGEST_NAME]
+    return one_line(given)[:LONGEST_NAME]
 
 
 def browser() -> str:
@@ -129,9 +129,4 @@ def browser() -> str:
 
 def set_who(name: str) -> None:
     """Remember the clinician's name for this session."""
-    st.session_state[_WHO] = plain_name(name)
-
-
-def plain_name(name: str) -> str:
-    """Return a name in one line without what nobody sees: control characters, marks that turn the letters around."""
-    return one_line(name)
+    st.session_state[_WHO] = one_line(name)

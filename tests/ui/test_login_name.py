@@ -18,7 +18,8 @@ from ui.test_pages import go, open_app  # noqa: E402
 
 from hnvlm import config  # noqa: E402
 from hnvlm.services import documents, reporting  # noqa: E402
-from hnvlm.ui import html, state  # noqa: E402
+from hnvlm.services.plain import one_line  # noqa: E402
+from hnvlm.ui import html  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("through_the_entry_script")
 HEADER = "X-Remote-User"
@@ -107,7 +108,7 @@ def test_a_name_given_elsewhere_is_the_one_that_signs(services) -> None:
     ],
 )
 def test_a_name_has_nothing_that_nobody_sees(given: str, plain: str) -> None:
-    assert state.plain_name(given) == plain
+    assert one_line(given) == plain
 
 
 def test_words_have_neither_markup_nor_an_address_that_becomes_a_link() -> None:
